@@ -1,0 +1,1 @@
+"""mps_dagster: a media processing service on Dagster."""

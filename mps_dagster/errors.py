@@ -1,0 +1,131 @@
+"""The error types. Each knows its MPS code (`ErrCodeExt`) and whether a retry can help.
+
+An error's text is what was attempted, what happened and, where there is one, a hint: the person who reads it
+has the Dagster UI or a notification before them, not the source.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MpsError(Exception):
+    """Base of everything that this project raises on purpose."""
+
+    code: ClassVar[str] = "InternalError"
+    number: ClassVar[int] = 70000
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross process borders; the default drops the keyword-only hint."""
+        return _rebuild, (type(self), self.message, self.hint)
+
+
+def _rebuild(kind: type[MpsError], message: str, hint: str) -> MpsError:
+    return kind(message, hint=hint)
+
+
+class InvalidInput(MpsError):
+    """The request, workflow or template asks for something that cannot be."""
+
+    code = "InvalidInput"
+    number = 40000
+
+
+class InvalidConfiguration(InvalidInput):
+    """A field's value is out of range or contradicts another."""
+
+    code = "InvalidInput.ConfigurationUnsupported"
+
+
+class InvalidTimeOffset(InvalidInput):
+    """A time point or range lies outside the source."""
+
+    code = "InvalidInput.InvalidTimeOffset"
+
+
+class DefinitionNotExist(InvalidInput):
+    """No template has this ID or name."""
+
+    code = "InvalidInput.DefinitionNotExist"
+
+
+class OutputTaken(InvalidInput):
+    """The output path already holds the output of another source that still exists."""
+
+    code = "InvalidInput.TaskDuplicated"
+
+
+class SourceFileError(MpsError):
+    """The source cannot be used."""
+
+    code = "SourceFileError"
+    number = 60000
+
+
+class ContentMalformed(SourceFileError):
+    """The source is missing data, damaged or not media at all."""
+
+    code = "SourceFileError.ContentMalformed"
+
+
+class ContentUnsupported(SourceFileError):
+    """A container, codec or size that is not accepted."""
+
+    code = "SourceFileError.ContentUnsupported"
+
+
+class NoVideoMedia(SourceFileError):
+    """A picture was asked of a source without a video track."""
+
+    code = "SourceFileError.NoVideoMedia"
+
+
+class NoVideoResolution(SourceFileError):
+    """The video track tells no width and height."""
+
+    code = "SourceFileError.NoVideoResolution"
+
+
+class SourceNotAccessible(SourceFileError):
+    """The source object is not there."""
+
+    code = "SourceFileError.DownloadNotAccessible"
+
+
+class SourceChanged(SourceNotAccessible):
+    """The object's etag is no longer the one that was announced; its new content gets a run of its own."""
+
+
+class StorageFailed(MpsError):
+    """A bucket could not be read, listed or written. Usually passes."""
+
+    retryable = True
+
+
+class ToolFailed(MpsError):
+    """ffmpeg ended with an error, or was ended at a limit."""
+
+
+class ToolKilled(ToolFailed):
+    """ffmpeg was killed from outside (out of memory, host going down). Another attempt can succeed."""
+
+    retryable = True
+
+
+class OutputRejected(MpsError):
+    """ffmpeg said it succeeded, but the output is not what the plan promised."""
+
+
+class DeliveryFailed(MpsError):
+    """A notification's receiver did not take it. The outbox tries again."""
+
+    retryable = True

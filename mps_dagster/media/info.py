@@ -1,0 +1,99 @@
+"""`MediaInfo`: what the probe found. Small, frozen, and JSON both ways, because it travels between steps."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Facts(BaseModel):
+    """Base of the values that travel: frozen, and strict about unknown members so that versions cannot mix silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VideoStream(Facts):
+    """The stream that a person would call the video. Cover art is not one."""
+
+    index: int
+    codec: str
+    """ffmpeg's decoder name: h264, hevc, vp9, mjpeg …"""
+    profile: str = ""
+    width: int
+    """Stored pixels, before rotation and sample aspect."""
+    height: int
+    rotation: int = 0
+    """Degrees clockwise that a player turns the picture: 0, 90, 180, 270."""
+    sample_aspect: Fraction = Fraction(1)
+    pixel_format: str
+    bit_depth: int = 8
+    alpha: bool = False
+    interlaced: bool = False
+    color_primaries: str = ""
+    color_transfer: str = ""
+    color_space: str = ""
+    full_range: bool = False
+    frame_rate: Fraction | None = None
+    """Frames per second on average over the stream, from its packets; None where that cannot be told."""
+    variable_frame_rate: bool = False
+    start_s: float = 0.0
+    """First picture, relative to `MediaInfo.start_s`."""
+    last_s: float = 0.0
+    """Last picture's time stamp, relative to `MediaInfo.start_s`: the last point at which a picture can be taken."""
+    duration_s: float = 0.0
+    """From the first picture to the end of the last one."""
+    frames: int = 0
+    """Packets with video in them; one per frame in every codec that is accepted."""
+    longest_key_gap_s: float = 0.0
+    """Longest time between key frames (or from the last one to the end): says if key frames alone can be sampled."""
+    bitrate_bps: int = 0
+
+    @property
+    def hdr(self) -> Literal["", "HDR10", "HLG"]:
+        return {"smpte2084": "HDR10", "arib-std-b67": "HLG"}.get(self.color_transfer, "")  # type: ignore[return-value]
+
+    @property
+    def display_size(self) -> tuple[int, int]:
+        """Width and height as a person sees them: square pixels, turned upright."""
+        width = max(1, round(self.width * self.sample_aspect)) if self.sample_aspect >= 1 else self.width
+        height = self.height if self.sample_aspect >= 1 else max(1, round(self.height / self.sample_aspect))
+        return (height, width) if self.rotation in (90, 270) else (width, height)
+
+
+class AudioStream(Facts):
+    index: int
+    codec: str
+    profile: str = ""
+    sample_rate_hz: int
+    channels: int
+    language: str = ""
+    default: bool = False
+    start_s: float = 0.0
+    duration_s: float = 0.0
+    bitrate_bps: int = 0
+
+
+class MediaInfo(Facts):
+    """One file."""
+
+    container: str
+    """The demuxer's name list as ffprobe gives it: `mov,mp4,m4a,3gp,3g2,mj2`."""
+    size_bytes: int
+    start_s: float = 0.0
+    """The container's own start time; every other time here is relative to it, as ffmpeg's `-ss` is."""
+    duration_s: float
+    """End of the longest video or audio stream, from the packets themselves (headers lie). 0 for a still picture."""
+    bitrate_bps: int = 0
+    video: VideoStream | None = None
+    audio: tuple[AudioStream, ...] = ()
+    cover_index: int | None = None
+    """Attached picture (cover art)."""
+    other_streams: tuple[str, ...] = ()
+    """Kinds of what is left alone: subtitle, data, attachment, and second video streams."""
+
+    @property
+    def demuxer(self) -> str:
+        """The name that `-f` takes."""
+        return self.container.split(",", maxsplit=1)[0]

@@ -1,0 +1,103 @@
+"""One frozen `Settings`, read from the environment (`MPS_*`) once at an entry point and passed down.
+
+Nested values take a double underscore: `MPS_S3__ENDPOINT_URL=http://127.0.0.1:9000`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _usable_cores() -> int:
+    """Cores this process may run on: a container's cpuset counts, the host's size does not."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class S3Settings(BaseModel):
+    """How `s3://…` buckets are reached. Also for everything else that speaks S3 (COS, MinIO, …)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint_url: str | None = Field(None, description="Empty = AWS itself.")
+    region: str | None = None
+    addressing_style: Literal["auto", "path", "virtual"] = Field(
+        "auto", description="COS refuses path style on buckets made since 2024; a local server mostly needs it."
+    )
+    checksum: Literal["when_required", "when_supported"] = Field(
+        "when_required", description="botocore's default (when_supported) breaks uploads to COS and others."
+    )
+    access_key_id: str | None = Field(None, description="Empty = boto3's own chain (environment, profile, role).")
+    secret_access_key: SecretStr | None = None
+
+
+class Settings(BaseSettings):
+    """Everything that a deployment may set."""
+
+    model_config = SettingsConfigDict(env_prefix="MPS_", env_nested_delimiter="__", frozen=True, extra="ignore")
+
+    project: Path = Field(default_factory=Path.cwd, description="Folder of dagster.yaml, workflows/ and templates/.")
+    home: Path = Field(
+        default_factory=lambda: Path.cwd() / ".mps", description="Buckets, scratch, queue and Dagster's own files."
+    )
+    ffmpeg: Path | None = Field(None, description="Another ffmpeg than the one that comes with imageio-ffmpeg.")
+    cores: int = Field(default_factory=_usable_cores, ge=1, description="Subtasks of one run that work at once.")
+    ui_port: int = Field(3000, ge=1, le=65535)
+    files_port: int = Field(3001, ge=1, le=65535, description="Serves pictures of outputs to the Dagster UI.")
+    s3: S3Settings = S3Settings()
+    sqs_endpoint_url: str | None = Field(None, description="Empty = AWS itself.")
+
+    settle_s: float = Field(2.0, ge=0, description="A local upload is taken once untouched for this many seconds.")
+    max_source_bytes: int = Field(50 * 2**30, gt=0)
+    max_duration_s: float = Field(24 * 3600, gt=0, description="Longest source that is accepted.")
+    max_pixels: int = Field(8192 * 8192, gt=0, description="Largest picture that is decoded (width x height).")
+    subtask_timeout_s: float = Field(6 * 3600, gt=0, description="Wall-clock limit of one ffmpeg process.")
+    stall_timeout_s: float = Field(300, gt=0, description="ffmpeg is ended when it reports no progress for this long.")
+    memory_limit_bytes: int = Field(8 * 2**30, gt=0, description="Address space of one ffmpeg process.")
+
+    @property
+    def workflows_dir(self) -> Path:
+        return self.project / "workflows"
+
+    @property
+    def templates_dir(self) -> Path:
+        return self.project / "templates"
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.home / "dagster"
+
+    @property
+    def buckets_dir(self) -> Path:
+        """A local bucket is a folder here, by its name."""
+        return self.home / "buckets"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Staged sources and work folders, one folder a run."""
+        return self.home / "scratch"
+
+    @property
+    def progress_dir(self) -> Path:
+        """What each running subtask has done so far; not a record of anything."""
+        return self.home / "progress"
+
+    @property
+    def outbox_path(self) -> Path:
+        return self.home / "outbox.sqlite"
+
+    @property
+    def queue_path(self) -> Path:
+        return self.home / "queue.sqlite"
+
+    @property
+    def ui_url(self) -> str:
+        return f"http://127.0.0.1:{self.ui_port}"
+
+    @property
+    def files_url(self) -> str:
+        return f"http://127.0.0.1:{self.files_port}"

@@ -1,0 +1,61 @@
+"""What every bucket can do. One conformance suite (tests/storage/test_bucket.py) holds for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One object as its bucket describes it."""
+
+    key: str
+    """Path inside the bucket, no leading slash."""
+    size: int
+    """Bytes."""
+    etag: str
+    """Changes when the content does. Opaque; never a content hash that one may rely on."""
+    modified: datetime
+    """UTC."""
+    settled: bool = True
+    """False while the upload may still be going on (a local file that is open or was touched just now)."""
+
+
+class Bucket(Protocol):
+    """Objects by key. Keys have no leading slash, no `.` or `..` segment, no NUL.
+
+    Every method raises `StorageFailed` when the bucket cannot be reached or used (a retry can help), and
+    `InvalidConfiguration` on a key that the bucket can never hold. A failed listing raises: it is never an empty one.
+    """
+
+    @property
+    def name(self) -> str:
+        """As written in a workflow: `inbox`, `s3://media`."""
+
+    def head(self, key: str) -> ObjectInfo:
+        """Raise `SourceNotAccessible` if there is no such object."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object whose key starts with `prefix`, in key order. Uploads in progress come with `settled=False`."""
+
+    def fetch(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
+        """Copy the object to `path`, whole or not at all.
+
+        With `etag`, raise `SourceChanged` if the object is (or becomes, while it is read) another one.
+        """
+
+    def read(self, key: str) -> bytes:
+        """A small object's content. Raise `SourceNotAccessible` if there is none."""
+
+    def publish(self, path: Path, key: str, *, content_type: str | None = None) -> ObjectInfo:
+        """Put the file at `key`. Readers see the old object or the whole new one, never a part."""
+
+    def write(self, key: str, content: bytes, *, content_type: str | None = None) -> ObjectInfo:
+        """As `publish`, from memory."""
+
+    def delete(self, key: str) -> None:
+        """Remove the object; no error if it is not there."""
