@@ -33,8 +33,8 @@ def _rebuild(kind: type[MpsError], message: str, hint: str) -> MpsError:
     return kind(message, hint=hint)
 
 
-class InvalidInput(MpsError):
-    """The request, workflow or template asks for something that cannot be."""
+class InvalidInput(MpsError, ValueError):
+    """The request, workflow or template asks for what cannot be. A ValueError, so that pydantic adds where."""
 
     code = "InvalidInput"
     number = 40000
@@ -111,6 +111,12 @@ class StorageFailed(MpsError):
     retryable = True
 
 
+class StorageRefused(StorageFailed):
+    """A bucket answered that it will not: wrong key, no such bucket, a clock that is off. A person has to mend it."""
+
+    retryable = False
+
+
 class ToolFailed(MpsError):
     """ffmpeg ended with an error, or was ended at a limit."""
 
@@ -129,3 +135,9 @@ class DeliveryFailed(MpsError):
     """A notification's receiver did not take it. The outbox tries again."""
 
     retryable = True
+
+
+class DeliveryRefused(DeliveryFailed):
+    """A notification's receiver answered that it will not take this event. It is put aside after some attempts."""
+
+    retryable = False

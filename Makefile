@@ -1,0 +1,57 @@
+# Everything starts here. `make demo` and `make test` need Python 3.11+ and make, and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+FILE ?=
+
+.PHONY: help demo up test lint types contracts check bench clean
+
+help: ## What there is to make
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.installed ## Drop a video (FILE=clip.mp4, or one that is made) into the inbox and watch what becomes of it
+	@$(BIN)/mps demo $(if $(FILE),"$(FILE)")
+
+up: $(VENV)/.installed ## Serve the Dagster UI and the daemons on 127.0.0.1
+	@$(BIN)/mps up
+
+test: $(VENV)/.installed-dev ## Run all tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/.installed-dev ## Style
+	$(BIN)/ruff check mps_dagster tests bench
+	$(BIN)/ruff format --check mps_dagster tests bench
+
+types: $(VENV)/.installed-dev ## Types
+	$(BIN)/mypy
+
+contracts: $(VENV)/.installed-dev ## Which room may import which
+	$(BIN)/lint-imports
+
+check: lint types contracts test ## All of the above
+
+bench: $(VENV)/.installed ## The whole workflow against a hand-written shell script
+	$(BIN)/python bench/workflow.py
+
+clean: ## Remove what was installed; .mps (uploads, outputs, Dagster's records) stays
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@# Debian's python3 comes without ensurepip; then any of the other ways to a pip serves.
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null \
+		|| { rm -rf $(VENV); $(PYTHON) -m virtualenv -q $(VENV) 2>/dev/null; } \
+		|| { rm -rf $(VENV); uv venv -q --seed --python $(PYTHON) $(VENV) 2>/dev/null; } \
+		|| { rm -rf $(VENV); $(PYTHON) -m venv --without-pip $(VENV) \
+			&& $(PYTHON) -m pip -q --python $(VENV)/bin/python install pip; } \
+		|| { rm -rf $(VENV); echo "$(PYTHON) can make no virtual environment: install python3-venv, or uv"; exit 1; }
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing (a minute or two the first time) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,172 @@
+"""Dagster's GraphQL: the only way from here to a running Dagster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from mps_dagster.errors import InvalidInput, MpsError
+from mps_dagster.execution.task_run import RunRecord, StepEvent, steps_of
+
+LOCATION = {"repositoryLocationName": "mps_dagster", "repositoryName": "__repository__"}
+TIMEOUT_S = 60
+
+
+class DagsterUnreachable(MpsError):
+    """No Dagster webserver answers."""
+
+    retryable = True
+
+
+class LaunchRefused(InvalidInput):
+    """Dagster did not accept a run."""
+
+
+_STEP_EVENTS = """
+  __typename
+  ... on MessageEvent { timestamp eventType }
+  ... on StepEvent { stepKey }
+  ... on ExecutionStepOutputEvent { metadataEntries { ...entry } }
+  ... on ExecutionStepFailureEvent { error { message } failureMetadata { metadataEntries { ...entry } } }
+"""
+_ENTRY = """
+fragment entry on MetadataEntry {
+  label
+  ... on JsonMetadataEntry { jsonString }
+  ... on TextMetadataEntry { text }
+  ... on IntMetadataEntry { intValue }
+}
+"""
+_RUN = "runId rootRunId jobName status creationTime startTime endTime runConfigYaml tags { key value }"
+_RUNS = f"{{ ... on Runs {{ results {{ {_RUN} }} }} ... on PythonError {{ message }} }}"
+_FAMILY = f"""query($id: String!) {{
+  runsOrError(filter: {{tags: [{{key: "dagster/root_run_id", value: $id}}]}}, limit: 1) {_RUNS} }}"""
+_ONE = f"query($id: ID!) {{ runOrError(runId: $id) {{ __typename ... on Run {{ {_RUN} }} }} }}"
+_MANY = f"""query($filter: RunsFilter, $limit: Int!, $cursor: String) {{
+  runsOrError(filter: $filter, limit: $limit, cursor: $cursor) {_RUNS} }}"""
+_LOGS = f"""query($id: ID!, $cursor: String) {{
+  logsForRun(runId: $id, afterCursor: $cursor, limit: 1000) {{ __typename
+  ... on EventConnection {{ cursor hasMore events {{ {_STEP_EVENTS} }} }} ... on PythonError {{ message }} }} }} {_ENTRY}"""
+_LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
+  ... on LaunchRunSuccess { run { runId } }
+  ... on RunConfigValidationInvalid { errors { message } }
+  ... on PythonError { message } ... on PipelineNotFoundError { message } ... on InvalidSubsetError { message } } }"""
+_ADD_PARTITION = """mutation($key: String!, $name: String!, $repository: RepositorySelector!) {
+  addDynamicPartition(partitionKey: $key, partitionsDefName: $name, repositorySelector: $repository) { __typename
+  ... on PythonError { message } ... on UnauthorizedError { message } } }"""
+_TERMINATE = """mutation($id: String!) { terminateRun(runId: $id) { __typename
+  ... on TerminateRunFailure { message } ... on RunNotFoundError { message } ... on PythonError { message } } }"""
+
+
+@dataclass(frozen=True, slots=True)
+class Dagster:
+    """One webserver."""
+
+    url: str
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        try:
+            reply = requests.post(
+                f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=TIMEOUT_S
+            ).json()
+        except (requests.RequestException, ValueError) as error:
+            raise DagsterUnreachable(
+                f"no Dagster answers at {self.url}: {error}", hint="start it with `mps up`"
+            ) from error
+        if reply.get("errors"):
+            raise MpsError(f"Dagster refused a query: {reply['errors'][0].get('message')}")
+        data: dict[str, Any] = reply["data"]
+        return data
+
+    def launch(self, job: str, run_config: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        """Launch a run; return its id."""
+        params = {
+            "selector": {**LOCATION, "pipelineName": job},
+            "runConfigData": json.dumps(run_config),
+            "mode": "default",
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+        }
+        reply = self.ask(_LAUNCH, params=params)["launchRun"]
+        if reply["__typename"] != "LaunchRunSuccess":
+            problems = [error["message"] for error in reply.get("errors", [])] or [
+                reply.get("message", reply["__typename"])
+            ]
+            raise LaunchRefused(f"Dagster did not launch {job}: {'; '.join(problems)}", hint="mps workflows validate")
+        run_id: str = reply["run"]["runId"]
+        return run_id
+
+    def add_partition(self, partitions: str, key: str) -> None:
+        reply = self.ask(_ADD_PARTITION, key=key, name=partitions, repository=LOCATION)["addDynamicPartition"]
+        if reply["__typename"] not in ("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"):
+            raise LaunchRefused(
+                f"Dagster did not add {key!r} to {partitions}: {reply.get('message', reply['__typename'])}"
+            )
+
+    def newest_of(self, root_run_id: str) -> dict[str, Any] | None:
+        """The newest run of a task: the root run, or its latest retry."""
+        retries = self.ask(_FAMILY, id=root_run_id)["runsOrError"].get("results", [])
+        if retries:
+            found: dict[str, Any] = retries[0]
+            return found
+        run: dict[str, Any] = self.ask(_ONE, id=root_run_id)["runOrError"]
+        return run if run["__typename"] == "Run" else None
+
+    def runs(self, wanted: Mapping[str, Any], *, limit: int, cursor: str | None = None) -> list[dict[str, Any]]:
+        """Newest first; `wanted` is GraphQL's RunsFilter."""
+        results: list[dict[str, Any]] = self.ask(_MANY, filter=dict(wanted), limit=limit, cursor=cursor)["runsOrError"][
+            "results"
+        ]
+        return results
+
+    def record(self, run: Mapping[str, Any], *, steps: bool = True) -> RunRecord:
+        """A run as it is recorded; without its steps, one query less."""
+        tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+        return RunRecord(
+            run_id=run["runId"], root_run_id=run["rootRunId"] or run["runId"],
+            workflow=tags.get("mps/workflow", run["jobName"]), status=run["status"], created_s=run["creationTime"],
+            started_s=run["startTime"], ended_s=run["endTime"], bucket=tags.get("mps/bucket", ""),
+            key=tags.get("mps/key", ""), priority=int(tags.get("dagster/priority", "0")),
+            steps=steps_of(self._events(run["runId"])) if steps else (),
+        )  # fmt: skip
+
+    def terminate(self, run_id: str) -> None:
+        reply = self.ask(_TERMINATE, id=run_id)["terminateRun"]
+        if reply["__typename"] != "TerminateRunSuccess":
+            raise InvalidInput(f"run {run_id} was not ended: {reply.get('message', reply['__typename'])}")
+
+    def _events(self, run_id: str) -> Iterator[StepEvent]:
+        cursor: str | None = None
+        while True:
+            page = self.ask(_LOGS, id=run_id, cursor=cursor)["logsForRun"]
+            if page["__typename"] != "EventConnection":
+                raise MpsError(f"Dagster could not read the events of run {run_id}: {page.get('message')}")
+            for event in page["events"]:
+                if event.get("stepKey") and str(event.get("eventType", "")) in _KINDS:
+                    yield _step_event(event)
+            if not page["hasMore"]:
+                return
+            cursor = page["cursor"]
+
+
+_KINDS = frozenset({"STEP_START", "STEP_OUTPUT", "STEP_SUCCESS", "STEP_FAILURE", "STEP_RESTARTED", "STEP_UP_FOR_RETRY"})
+
+
+def _step_event(event: Mapping[str, Any]) -> StepEvent:
+    entries = event.get("metadataEntries") or (event.get("failureMetadata") or {}).get("metadataEntries") or []
+    return StepEvent(
+        step=event["stepKey"],
+        kind=event["eventType"],
+        at_s=int(event["timestamp"]) / 1000,
+        metadata={entry["label"]: _value(entry) for entry in entries},
+        error=((event.get("error") or {}).get("message") or "").strip(),
+    )
+
+
+def _value(entry: Mapping[str, Any]) -> Any:
+    if "jsonString" in entry:
+        return json.loads(entry["jsonString"])
+    return entry.get("text", entry.get("intValue"))

@@ -1,0 +1,166 @@
+"""Launching a task run by hand, and what became of it: the calls behind the command line and the HTTP API."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mps_dagster.api.graphql import Dagster
+from mps_dagster.errors import InvalidConfiguration, InvalidInput, SourceNotAccessible
+from mps_dagster.execution.progress import read_progress
+from mps_dagster.execution.task_run import ENDED, TaskRun, run_id_of, task_id, task_run
+from mps_dagster.settings import Settings
+from mps_dagster.storage.bucket import Bucket
+from mps_dagster.storage.buckets import Buckets
+from mps_dagster.tasks import TASKS
+from mps_dagster.workflow.model import Workflow
+from mps_dagster.workflow.naming import partition_key, run_key, sensor_name, uploads_name
+from mps_dagster.workflow.store import load_workflows, parse_task
+from mps_dagster.workflow.templates import Templates
+
+UPLOADS = "uploads"
+"""Local bucket for files that are processed by hand and belong to no workflow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processing:
+    """ProcessMedia and its queries, over one deployment."""
+
+    settings: Settings
+    buckets: Buckets
+    dagster: Dagster
+
+    @classmethod
+    def of(cls, settings: Settings) -> Processing:
+        return cls(settings, Buckets(settings), Dagster(settings.ui_url))
+
+    def workflow(self, name: str) -> Workflow:
+        good, bad = load_workflows(self.settings.workflows_dir, self.templates)
+        found = next((workflow for workflow in good if workflow.name == name), None)
+        if found is None:
+            names = ", ".join(workflow.name for workflow in good) or "none"
+            hint = f"there are: {names}" + (f"; {len(bad)} files are not valid (mps workflows validate)" if bad else "")
+            raise InvalidInput(f"there is no workflow {name!r} in {self.settings.workflows_dir}", hint=hint)
+        return found
+
+    @property
+    def templates(self) -> Templates:
+        return Templates.load(self.settings.templates_dir)
+
+    def upload(self, path: Path, bucket: str, key: str) -> None:
+        """Put a local file where a workflow looks for it; never over another one."""
+        target = self.buckets.get(bucket)
+        if _exists(target, key):
+            raise InvalidInput(
+                f"{bucket}/{key} is there already", hint=f"process it as it is ({bucket}/{key}), or rename the file"
+            )
+        target.publish(path, key)
+
+    def run_workflow(self, workflow: Workflow, key: str) -> str:
+        """Run a workflow on an object of its trigger bucket; return the TaskId."""
+        bucket = workflow.trigger.bucket
+        info = self.buckets.get(bucket).head(key)
+        partition = partition_key(key)
+        self.dagster.add_partition(uploads_name(workflow.name), partition)
+        tags = {
+            "mps/workflow": workflow.name, "mps/bucket": bucket, "mps/key": key, "dagster/partition": partition,
+            "dagster/priority": str(workflow.priority),
+            # As the sensor would have launched it, so that it does not launch it once more.
+            "dagster/run_key": run_key(bucket, info), "dagster/sensor_name": sensor_name(workflow.name),
+        }  # fmt: skip
+        config = {"ops": {f"{workflow.name}__source": {"config": {"etag": info.etag}}}}
+        return task_id(self.dagster.launch(workflow.name, config, tags))
+
+    def process_media(
+        self,
+        bucket: str,
+        key: str,
+        tasks: Mapping[str, Any],
+        *,
+        output: Mapping[str, str],
+        notify: Sequence[Any] = (),
+        priority: int = 0,
+    ) -> str:
+        """Run tasks, given per type, on one object; return the TaskId. All is validated before it is launched."""
+        info = self.buckets.get(bucket).head(key)
+        unknown = [name for name in tasks if name not in TASKS]
+        if unknown or not tasks:
+            raise InvalidConfiguration(
+                f"tasks: {', '.join(unknown) or 'none given'}", hint=f"task types: {', '.join(TASKS)}"
+            )
+        ops: dict[str, Any] = {
+            "source": {
+                "config": {
+                    "bucket": bucket,
+                    "key": key,
+                    "etag": info.etag,
+                    "output": dict(output),
+                    "notify": list(notify),
+                }
+            }
+        }
+        for name, document in tasks.items():
+            body = {"outputs": document} if isinstance(document, list) else dict(document)
+            task = parse_task(name, {"type": name, **body}, output, self.templates, where=name)
+            ops[name] = {"config": {"task": task.model_dump(mode="json")}}
+        tags = {
+            "mps/workflow": "process_media",
+            "mps/bucket": bucket,
+            "mps/key": key,
+            "dagster/priority": str(priority),
+        }
+        return task_id(self.dagster.launch("process_media", {"ops": ops}, tags))
+
+    def put_by_hand(self, path: Path) -> tuple[str, str]:
+        """Put a local file into the uploads bucket, under a key of its own."""
+        key = f"{datetime.now(UTC):%Y/%m/%d}/{uuid.uuid4().hex[:8]}/{path.name}"
+        self.buckets.get(UPLOADS).publish(path, key)
+        return UPLOADS, key
+
+    def describe(self, task: str) -> TaskRun:
+        """The task run, with the progress of what is running on this host."""
+        try:
+            root = run_id_of(task)
+        except ValueError as error:
+            raise InvalidInput(str(error)) from error
+        run = self.dagster.newest_of(root)
+        if run is None:
+            raise InvalidInput(f"there is no task {task}", hint="mps tasks")
+        record = self.dagster.record(run)
+        progress = {} if record.status in ENDED else read_progress(self.settings.progress_dir, record.run_id)
+        return task_run(record, progress)
+
+    def tasks(self, *, limit: int, statuses: Sequence[str] = ()) -> Iterator[TaskRun]:
+        """Newest first, without their subtasks."""
+        wanted = {"statuses": list(statuses)} if statuses else {}
+        for run in self.dagster.runs(wanted, limit=limit):
+            yield task_run(self.dagster.record(run, steps=False))
+
+    def abort(self, task: str) -> TaskRun:
+        """End a task run; its ffmpeg processes end with it."""
+        run = self.describe(task)
+        if run.state == "FINISH":
+            raise InvalidInput(f"task {task} has ended already ({run.outcome})")
+        self.dagster.terminate(run.run_id)
+        return self.describe(task)
+
+
+def split_address(address: str) -> tuple[str, str]:
+    """`inbox/a/b.mp4` → inbox, a/b.mp4; `s3://media/a.mp4` → s3://media, a.mp4."""
+    scheme, found, rest = address.rpartition("://")
+    bucket, _, key = rest.partition("/")
+    if not bucket or not key:
+        raise InvalidInput(f"{address!r} is neither a file nor bucket/key")
+    return f"{scheme}{found}{bucket}", key
+
+
+def _exists(bucket: Bucket, key: str) -> bool:
+    try:
+        bucket.head(key)
+    except SourceNotAccessible:
+        return False
+    return True

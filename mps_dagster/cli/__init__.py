@@ -1,0 +1,36 @@
+"""The `mps` command: one file per command, the same calls as the API."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from mps_dagster.cli.abort import abort
+from mps_dagster.cli.demo import demo
+from mps_dagster.cli.notifications import notifications
+from mps_dagster.cli.process import process
+from mps_dagster.cli.status import status
+from mps_dagster.cli.tasks import tasks
+from mps_dagster.cli.templates import templates
+from mps_dagster.cli.up import up
+from mps_dagster.cli.workflows import workflows
+from mps_dagster.errors import MpsError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def mps() -> None:
+    """A media processing service on Dagster. Settings come from MPS_* environment variables (docs/settings.md)."""
+
+
+for command in (up, demo, process, status, tasks, abort, notifications, workflows, templates):
+    mps.add_command(command)
+
+
+def main() -> None:
+    """Errors that we raise on purpose are told, not shown as tracebacks."""
+    try:
+        mps()
+    except MpsError as error:
+        click.echo(f"mps: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,16 @@
+"""`mps abort`"""
+
+from __future__ import annotations
+
+import click
+
+from mps_dagster.api.processing import Processing
+from mps_dagster.settings import Settings
+
+
+@click.command()
+@click.argument("task_id")
+def abort(task_id: str) -> None:
+    """End a task that waits or runs. What it has published stays."""
+    run = Processing.of(Settings()).abort(task_id)
+    click.echo(f"{run.task_id}  {run.outcome}")

@@ -1,0 +1,131 @@
+"""`mps demo`: the main job from end to end on this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from contextlib import nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from mps_dagster.api.processing import Processing
+from mps_dagster.cli.demo_source import make_demo_source
+from mps_dagster.cli.services import prepare, running, services
+from mps_dagster.cli.show import outputs_table, summary
+from mps_dagster.cli.status import followed
+from mps_dagster.errors import InvalidInput, MpsError
+from mps_dagster.execution.task_run import TaskRun, task_id
+from mps_dagster.ffmpeg.program import Ffmpeg
+from mps_dagster.notify.local_queue import LocalQueue
+from mps_dagster.settings import Settings
+from mps_dagster.storage.buckets import Buckets
+
+WORKFLOW = "demo"
+QUEUE = "events"
+PICKUP_TIMEOUT_S = 120
+NOTIFICATION_TIMEOUT_S = 90
+
+
+class NothingHappened(MpsError):
+    """The sensor or the notification did not come."""
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--seconds", type=click.IntRange(2, 600), default=20, show_default=True, help="Length of the made source."
+)
+def demo(file: Path | None, seconds: int) -> None:
+    """Drop a video (FILE, or one that is made) into the inbox and watch what the workflow `demo` makes of it."""
+    settings = Settings()
+    console = Console()
+    if file is not None and not file.is_file():
+        raise InvalidInput(f"there is no file {file}")
+    prepare(settings)
+    # Somebody may have `mps up` running; then the demo is one more upload to it.
+    with nullcontext() if running(settings) else _starting(console, settings):
+        processing = Processing.of(settings)
+        processing.workflow(WORKFLOW)
+        key = _drop(console, settings, file, seconds)
+        run = followed(processing, _picked_up(console, processing, key))
+        console.print(summary(run))
+        console.print(outputs_table(run))
+        body = _notification(settings, run)
+    _report(console, settings, run, body)
+    if run.failed:
+        raise SystemExit(1)
+
+
+def _starting(console: Console, settings: Settings) -> Any:
+    console.print("starting Dagster (UI, daemons) and the file server …")
+    return services(settings)
+
+
+def _drop(console: Console, settings: Settings, file: Path | None, seconds: int) -> str:
+    """Publish the source into the inbox as an uploader would: whole, under a name of its own."""
+    inbox = Buckets(settings).get("inbox")
+    with tempfile.TemporaryDirectory(dir=settings.home) as folder:
+        source = Path(folder) / (file.name if file else "demo.mp4")
+        if file is None:
+            console.print(f"making a source of {seconds} s …")
+            make_demo_source(Ffmpeg.of(settings), source, seconds=seconds)
+        else:
+            shutil.copyfile(file, source)
+        key = f"{source.stem}-{datetime.now():%H%M%S}{source.suffix}"
+        inbox.publish(source, key)
+    console.print(f"dropped [bold]{escape(key)}[/] into {settings.buckets_dir / 'inbox'}")
+    return key
+
+
+def _picked_up(console: Console, processing: Processing, key: str) -> str:
+    """Wait until the sensor has found the file and a run was created."""
+    console.print("waiting for the sensor to find it …")
+    deadline = time.monotonic() + PICKUP_TIMEOUT_S
+    while time.monotonic() < deadline:
+        runs = processing.dagster.runs({"tags": [{"key": "mps/key", "value": key}]}, limit=1)
+        if runs:
+            console.print(f"the sensor launched run {runs[0]['runId']}")
+            return task_id(runs[0]["runId"])
+        time.sleep(0.5)
+    raise NothingHappened(
+        f"no run came for {key} within {PICKUP_TIMEOUT_S} s", hint=f"see {processing.settings.home}/logs"
+    )
+
+
+def _notification(settings: Settings, run: TaskRun) -> dict[str, Any]:
+    """The event of this run, taken from the queue as a consumer would; other messages are left in it."""
+    queue = LocalQueue(settings.queue_path)
+    deadline = time.monotonic() + NOTIFICATION_TIMEOUT_S
+    while time.monotonic() < deadline:
+        for message in queue.receive(QUEUE, visibility_s=5, wait_s=1):
+            body: dict[str, Any] = json.loads(message.body)
+            if body["WorkflowTaskEvent"]["TaskId"] == run.task_id:
+                queue.acknowledge(QUEUE, message.receipt)
+                return body
+    raise NothingHappened(f"no notification of {run.task_id} came within {NOTIFICATION_TIMEOUT_S} s")
+
+
+def _report(console: Console, settings: Settings, run: TaskRun, body: dict[str, Any]) -> None:
+    event = body["WorkflowTaskEvent"]
+    results = [
+        next(value["Status"] for value in result.values() if isinstance(value, dict))
+        for result in event["MediaProcessResultSet"]
+    ]
+    console.print(
+        f"\nnotification from queue [bold]{QUEUE}[/]: {body['EventType']} {event['TaskId']} {event['Status']}, "
+        f"{results.count('SUCCESS')} of {len(results)} outputs succeeded"
+    )
+    manifests = sorted((settings.buckets_dir / "outputs" / "_mps" / "manifests" / WORKFLOW / run.key).glob("*.json"))
+    for path in manifests:
+        console.print(f"manifest  {path}", soft_wrap=True)
+    console.print(f"outputs   {settings.buckets_dir / 'outputs'}", soft_wrap=True)
+    console.print(
+        f"\nto see the run in Dagster:  [bold]make up[/]  and open {settings.ui_url}/runs/{run.run_id}", soft_wrap=True
+    )

@@ -1,0 +1,67 @@
+"""`mps process`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from mps_dagster.api.processing import Processing, split_address
+from mps_dagster.errors import InvalidConfiguration
+from mps_dagster.settings import Settings
+
+
+@click.command()
+@click.argument("source")
+@click.option("--workflow", "name", help="Run this workflow. A local file is put where the workflow looks for uploads.")
+@click.option(
+    "--tasks", "document", help="Run these: YAML or JSON, or a file of it: {transcode: [{definition: 100030}]}."
+)
+@click.option("--output", default="outputs/", show_default=True, help="With --tasks: bucket/dir of the outputs.")
+@click.option("--notify", "queue", help="With --tasks: local queue that gets the notification.")
+@click.option("--priority", type=click.IntRange(-10, 10), default=0, show_default=True, help="With --tasks.")
+def process(source: str, name: str | None, document: str | None, output: str, queue: str | None, priority: int) -> None:
+    """Process SOURCE (a local file, or bucket/key) and print the TaskId."""
+    if (name is None) == (document is None):
+        raise click.UsageError("give either --workflow or --tasks")
+    processing = Processing.of(Settings())
+    path = Path(source)
+    if name is not None:
+        click.echo(_by_workflow(processing, name, source, path))
+        return
+    bucket, key = processing.put_by_hand(path) if path.is_file() else split_address(source)
+    place = dict(zip(("bucket", "dir"), split_address(f"{output.rstrip('/')}//"), strict=True))
+    notify = [{"type": "local", "queue": queue}] if queue else []
+    tasks = _tasks(document or "")
+    click.echo(processing.process_media(bucket, key, tasks, output=place, notify=notify, priority=priority))
+
+
+def _by_workflow(processing: Processing, name: str, source: str, path: Path) -> str:
+    workflow = processing.workflow(name)
+    if path.is_file():
+        key = f"{workflow.trigger.prefix}{path.name}"
+        processing.upload(path, workflow.trigger.bucket, key)
+        return processing.run_workflow(workflow, key)
+    bucket, key = split_address(source)
+    if bucket != workflow.trigger.bucket:
+        raise InvalidConfiguration(
+            f"workflow {name} works on {workflow.trigger.bucket}, not on {bucket}", hint="use --tasks for other buckets"
+        )
+    return processing.run_workflow(workflow, key)
+
+
+def _tasks(document: str) -> dict[str, Any]:
+    """YAML is JSON's superset; a name of a file is its content."""
+    path = Path(document)
+    try:
+        text = path.read_text() if len(document) < 4096 and path.is_file() else document
+        tasks = yaml.safe_load(text)
+    except (OSError, yaml.YAMLError) as error:
+        raise InvalidConfiguration(f"--tasks: {error}") from error
+    if not isinstance(tasks, dict):
+        raise InvalidConfiguration(
+            "--tasks is a mapping from task type to outputs", hint="{transcode: [{definition: 100030}]}"
+        )
+    return tasks

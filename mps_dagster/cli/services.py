@@ -1,0 +1,107 @@
+"""The processes of a deployment on one host: Dagster's UI and daemons, and the file server. On 127.0.0.1 only."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import requests
+
+from mps_dagster.errors import MpsError
+from mps_dagster.ffmpeg.process import service
+from mps_dagster.settings import Settings
+from mps_dagster.workflow.store import load_workflows
+from mps_dagster.workflow.templates import Templates
+
+START_TIMEOUT_S = 120
+
+
+class ServiceDown(MpsError):
+    """One of our servers did not come up."""
+
+
+def prepare(settings: Settings) -> None:
+    """Make the folders of the home and of local inboxes, and put the project's dagster.yaml where Dagster looks for it."""
+    config = settings.project / "dagster.yaml"
+    if not config.is_file():
+        raise ServiceDown(
+            f"there is no dagster.yaml in {settings.project}",
+            hint="run this in the project's folder, or set MPS_PROJECT",
+        )
+    workflows, _ = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
+    triggers = [workflow.trigger for workflow in workflows if "://" not in workflow.trigger.bucket]
+    inboxes = [settings.buckets_dir / trigger.bucket / trigger.prefix for trigger in triggers]
+    for folder in (settings.dagster_home, settings.scratch_dir, settings.workflows_dir, *inboxes):
+        folder.mkdir(parents=True, exist_ok=True)
+    link = settings.dagster_home / "dagster.yaml"
+    if not link.is_symlink() or link.readlink() != config:
+        link.unlink(missing_ok=True)
+        link.symlink_to(config)
+
+
+@contextmanager
+def services(settings: Settings) -> Iterator[None]:
+    """Run everything for as long as the block lasts; ready when the block begins."""
+    prepare(settings)
+    for port, name in ((settings.ui_port, "MPS_UI_PORT"), (settings.files_port, "MPS_FILES_PORT")):
+        _check_free(port, name)
+    programs = Path(sys.executable).parent
+    environment = _environment(settings)
+    dagster = [
+        str(programs / "dagster"), "dev", "--host", "127.0.0.1", "--port", str(settings.ui_port),
+        "--workspace", str(settings.project / "workspace.yaml"),
+    ]  # fmt: skip
+    files = [sys.executable, "-m", "mps_dagster.api.files"]
+    logs = settings.home / "logs"
+    logs.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        stack.enter_context(service(dagster, cwd=settings.project, log=logs / "dagster.log", environment=environment))
+        stack.enter_context(service(files, cwd=settings.project, log=logs / "files.log", environment=environment))
+        _wait(f"{settings.ui_url}/server_info", logs / "dagster.log")
+        _wait(f"{settings.files_url}/", logs / "files.log")
+        yield
+
+
+def running(settings: Settings) -> bool:
+    """Whether this deployment's UI answers."""
+    try:
+        return requests.get(f"{settings.ui_url}/server_info", timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    return {
+        **os.environ,
+        "DAGSTER_HOME": str(settings.dagster_home),
+        "MPS_HOME": str(settings.home),
+        "MPS_PROJECT": str(settings.project),
+        # Run-status sensors take 5 runs a tick by default: 10 a minute.
+        "DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT": "50",
+        "DAGSTER_RUN_STATUS_SENSOR_FETCH_LIMIT": "200",
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def _check_free(port: int, name: str) -> None:
+
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise ServiceDown(f"port {port} is taken", hint=f"end what listens there, or set {name} to another port")
+
+
+def _wait(url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            requests.get(url, timeout=2)
+        except requests.RequestException:
+            time.sleep(0.3)
+        else:
+            return
+    raise ServiceDown(f"{url} did not answer within {START_TIMEOUT_S} s", hint=f"see {log}")

@@ -1,0 +1,38 @@
+"""`mps status`"""
+
+from __future__ import annotations
+
+import time
+
+import click
+from rich.console import Console
+
+from mps_dagster.api.processing import Processing
+from mps_dagster.cli.show import outputs_table, progress_bars, show_progress, summary
+from mps_dagster.execution.task_run import TaskRun
+from mps_dagster.settings import Settings
+
+
+@click.command()
+@click.argument("task_id")
+@click.option("--follow", is_flag=True, help="Show progress until the task has ended.")
+def status(task_id: str, *, follow: bool) -> None:
+    """Show a task and its subtasks. The exit code is 1 if the task has ended and something in it failed."""
+    processing = Processing.of(Settings())
+    run = followed(processing, task_id) if follow else processing.describe(task_id)
+    console = Console()
+    console.print(summary(run))
+    console.print(outputs_table(run))
+    if run.state == "FINISH" and run.failed:
+        raise SystemExit(1)
+
+
+def followed(processing: Processing, task_id: str) -> TaskRun:
+    """Draw a bar per subtask until the task run ends."""
+    with progress_bars() as bars:
+        while True:
+            run = processing.describe(task_id)
+            show_progress(bars, run)
+            if run.state == "FINISH":
+                return run
+            time.sleep(0.5)

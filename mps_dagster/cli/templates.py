@@ -1,0 +1,35 @@
+"""`mps templates`"""
+
+from __future__ import annotations
+
+import click
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from mps_dagster.settings import Settings
+from mps_dagster.workflow.templates import KINDS, Template, Templates
+
+
+@click.command()
+@click.argument("definition", required=False)
+@click.option("--kind", type=click.Choice(KINDS), help="Only templates of this kind.")
+def templates(definition: str | None, kind: str | None) -> None:
+    """List the templates, or show the one with this ID or name."""
+    known = Templates.load(Settings().templates_dir).by_name
+    found = {
+        (of, template.definition): template for (of, _), template in known.items() if kind in (None, of)
+    }  # each template is known by its ID and by its name
+    if definition is None:
+        Console().print(_table(found))
+        return
+    for (of, _), template in found.items():
+        if definition in (str(template.definition), template.name):
+            click.echo(yaml.safe_dump({"kind": of, **template.model_dump()}, sort_keys=False))
+
+
+def _table(found: dict[tuple[str, int], Template]) -> Table:
+    table = Table("kind", "definition", "name")
+    for (kind, number), template in sorted(found.items()):
+        table.add_row(kind, str(number), template.name)
+    return table

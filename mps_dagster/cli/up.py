@@ -1,0 +1,33 @@
+"""`mps up`"""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import click
+
+from mps_dagster.cli.services import services
+from mps_dagster.settings import Settings
+from mps_dagster.workflow.store import load_workflows
+from mps_dagster.workflow.templates import Templates
+
+
+@click.command()
+def up() -> None:
+    """Serve the Dagster UI, its daemons and the files of outputs on 127.0.0.1 until interrupted."""
+    settings = Settings()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with services(settings):
+        click.echo(f"Dagster UI  {settings.ui_url}")
+        good, bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
+        for workflow in good:
+            where = workflow.trigger.bucket
+            folder = where if "://" in where else settings.buckets_dir / where
+            click.echo(f"{workflow.name}  takes uploads to {folder}{workflow.trigger.dir}")
+        for file in bad:
+            click.echo(f"{file.path.name} is not valid: mps workflows validate", err=True)
+        click.echo("Ctrl-C ends it")
+        stop.wait()

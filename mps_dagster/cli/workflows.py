@@ -1,0 +1,41 @@
+"""`mps workflows`"""
+
+from __future__ import annotations
+
+import click
+
+from mps_dagster.settings import Settings
+from mps_dagster.workflow.store import load_workflows
+from mps_dagster.workflow.templates import Templates
+
+
+@click.group()
+def workflows() -> None:
+    """The workflow files of this project."""
+
+
+@workflows.command("list")
+def list_() -> None:
+    """One line per workflow."""
+    settings = Settings()
+    good, bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
+    for workflow in good:
+        tasks = ", ".join(f"{task.name} ({task.type}, {len(task.outputs)})" for task in workflow.tasks.values())
+        click.echo(f"{workflow.name}  {workflow.trigger.bucket}{workflow.trigger.dir}  {tasks}")
+    for file in bad:
+        click.echo(f"{file.path.name}  not valid (mps workflows validate)")
+
+
+@workflows.command()
+def validate() -> None:
+    """Check every file; the exit code is 1 if one is not valid."""
+    settings = Settings()
+    good, bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
+    for workflow in good:
+        click.echo(f"{workflow.name}: valid")
+    for file in bad:
+        click.echo(file.problem)
+    if not good and not bad:
+        click.echo(f"there are no workflow files in {settings.workflows_dir}")
+    if bad:
+        raise SystemExit(1)

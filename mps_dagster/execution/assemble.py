@@ -1,0 +1,48 @@
+"""Assembly: collect the subtasks' results into the task's result and write its manifest beside the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mps_dagster.errors import MpsError
+from mps_dagster.execution.subtask import Subtask, SubtaskResult, TaskResult
+from mps_dagster.storage.buckets import Buckets
+from mps_dagster.workflow.model import RECORDS_DIR, Source, Task
+
+
+class MemberMissing(MpsError):
+    """A subtask's result did not arrive. Dagster can lose mapped steps when a run is retried from failure."""
+
+    retryable = False
+
+
+def manifest(subtasks: Sequence[Subtask]) -> list[dict[str, str]]:
+    """Who must be there at the assembly."""
+    return [{"id": subtask.id, "label": subtask.label} for subtask in subtasks]
+
+
+def assemble(
+    workflow: str,
+    run_id: str,
+    task: Task,
+    source: Source,
+    members: Sequence[str],
+    results: Sequence[SubtaskResult],
+    buckets: Buckets,
+) -> TaskResult:
+    """The task's result, its members in the order of the manifest; raise if one of them is missing."""
+    by_id = {result.id: result for result in results}
+    missing = [member for member in members if member not in by_id]
+    if missing:
+        raise MemberMissing(
+            f"task {task.name}: no result came from {', '.join(missing)}, though nothing failed",
+            hint="re-execute the run with all steps; what stands already is not made again",
+        )
+    place = task.place(source)
+    key = f"{RECORDS_DIR}manifests/{workflow}/{source.upload}/{task.name}.json"
+    result = TaskResult(
+        workflow=workflow, task=task.name, type=task.type, run_id=run_id, source=source,
+        results=tuple(by_id[member] for member in members), manifest_key=key,
+    )  # fmt: skip
+    buckets.get(place.bucket).write(key, result.model_dump_json(indent=2).encode(), content_type="application/json")
+    return result

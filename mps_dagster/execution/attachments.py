@@ -1,0 +1,100 @@
+"""Watermark pictures: found, checked and hashed when subtasks are planned; laid into the work folder when they run."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from mps_dagster.errors import InvalidConfiguration, MpsError
+from mps_dagster.ffmpeg.overlay import Watermark
+from mps_dagster.ffmpeg.plan import StoredImage, TextImage
+from mps_dagster.media.text import render_text
+from mps_dagster.storage.buckets import Buckets
+from mps_dagster.tasks.spec import Spec
+
+MAX_BYTES = 20 * 2**20
+MAX_PIXELS = 4096 * 4096
+
+
+def with_digests(spec: Spec, buckets: Buckets, templates_dir: Path) -> Spec:
+    """The spec with every watermark image looked at: its content's hash, and whether it moves."""
+    marks: tuple[Watermark, ...] = getattr(spec, "watermark_set", ())
+    if not any(mark.image_template for mark in marks):
+        return spec
+    return spec.model_copy(update={"watermark_set": tuple(_looked_at(mark, buckets, templates_dir) for mark in marks)})
+
+
+def lay_out(
+    attachments: Iterable[TextImage | StoredImage], folder: Path, buckets: Buckets, templates_dir: Path
+) -> None:
+    """Write each attachment to its name in the work folder."""
+    for attachment in attachments:
+        if isinstance(attachment, TextImage):
+            content = render_text(
+                attachment.text,
+                font=attachment.font,
+                size_px=attachment.size_px,
+                color=attachment.color,
+                alpha=attachment.alpha,
+            )
+        else:
+            content = _png(_content(attachment.image, buckets, templates_dir), attachment.image)
+        (folder / attachment.file).write_bytes(content)
+
+
+def _looked_at(mark: Watermark, buckets: Buckets, templates_dir: Path) -> Watermark:
+    if mark.image_template is None:
+        return mark
+    reference = mark.image_template.image_content
+    content = _content(reference, buckets, templates_dir)
+    with _opened(content, reference) as image:
+        animated = bool(getattr(image, "is_animated", False))
+    template = mark.image_template.model_copy(
+        update={"digest": hashlib.sha256(content).hexdigest(), "animated": animated}
+    )
+    return mark.model_copy(update={"image_template": template})
+
+
+def _content(reference: str, buckets: Buckets, templates_dir: Path) -> bytes:
+    """`logo.png` lies in the templates folder, `bucket/path/logo.png` in a bucket."""
+    try:
+        if "/" in reference:
+            bucket, _, key = reference.rpartition("://")[2].partition("/")
+            scheme = reference.partition("://")[0] + "://" if "://" in reference else ""
+            return buckets.get(scheme + bucket).read(key)
+        return (templates_dir / reference).read_bytes()
+    except (MpsError, OSError) as error:
+        raise InvalidConfiguration(
+            f"watermark image {reference!r} cannot be read: {error}", hint="a file of templates/, or bucket/key"
+        ) from error
+
+
+def _opened(content: bytes, reference: str) -> Image.Image:
+    if len(content) > MAX_BYTES:
+        raise InvalidConfiguration(
+            f"watermark image {reference!r} has {len(content)} bytes; at most {MAX_BYTES} are taken"
+        )
+    try:
+        image = Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP", "GIF"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise InvalidConfiguration(f"watermark image {reference!r} is no PNG, JPEG or APNG") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise InvalidConfiguration(
+            f"watermark image {reference!r} is {image.width} x {image.height}; at most {MAX_PIXELS} pixels"
+        )
+    return image
+
+
+def _png(content: bytes, reference: str) -> bytes:
+    """Any accepted picture as PNG or APNG, written anew: ffmpeg sees nothing that came from outside."""
+    with _opened(content, reference) as image:
+        buffer = io.BytesIO()
+        if getattr(image, "is_animated", False):
+            image.save(buffer, "PNG", save_all=True, default_image=False)
+        else:
+            image.convert("RGBA").save(buffer, "PNG")
+        return buffer.getvalue()

@@ -1,0 +1,75 @@
+"""Break-down: source facts + task → subtasks. One output spec is one subtask; all its small stills are one, too."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from mps_dagster.errors import InvalidConfiguration, MpsError
+from mps_dagster.execution.attachments import with_digests
+from mps_dagster.execution.subtask import Refusal, Subtask
+from mps_dagster.ffmpeg.plan import Plan
+from mps_dagster.storage.buckets import Buckets
+from mps_dagster.storage.keys import check_key
+from mps_dagster.tasks import TASKS
+from mps_dagster.tasks.spec import Spec
+from mps_dagster.workflow.model import RECORDS_DIR, Source, Task
+
+REVISION = 1
+"""Raised when the same plan would give other bytes: every fingerprint changes with it."""
+
+
+def break_down(
+    task: Task, source: Source, *, buckets: Buckets, templates_dir: Path, ffmpeg_version: str
+) -> tuple[Subtask, ...]:
+    """One subtask per output, in the task's order. An output that cannot be made of this source fails alone."""
+    place = task.place(source)
+    subtasks = []
+    for number, spec in enumerate(task.specs):
+        plan, refusal = None, None
+        try:
+            looked_at = with_digests(spec, buckets, templates_dir)
+            plan = TASKS[task.type].plan(looked_at, source.media, task.names(spec, source))
+            _check_keys(plan, source, place.bucket)
+        except MpsError as error:
+            plan, refusal = None, Refusal.of(error)
+        subtask = Subtask(
+            id=_identifier(number, spec), task=task.name, type=task.type, label=spec.label, source=source,
+            bucket=place.bucket, spec=spec.model_dump(mode="json"), plan=plan, refusal=refusal,
+            fingerprint=_fingerprint(source, place.bucket, plan, ffmpeg_version) if plan else "",
+        )  # fmt: skip
+        subtasks.append(subtask)
+    return tuple(subtasks)
+
+
+def output_keys(plan: Plan) -> Iterable[str]:
+    """Every key that is known before the run (segments are not)."""
+    yield from (output.key for output in plan.outputs)
+    yield from (text.key for text in plan.texts)
+
+
+def _check_keys(plan: Plan, source: Source, bucket: str) -> None:
+    segments = [plan.segments.key(0)] if plan.segments else []
+    for key in [*output_keys(plan), *segments]:
+        check_key(key)
+        if key.startswith(RECORDS_DIR):
+            raise InvalidConfiguration(
+                f"{key!r} lies in {RECORDS_DIR}, which is ours", hint="choose another output path"
+            )
+        if (bucket, key) == (source.bucket, source.key):
+            raise InvalidConfiguration(
+                f"the output would overwrite its own source {source.uri}", hint="set output_object_path"
+            )
+
+
+def _identifier(number: int, spec: Spec) -> str:
+    """A Dagster mapping key that a person can read."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", f"{number}_{spec.label}")[:64]
+
+
+def _fingerprint(source: Source, bucket: str, plan: Plan, ffmpeg_version: str) -> str:
+    parts = [REVISION, ffmpeg_version, source.bucket, source.key, source.etag, bucket, plan.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

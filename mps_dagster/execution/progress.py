@@ -1,0 +1,54 @@
+"""How far a running subtask has come: one small file each, for whoever watches. No record of anything."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+EVERY_S = 0.5
+
+Report = Callable[[float, float], None]
+"""Fraction done (0 to 1), speed (media seconds per second)."""
+
+
+@dataclass(slots=True)
+class ProgressFile:
+    """Writes `<folder>/<run>/<step>.json` at most twice a second."""
+
+    path: Path
+    _written: float = field(default=0.0)
+
+    @classmethod
+    def of(cls, folder: Path, run_id: str, step: str) -> ProgressFile:
+        path = folder / run_id / f"{step}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return cls(path)
+
+    def report(self, fraction: float, speed: float) -> None:
+        now = time.monotonic()
+        if now - self._written < EVERY_S and fraction < 1:
+            return
+        self._written = now
+        # A reader may look at any moment; a rename shows it the old or the new content.
+        draft = self.path.with_suffix(".new")
+        draft.write_text(json.dumps({"fraction": round(min(1.0, fraction), 4), "speed": round(speed, 2)}))
+        draft.replace(self.path)
+
+
+def read_progress(folder: Path, run_id: str) -> dict[str, float]:
+    """Fraction done by step key, for the steps of one run that have begun."""
+    found = {}
+    for path in (folder / run_id).glob("*.json"):
+        try:
+            found[path.stem] = float(json.loads(path.read_text())["fraction"])
+        except (OSError, ValueError, KeyError):
+            continue
+    return found
+
+
+def forget(folder: Path, run_id: str) -> None:
+    shutil.rmtree(folder / run_id, ignore_errors=True)

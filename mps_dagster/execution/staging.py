@@ -1,0 +1,75 @@
+"""Scratch: a source is fetched once per run and host and shared by the run's subtasks; each works in its own folder."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mps_dagster.errors import ContentUnsupported, SourceChanged, StorageFailed
+from mps_dagster.storage.bucket import Bucket, ObjectInfo
+
+STALE_S = 48 * 3600
+"""Scratch of a run that nothing has touched for so long belongs to a run that died with its host."""
+
+
+def staged(bucket: Bucket, key: str, etag: str, run_dir: Path) -> Path:
+    """The object as a local file; fetched if it is not there yet. Safe for several processes at once."""
+    name = hashlib.sha256(f"{bucket.name}\n{key}\n{etag}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    folder = run_dir / "sources"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            bucket.fetch(key, path, etag=etag)
+    return path
+
+
+def check_room(folder: Path, info: ObjectInfo, *, max_bytes: int) -> None:
+    """Refuse a source that is too big, and one for which the scratch disk has no room (its outputs need some, too)."""
+    if info.size > max_bytes:
+        raise ContentUnsupported(
+            f"the source has {info.size} bytes, more than {max_bytes} are not taken", hint="MPS_MAX_SOURCE_BYTES"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < 2 * info.size:
+        raise StorageFailed(
+            f"the scratch disk at {folder} has {free} bytes free; a source of {info.size} bytes needs twice its size",
+            hint="free some space, or point MPS_HOME to another disk",
+        )
+
+
+def check_unchanged(bucket: Bucket, key: str, etag: str) -> None:
+    """The outputs must be of what was announced."""
+    if bucket.head(key).etag != etag:
+        raise SourceChanged(
+            f"{bucket.name}/{key} was replaced while it was being processed", hint="its new content is a new upload"
+        )
+
+
+@contextmanager
+def work_folder(run_dir: Path, name: str) -> Iterator[Path]:
+    """An empty folder that is gone afterwards, whatever happens."""
+    folder = run_dir / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(scratch: Path, ended: set[str]) -> list[str]:
+    """Remove the scratch of runs that have ended, and what died long ago; return their names."""
+    if not scratch.is_dir():
+        return []
+    gone = [run for run in scratch.iterdir() if run.name in ended or time.time() - run.stat().st_mtime > STALE_S]
+    for run in gone:
+        shutil.rmtree(run, ignore_errors=True)
+    return [run.name for run in gone]

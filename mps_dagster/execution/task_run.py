@@ -1,0 +1,240 @@
+"""The state of a task run, computed from what Dagster recorded about it and from nothing else.
+
+`RunRecord` is that record in neutral form: the sensors read it from the instance, CLI and API over GraphQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from mps_dagster.execution.subtask import SubtaskResult
+from mps_dagster.workflow.model import Source
+
+State = Literal["WAITING", "PROCESSING", "FINISH"]
+SubtaskStatus = Literal["PROCESSING", "SUCCESS", "FAIL"]
+
+TASK_ID_PREFIX = "mps-WorkflowTask-"
+WAITING = frozenset({"QUEUED", "NOT_STARTED", "MANAGED"})
+ENDED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
+
+
+def task_id(root_run_id: str) -> str:
+    """The `TaskId` of a run and of all its retries, in the shape of MPS's."""
+    return TASK_ID_PREFIX + root_run_id.replace("-", "")
+
+
+def run_id_of(task_id: str) -> str:
+    """The root run's id; raise ValueError if it is no TaskId of ours."""
+    digits = task_id.removeprefix(TASK_ID_PREFIX)
+    if task_id == digits or len(digits) != 32 or not set(digits) <= set("0123456789abcdef"):
+        raise ValueError(f"{task_id!r} is no task id; one looks like {TASK_ID_PREFIX}<32 hexadecimal digits>")
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One step's last word."""
+
+    key: str
+    """`vod__web.subtask[0_100030]`"""
+    status: Literal["running", "success", "failure"]
+    started_s: float | None
+    ended_s: float | None
+    metadata: Mapping[str, Any]
+    """Of its outputs, or of its failure; JSON values parsed."""
+    error: str = ""
+
+    @property
+    def op(self) -> str:
+        """`subtask`, `break_down`, `assemble`; for a source `source` or `vod__source`."""
+        return self.key.rpartition(".")[2].partition("[")[0]
+
+    @property
+    def graph(self) -> str:
+        return self.key.rpartition(".")[0]
+
+    @property
+    def member(self) -> str:
+        return self.key.partition("[")[2].removesuffix("]")
+
+
+@dataclass(frozen=True, slots=True)
+class StepEvent:
+    """One line of a run's event log."""
+
+    step: str
+    kind: str
+    """Dagster's: STEP_START, STEP_OUTPUT, STEP_SUCCESS, STEP_FAILURE; others mean that the step begins anew."""
+    at_s: float
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+def steps_of(events: Iterable[StepEvent]) -> tuple[StepRecord, ...]:
+    """What became of each step, in the order in which they began."""
+    steps: dict[str, StepRecord] = {}
+    for event in events:
+        before = steps.get(event.step) or StepRecord(event.step, "running", event.at_s, None, {})
+        steps[event.step] = _advanced(before, event)
+    return tuple(steps.values())
+
+
+def _advanced(before: StepRecord, event: StepEvent) -> StepRecord:
+    match event.kind:
+        case "STEP_OUTPUT":
+            return replace(before, metadata={**before.metadata, **event.metadata})
+        case "STEP_SUCCESS":
+            return replace(before, status="success", ended_s=event.at_s)
+        case "STEP_FAILURE":
+            return replace(before, status="failure", ended_s=event.at_s, metadata=event.metadata, error=event.error)
+        case _:
+            return replace(before, status="running", ended_s=None, metadata={}, error="")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One Dagster run."""
+
+    run_id: str
+    root_run_id: str
+    workflow: str
+    status: str
+    """Dagster's: QUEUED, STARTED, SUCCESS, FAILURE, CANCELED … ; unknown ones count as still going on."""
+    created_s: float
+    started_s: float | None
+    ended_s: float | None
+    bucket: str
+    key: str
+    priority: int = 0
+    steps: tuple[StepRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SubtaskState:
+    """One output spec of a task: MPS's unit of status."""
+
+    task: str
+    id: str
+    type: str
+    label: str
+    status: SubtaskStatus
+    progress: float = 0.0
+    """0 to 1."""
+    code: str = ""
+    number: int = 0
+    message: str = ""
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    started_s: float | None = None
+    ended_s: float | None = None
+    result: SubtaskResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRun:
+    """One execution of a workflow, or of ProcessMedia, on one source."""
+
+    task_id: str
+    run_id: str
+    workflow: str
+    state: State
+    outcome: str
+    """Dagster's status."""
+    code: str
+    number: int
+    message: str
+    """Of a failure that lies with the source or with the run itself; a failed output speaks for itself."""
+    created_s: float
+    started_s: float | None
+    ended_s: float | None
+    bucket: str
+    key: str
+    priority: int
+    source: Source | None
+    subtasks: tuple[SubtaskState, ...]
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.number) or any(subtask.status == "FAIL" for subtask in self.subtasks)
+
+
+def task_run(record: RunRecord, progress: Mapping[str, float] | None = None) -> TaskRun:
+    """Read the state out of the record; `progress` (by step key) says how far running subtasks are."""
+    ended = record.status in ENDED
+    steps = {step.key: step for step in record.steps}
+    source_step = next((step for step in record.steps if step.op.endswith("source") and not step.graph), None)
+    subtasks = tuple(_subtasks(record, steps, progress or {}, ended=ended))
+    code, number, message = _source_failure(source_step)
+    if (
+        ended
+        and not number
+        and record.status != "SUCCESS"
+        and not any(subtask.status == "FAIL" for subtask in subtasks)
+    ):
+        code, number = "InternalError", 70000
+        message = "the task was aborted" if record.status == "CANCELED" else "the run failed outside its subtasks"
+    return TaskRun(
+        task_id=task_id(record.root_run_id), run_id=record.run_id, workflow=record.workflow,
+        state="FINISH" if ended else "WAITING" if record.status in WAITING else "PROCESSING",
+        outcome=record.status, code=code, number=number, message=message,
+        created_s=record.created_s, started_s=record.started_s, ended_s=record.ended_s,
+        bucket=record.bucket, key=record.key, priority=record.priority,
+        source=_source(source_step), subtasks=subtasks,
+    )  # fmt: skip
+
+
+def _subtasks(
+    record: RunRecord, steps: Mapping[str, StepRecord], progress: Mapping[str, float], *, ended: bool
+) -> Iterator[SubtaskState]:
+    for step in record.steps:
+        if step.op != "break_down":
+            continue
+        if step.status == "failure":
+            yield _failed_task(step)
+        for planned in step.metadata.get("subtasks") or ():
+            key = f"{step.graph}.subtask[{planned['id']}]"
+            yield _subtask(planned, steps.get(key), progress.get(key, 0.0), ended=ended)
+
+
+def _subtask(planned: Mapping[str, Any], step: StepRecord | None, progress: float, *, ended: bool) -> SubtaskState:
+    facts = {name: planned[name] for name in ("task", "id", "type", "label", "spec")}
+    if step is None:
+        if ended:
+            return SubtaskState(**facts, status="FAIL", code="InternalError", number=70000, message="it was not run")
+        return SubtaskState(**facts, status="PROCESSING")
+    facts |= {"started_s": step.started_s, "ended_s": step.ended_s}
+    if step.status == "success" and (result := step.metadata.get("result")):
+        return SubtaskState(**facts, status="SUCCESS", progress=1.0, result=SubtaskResult.model_validate(result))
+    if step.status == "failure" or ended:
+        return SubtaskState(**facts, status="FAIL", progress=progress, **_error(step))
+    return SubtaskState(**facts, status="PROCESSING", progress=progress)
+
+
+def _failed_task(step: StepRecord) -> SubtaskState:
+    """A task that could not be broken down has no subtasks; it stands for itself."""
+    task = step.metadata.get("task") or {}
+    name = task.get("name") or step.graph.rpartition("__")[2]
+    return SubtaskState(
+        task=name, id="", type=task.get("type", name), label="", status="FAIL", ended_s=step.ended_s, **_error(step)
+    )
+
+
+def _error(step: StepRecord) -> dict[str, Any]:
+    return {
+        "code": step.metadata.get("code") or "InternalError",
+        "number": int(step.metadata.get("number") or 70000),
+        "message": step.metadata.get("message") or step.error or "it was ended before it was done",
+    }
+
+
+def _source_failure(step: StepRecord | None) -> tuple[str, int, str]:
+    if step is None or step.status != "failure":
+        return "", 0, ""
+    error = _error(step)
+    return error["code"], error["number"], error["message"]
+
+
+def _source(step: StepRecord | None) -> Source | None:
+    found = step.metadata.get("source") if step else None
+    return Source.model_validate(found) if isinstance(found, dict) else None

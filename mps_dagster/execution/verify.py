@@ -1,0 +1,106 @@
+"""An output is looked at before it is published: ffmpeg exits 0 on truncated sources and on pictures it never made."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from mps_dagster.errors import OutputRejected, SourceFileError
+from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, Segments
+from mps_dagster.media.info import MediaInfo
+from mps_dagster.media.probe import probe
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """One verified file."""
+
+    path: Path
+    key: str
+    width: int | None = None
+    height: int | None = None
+    media: MediaInfo | None = None
+
+
+def verified(plan: Plan, folder: Path) -> tuple[Produced, ...]:
+    """Every file that the plan promised, or `OutputRejected`."""
+    return tuple(_one(output, plan, folder) for output in plan.outputs)
+
+
+def segment_files(segments: Segments, folder: Path) -> list[Path]:
+    """The series in order, its header first."""
+    stem, _, suffix = segments.pattern.partition("%05d")
+    files = sorted(folder.glob(f"{stem}*{suffix}")) if suffix else [folder / segments.pattern]
+    return ([folder / segments.header] if segments.header else []) + files
+
+
+def _one(output: OutputFile, plan: Plan, folder: Path) -> Produced:
+    path = folder / output.file
+    if not path.is_file() or not path.stat().st_size:
+        raise OutputRejected(
+            f"ffmpeg reported success but made no {output.key}", hint="the source may have no picture there"
+        )
+    expected = output.expected
+    if expected.kind == "image":
+        return _image(output, path)
+    if expected.kind == "playlist":
+        media, duration_s = _playlist(path, plan, folder)
+    else:
+        media = _probed(path, output.key)
+        duration_s = media.duration_s
+    _check(output.key, expected, media, duration_s)
+    width, height = media.video.display_size if media.video else (None, None)
+    if expected.kind == "playlist":
+        media = media.model_copy(update={"container": "hls,applehttp", "duration_s": duration_s})
+    return Produced(path, output.key, width, height, media)
+
+
+def _image(output: OutputFile, path: Path) -> Produced:
+    try:
+        with Image.open(path) as image:
+            size = image.size
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise OutputRejected(f"{output.key} is not a picture: {error}") from error
+    wanted = (output.expected.width, output.expected.height)
+    if size != wanted:
+        raise OutputRejected(f"{output.key} is {size[0]} x {size[1]}, not {wanted[0]} x {wanted[1]} as planned")
+    return Produced(path, output.key, *size)
+
+
+def _probed(path: Path, key: str) -> MediaInfo:
+    try:
+        return probe(path)
+    except SourceFileError as error:
+        raise OutputRejected(f"{key} cannot be read back: {error.message}") from error
+
+
+def _playlist(path: Path, plan: Plan, folder: Path) -> tuple[MediaInfo, float]:
+    """The first segment says what is in the set, the playlist how long it is."""
+    if plan.segments is None:
+        raise OutputRejected(f"{path.name} is a playlist of nothing")
+    durations = [float(value) for value in re.findall(r"^#EXTINF:([\d.]+)", path.read_text(), re.MULTILINE)]
+    files = segment_files(plan.segments, folder)
+    if not durations or not all(file.is_file() and file.stat().st_size for file in files):
+        raise OutputRejected(f"{plan.primary_key} names segments that were not made")
+    sample = folder / "sample"
+    with sample.open("wb") as whole:
+        for file in files[: 2 if plan.segments.header else 1]:
+            whole.write(file.read_bytes())
+    return _probed(sample, plan.primary_key), sum(durations)
+
+
+def _check(key: str, expected: Expected, media: MediaInfo, duration_s: float) -> None:
+    if expected.duration_s is not None and abs(duration_s - expected.duration_s) > expected.tolerance_s:
+        raise OutputRejected(
+            f"{key} lasts {duration_s:.2f} s, not {expected.duration_s:.2f} s as planned",
+            hint="the source may be damaged in places",
+        )
+    if expected.width is not None:
+        size = media.video.display_size if media.video else None
+        if size != (expected.width, expected.height):
+            raise OutputRejected(f"{key} has pictures of {size}, not ({expected.width}, {expected.height}) as planned")
+    if expected.audio and not media.audio:
+        raise OutputRejected(f"{key} has no sound, though the source has")

@@ -1,0 +1,122 @@
+"""Codecs and containers as tables: what MPS calls them, what ffmpeg calls them, what goes with what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+VideoCodec = Literal["h264", "h265", "av1", "vp9", "copy"]
+AudioCodec = Literal["aac", "mp3", "opus", "flac", "pcm16", "pcm24", "copy"]
+Container = Literal["mp4", "hls", "webm", "mkv", "mov", "ts", "flv", "mp3", "m4a", "flac", "ogg", "wav"]
+Effort = Literal["fast", "balanced", "quality"]
+
+Args = Mapping[str, str | int]
+"""Output options of ffmpeg by name without the dash."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoEncoder:
+    """One row per codec: how its encoder is told the same things."""
+
+    encoder: str
+    effort: Mapping[Effort, Args]
+    default_crf: int
+    """About the same visible quality in each codec; used where a template names neither bitrate nor quality."""
+    ten_bit: bool = True
+    hls_fmp4_only: bool = False
+    extra: Args = field(default_factory=dict)
+
+
+def _preset(fast: str | int, balanced: str | int, quality: str | int, option: str = "preset") -> Mapping[Effort, Args]:
+    return {"fast": {option: fast}, "balanced": {option: balanced}, "quality": {option: quality}}
+
+
+VIDEO_ENCODERS: Mapping[str, VideoEncoder] = {
+    "h264": VideoEncoder("libx264", _preset("veryfast", "medium", "slow"), default_crf=23),
+    # Without the tag Apple's players refuse HEVC in mp4; x265 prints to stderr on its own, not through ffmpeg.
+    "h265": VideoEncoder(
+        "libx265", _preset("ultrafast", "fast", "medium"), default_crf=26, extra={"x265-params": "log-level=error"}
+    ),
+    "av1": VideoEncoder("libsvtav1", _preset(10, 8, 5), default_crf=35, hls_fmp4_only=True),
+    # row-mt: libvpx uses one thread per tile column without it, that is two for 720p.
+    "vp9": VideoEncoder(
+        "libvpx-vp9", _preset(5, 3, 1, "cpu-used"), default_crf=32, hls_fmp4_only=True,
+        extra={"row-mt": 1, "deadline": "good"},
+    ),
+}  # fmt: skip
+
+AUDIO_ENCODERS: Mapping[str, str] = {
+    "aac": "aac", "mp3": "libmp3lame", "opus": "libopus", "flac": "flac", "pcm16": "pcm_s16le", "pcm24": "pcm_s24le",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Muxer:
+    """One row per container."""
+
+    format: str
+    extension: str
+    video: frozenset[str]
+    audio: tuple[str, ...]
+    """The first one is taken where the request names none."""
+    many_audio: bool = True
+    """Whether it can hold more than one audio stream."""
+    args: Args = field(default_factory=dict)
+
+    @property
+    def audio_only(self) -> bool:
+        return not self.video
+
+
+def _codecs(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+MUXERS: Mapping[str, Muxer] = {
+    # moov in front, so that a player starts before it has the whole file.
+    "mp4": Muxer(
+        "mp4", "mp4", _codecs("h264 h265 av1 vp9"), ("aac", "mp3", "opus", "flac"), args={"movflags": "+faststart"}
+    ),
+    "mov": Muxer("mov", "mov", _codecs("h264 h265"), ("aac", "mp3", "pcm16", "pcm24"), args={"movflags": "+faststart"}),
+    "hls": Muxer("hls", "m3u8", _codecs("h264 h265 av1 vp9"), ("aac", "mp3"), many_audio=False),
+    "ts": Muxer("mpegts", "ts", _codecs("h264 h265"), ("aac", "mp3", "opus")),
+    "webm": Muxer("webm", "webm", _codecs("vp9 av1"), ("opus",)),
+    "mkv": Muxer("matroska", "mkv", _codecs("h264 h265 av1 vp9"), ("aac", "mp3", "opus", "flac", "pcm16", "pcm24")),
+    "flv": Muxer("flv", "flv", _codecs("h264"), ("aac", "mp3"), many_audio=False),
+    "mp3": Muxer("mp3", "mp3", frozenset(), ("mp3",), many_audio=False),
+    "m4a": Muxer("ipod", "m4a", frozenset(), ("aac",), args={"movflags": "+faststart"}),
+    "flac": Muxer("flac", "flac", frozenset(), ("flac",), many_audio=False),
+    "ogg": Muxer("ogg", "ogg", frozenset(), ("opus", "flac"), many_audio=False),
+    "wav": Muxer("wav", "wav", frozenset(), ("pcm16", "pcm24"), many_audio=False),
+}
+
+DECODED_NAMES: Mapping[str, str] = {
+    "hevc": "h265",
+    "h264": "h264",
+    "av1": "av1",
+    "vp9": "vp9",
+    "pcm_s16le": "pcm16",
+    "pcm_s24le": "pcm24",
+}
+"""What the probe calls a codec that MPS calls otherwise; for `copy`, which must fit the container too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One row per still-picture format."""
+
+    extension: str
+    codec: str
+    pixel_format: str
+    max_side: int
+    """The format's own limit, px; both encoders just fail beyond it."""
+    args: Args = field(default_factory=dict)
+
+
+PICTURES: Mapping[str, Picture] = {
+    # q 2..31, 2 is best; 3 is about libjpeg's 90.
+    "jpg": Picture("jpg", "mjpeg", "yuvj420p", 65_500, {"q:v": 3}),
+    "png": Picture("png", "png", "rgb24", 65_535),
+    "webp": Picture("webp", "libwebp", "yuv420p", 16_383, {"quality": 85}),
+}

@@ -1,0 +1,220 @@
+"""Video and audio parameters in MPS's words (reference A.5), and the same in ffmpeg's."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mps_dagster.errors import InvalidConfiguration
+from mps_dagster.ffmpeg.codecs import (
+    AUDIO_ENCODERS,
+    DECODED_NAMES,
+    MUXERS,
+    VIDEO_ENCODERS,
+    AudioCodec,
+    Effort,
+    VideoCodec,
+)
+from mps_dagster.media.geometry import Adaptive, FillType
+from mps_dagster.media.info import AudioStream, Facts, MediaInfo, VideoStream
+
+Options = dict[str, str | int | float]
+"""Output options of ffmpeg by name without the dash."""
+
+Kbps = Annotated[int, Field(ge=0, le=100_000, description="kbit/s; 0 = as the source.")]
+Side = Annotated[int, Field(ge=0, le=4096)]
+
+
+class VideoTemplate(Facts):
+    """Reference A.5, VideoTemplateInfo."""
+
+    codec: VideoCodec = "h264"
+    fps: int = Field(0, ge=0, le=120, description="Frames per second; 0 = as the source, variable rates included.")
+    fps_denominator: int = Field(1, ge=1)
+    bitrate: Kbps = Field(0, description="kbit/s; 0 = as the source, or by quality where vcrf is given.")
+    mode: Literal["VBR", "ABR", "CBR", "VCRF", "CRF"] = "VBR"
+    vcrf: int | None = Field(
+        None, ge=0, le=51, description="Quality, lower is better. With VBR, bitrate is the ceiling."
+    )
+    resolution_adaptive: Adaptive = "open"
+    width: Side = 0
+    height: Side = 0
+    fill_type: FillType = "black"
+    gop: int = Field(0, ge=0, le=100_000, description="Frames or seconds between key frames; 0 = the encoder decides.")
+    gop_unit: Literal["frame", "second"] = "frame"
+    no_scenecut: Literal[0, 1] = 0
+    bframes: int | None = Field(None, ge=0, le=16)
+    video_profile: Literal["default", "baseline", "main", "high", ""] = "default"
+    video_level: Annotated[str, Field(pattern=r"^$|^\d(\.\d)?$")] = ""
+    bit_depth: Literal[8, 10] = 8
+    hls_time: int = Field(6, ge=1, le=10, description="Seconds a segment. Apple recommends 6.")
+    segment_type: Literal[0, 2, 5, 7] = Field(
+        0, description="0 TS files, 2 TS byte ranges, 7 MP4 files, 5 MP4 byte ranges."
+    )
+    effort: Effort = Field("balanced", description="Ours, not MPS's: how long the encoder may think.")
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> VideoTemplate:
+        if self.fps > 120 * self.fps_denominator:
+            raise ValueError("fps / fps_denominator is at most 120")
+        if self.mode in ("ABR", "CBR") and not self.bitrate:
+            raise ValueError(f"mode {self.mode} needs a bitrate")
+        if self.resolution_adaptive == "open" and self.width and self.height and self.width < self.height:
+            raise ValueError("with resolution_adaptive open, width is the long side and must not be below height")
+        if self.mode == "CBR" and self.codec == "av1":
+            raise ValueError("CBR is not offered for av1; use VBR or ABR")
+        if self.video_profile not in ("default", "") and self.codec != "h264":
+            raise ValueError("video_profile is for h264 only")
+        return self
+
+    def frame_rate(self, video: VideoStream) -> Fraction | None:
+        """The rate to convert to; None keeps the source's frames as they are."""
+        if self.fps:
+            return Fraction(self.fps, self.fps_denominator)
+        # Phones and broken headers claim thousands; no screen shows more than 120.
+        return Fraction(120) if video.frame_rate and video.frame_rate > 120 else None
+
+
+class AudioTemplate(Facts):
+    """Reference A.5, AudioTemplateInfo."""
+
+    codec: AudioCodec | None = Field(None, description="Empty = what the container commonly holds.")
+    bitrate: int = Field(0, ge=0, le=512, description="kbit/s; 0 = as the source.")
+    sample_rate: Literal[0, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000] = Field(
+        0, description="Hz; 0 = as the source."
+    )
+    audio_channel: Literal[0, 1, 2, 6] = Field(2, description="0 = as the source.")
+    stream_selects: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="Which audio tracks; empty = all.")
+
+
+def check_container(
+    container: str, video: VideoTemplate, audio: AudioTemplate, *, with_video: bool, with_audio: bool
+) -> None:
+    """Refuse what the container cannot hold, naming what it can."""
+    muxer = MUXERS[container]
+    if with_video and video.codec != "copy" and video.codec not in muxer.video:
+        raise ValueError(f"{container} does not hold {video.codec} video; it takes {', '.join(sorted(muxer.video))}")
+    if with_audio and audio.codec not in (None, "copy", *muxer.audio):
+        raise ValueError(f"{container} does not hold {audio.codec} audio; it takes {', '.join(muxer.audio)}")
+    if container == "hls" and with_video and video.codec in ("av1", "vp9") and video.segment_type in (0, 2):
+        raise ValueError(f"HLS holds {video.codec} in MP4 segments only; set segment_type to 7 or 5")
+
+
+def check_copy(kind: str, codec: str, container: str, holds: frozenset[str]) -> None:
+    """A copied stream must fit the container as it is; only the probe knows."""
+    name = DECODED_NAMES.get(codec, codec)
+    if name not in holds:
+        raise InvalidConfiguration(
+            f"the source's {kind} is {name}, which {container} does not hold", hint="name a codec"
+        )
+
+
+def video_options(template: VideoTemplate, video: VideoStream, container: str) -> Options:
+    """What tells the encoder: quality, rate, key frames, shape of the stream."""
+    encoder = VIDEO_ENCODERS[template.codec]
+    options: Options = {"c:v": encoder.encoder, **encoder.effort[template.effort], **encoder.extra}
+    options |= _rate_control(template, video, encoder.default_crf)
+    options |= _key_frames(template, video, container)
+    if template.bframes is not None and template.codec in ("h264", "h265"):
+        options["bf"] = template.bframes
+    if template.video_profile not in ("default", ""):
+        options["profile:v"] = template.video_profile
+    if template.video_level and template.codec in ("h264", "h265"):
+        options["level"] = template.video_level
+    if template.codec == "h265" and container in ("mp4", "mov", "hls"):
+        options["tag:v"] = "hvc1"
+    # The source's own time stamps: a constant rate is made by a filter, where one is asked for.
+    options["fps_mode"] = "passthrough" if template.frame_rate(video) else "vfr"
+    return options
+
+
+def pixel_format(template: VideoTemplate) -> str:
+    return "yuv420p10le" if template.bit_depth == 10 else "yuv420p"
+
+
+def keeps_hdr(template: VideoTemplate) -> bool:
+    """8 bits cannot carry HDR, and players take h264 for SDR."""
+    return template.bit_depth == 10 and template.codec != "h264"
+
+
+def audio_options(template: AudioTemplate, streams: tuple[AudioStream, ...], container: str) -> Options:
+    """One encoder for all tracks; each keeps its language."""
+    options: Options = {}
+    for number, stream in enumerate(streams):
+        if stream.language:
+            options[f"metadata:s:a:{number}"] = f"language={stream.language}"
+    codec = template.codec or MUXERS[container].audio[0]
+    if codec == "copy":
+        return options | {"c:a": "copy"}
+    options["c:a"] = AUDIO_ENCODERS[codec]
+    if codec in ("aac", "mp3", "opus"):
+        source_kbps = max((stream.bitrate_bps for stream in streams), default=0) // 1000
+        # As the source, within what makes sense: PCM's 1 411 kbit/s would be refused, a telephone's 8 be unbearable.
+        kbps = template.bitrate or min(max(source_kbps, 48), 256)
+        options["b:a"] = f"{kbps}k"
+    if template.audio_channel:
+        options["ac"] = template.audio_channel
+    if rate := _sample_rate(template, codec, container):
+        options["ar"] = rate
+    return options
+
+
+def chosen_audio(template: AudioTemplate, media: MediaInfo, container: str) -> tuple[AudioStream, ...]:
+    """The tracks that go into the output: all where the container holds several, the default one where it holds one."""
+    streams = media.audio
+    if template.stream_selects:
+        beyond = [number for number in template.stream_selects if number >= len(streams)]
+        if beyond:
+            raise InvalidConfiguration(f"audio track {beyond[0]} is asked for; the source has {len(streams)}, from 0")
+        streams = tuple(streams[number] for number in template.stream_selects)
+    if MUXERS[container].many_audio and not MUXERS[container].audio_only:
+        return streams
+    return tuple(sorted(streams, key=lambda stream: not stream.default)[:1])
+
+
+def _rate_control(template: VideoTemplate, video: VideoStream, default_crf: int) -> Options:
+    kbps = template.bitrate or (
+        0 if template.vcrf is not None or template.mode in ("VCRF", "CRF") else video.bitrate_bps // 1000
+    )
+    kbps = min(max(kbps, 64), 100_000) if kbps else 0
+    if template.mode == "CBR":
+        return {"b:v": f"{kbps}k", "minrate": f"{kbps}k", "maxrate": f"{kbps}k", "bufsize": f"{kbps}k"}
+    if template.mode in ("VCRF", "CRF") or (template.mode == "VBR" and (template.vcrf is not None or not kbps)):
+        crf = template.vcrf if template.vcrf is not None else default_crf
+        ceiling = kbps if template.mode == "VBR" else 0
+        if template.codec == "vp9":
+            return {"crf": crf, "b:v": f"{ceiling}k" if ceiling else 0}
+        return {"crf": crf, **({"maxrate": f"{ceiling}k", "bufsize": f"{2 * ceiling}k"} if ceiling else {})}
+    options: Options = {"b:v": f"{kbps}k"}
+    if template.mode == "VBR" and template.codec != "av1":
+        # SVT-AV1 takes a ceiling with constant quality only.
+        options |= {"maxrate": f"{kbps * 3 // 2}k", "bufsize": f"{kbps * 2}k"}
+    return options
+
+
+def _key_frames(template: VideoTemplate, video: VideoStream, container: str) -> Options:
+    options: Options = {}
+    rate = template.frame_rate(video) or video.frame_rate or Fraction(25)
+    if template.gop:
+        options["g"] = template.gop if template.gop_unit == "frame" else max(1, round(template.gop * rate))
+    if template.no_scenecut and template.codec == "h264":
+        options["sc_threshold"] = 0
+    if container == "hls":
+        # Every segment begins with a key frame at the same times in every rendition, whatever the source's frame rate.
+        options["force_key_frames"] = f"expr:gte(t,n_forced*{template.hls_time})"
+    if template.codec == "h265":
+        params = "log-level=error" + (":scenecut=0" if template.no_scenecut else "")
+        # x265's open GOPs would make a segment's first frames depend on the one before.
+        options["x265-params"] = params + (":open-gop=0" if container == "hls" else "")
+    return options
+
+
+def _sample_rate(template: AudioTemplate, codec: str, container: str) -> int:
+    if codec == "opus":
+        return 48_000
+    if container == "flv" and codec == "mp3":
+        # FLV's header has no other rates for MP3.
+        return 44_100
+    return template.sample_rate

@@ -1,0 +1,166 @@
+"""From wanted video and sound parameters to the one ffmpeg command that makes the file (or the HLS set)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ffmpeg
+
+from mps_dagster.errors import ContentUnsupported
+from mps_dagster.ffmpeg.codecs import MUXERS
+from mps_dagster.ffmpeg.encode import (
+    AudioTemplate,
+    Options,
+    VideoTemplate,
+    audio_options,
+    check_copy,
+    chosen_audio,
+    keeps_hdr,
+    pixel_format,
+    video_options,
+)
+from mps_dagster.ffmpeg.overlay import Watermark, attachments, overlaid
+from mps_dagster.ffmpeg.picture import Stream, arguments, prepared, seconds, shaped, source, to_sdr
+from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, Segments
+from mps_dagster.media.geometry import Geometry, fit
+from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
+from mps_dagster.media.timerange import TimeRange
+
+PLAYLIST = "out.m3u8"
+HEADER = "init.mp4"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """One wanted video or audio file."""
+
+    key: str
+    container: str
+    part: TimeRange
+    video: VideoTemplate | None
+    """None = no picture is wanted."""
+    audio: AudioTemplate | None
+    watermarks: tuple[Watermark, ...] = ()
+    segments: Segments | None = None
+    """HLS only."""
+
+
+def encoding_plan(wanted: Encoding, media: MediaInfo) -> Plan:
+    """What the source lacks the output lacks too: silent video stays silent, sound without pictures stays sound."""
+    video = media.video if wanted.video else None
+    audio = chosen_audio(wanted.audio, media, wanted.container) if wanted.audio else ()
+    if video is None and not audio:
+        raise ContentUnsupported(
+            f"the source has none of the streams that {wanted.key} is made of",
+            hint=f"video: {'yes' if media.video else 'no'}, audio tracks: {len(media.audio)}",
+        )
+    geometry = _geometry(wanted.video, video) if wanted.video and video else None
+    file = f"out.{MUXERS[wanted.container].extension}"
+    return Plan(
+        commands=(_command(wanted, media, audio, geometry),),
+        outputs=(
+            OutputFile(file=file, key=wanted.key, expected=_expected(wanted, video, geometry, with_audio=bool(audio))),
+        ),
+        duration_s=wanted.part.duration_s,
+        attachments=attachments(wanted.watermarks) if video else (),
+        segments=wanted.segments,
+        preview="poster" if video else "first_output",
+    )
+
+
+def segment_pattern(template: VideoTemplate) -> str:
+    """One file for byte ranges, numbered files otherwise."""
+    extension = "m4s" if template.segment_type in (5, 7) else "ts"
+    return f"segment.{extension}" if template.segment_type in (2, 5) else f"segment_%05d.{extension}"
+
+
+def _geometry(template: VideoTemplate, video: VideoStream) -> Geometry:
+    if template.codec == "copy":
+        return Geometry(video.display_size, video.display_size)
+    return fit(
+        video.display_size, width=template.width, height=template.height, adaptive=template.resolution_adaptive,
+        fill=template.fill_type, step=2,
+    )  # fmt: skip
+
+
+def _expected(wanted: Encoding, video: VideoStream | None, geometry: Geometry | None, *, with_audio: bool) -> Expected:
+    copied = video is not None and wanted.video is not None and wanted.video.codec == "copy"
+    # A copy starts and ends at key frames; an encoder adds at most a frame and some samples.
+    slack = video.longest_key_gap_s if video and copied and not wanted.part.whole else 0.0
+    width, height = geometry.canvas if geometry and not copied else (None, None)
+    return Expected(
+        kind="playlist" if wanted.container == "hls" else "video" if video else "audio",
+        width=width, height=height, duration_s=wanted.part.duration_s,
+        tolerance_s=0.5 + 0.01 * wanted.part.duration_s + slack, audio=with_audio,
+    )  # fmt: skip
+
+
+def _command(
+    wanted: Encoding, media: MediaInfo, audio: tuple[AudioStream, ...], geometry: Geometry | None
+) -> tuple[str, ...]:
+    timing = {}
+    if wanted.part.start_s > 0:
+        timing["ss"] = seconds(wanted.part.start_s)
+    if wanted.part.end_s < wanted.part.source_s:
+        timing["t"] = seconds(wanted.part.duration_s)
+    origin = source(media, **timing)
+    muxer = MUXERS[wanted.container]
+    # Global tags may say where a phone was; what players need is in the streams.
+    options: Options = {"map_metadata": -1, "map_chapters": -1, **muxer.args}
+    streams: list[Stream] = []
+    if media.video and wanted.video and geometry:
+        streams.append(_picture(wanted, wanted.video, origin, media.video, geometry))
+        options |= _video_options(wanted.video, media.video, wanted.container)
+    if audio and wanted.audio:
+        streams += [_sound(wanted.audio, origin, stream, wanted.container) for stream in audio]
+        options |= audio_options(wanted.audio, audio, wanted.container)
+    if wanted.container == "hls":
+        options |= _hls_options(wanted.video or VideoTemplate())
+    return arguments(ffmpeg.output(*streams, f"file:out.{muxer.extension}", f=muxer.format, **options))
+
+
+def _picture(
+    wanted: Encoding, template: VideoTemplate, origin: Stream, video: VideoStream, geometry: Geometry
+) -> Stream:
+    stream = origin[str(video.index)]
+    if template.codec == "copy":
+        return stream
+    stream = prepared(stream, video)
+    if rate := template.frame_rate(video):
+        stream = stream.filter("fps", f"{rate.numerator}/{rate.denominator}")
+    stream = shaped(stream, video, geometry)
+    if not keeps_hdr(template):
+        stream = to_sdr(stream, video)
+    stream = overlaid(stream, wanted.watermarks, geometry.canvas, clip=wanted.part)
+    return stream.filter("format", pixel_format(template))
+
+
+def _video_options(template: VideoTemplate, video: VideoStream, container: str) -> Options:
+    if template.codec == "copy":
+        check_copy("video", video.codec, container, MUXERS[container].video)
+        return {"c:v": "copy"}
+    return video_options(template, video, container)
+
+
+def _sound(template: AudioTemplate, origin: Stream, stream: AudioStream, container: str) -> Stream:
+    track = origin[str(stream.index)]
+    if template.codec == "copy":
+        check_copy("audio", stream.codec, container, frozenset(MUXERS[container].audio))
+        return track
+    # Silence where samples are missing, from time 0 on: sound that starts late or has gaps stays in step.
+    track = track.filter("aresample", **{"async": 1, "first_pts": 0})
+    if (template.audio_channel or stream.channels) == 6:
+        # 5.1(side), as AC-3 has it, is refused by the Opus encoder.
+        track = track.filter("aformat", channel_layouts="5.1")
+    return track
+
+
+def _hls_options(template: VideoTemplate) -> Options:
+    flags = "independent_segments+single_file" if template.segment_type in (2, 5) else "independent_segments"
+    options: Options = {
+        "hls_time": template.hls_time, "hls_playlist_type": "vod", "hls_list_size": 0, "hls_flags": flags,
+        "hls_segment_filename": segment_pattern(template),
+    }  # fmt: skip
+    if template.segment_type in (5, 7):
+        options |= {"hls_segment_type": "fmp4", "hls_fmp4_init_filename": HEADER}
+    return options

@@ -1,0 +1,256 @@
+"""The one module that starts processes: list argv, limits, no environment, and never an orphan.
+
+A child gets its own process group and dies with its parent (PR_SET_PDEATHSIG, for a parent that is killed and can
+run no handler). It is ended at any limit, and on any exception in us the whole group is killed and reaped.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import selectors
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mps_dagster.errors import ContentMalformed, MpsError, StorageFailed, ToolFailed, ToolKilled
+
+STDERR_BYTES = 32_000
+"""How much of the end of stderr is kept: where ffmpeg says why."""
+_PR_SET_PDEATHSIG = 1
+_ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+"""Nothing of ours: no credential reaches a process that parses hostile files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one process may use."""
+
+    wall_s: float
+    stall_s: float
+    """Seconds without using any CPU. ffmpeg goes on *reporting* when it hangs, and has nothing to report in a palette
+    pass, so what it prints says neither; a process that spins instead is ended by `wall_s` or `cpu_s`."""
+    memory_bytes: int
+    output_bytes: int = 200 * 2**30
+    cpu_s: float = 7 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """How one process ended."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+    wall_s: float
+    cpu_s: float
+    memory_bytes: int
+    ended_by: str = ""
+    """Why we ended it; empty if it ended by itself."""
+
+    def check(self) -> Completed:
+        """Raise the error that fits; return self if it succeeded."""
+        if self.returncode == 0 and not self.ended_by:
+            return self
+        raise _error(self)
+
+
+@dataclass(slots=True)
+class _Capture:
+    """Output of one pipe: whole lines go to `on_line`, the last bytes are kept."""
+
+    limit: int
+    on_line: Callable[[str], None] | None = None
+    kept: bytearray = field(default_factory=bytearray)
+    _partial: bytes = b""
+
+    def feed(self, data: bytes) -> None:
+        self.kept += data
+        del self.kept[: -self.limit]
+        if self.on_line is None:
+            return
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            self.on_line(line.decode("utf-8", "replace"))
+
+    @property
+    def text(self) -> str:
+        return self.kept.decode("utf-8", "replace")
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    limits: Limits,
+    on_line: Callable[[str], None] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Completed:
+    """Run to the end and tell how it ended; `on_line` gets stdout as it comes."""
+    stdout, stderr = _Capture(4_000_000, on_line), _Capture(STDERR_BYTES)
+    started = time.monotonic()
+    with _child(argv, cwd, limits, environment) as child:
+        ended_by = _pump(child, stdout, stderr, limits)
+        if ended_by:
+            _kill(child)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    return Completed(
+        argv=tuple(argv),
+        returncode=child.returncode,
+        stdout=stdout.text,
+        stderr=stderr.text,
+        wall_s=time.monotonic() - started,
+        cpu_s=usage.ru_utime + usage.ru_stime,
+        memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        ended_by=ended_by,
+    )
+
+
+@contextmanager
+def service(argv: Sequence[str], *, cwd: Path, log: Path, environment: Mapping[str, str]) -> Iterator[int]:
+    """Run one of our own servers (trusted, unlimited) for as long as the block lasts; yields its process id."""
+    with (
+        log.open("ab") as sink,
+        subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+            preexec_fn=_die_with_parent(),
+        ) as child,
+    ):
+        try:
+            yield child.pid
+        finally:
+            # Dagster's servers stop their own children on SIGTERM; only what is left after that is killed.
+            child.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=15)
+            _kill(child)
+
+
+@contextmanager
+def _child(
+    argv: Sequence[str], cwd: Path, limits: Limits, environment: Mapping[str, str] | None
+) -> Iterator[subprocess.Popen[bytes]]:
+    child = subprocess.Popen(
+        list(argv), cwd=cwd, env=dict(environment or _ENVIRONMENT), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=_prepare(limits),
+    )  # fmt: skip
+    try:
+        yield child
+    finally:
+        # Whatever happens here (an interrupt from Dagster's Terminate above all), nothing of ours goes on encoding.
+        if child.returncode is None:
+            _kill(child)
+            child.wait()
+        for pipe in (child.stdout, child.stderr):
+            if pipe:
+                pipe.close()
+
+
+def _prepare(limits: Limits) -> Callable[[], None]:
+    die_with_parent = _die_with_parent()
+    wanted = {
+        resource.RLIMIT_AS: limits.memory_bytes,
+        resource.RLIMIT_CPU: int(limits.cpu_s),
+        resource.RLIMIT_FSIZE: limits.output_bytes,
+        resource.RLIMIT_CORE: 0,
+    }
+    if sys.platform == "darwin":
+        # macOS answers EINVAL to an address-space limit below what is mapped already.
+        del wanted[resource.RLIMIT_AS]
+
+    def prepare() -> None:
+        die_with_parent()
+        for kind, value in wanted.items():
+            _, hard = resource.getrlimit(kind)
+            soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(kind, (soft, hard))
+
+    return prepare
+
+
+def _die_with_parent() -> Callable[[], None]:
+    if sys.platform != "linux":
+        return lambda: None
+    # Loaded before the fork: a child of a threaded process must not take locks.
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _pump(child: subprocess.Popen[bytes], stdout: _Capture, stderr: _Capture, limits: Limits) -> str:
+    """Read both pipes until they close; return why the child must be ended, or nothing."""
+    assert child.stdout  # noqa: S101  (both are PIPE)
+    assert child.stderr  # noqa: S101
+    deadline = time.monotonic() + limits.wall_s
+    worked, ticks = time.monotonic(), 0
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.stdout, selectors.EVENT_READ, stdout)
+        selector.register(child.stderr, selectors.EVENT_READ, stderr)
+        while selector.get_map():
+            for ready, _ in selector.select(timeout=0.5):
+                data = os.read(ready.fd, 65536)
+                if not data:
+                    selector.unregister(ready.fileobj)
+                    continue
+                ready.data.feed(data)
+            now = time.monotonic()
+            if now > deadline:
+                return f"it ran longer than {limits.wall_s:g} s"
+            if (used := _cpu_ticks(child.pid)) != ticks:
+                worked, ticks = now, used
+            elif now - worked > limits.stall_s:
+                return f"it did nothing for {limits.stall_s:g} s"
+    return ""
+
+
+def _cpu_ticks(pid: int) -> int:
+    """CPU time of a process in clock ticks; where there is no /proc, a number that always grows."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return time.monotonic_ns()
+    # The second field is the program's name in parentheses and may hold spaces; utime and stime are fields 14 and 15.
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return int(user) + int(system)
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def _error(done: Completed) -> MpsError:
+    """The error that says what to do about it: mend the source, free the disk, try again, raise a limit."""
+    command = shlex.join(done.argv)
+    tail = "\n".join(done.stderr.strip().splitlines()[-12:])
+    name = Path(done.argv[0]).name
+    if done.ended_by:
+        return ToolFailed(
+            f"{name} was ended: {done.ended_by}\n$ {command}\n{tail}", hint="raise the limit if the work is right"
+        )
+    if done.returncode == -signal.SIGXCPU or done.returncode == -signal.SIGXFSZ:
+        return ToolFailed(f"{name} reached its limit of CPU time or file size\n$ {command}\n{tail}")
+    if done.returncode < 0:
+        return ToolKilled(
+            f"{name} was killed by signal {-done.returncode} ({signal.Signals(-done.returncode).name})\n$ {command}\n{tail}",
+            hint="if it was SIGKILL, the machine may have run out of memory",
+        )
+    if "No space left on device" in done.stderr:
+        return StorageFailed(f"{name} found no space left on the scratch disk\n$ {command}", hint="free some space")
+    if "Invalid data found when processing input" in done.stderr:
+        return ContentMalformed(f"{name} could not decode the source\n$ {command}\n{tail}")
+    return ToolFailed(f"{name} failed with exit code {done.returncode}\n$ {command}\n{tail}")

@@ -1,0 +1,74 @@
+"""Which ffmpeg is used, and running it: source probe and commands, with the limits that the settings give."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import imageio_ffmpeg
+
+from mps_dagster.errors import ToolFailed
+from mps_dagster.ffmpeg.process import Completed, Limits, run
+from mps_dagster.ffmpeg.progress import Progress
+from mps_dagster.media.info import MediaInfo
+from mps_dagster.media.probe import parse_child
+from mps_dagster.settings import Settings
+
+GLOBAL_ARGS = ("-hide_banner", "-nostdin", "-y", "-loglevel", "warning", "-nostats", "-progress", "pipe:1")
+
+
+@dataclass(frozen=True, slots=True)
+class Ffmpeg:
+    """The program and the limits that its processes get."""
+
+    path: Path
+    limits: Limits
+    max_pixels: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Ffmpeg:
+        limits = Limits(settings.subtask_timeout_s, settings.stall_timeout_s, settings.memory_limit_bytes)
+        return cls(settings.ffmpeg or Path(imageio_ffmpeg.get_ffmpeg_exe()), limits, settings.max_pixels)
+
+    @property
+    def version(self) -> str:
+        return _version(self.path, self.limits)
+
+    def run(self, args: tuple[str, ...], *, cwd: Path, on_progress: Callable[[Progress], None]) -> Completed:
+        """Run one command of a plan in `cwd`; raise what fits if it fails."""
+        progress = Progress()
+
+        def on_line(line: str) -> None:
+            nonlocal progress
+            progress = progress.advance(line)
+            if line.startswith("progress="):
+                on_progress(progress)
+
+        return run([str(self.path), *GLOBAL_ARGS, *args], cwd=cwd, limits=self.limits, on_line=on_line).check()
+
+    def probe(self, path: Path) -> MediaInfo:
+        """Probe a file of unknown origin in a process of its own: a hostile one may crash or exhaust it."""
+        limits = Limits(wall_s=300, stall_s=300, memory_bytes=min(self.limits.memory_bytes, 4 * 2**30), output_bytes=0)
+        module = [
+            sys.executable,
+            "-I",
+            "-m",
+            "mps_dagster.media.probe",
+            str(path),
+            "--max-pixels",
+            str(self.max_pixels),
+        ]
+        done = run(module, cwd=path.parent, limits=limits)
+        return parse_child(done.stdout, done.returncode)
+
+
+@functools.lru_cache(maxsize=4)
+def _version(path: Path, limits: Limits) -> str:
+    try:
+        done = run([str(path), "-version"], cwd=Path.cwd(), limits=limits).check()
+    except OSError as error:
+        raise ToolFailed(f"cannot run ffmpeg at {path}: {error}", hint="set MPS_FFMPEG to a working ffmpeg") from error
+    return done.stdout.split()[2]

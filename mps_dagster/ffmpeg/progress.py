@@ -1,0 +1,33 @@
+"""ffmpeg's `-progress pipe:1`: blocks of key=value lines, each closed by `progress=continue|end`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one ffmpeg process has come."""
+
+    out_time_s: float = 0.0
+    frame: int = 0
+    speed: float = 0.0
+    """Media seconds per wall-clock second."""
+    ended: bool = False
+
+    def advance(self, line: str) -> Progress:
+        """Take in one line; unknown keys and `N/A` change nothing."""
+        key, _, value = line.strip().partition("=")
+        try:
+            match key:
+                case "out_time_us":
+                    return replace(self, out_time_s=max(0.0, int(value) / 1e6))
+                case "frame":
+                    return replace(self, frame=int(value))
+                case "speed":
+                    return replace(self, speed=float(value.strip().rstrip("x")))
+                case "progress":
+                    return replace(self, ended=value == "end")
+        except ValueError:
+            return self
+        return self

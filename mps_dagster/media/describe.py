@@ -1,0 +1,147 @@
+"""libav's objects in our words: one stream of an open file as a `VideoStream` or an `AudioStream`."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from av.audio.stream import AudioStream as LibavAudio
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream as LibavVideo
+
+from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
+from mps_dagster.media.scan import Timing, Timings, start_s
+from mps_dagster.media.webp import Animation
+
+# ISO/IEC 23091-2 numbers and ffmpeg's names for them. What is missing here is as good as not declared.
+_PRIMARIES = {
+    1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020", 10: "smpte428",
+    11: "smpte431", 12: "smpte432", 22: "ebu3213",
+}  # fmt: skip
+_TRANSFER = {
+    1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear", 9: "log100", 10: "log316",
+    11: "iec61966-2-4", 12: "bt1361e", 13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084",
+    17: "smpte428", 18: "arib-std-b67",
+}  # fmt: skip
+_SPACE = {
+    0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
+    10: "bt2020c", 11: "smpte2085", 12: "chroma-derived-nc", 13: "chroma-derived-c", 14: "ictcp",
+}  # fmt: skip
+_FULL_RANGE = 2
+
+
+def media_info(container: InputContainer, video: VideoStream | None, timings: Timings, size_bytes: int) -> MediaInfo:
+    sounds = tuple(
+        audio_stream(stream, timings[stream.index])
+        for stream in container.streams.audio
+        # One without packets, decoder or parameters is of no use, and need not keep us from the others.
+        if stream.index in timings and stream.codec_context and stream.sample_rate and stream.channels
+    )
+    used = {stream.index for stream in (video, *sounds) if stream}
+    covers = [stream.index for stream in container.streams.video if stream.disposition & Disposition.attached_pic]
+    duration_s = _seconds(max((timings[index].end_s for index in used), default=0.0))
+    return MediaInfo(
+        container=container.format.name,
+        size_bytes=size_bytes,
+        start_s=round(float(start_s(container)), 6),
+        duration_s=duration_s,
+        bitrate_bps=_bitrate_bps(size_bytes, duration_s),
+        video=video,
+        audio=sounds,
+        cover_index=covers[0] if covers else None,
+        other_streams=tuple(stream.type for stream in container.streams if stream.index not in {*used, *covers}),
+    )
+
+
+def video_stream(stream: LibavVideo, picture: VideoFrame, timing: Timing) -> VideoStream:
+    """What is not in the headers, or not reliably, comes from the first decoded picture and from the packets."""
+    components = picture.format.components
+    return VideoStream(
+        index=stream.index,
+        codec=stream.codec_context.codec.canonical_name,
+        profile=stream.profile or "",
+        width=picture.width,
+        height=picture.height,
+        rotation=_clockwise(picture.rotation),
+        sample_aspect=stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1),
+        pixel_format=picture.format.name,
+        bit_depth=max(component.bits for component in components),
+        # ffmpeg's own VP8 and VP9 decoders drop transparency; only the container tells of it.
+        alpha=any(component.is_alpha for component in components) or _tag(stream, "alpha_mode") == "1",
+        interlaced=picture.interlaced_frame,
+        color_primaries=_PRIMARIES.get(picture.color_primaries, ""),
+        color_transfer=_TRANSFER.get(picture.color_trc, ""),
+        color_space=_SPACE.get(picture.colorspace, ""),
+        full_range=picture.color_range == _FULL_RANGE,
+        frame_rate=timing.rate,
+        variable_frame_rate=timing.variable,
+        start_s=_seconds(timing.first_s),
+        last_s=_seconds(timing.last_s),
+        duration_s=_seconds(timing.end_s - timing.first_s),
+        frames=timing.frames,
+        longest_key_gap_s=_seconds(timing.longest_key_gap_s),
+        bitrate_bps=_bitrate_bps(timing.size_bytes, timing.end_s - timing.first_s),
+    )
+
+
+def audio_stream(stream: LibavAudio, timing: Timing) -> AudioStream:
+    language = _tag(stream, "language")
+    return AudioStream(
+        index=stream.index,
+        codec=stream.codec_context.codec.canonical_name,
+        profile=stream.profile or "",
+        sample_rate_hz=stream.sample_rate,
+        channels=stream.channels,
+        language="" if language == "und" else language,
+        default=bool(stream.disposition & Disposition.default),
+        start_s=_seconds(timing.first_s),
+        duration_s=_seconds(timing.end_s - timing.first_s),
+        bitrate_bps=_bitrate_bps(timing.size_bytes, timing.end_s - timing.first_s),
+    )
+
+
+def webp(moving: Animation, size_bytes: int) -> MediaInfo:
+    """An animated WebP, which libav cannot open."""
+    *before, last = (milliseconds / 1000 for milliseconds in moving.shown_ms)
+    duration_s = sum(before) + last
+    video = VideoStream(
+        index=0,
+        codec="webp",
+        width=moving.width,
+        height=moving.height,
+        pixel_format="bgra" if moving.lossless else "yuva420p" if moving.alpha else "yuv420p",
+        alpha=moving.alpha,
+        frame_rate=Fraction(1000 * len(before), sum(moving.shown_ms[:-1])) if sum(before) else None,
+        variable_frame_rate=len(set(moving.shown_ms)) > 1,
+        last_s=_seconds(sum(before)),
+        duration_s=_seconds(duration_s),
+        frames=len(moving.shown_ms),
+        longest_key_gap_s=_seconds(duration_s),
+        bitrate_bps=_bitrate_bps(size_bytes, duration_s),
+    )
+    return MediaInfo(
+        container="webp_pipe",
+        size_bytes=size_bytes,
+        duration_s=video.duration_s,
+        bitrate_bps=video.bitrate_bps,
+        video=video,
+    )
+
+
+def _bitrate_bps(size_bytes: int, duration_s: float) -> int:
+    return round(size_bytes * 8 / duration_s) if duration_s > 0 else 0
+
+
+def _clockwise(rotation: float) -> int:
+    """libav counts degrees the other way round; ffmpeg turns by the nearest right angle only."""
+    return -round(rotation / 90) * 90 % 360
+
+
+def _seconds(value: float) -> float:
+    """Microseconds are libav's own precision; before the start, nothing is shown."""
+    return max(0.0, round(value, 6))
+
+
+def _tag(stream: LibavVideo | LibavAudio, name: str) -> str:
+    return next((value for key, value in stream.metadata.items() if key.lower() == name), "")

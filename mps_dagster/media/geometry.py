@@ -1,0 +1,76 @@
+"""Picture sizes by MPS's rules (reference A.5): `width`, `height`, `resolution_adaptive`, `fill_type`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FillType = Literal["stretch", "black", "white", "gauss", "smarttailor"]
+Adaptive = Literal["open", "close"]
+
+Size = tuple[int, int]
+"""Width, height; pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """A picture scaled to `inner` and then padded (inner smaller) or cropped (inner larger) to `canvas`."""
+
+    canvas: Size
+    inner: Size
+    fill: FillType = "stretch"
+
+    @property
+    def padded(self) -> bool:
+        return self.inner != self.canvas and not self.cropped
+
+    @property
+    def cropped(self) -> bool:
+        return self.inner[0] > self.canvas[0] or self.inner[1] > self.canvas[1]
+
+
+def fit(
+    source: Size,
+    *,
+    width: int = 0,
+    height: int = 0,
+    adaptive: Adaptive = "open",
+    fill: FillType = "black",
+    step: int = 1,
+) -> Geometry:
+    """Say how a picture of size `source` (upright, square pixels) gets to the wanted size.
+
+    0 means "follows from the other"; both 0 keep the source's size. With `adaptive="open"`, `width` is the long side and
+    `height` the short one, whichever way the picture lies. Sides are multiples of `step` (2 for 4:2:0 video).
+    """
+    if adaptive == "open" and source[1] > source[0]:
+        width, height = height, width
+    if not width or not height:
+        canvas = _rounded(_proportional(source, width, height), step)
+        return Geometry(canvas, canvas)
+    canvas = _rounded((width, height), step)
+    if fill == "stretch":
+        return Geometry(canvas, canvas)
+    ratios = (canvas[0] / source[0], canvas[1] / source[1])
+    ratio = max(ratios) if fill == "smarttailor" else min(ratios)
+    inner = _rounded((source[0] * ratio, source[1] * ratio), step)
+    return Geometry(canvas, _clamped(inner, canvas, cover=fill == "smarttailor"), fill)
+
+
+def _proportional(source: Size, width: int, height: int) -> tuple[float, float]:
+    if width:
+        return width, source[1] * width / source[0]
+    if height:
+        return source[0] * height / source[1], height
+    return source
+
+
+def _rounded(size: tuple[float, float], step: int) -> Size:
+    across, down = (max(step, round(side / step) * step) for side in size)
+    return across, down
+
+
+def _clamped(inner: Size, canvas: Size, *, cover: bool) -> Size:
+    """Rounding may carry a side one step past the canvas; pad and crop would refuse that."""
+    choose = max if cover else min
+    return choose(inner[0], canvas[0]), choose(inner[1], canvas[1])

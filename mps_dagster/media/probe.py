@@ -1,0 +1,152 @@
+"""The probe: opens one local file in this process and says what is in it, or raises what is wrong with it.
+
+    python -m mps_dagster.media.probe FILE [--max-pixels N]
+
+prints a `MediaInfo` as JSON. A file of unknown origin is probed that way, in a child process with limits, and
+`parse_child` makes a `MediaInfo` or an error of what the child left. Calling `probe` is for files that we made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import av.logging
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+from pydantic import ValidationError
+
+from mps_dagster import errors
+from mps_dagster.errors import ContentMalformed, MpsError, SourceNotAccessible
+from mps_dagster.media import describe, refuse
+from mps_dagster.media.info import MediaInfo
+from mps_dagster.media.scan import read, timings
+from mps_dagster.media.webp import animation
+
+ALLOWED = frozenset({
+    "mov", "matroska", "mpegts", "mpeg", "avi", "flv", "asf", "rm", "mxf",
+    "mp3", "aac", "wav", "flac", "ogg", "amr",
+    "gif", "apng", "png_pipe", "jpeg_pipe", "webp_pipe",
+})  # fmt: skip
+"""libav's demuxers for the formats that a trigger takes and for those that we make. Never one that opens other files
+(hls, dash, concat, image2, sdp …) or takes any bytes for media (tty, rawvideo …)."""
+MAX_PIXELS = 8192 * 8192
+_ERRORS: Mapping[str, type[MpsError]] = {
+    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, MpsError)
+}
+_REFUSED = 3
+"""The child's exit code when it printed an error."""
+
+
+def probe(path: Path, *, max_pixels: int = MAX_PIXELS, scan: bool = True) -> MediaInfo:
+    """Say what is in a file. Without `scan` it is not read to its end, and times are what the headers claim."""
+    try:
+        size_bytes = path.stat().st_size
+        if not size_bytes:
+            raise ContentMalformed("the file is empty", hint="the upload was cut off; upload it again")
+        if moving := animation(path):
+            return describe.webp(moving, size_bytes)
+        with _opened(path, max_pixels) as (container, log):
+            return _contents(container, log, size_bytes, max_pixels=max_pixels, whole=scan)
+    except OSError as error:
+        raise SourceNotAccessible(f"the file cannot be read: {error.strerror}") from error
+    except av.FFmpegError as error:
+        raise ContentMalformed(f"the file cannot be read: {error.strerror}", hint=refuse.UPLOAD_AGAIN) from error
+
+
+def parse_child(stdout: str, returncode: int) -> MediaInfo:
+    """What a child process that ran this module found; raises what it raised."""
+    end = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
+    error: MpsError = ContentMalformed(f"the probe crashed on this file ({end})", hint=refuse.UPLOAD_AGAIN)
+    try:
+        if returncode == 0:
+            return MediaInfo.model_validate_json(stdout)
+        if returncode == _REFUSED:
+            said = json.loads(stdout)
+            error = _ERRORS[said["error"]](said["message"], hint=said["hint"])
+    except (ValidationError, ValueError, KeyError, TypeError):
+        pass
+    raise error
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m mps_dagster.media.probe", description="Say what is in a media file."
+    )
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="largest picture that is decoded")
+    args = parser.parse_args()
+    try:
+        print(probe(args.path, max_pixels=args.max_pixels).model_dump_json())  # noqa: T201
+    except MpsError as error:
+        print(json.dumps({"error": type(error).__name__, "message": error.message, "hint": error.hint}))  # noqa: T201
+        return _REFUSED
+    return 0
+
+
+@contextmanager
+def _opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, refuse.Log]]:
+    """The open file, and what libav said while opening it."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    # By its name alone, libav would take a .jpg for a sequence of images.
+    format = "jpeg_pipe" if head.startswith(b"\xff\xd8\xff") else None
+    # Opening decodes some pictures, so the limit must hold there too.
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": ",".join(sorted(ALLOWED)),
+        "max_pixels": str(max_pixels),
+    }
+    with refuse.libav_log(av.logging.WARNING) as log:
+        try:
+            container = av.open(f"file:{os.fspath(path)}", "r", format, options, metadata_errors="replace")
+        except av.FFmpegError as error:
+            raise refuse.unreadable(head, log) from error
+    with container:
+        yield container, log
+
+
+def _contents(
+    container: InputContainer, log: refuse.Log, size_bytes: int, *, max_pixels: int, whole: bool
+) -> MediaInfo:
+    video = _main_video(container)
+    if video:
+        refuse.check_decodable(container, video, log, max_pixels)
+        # The pictures may be larger than the headers say.
+        video.codec_context.options = {"max_pixels": str(max_pixels)}
+        video.codec_context.thread_count = 1
+    tracks, picture = read(container, video, whole=whole)
+    known = timings(container, tracks, whole=whole)
+    refuse.check_complete(container, tracks, known, log)
+    seen = None
+    if video:
+        if not picture or video.index not in known:
+            raise refuse.undecoded(video)
+        seen = describe.video_stream(video, picture, known[video.index])
+    info = describe.media_info(container, seen, known, size_bytes)
+    if not info.video and not info.audio:
+        raise refuse.nothing_usable(container)
+    return info
+
+
+def _main_video(container: InputContainer) -> VideoStream | None:
+    """The stream that a person would call the video: decodable, then default, then largest."""
+    not_main = Disposition.attached_pic | Disposition.timed_thumbnails
+    videos = [stream for stream in container.streams.video if not stream.disposition & not_main]
+
+    def rank(stream: VideoStream) -> tuple[bool, bool, int]:
+        default = bool(stream.disposition & Disposition.default)
+        return bool(stream.codec_context), default, stream.width * stream.height if stream.codec_context else 0
+
+    return max(videos, key=rank, default=None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

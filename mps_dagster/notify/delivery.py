@@ -1,0 +1,120 @@
+"""Draining the outbox: each lane in a thread of its own, so that a slow or hanging sink delays only itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+
+from pydantic import TypeAdapter, ValidationError
+
+from mps_dagster.errors import DeliveryFailed
+from mps_dagster.notify.outbox import Delivery, Outbox
+from mps_dagster.notify.sinks import Sink
+from mps_dagster.workflow.notification import SinkConfig
+
+LANE_LIMIT = 100
+"""Deliveries that one call takes of one lane; the next call goes on."""
+
+THREADS = 32
+"""Lanes that are drained at once."""
+
+_CONFIG: TypeAdapter[SinkConfig] = TypeAdapter(SinkConfig)
+
+Opener = Callable[[SinkConfig], Sink]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryReport:
+    """What one call did."""
+
+    delivered: int = 0
+    refused: int = 0
+    unreachable: tuple[str, ...] = ()
+    """Addresses of the lanes that stopped."""
+
+    def __str__(self) -> str:
+        down = f", unreachable: {' '.join(self.unreachable)}" if self.unreachable else ""
+        return f"{self.delivered} delivered, {self.refused} refused{down}"
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One lane's turn. Its thread writes it; the caller reads it, also while the thread hangs."""
+
+    deliveries: list[Delivery]
+    sending: Delivery | None = None
+    delivered: int = 0
+    refused: int = 0
+    unreachable: bool = False
+
+
+def deliver_due(
+    outbox: Outbox, open_sink: Opener, *, now: Callable[[], float] = time.time, budget_s: float = 20.0
+) -> DeliveryReport:
+    """Send what is due, at least once: an event counts as delivered only after its sink returned. Ends within the budget."""
+    lanes: dict[str, _Lane] = {}
+    for delivery in outbox.due(now(), LANE_LIMIT):
+        lanes.setdefault(delivery.address, _Lane([])).deliveries.append(delivery)
+    # The second half of the budget is for sends that have begun to end, or to run into their own timeouts.
+    drain = partial(_drain, outbox, open_sink, now, last_start=time.monotonic() + budget_s / 2)
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="deliver")
+    turns = {pool.submit(drain, lane): lane for lane in lanes.values()}
+    ended, unended = wait(turns, timeout=budget_s)
+    pool.shutdown(wait=False, cancel_futures=True)
+    for turn in unended:
+        _give_up(outbox, turns[turn], now(), budget_s)
+    for turn in ended:
+        # Raises what is no matter of delivery, such as a full disk, once every lane has had its turn.
+        turn.result()
+    return DeliveryReport(
+        delivered=sum(lane.delivered for lane in lanes.values()),
+        refused=sum(lane.refused for lane in lanes.values()),
+        unreachable=tuple(address for address, lane in lanes.items() if lane.unreachable),
+    )
+
+
+def _drain(outbox: Outbox, open_sink: Opener, now: Callable[[], float], lane: _Lane, *, last_start: float) -> None:
+    """Send the lane's deliveries in order until the sink cannot be reached or the time is up."""
+    sink: Sink | None = None
+    for delivery in lane.deliveries:
+        if time.monotonic() > last_start:
+            return
+        lane.sending = delivery
+        try:
+            sink = sink or open_sink(_config(delivery))
+            sink.send(delivery.event)
+        except DeliveryFailed as error:
+            outbox.failed(delivery, error, now())
+            lane.refused += not error.retryable
+            lane.unreachable = error.retryable
+        else:
+            outbox.delivered(delivery, now())
+            lane.delivered += 1
+        lane.sending = None
+        if lane.unreachable:
+            return
+
+
+def _give_up(outbox: Outbox, lane: _Lane, now: float, budget_s: float) -> None:
+    """Pause a lane whose send hangs, so that not every call leaves a thread behind. If it ends well later, it counts."""
+    hanging = lane.sending
+    if hanging is not None:
+        error = DeliveryFailed(
+            f"cannot deliver {hanging.event.id} to {hanging.address}: no end of it within {budget_s:g} s",
+            hint="a receiver answers at once and does its work afterwards",
+        )
+        outbox.failed(hanging, error, now)
+        lane.unreachable = True
+
+
+def _config(delivery: Delivery) -> SinkConfig:
+    try:
+        return _CONFIG.validate_json(delivery.sink)
+    except ValidationError as error:
+        raise DeliveryFailed(
+            f"cannot deliver {delivery.event.id} to {delivery.address}: its sink {delivery.sink} is not valid (any more)",
+            hint="another version of mps_dagster put it into the outbox; the event is kept",
+        ) from error

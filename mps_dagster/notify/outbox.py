@@ -1,0 +1,236 @@
+"""The outbox: what has to be told, to whom, and how that goes. Durable; an event leaves it only after it was delivered.
+
+A *lane* is everything that goes to one address, in the order in which it was added. Failures are of two kinds:
+
+- The sink cannot be reached or is in trouble: the lane pauses, and all of it waits in order. Another lane does not notice.
+- The sink answers that it will not take this event (`retryable` is false): the lane goes on, and this event is tried again
+  by itself, `PATIENCE` times in all. Then it is dead: listed until somebody revives it.
+
+A sink in trouble may be in trouble because of one event (it makes the receiver crash, or hang). So an event that failed
+`PATIENCE` times lets those behind it go first, and is never given up.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mps_dagster.errors import DeliveryFailed, InvalidInput
+from mps_dagster.notify.database import Database
+from mps_dagster.workflow.notification import SinkConfig
+
+LANE_PAUSE_S = 5.0
+"""The lane's first pause; each further failure in a row doubles it."""
+
+REFUSED_PAUSE_S = 60.0
+"""A refused event's first pause. Longer: somebody has to change something. It is dead after about a quarter of an hour."""
+
+LONGEST_PAUSE_S = 600.0
+PATIENCE = 5
+
+_ID = re.compile(r"[!-~]{1,128}")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS event (
+    id TEXT PRIMARY KEY,
+    task_id TEXT NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS lane (
+    address TEXT PRIMARY KEY,
+    sink TEXT NOT NULL,
+    failures INTEGER NOT NULL DEFAULT 0,
+    due_at REAL NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS delivery (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL REFERENCES event (id),
+    address TEXT NOT NULL REFERENCES lane (address),
+    state TEXT NOT NULL DEFAULT 'waiting',
+    attempts INTEGER NOT NULL DEFAULT 0,
+    refusals INTEGER NOT NULL DEFAULT 0,
+    due_at REAL NOT NULL DEFAULT 0,
+    delivered_at REAL,
+    error TEXT NOT NULL DEFAULT '',
+    UNIQUE (event_id, address)
+);
+CREATE INDEX IF NOT EXISTS delivery_open ON delivery (state, address, id) WHERE state <> 'delivered';
+CREATE INDEX IF NOT EXISTS delivery_delivered ON delivery (delivered_at);
+"""
+
+_SELECT = (
+    "SELECT delivery.*, task_id, body, sink FROM delivery JOIN event ON event.id = event_id JOIN lane USING (address)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that ended, as receivers are told."""
+
+    id: str
+    """The same each time this end of this task run is told: receivers recognize a repeat by it."""
+    task_id: str
+    body: Mapping[str, Any]
+    """MPS's callback."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("id", self.id), ("task id", self.task_id)):
+            if not _ID.fullmatch(value):
+                raise InvalidInput(
+                    f"an event cannot have the {name} {value!r}",
+                    hint="it travels as an HTTP header and an SQS id: 1 to 128 printable ASCII characters, no space",
+                )
+
+    @property
+    def text(self) -> str:
+        """The body as sent. ASCII: file names may hold what UTF-8 cannot (lone surrogates), and JSON can escape it."""
+        return json.dumps(self.body, separators=(",", ":"), allow_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event on its way to one sink."""
+
+    id: int
+    event: Event
+    address: str
+    sink: str
+    """The sink's configuration as JSON. Not parsed here: one that a newer version refuses must not stop the others."""
+    state: Literal["waiting", "delivered", "dead"]
+    attempts: int
+    error: str
+    """What happened the last time; empty if nothing went wrong."""
+
+
+class Outbox:
+    """Several processes may use one at the same time."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, _SCHEMA, version=1)
+
+    def add(self, event: Event, sinks: Sequence[SinkConfig]) -> int:
+        """Have the event delivered to each sink, once however often it is added. The number of new deliveries."""
+        if not sinks:
+            return 0
+        new = 0
+        with self._database.write() as db:
+            db.execute("INSERT OR IGNORE INTO event VALUES (?, ?, ?)", (event.id, event.task_id, event.text))
+            for sink in sinks:
+                db.execute(
+                    "INSERT INTO lane (address, sink) VALUES (?, ?)"
+                    " ON CONFLICT (address) DO UPDATE SET sink = excluded.sink",
+                    (sink.address, sink.model_dump_json()),
+                )
+                new += db.execute(
+                    "INSERT OR IGNORE INTO delivery (event_id, address) VALUES (?, ?)", (event.id, sink.address)
+                ).rowcount
+        return new
+
+    def due(self, now: float, limit: int) -> list[Delivery]:
+        """What to try now: oldest first, at most `limit` of each lane, so that a long lane does not crowd out a short one."""
+        chosen = (
+            "SELECT id FROM (SELECT delivery.id, row_number() OVER (PARTITION BY address ORDER BY delivery.id) AS place"
+            " FROM delivery JOIN lane USING (address)"
+            " WHERE state = 'waiting' AND delivery.due_at <= :now AND lane.due_at <= :now) WHERE place <= :limit"
+        )
+        return self._select(f"WHERE delivery.id IN ({chosen})", {"now": now, "limit": limit})
+
+    def delivered(self, delivery: Delivery, now: float) -> None:
+        """The sink has it."""
+        with self._database.write() as db:
+            db.execute(
+                "UPDATE delivery SET state = 'delivered', delivered_at = ?, attempts = attempts + 1, error = ''"
+                " WHERE id = ? AND state <> 'delivered'",
+                (now, delivery.id),
+            )
+            _open_lane(db, delivery.address)
+
+    def failed(self, delivery: Delivery, error: DeliveryFailed, now: float) -> None:
+        """The sink has not got it, or has not said so. It will be tried again."""
+        with self._database.write() as db:
+            row = db.execute(
+                "SELECT attempts + 1 AS attempts, refusals, failures + 1 AS failures"
+                " FROM delivery JOIN lane USING (address) WHERE id = ? AND state = 'waiting'",
+                (delivery.id,),
+            ).fetchone()
+            if row is None:
+                # Another process, or the attempt that was thought to hang, has delivered it meanwhile.
+                return
+            attempts, refusals, due_at = row["attempts"], row["refusals"], 0.0
+            if error.retryable:
+                _pause_lane(db, delivery.address, row["failures"], now)
+                if attempts >= PATIENCE:
+                    due_at = now + backoff_s(attempts, LANE_PAUSE_S)
+            else:
+                _open_lane(db, delivery.address)
+                refusals += 1
+                due_at = now + backoff_s(refusals, REFUSED_PAUSE_S)
+            state = "dead" if refusals >= PATIENCE else "waiting"
+            db.execute(
+                "UPDATE delivery SET state = ?, attempts = ?, refusals = ?, due_at = ?, error = ? WHERE id = ?",
+                (state, attempts, refusals, due_at, str(error), delivery.id),
+            )
+
+    def revive(self, delivery: Delivery) -> None:
+        """Have a dead delivery tried again, at once and with new patience."""
+        with self._database.write() as db:
+            db.execute(
+                "UPDATE delivery SET state = 'waiting', refusals = 0, due_at = 0 WHERE id = ? AND state = 'dead'",
+                (delivery.id,),
+            )
+
+    def has(self, event_id: str) -> bool:
+        """Whether the event was added (and not pruned since)."""
+        with self._database.read() as db:
+            return db.execute("SELECT 1 FROM event WHERE id = ?", (event_id,)).fetchone() is not None
+
+    def deliveries(self, event_id: str) -> list[Delivery]:
+        return self._select("WHERE event_id = :event_id", {"event_id": event_id})
+
+    def dead(self) -> list[Delivery]:
+        """What was refused until patience ran out."""
+        return self._select("WHERE state = 'dead'", {})
+
+    def prune(self, before: float) -> int:
+        """Forget the events that every sink had before that time; how many. Nothing that is still owed is ever forgotten."""
+        with self._database.write() as db:
+            gone = db.execute(
+                "DELETE FROM event WHERE id IN (SELECT event_id FROM delivery WHERE delivered_at < :before)"
+                " AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = event.id"
+                " AND (delivered_at IS NULL OR delivered_at >= :before)) RETURNING id",
+                {"before": before},
+            ).fetchall()
+            db.executemany("DELETE FROM delivery WHERE event_id = ?", [(row["id"],) for row in gone])
+        return len(gone)
+
+    def _select(self, which: str, values: Mapping[str, object]) -> list[Delivery]:
+        with self._database.read() as db:
+            return [_delivery(row) for row in db.execute(f"{_SELECT} {which} ORDER BY delivery.id", values)]
+
+
+def backoff_s(failures: int, first_s: float) -> float:
+    """The pause after so many failures in a row: doubles each time, up to the longest."""
+    return min(LONGEST_PAUSE_S, first_s * 2.0 ** min(failures - 1, 30))
+
+
+def _pause_lane(db: sqlite3.Connection, address: str, failures: int, now: float) -> None:
+    # Jitter keeps the lanes to a host that was down from coming back in step. It only shortens: so an event that is out
+    # of patience is due after its lane, and the one behind it is tried first.
+    pause_s = backoff_s(failures, LANE_PAUSE_S) * random.uniform(0.5, 1)  # noqa: S311
+    db.execute("UPDATE lane SET failures = ?, due_at = ? WHERE address = ?", (failures, now + pause_s, address))
+
+
+def _open_lane(db: sqlite3.Connection, address: str) -> None:
+    """The sink answered, so the lane has no reason to wait."""
+    db.execute("UPDATE lane SET failures = 0, due_at = 0 WHERE address = ?", (address,))
+
+
+def _delivery(row: sqlite3.Row) -> Delivery:
+    event = Event(row["event_id"], row["task_id"], json.loads(row["body"]))
+    return Delivery(row["id"], event, row["address"], row["sink"], row["state"], row["attempts"], row["error"])

@@ -1,0 +1,47 @@
+"""Workflows → assets, jobs, sensors, joined into one `Definitions`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from mps_dagster.orchestration.executor import subtask_executor
+from mps_dagster.orchestration.graphs import process_media_job, uploads, workflow_assets
+from mps_dagster.orchestration.notifications import notification_sensors
+from mps_dagster.orchestration.resources import resources
+from mps_dagster.orchestration.runs import WORKFLOW_TAG
+from mps_dagster.orchestration.upload_sensor import bad_workflow_sensor, upload_sensor
+from mps_dagster.settings import Settings
+from mps_dagster.workflow.model import Workflow
+from mps_dagster.workflow.store import load_workflows
+from mps_dagster.workflow.templates import Templates
+
+
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """All that the project's folder configures."""
+    workflows, bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
+    executor = subtask_executor(settings.cores)
+    return dg.Definitions(
+        assets=[asset for workflow in workflows for asset in workflow_assets(workflow)],
+        jobs=[*(_job(workflow, executor) for workflow in workflows), process_media_job(executor)],
+        sensors=[
+            *(upload_sensor(workflow) for workflow in workflows),
+            *(bad_workflow_sensor(file) for file in bad),
+            *notification_sensors(settings, {workflow.name: workflow for workflow in workflows}),
+        ],
+        executor=executor,
+        resources=resources(settings),
+    )
+
+
+def _job(workflow: Workflow, executor: dg.ExecutorDefinition) -> Any:
+    return dg.define_asset_job(
+        name=workflow.name,
+        selection=dg.AssetSelection.groups(workflow.name),
+        partitions_def=uploads(workflow.name),
+        description=workflow.description
+        or f"What happens to each upload to {workflow.trigger.bucket}{workflow.trigger.dir}.",
+        tags={WORKFLOW_TAG: workflow.name, "dagster/priority": str(workflow.priority)},
+        executor_def=executor,
+    )

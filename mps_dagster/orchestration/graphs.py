@@ -1,0 +1,123 @@
+"""The seed's picture as Dagster graphs: each task is break_down → subtask × N → assemble.
+
+A workflow's task is a graph-backed asset `[workflow, task]` below the asset `[workflow, "source"]`; `process_media` is a
+plain job of the same graphs, one slot per task type.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from mps_dagster.orchestration.ops import assemble, break_down, fetch_source, source_op, subtask
+from mps_dagster.orchestration.runs import PROCESS_MEDIA, WORKFLOW_TAG
+from mps_dagster.tasks import TASKS
+from mps_dagster.workflow.model import UPLOAD, Place, Task, Workflow
+from mps_dagster.workflow.naming import object_key, uploads_name
+
+
+def uploads(workflow: str) -> dg.DynamicPartitionsDefinition:
+    """The source object is the partition: one dynamic set per workflow, its keys the object keys."""
+    return dg.DynamicPartitionsDefinition(name=uploads_name(workflow))
+
+
+def workflow_assets(workflow: Workflow) -> list[dg.AssetsDefinition]:
+    """The source and every task, all partitioned by the source object."""
+    return [_source_asset(workflow), *(_task_asset(workflow, task) for task in workflow.tasks.values())]
+
+
+def process_media_job(executor: dg.ExecutorDefinition) -> dg.JobDefinition:
+    """All task types over one object of any bucket, filled by run config; an empty slot does nothing."""
+
+    slots = [
+        _task_graph(name, PROCESS_MEDIA, {"name": name, "type": name, "outputs": []}, heavy=task.heavy)
+        for name, task in TASKS.items()
+    ]
+
+    @dg.job(
+        name=PROCESS_MEDIA,
+        description=_PROCESS_MEDIA_HELP,
+        executor_def=executor,
+        tags={WORKFLOW_TAG: PROCESS_MEDIA},
+    )
+    def process_media() -> None:
+        source = source_op()
+        for slot in slots:
+            slot(source)
+
+    return process_media
+
+
+_PROCESS_MEDIA_HELP = """Process one object by hand. In the launchpad:
+
+```yaml
+ops:
+  source:
+    config: {bucket: inbox, key: clip.mp4, output: {bucket: outputs, dir: /by-hand/}}
+  transcode:
+    config: {task: {outputs: [{definition: 100030}]}}
+  sample_snapshot:
+    config: {task: {outputs: [{definition: 10}]}}
+```
+"""
+
+
+def _source_asset(workflow: Workflow) -> dg.AssetsDefinition:
+    bucket = workflow.trigger.bucket
+
+    @dg.asset(
+        key=[workflow.name, UPLOAD],
+        partitions_def=uploads(workflow.name),
+        group_name=workflow.name,
+        description=f"An upload to {bucket}{workflow.trigger.dir}: fetched and probed.",
+        config_schema={
+            "etag": dg.Field(str, default_value="", description="The announced content; empty takes what is there.")
+        },
+        required_resource_keys={"worker"},
+        kinds={"file"},
+    )
+    def source(context: dg.AssetExecutionContext) -> dict[str, Any]:
+        key = object_key(context.partition_key)
+        return fetch_source(
+            context.op_execution_context, bucket, key, context.op_execution_context.op_config["etag"], Place()
+        )
+
+    return source
+
+
+def _task_asset(workflow: Workflow, task: Task) -> dg.AssetsDefinition:
+    graph = _task_graph(
+        f"{workflow.name}__{task.name}", workflow.name, task.model_dump(mode="json"), heavy=TASKS[task.type].heavy
+    )
+    return dg.AssetsDefinition.from_graph(
+        graph,
+        keys_by_input_name={"source": dg.AssetKey([workflow.name, task.upstream])},
+        keys_by_output_name={"result": dg.AssetKey([workflow.name, task.name])},
+        partitions_def=uploads(workflow.name),
+        group_name=workflow.name,
+        descriptions_by_output_name={"result": f"{task.type}: {', '.join(spec.label for spec in task.specs)}"},
+    )
+
+
+def _task_graph(name: str, workflow: str, task: Mapping[str, Any], *, heavy: bool) -> dg.GraphDefinition:
+    """One task. Its config is the task itself, so that a run says all that it did; the default is what is configured."""
+
+    def fill(config: dict[str, Any]) -> dict[str, Any]:
+        # A slot that the launchpad fills says only what it wants; name and type are the slot's.
+        return {"break_down": {"config": {"workflow": workflow, "task": {**task, **config["task"]}}}}
+
+    # Heavy subtasks first: a long one that starts last leaves the other cores idle.
+    work = subtask.tag({"dagster/priority": "1" if heavy else "0"})
+
+    @dg.graph(
+        name=name,
+        out={"result": dg.GraphOut()},
+        config=dg.ConfigMapping(
+            config_fn=fill, config_schema={"task": dg.Field(dg.Permissive(), default_value=dict(task))}
+        ),
+    )
+    def task_graph(source: Any) -> Any:
+        subtasks, members = break_down(source)
+        return assemble(members, subtasks.map(work).collect())
+
+    return task_graph

@@ -1,0 +1,107 @@
+"""What is sent when a task run ends: run-status sensors put an event into the outbox, a delivery sensor drains it.
+
+A run-status sensor loses its event when it raises, and knows nothing of runs that ended before its first tick. So it
+does next to nothing that can fail, and the delivery sensor also looks at what ended lately and adds what is missing.
+"""
+
+import functools
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from pydantic import TypeAdapter, ValidationError
+
+from mps_dagster.execution.progress import forget
+from mps_dagster.execution.staging import sweep
+from mps_dagster.execution.task_run import task_run
+from mps_dagster.notify.delivery import deliver_due
+from mps_dagster.notify.event import event
+from mps_dagster.notify.outbox import Outbox
+from mps_dagster.notify.sinks import open_sink
+from mps_dagster.orchestration.runs import PROCESS_MEDIA, run_record, source_config, workflow_of
+from mps_dagster.settings import Settings
+from mps_dagster.workflow.model import Workflow
+from mps_dagster.workflow.notification import SinkConfig
+
+ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+INTERVAL_S = 3
+SWEEP_BACK = timedelta(hours=1)
+"""How far before the last look the sweep looks again: longer than any sensor is down without anybody noticing."""
+KEEP_DELIVERED = timedelta(days=30)
+
+_SINKS: TypeAdapter[tuple[SinkConfig, ...]] = TypeAdapter(tuple[SinkConfig, ...])
+
+
+def notification_sensors(settings: Settings, workflows: Mapping[str, Workflow]) -> list[dg.SensorDefinition]:
+    announce = functools.partial(_announce, settings, workflows)
+    return [*(_status_sensor(status, announce) for status in ENDED), _delivery_sensor(settings, announce)]
+
+
+def _status_sensor(status: DagsterRunStatus, announce: functools.partial[bool]) -> dg.SensorDefinition:
+    @dg.run_status_sensor(
+        run_status=status,
+        name=f"notify_{status.value.lower()}",
+        minimum_interval_seconds=INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Puts the event of each run that ends as {status.value} into the outbox.",
+    )
+    def notify(context: dg.RunStatusSensorContext) -> None:
+        announce(context.instance, context.dagster_run)
+
+    return notify
+
+
+def _delivery_sensor(settings: Settings, announce: functools.partial[bool]) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="deliver_notifications",
+        minimum_interval_seconds=INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Sends what waits in the outbox, each sink by itself; adds events that a status sensor lost.",
+        asset_selection=dg.AssetSelection.all(),
+    )
+    def deliver(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        now = datetime.now(UTC)
+        since = datetime.fromisoformat(context.cursor) if context.cursor else now
+        added = _sweep(context.instance, since - SWEEP_BACK, announce)
+        context.update_cursor(now.isoformat())
+        outbox = Outbox(settings.outbox_path)
+        report = deliver_due(outbox, functools.partial(open_sink, settings=settings))
+        outbox.prune(time.time() - KEEP_DELIVERED.total_seconds())
+        return dg.SkipReason(f"{added} events added; {report}")
+
+    def _sweep(instance: DagsterInstance, since: datetime, announce: functools.partial[bool]) -> int:
+        records = instance.get_run_records(RunsFilter(statuses=list(ENDED), updated_after=since))
+        ended = {record.dagster_run.run_id for record in records}
+        sweep(settings.scratch_dir, ended)
+        for run_id in ended:
+            forget(settings.progress_dir, run_id)
+        return sum(announce(instance, record.dagster_run) for record in records)
+
+    return deliver
+
+
+def _announce(
+    settings: Settings, workflows: Mapping[str, Workflow], instance: DagsterInstance, run: DagsterRun
+) -> bool:
+    """Put the run's event into the outbox; False if there is nothing to tell or it is there already."""
+    name = workflow_of(run)
+    sinks = _sinks(run, workflows.get(name) if name else None)
+    # A failed run that Dagster will retry has not ended yet for anybody outside.
+    if not sinks or run.tags.get("dagster/will_retry") == "true":
+        return False
+    told = event(task_run(run_record(instance, run, workflows.get(name or ""))))
+    return Outbox(settings.outbox_path).add(told, sinks) > 0
+
+
+def _sinks(run: DagsterRun, workflow: Workflow | None) -> tuple[SinkConfig, ...]:
+    if workflow is not None:
+        return workflow.notify
+    if run.job_name != PROCESS_MEDIA:
+        return ()
+    try:
+        return _SINKS.validate_python(source_config(run).get("notify", ()))
+    except ValidationError:
+        # Only a launchpad can get here: CLI and API validate before they launch. The run itself says nothing of it.
+        return ()

@@ -1,0 +1,176 @@
+"""The ops that every workflow and `process_media` are made of: break_down → subtask × N → assemble."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from mps_dagster.errors import MpsError
+from mps_dagster.execution.assemble import assemble as assemble_task
+from mps_dagster.execution.break_down import break_down as plan_subtasks
+from mps_dagster.execution.perform import Worker
+from mps_dagster.execution.progress import ProgressFile
+from mps_dagster.execution.subtask import Subtask, SubtaskResult, TaskResult
+from mps_dagster.media.info import Facts
+from mps_dagster.orchestration.metadata import source_metadata, subtask_metadata, task_metadata
+from mps_dagster.workflow.model import Place, Source, Task
+from mps_dagster.workflow.store import parse_task
+from mps_dagster.workflow.templates import Templates
+
+RETRIES = dg.RetryPolicy(max_retries=2, delay=3, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""Only errors that a retry can help get here: the others are failures that allow none."""
+
+WORKER = {"worker"}
+
+
+class Upload(Facts):
+    """The value of a `source`: the object, and the place that its tasks inherit."""
+
+    source: Source
+    output: Place = Place()
+
+
+@contextmanager
+def failures(context: dg.OpExecutionContext, **facts: Any) -> Iterator[None]:
+    """Our errors as Dagster failures, with what a person and the notification need to know.
+
+    Only what a retry can help is retried. The last attempt allows no retry, because Dagster would then report "exceeded
+    max_retries" in place of the failure.
+    """
+    try:
+        yield
+    except Exception as error:
+        # Anything that is not ours is a bug, or something that nobody thought of: its traceback is the cause's.
+        known = error if isinstance(error, MpsError) else MpsError(f"{type(error).__name__}: {error}")
+        raise dg.Failure(
+            description=str(known),
+            metadata={
+                "code": known.code, "number": known.number, "message": known.message, "hint": known.hint,
+                **{key: dg.MetadataValue.json(value) for key, value in facts.items()},
+            },
+            allow_retries=known.retryable and context.retry_number < RETRIES.max_retries,
+        ) from error  # fmt: skip
+
+
+def fetch_source(context: dg.OpExecutionContext, bucket: str, key: str, etag: str, output: Place) -> dict[str, Any]:
+    """Stage and probe one upload; what the `source` asset and op do."""
+    worker: Worker = context.resources.worker
+    with failures(context, input={"bucket": bucket, "key": key}):
+        source = worker.fetch_source(bucket, key, etag or None, context.run_id)
+        context.add_output_metadata(source_metadata(source))
+    return Upload(source=source, output=output).model_dump(mode="json")
+
+
+@dg.op(
+    name="source",
+    description="Fetch one object to scratch and probe it.",
+    config_schema={
+        "bucket": dg.Field(str, description="Local bucket name or s3://bucket."),
+        "key": dg.Field(str, description="Object key, no leading slash."),
+        "etag": dg.Field(
+            str, default_value="", description="Refuse another content than this one; empty takes what is there."
+        ),
+        "output": dg.Field(dg.Permissive(), default_value={}, description="Place for all tasks: {bucket, dir}."),
+        "notify": dg.Field([dg.Permissive()], default_value=[], description="Sinks, as in a workflow file."),
+    },
+    required_resource_keys=WORKER,
+    retry_policy=RETRIES,
+)
+def source_op(context: dg.OpExecutionContext) -> dict[str, Any]:
+    config = context.op_config
+    return fetch_source(
+        context, config["bucket"], config["key"], config["etag"], Place.model_validate(config["output"])
+    )
+
+
+@dg.op(
+    description="Source facts + task → one subtask per output. An empty task has none.",
+    config_schema={"task": dg.Permissive(), "workflow": str},
+    out={
+        # Required, though it may yield nothing: an optional one that stays empty would skip the assembly.
+        "subtasks": dg.DynamicOut(dict),
+        "members": dg.Out(dict, description="Who must be there at the assembly."),
+    },
+    required_resource_keys=WORKER,
+    retry_policy=RETRIES,
+)
+def break_down(context: dg.OpExecutionContext, source: dict[str, Any]) -> Iterator[Any]:
+    worker: Worker = context.resources.worker
+    document = context.op_config["task"]
+    subtasks: tuple[Subtask, ...] = ()
+    task, origin = None, None
+    if document.get("outputs"):
+        with failures(context, task=document):
+            task = _task(document, source, worker)
+            origin = _origin(source, task)
+            subtasks = plan_subtasks(
+                task, origin, buckets=worker.buckets, templates_dir=worker.settings.templates_dir,
+                ffmpeg_version=worker.ffmpeg.version,
+            )  # fmt: skip
+    for subtask in subtasks:
+        yield dg.DynamicOutput(subtask.model_dump(mode="json"), mapping_key=subtask.id, output_name="subtasks")
+    members = {
+        "workflow": context.op_config["workflow"],
+        "task": task.model_dump(mode="json") if task else None,
+        "source": origin.model_dump(mode="json") if origin else None,
+        "members": [subtask.id for subtask in subtasks],
+    }
+    planned = [{"id": s.id, "task": s.task, "type": s.type, "label": s.label, "spec": s.spec} for s in subtasks]
+    yield dg.Output(members, output_name="members", metadata={"subtasks": dg.MetadataValue.json(planned)})
+
+
+@dg.op(
+    description="One ffmpeg job: stage in, run, verify, publish. Does nothing where its outputs stand already.",
+    required_resource_keys=WORKER,
+    retry_policy=RETRIES,
+)
+def subtask(context: dg.OpExecutionContext, job: dict[str, Any]) -> dict[str, Any]:
+    worker: Worker = context.resources.worker
+    wanted = Subtask.model_validate(job)
+    progress = ProgressFile.of(
+        worker.settings.progress_dir, context.run_id, context.get_step_execution_context().step.key
+    )
+    with failures(context):
+        result = worker.perform(wanted, context.run_id, progress.report)
+        context.add_output_metadata(subtask_metadata(result, worker.settings.files_url))
+    return result.model_dump(mode="json")
+
+
+@dg.op(
+    description="Collect the subtasks' results, write the manifest, record the outputs.",
+    required_resource_keys=WORKER,
+    retry_policy=RETRIES,
+)
+def assemble(context: dg.OpExecutionContext, members: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, Any]:
+    worker: Worker = context.resources.worker
+    if members["task"] is None:
+        return {}
+    with failures(context):
+        result = assemble_task(
+            members["workflow"],
+            context.run_id,
+            Task.model_validate(members["task"]),
+            Source.model_validate(members["source"]),
+            members["members"],
+            [SubtaskResult.model_validate(member) for member in results],
+            worker.buckets,
+        )
+        context.add_output_metadata(task_metadata(result, worker.settings.files_url))
+    return result.model_dump(mode="json")
+
+
+def _task(document: dict[str, Any], source: dict[str, Any], worker: Worker) -> Task:
+    """The task of the run config, validated again; templates that it still names are filled in."""
+    output = Upload.model_validate(source).output if "results" not in source else Place()
+    templates = Templates.load(worker.settings.templates_dir)
+    inherited = {key: value for key, value in output.model_dump().items() if value}
+    body = {key: value for key, value in document.items() if key != "name"}
+    return parse_task(document["name"], body, inherited, templates, where=document["name"])
+
+
+def _origin(source: dict[str, Any], task: Task) -> Source:
+    """The upload, or the output of another task that this one works on."""
+    if "results" not in source:
+        return Upload.model_validate(source).source
+    return TaskResult.model_validate(source).as_source(task.source.partition("/")[2])

@@ -1,0 +1,42 @@
+"""What steps hand to one another: small JSON files. Media bytes never pass here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+
+class JsonValues(dg.ConfigurableIOManager):
+    """One file per step output or asset partition, written whole or not at all.
+
+    Not `fs_io_manager`: it uses the partition key as a path, and object keys hold `..`, or one the other as a folder.
+    Nor pickles, which would run code from a scratch disk.
+    """
+
+    folder: str
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        path = self._path(context)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".")
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(obj, file)
+        Path(draft).replace(path)
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        upstream = context.upstream_output
+        path = self._path(context if context.has_asset_key or upstream is None else upstream)
+        return json.loads(path.read_text())
+
+    def _path(self, context: dg.OutputContext | dg.InputContext) -> Path:
+        parts = list(context.get_identifier()) if not context.has_asset_key else list(context.asset_key.path)
+        if context.has_asset_key and context.has_asset_partitions:
+            parts.append(context.asset_partition_key)
+        digest = hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+        return Path(self.folder) / ("assets" if context.has_asset_key else parts[0]) / f"{digest}.json"

@@ -1,0 +1,38 @@
+"""From a bucket's name, as a workflow writes it, to the bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mps_dagster.settings import Settings
+from mps_dagster.storage.bucket import Bucket
+from mps_dagster.storage.keys import check_bucket_name
+from mps_dagster.storage.local import LocalBucket
+
+S3 = "s3://"
+
+
+class Buckets:
+    """Made once per process; each bucket, and the S3 client behind all of S3's, at first need."""
+
+    def __init__(self, settings: Settings, s3_client: Callable[[], Any] | None = None) -> None:
+        self._settings = settings
+        self._s3_client = s3_client
+        self._client: Any = None
+        self._known: dict[str, Bucket] = {}
+
+    def get(self, name: str) -> Bucket:
+        if name not in self._known:
+            self._known[name] = self._open(check_bucket_name(name))
+        return self._known[name]
+
+    def _open(self, name: str) -> Bucket:
+        if not name.startswith(S3):
+            return LocalBucket(name, self._settings.buckets_dir / name, settle_s=self._settings.settle_s)
+        # boto3 costs 0.2 s, and most deployments on one desk have no S3.
+        from mps_dagster.storage.s3 import S3Bucket, make_client
+
+        if self._client is None:
+            self._client = self._s3_client() if self._s3_client else make_client(self._settings.s3)
+        return S3Bucket(name, name.removeprefix(S3), self._client)

@@ -1,0 +1,59 @@
+"""A bucket in memory: the fake for tests, held to the same promises as the others."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mps_dagster.errors import SourceChanged, SourceNotAccessible
+from mps_dagster.storage.bucket import ObjectInfo
+from mps_dagster.storage.keys import check_key
+
+
+class MemoryBucket:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._objects: dict[str, tuple[ObjectInfo, bytes]] = {}
+        self._versions = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def head(self, key: str) -> ObjectInfo:
+        return self._get(key)[0]
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        with self._lock:
+            found = sorted((key, info) for key, (info, _) in self._objects.items() if key.startswith(prefix))
+        yield from (info for _, info in found)
+
+    def fetch(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
+        info, content = self._get(key)
+        if etag is not None and etag != info.etag:
+            raise SourceChanged(f"{self.name}/{key} is no longer the object that was announced")
+        path.write_bytes(content)
+        return info
+
+    def read(self, key: str) -> bytes:
+        return self._get(key)[1]
+
+    def publish(self, path: Path, key: str, *, content_type: str | None = None) -> ObjectInfo:
+        return self.write(key, path.read_bytes(), content_type=content_type)
+
+    def write(self, key: str, content: bytes, *, content_type: str | None = None) -> ObjectInfo:  # noqa: ARG002
+        info = ObjectInfo(check_key(key), len(content), f"v{next(self._versions)}", datetime.now(UTC))
+        with self._lock:
+            self._objects[key] = (info, content)
+        return info
+
+    def delete(self, key: str) -> None:
+        with self._lock:
+            self._objects.pop(check_key(key), None)
+
+    def _get(self, key: str) -> tuple[ObjectInfo, bytes]:
+        with self._lock:
+            found = self._objects.get(check_key(key))
+        if found is None:
+            raise SourceNotAccessible(f"there is no object {self.name}/{key}")
+        return found

@@ -1,0 +1,115 @@
+"""A part of the video as an animated picture: GIF with a palette made for the clip, or animated WebP.
+
+```yaml
+teaser:
+  type: animated_graphics
+  outputs:
+    - {definition: 20000, start_time_offset: 2, end_time_offset: 5}       # GIF, 2 fps, source size
+    - {name: teaser, format: webp, width: 320, fps: 10, end_time_offset: 3}
+```
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import ffmpeg
+from pydantic import Field, model_validator
+
+from mps_dagster.ffmpeg.picture import Stream, arguments, prepared, seconds, shaped, source, to_sdr
+from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan
+from mps_dagster.ffmpeg.stills import check_side
+from mps_dagster.media.geometry import Adaptive, Geometry, fit
+from mps_dagster.media.info import MediaInfo, VideoStream
+from mps_dagster.media.timerange import TimeRange, signed_range
+from mps_dagster.tasks.spec import OutputNames, Side, Spec, TaskType, need_video
+
+PALETTE = "palette.png"
+
+
+class AnimatedGraphicsSpec(Spec):
+    """Reference A.4 (AnimatedGraphicTaskInput) and D.2."""
+
+    start_time_offset: float = Field(0.0, description="Seconds; negative counts from the end.")
+    end_time_offset: float = Field(0.0, description="Seconds; 0 = to the end.")
+    fps: int = Field(2, ge=1, le=30)
+    width: Side = 0
+    height: Side = 0
+    resolution_adaptive: Adaptive = "open"
+    format: Literal["gif", "webp"] = "gif"
+    quality: float = Field(
+        75.0, ge=1, le=100, description="WebP's own quality; for GIF, 75 and up use all 256 colours."
+    )
+
+    @model_validator(mode="after")
+    def _webp_has_a_size(self) -> AnimatedGraphicsSpec:
+        if self.format == "webp" and not self.width and not self.height:
+            raise ValueError("webp needs a width or a height (MPS: FormatWebpWidthAndHeightBothZero)")
+        return self
+
+
+def plan(spec: AnimatedGraphicsSpec, media: MediaInfo, names: OutputNames) -> Plan:
+    video = need_video(media, "an animated picture")
+    part = signed_range(spec.start_time_offset, spec.end_time_offset, video.start_s + video.duration_s)
+    geometry = fit(video.display_size, width=spec.width, height=spec.height, adaptive=spec.resolution_adaptive)
+    if spec.format == "webp":
+        check_side("webp", geometry.canvas)
+    width, height = geometry.canvas
+    return Plan(
+        commands=_gif(spec, media, video, part, geometry) if spec.format == "gif" else _webp(spec, media, video, part, geometry),
+        outputs=(
+            OutputFile(
+                file=f"out.{spec.format}",
+                key=names.key(spec.output_object_path or TASK.default_path, format=spec.format),
+                # Frame times are rounded to the format's 10 ms, and the part's end to a whole frame.
+                expected=Expected(
+                    kind="animation", width=width, height=height, duration_s=part.duration_s,
+                    tolerance_s=1.5 / spec.fps + 0.02 * part.duration_s,
+                ),
+            ),
+        ),
+        duration_s=part.duration_s,
+        facts={"start_time_offset": part.start_s, "end_time_offset": part.end_s},
+    )  # fmt: skip
+
+
+def _gif(
+    spec: AnimatedGraphicsSpec, media: MediaInfo, video: VideoStream, part: TimeRange, geometry: Geometry
+) -> tuple[tuple[str, ...], ...]:
+    """Two passes: one would have to hold every frame in memory until the last colour is known."""
+    colors = max(16, min(256, round(256 * spec.quality / 75)))
+    # stats_mode=diff: colours for what moves, not for a background that is drawn once.
+    palette = _frames(spec, media, video, part, geometry).filter("palettegen", max_colors=colors, stats_mode="diff")
+    first = ffmpeg.output(palette, f"file:{PALETTE}", **{"f": "image2", "update": 1, "frames:v": 1})
+    frames = _frames(spec, media, video, part, geometry)
+    colored = ffmpeg.filter(
+        [frames, ffmpeg.input(f"file:{PALETTE}", f="png_pipe", protocol_whitelist="file")],
+        "paletteuse", dither="bayer", bayer_scale=3, diff_mode="rectangle",
+    )  # fmt: skip
+    return arguments(first), arguments(ffmpeg.output(colored, "file:out.gif", f="gif", loop=0))
+
+
+def _webp(
+    spec: AnimatedGraphicsSpec, media: MediaInfo, video: VideoStream, part: TimeRange, geometry: Geometry
+) -> tuple[tuple[str, ...], ...]:
+    frames = _frames(spec, media, video, part, geometry)
+    encoder = {"c:v": "libwebp_anim", "quality": spec.quality, "loop": 0, "fps_mode": "passthrough"}
+    return (arguments(ffmpeg.output(frames.filter("format", "yuv420p"), "file:out.webp", f="webp", **encoder)),)
+
+
+def _frames(
+    spec: AnimatedGraphicsSpec, media: MediaInfo, video: VideoStream, part: TimeRange, geometry: Geometry
+) -> Stream:
+    timing = {} if part.whole else {"ss": seconds(part.start_s), "t": seconds(part.duration_s)}
+    frames = source(media, **timing)[str(video.index)].filter("fps", spec.fps)
+    return to_sdr(shaped(prepared(frames, video), video, geometry), video)
+
+
+TASK = TaskType(
+    name="animated_graphics",
+    spec=AnimatedGraphicsSpec,
+    plan=plan,
+    wire="AnimatedGraphics",
+    default_path="{inputName}_animatedGraphic_{definition}.{format}",
+    heavy=True,
+)

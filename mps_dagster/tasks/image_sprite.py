@@ -1,0 +1,141 @@
+"""Small pictures at even steps, tiled into sheets, and a WebVTT index that says which part of which sheet shows which time.
+
+```yaml
+scrubbing:
+  type: image_sprite
+  outputs:
+    - {definition: 10}          # 142 x 80, 10 x 10 a sheet, one every 10 s
+```
+"""
+
+from __future__ import annotations
+
+import math
+import posixpath
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+import ffmpeg
+from pydantic import Field, model_validator
+
+from mps_dagster.errors import InvalidConfiguration
+from mps_dagster.ffmpeg.codecs import PICTURES
+from mps_dagster.ffmpeg.picture import arguments, prepared, shaped, to_sdr
+from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, TextFile
+from mps_dagster.ffmpeg.stills import check_side, sampled
+from mps_dagster.media.geometry import Adaptive, Size, fit
+from mps_dagster.media.info import MediaInfo, VideoStream
+from mps_dagster.media.sampling import interval_times, method, percent_times
+from mps_dagster.tasks.spec import OutputNames, Side, Spec, TaskType, need_numbered, need_video
+
+MAX_PICTURES = 100_000
+
+
+class ImageSpriteSpec(Spec):
+    """Reference A.4 (ImageSpriteTaskInput) and D.5."""
+
+    sample_type: Literal["Percent", "Time"] = "Time"
+    sample_interval: int = Field(10, ge=1, description="Percent of the duration, or seconds.")
+    row_count: int = Field(10, ge=1, le=100)
+    column_count: int = Field(10, ge=1, le=100)
+    width: Side = Field(
+        142, description="Of one small picture. 142 x 80 is MPS's preset: five hundred fit in a 4K sheet."
+    )
+    height: Side = 80
+    resolution_adaptive: Adaptive = "close"
+    fill_type: Literal["stretch", "black", "white", "gauss"] = "black"
+    format: Annotated[str, Field(pattern="^(jpg|png|webp)$")] = "jpg"
+    web_vtt_object_name: str = Field("", description="Path of the index, relative to the output dir.")
+
+    @model_validator(mode="after")
+    def _within_limits(self) -> ImageSpriteSpec:
+        if self.row_count * self.column_count > 100:
+            raise ValueError("row_count x column_count is at most 100 pictures a sheet")
+        if self.sample_type == "Percent" and self.sample_interval > 100:
+            raise ValueError("sample_interval is a percentage (1 to 100) when sample_type is Percent")
+        if self.web_vtt_object_name.startswith("/"):
+            raise ValueError("web_vtt_object_name is relative to the output dir and has no leading slash")
+        return self
+
+
+def plan(spec: ImageSpriteSpec, media: MediaInfo, names: OutputNames) -> Plan:
+    """As many sheets as the pictures need; the last one may be partly black."""
+    video = need_video(media, "an image sprite")
+    sample = percent_times if spec.sample_type == "Percent" else interval_times
+    times = sample(video, spec.sample_interval)
+    if len(times) > MAX_PICTURES:
+        raise InvalidConfiguration(f"{len(times)} pictures are more than {MAX_PICTURES}", hint="raise sample_interval")
+    cell = fit(
+        video.display_size, width=spec.width, height=spec.height, adaptive=spec.resolution_adaptive, fill=spec.fill_type
+    ).canvas
+    sheets = _sheet_keys(spec, names, math.ceil(len(times) / (spec.row_count * spec.column_count)))
+    sheet_size = cell[0] * spec.column_count, cell[1] * spec.row_count
+    check_side(spec.format, sheet_size)
+    index_path = names.key(spec.web_vtt_object_name or "{inputName}_imageSprite_{definition}.{format}", format="vtt")
+    expected = Expected(kind="image", width=sheet_size[0], height=sheet_size[1])
+    return Plan(
+        commands=(_command(spec, media, video, times),),
+        outputs=tuple(
+            OutputFile(file=f"sheet_{number:04d}.{spec.format}", key=key, expected=expected)
+            for number, key in enumerate(sheets)
+        ),
+        duration_s=media.duration_s,
+        texts=(TextFile(key=index_path, text=_index(spec, times, video, cell, sheets, index_path)),),
+        facts={"width": cell[0], "height": cell[1], "total_count": len(times), "web_vtt_path": index_path},
+    )
+
+
+def _sheet_keys(spec: ImageSpriteSpec, names: OutputNames, count: int) -> tuple[str, ...]:
+    pattern = spec.output_object_path or TASK.default_path
+    need_numbered(pattern, count)
+    numbers = (spec.object_number_format.number(index) for index in range(count))
+    return tuple(names.key(pattern, format=spec.format, number=number) for number in numbers)
+
+
+def _command(spec: ImageSpriteSpec, media: MediaInfo, video: VideoStream, times: tuple[float, ...]) -> tuple[str, ...]:
+    format = PICTURES[spec.format]
+    geometry = fit(
+        video.display_size, width=spec.width, height=spec.height, adaptive=spec.resolution_adaptive, fill=spec.fill_type
+    )
+    frames = sampled(media, video, times, keyframes=method(video, times) == "keyframes")
+    full_range = spec.format == "jpg" and not video.hdr
+    cells = to_sdr(shaped(prepared(frames, video), video, geometry, full_range=full_range), video)
+    sheet = cells.filter("format", format.pixel_format).filter("tile", f"{spec.column_count}x{spec.row_count}")
+    output = ffmpeg.output(
+        sheet,
+        f"file:sheet_%04d.{spec.format}",
+        **{"f": "image2", "start_number": 0, "c:v": format.codec, **format.args},
+    )
+    return arguments(output)
+
+
+def _index(
+    spec: ImageSpriteSpec, times: tuple[float, ...], video: VideoStream, cell: Size, sheets: tuple[str, ...], path: str
+) -> str:
+    """One cue per small picture, from its time to the next one's, with the sheet's path as seen from the index."""
+    ends = (*times[1:], max(video.start_s + video.duration_s, times[-1] + 0.001))
+    folder = posixpath.dirname(path) or "."
+    cues = ["WEBVTT", ""]
+    for number, (start, end) in enumerate(zip(times, ends, strict=True)):
+        sheet, place = divmod(number, spec.row_count * spec.column_count)
+        row, column = divmod(place, spec.column_count)
+        target = quote(posixpath.relpath(sheets[sheet], folder))
+        cues.append(f"{_stamp(start)} --> {_stamp(end)}")
+        cues.append(f"{target}#xywh={column * cell[0]},{row * cell[1]},{cell[0]},{cell[1]}")
+        cues.append("")
+    return "\n".join(cues)
+
+
+def _stamp(at_s: float) -> str:
+    milliseconds = round(at_s * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
+
+
+TASK = TaskType(
+    name="image_sprite",
+    spec=ImageSpriteSpec,
+    plan=plan,
+    wire="ImageSprites",
+    default_path="{inputName}_imageSprite_{definition}_{number}.{format}",
+)

@@ -1,0 +1,75 @@
+"""The video as it is, with images or texts laid over it; its sound untouched where the container allows that.
+
+```yaml
+branded:
+  type: watermark
+  outputs:
+    - name: logo
+      watermark_set:
+        - coordinate_origin: TopRight
+          x_pos: 2%
+          y_pos: 2%
+          image_template: {image_content: logo.png, width: 12%}
+        - {type: text, coordinate_origin: BottomLeft, x_pos: 10px, y_pos: 10px, text_content: "© 小电影 2026"}
+```
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mps_dagster.ffmpeg.codecs import DECODED_NAMES, MUXERS, Effort
+from mps_dagster.ffmpeg.encode import AudioTemplate, VideoTemplate
+from mps_dagster.ffmpeg.encoding import Encoding, encoding_plan
+from mps_dagster.ffmpeg.overlay import Watermark
+from mps_dagster.ffmpeg.plan import Plan
+from mps_dagster.media.info import MediaInfo
+from mps_dagster.media.timerange import signed_range
+from mps_dagster.tasks.spec import OutputNames, Spec, TaskType, need_video
+
+
+class WatermarkSpec(Spec):
+    """Ours: MPS has watermarks on other tasks only. Each watermark is reference A.6's."""
+
+    watermark_set: tuple[Watermark, ...] = Field(min_length=1, max_length=10)
+    container: Literal["mp4", "mov", "mkv", "webm"] = "mp4"
+    codec: Literal["h264", "h265", "av1", "vp9"] = "h264"
+    vcrf: int = Field(20, ge=0, le=51, description="Quality. 20 is hard to tell from the source in H.264.")
+    effort: Effort = "balanced"
+
+    @model_validator(mode="after")
+    def _container_holds_codec(self) -> WatermarkSpec:
+        if self.codec not in MUXERS[self.container].video:
+            raise ValueError(
+                f"{self.container} does not hold {self.codec}; it takes {', '.join(sorted(MUXERS[self.container].video))}"
+            )
+        return self
+
+
+def plan(spec: WatermarkSpec, media: MediaInfo, names: OutputNames) -> Plan:
+    """Size, frame rate and length stay the source's."""
+    need_video(media, "a watermark")
+    holds = MUXERS[spec.container].audio
+    copied = all(DECODED_NAMES.get(stream.codec, stream.codec) in holds for stream in media.audio)
+    wanted = Encoding(
+        key=names.key(spec.output_object_path or TASK.default_path, format=spec.container),
+        container=spec.container,
+        part=signed_range(0, 0, media.duration_s),
+        video=VideoTemplate(codec=spec.codec, vcrf=spec.vcrf, mode="CRF", effort=spec.effort),
+        audio=AudioTemplate(codec="copy" if copied else None, audio_channel=0),
+        watermarks=spec.watermark_set,
+    )
+    return encoding_plan(wanted, media)
+
+
+TASK = TaskType(
+    name="watermark",
+    spec=WatermarkSpec,
+    plan=plan,
+    # MPS has no such result type; to its clients this is one more transcoded video.
+    wire="Transcode",
+    default_path="{inputName}_watermark_{definition}.{format}",
+    heavy=True,
+)

@@ -1,0 +1,227 @@
+"""`Workflow` and what it is made of; `Source` and `Task`, which travel from the request to the subtasks."""
+
+from __future__ import annotations
+
+import posixpath
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from mps_dagster.media.info import Facts, MediaInfo
+from mps_dagster.storage.keys import check_bucket_name
+from mps_dagster.tasks import TASKS
+from mps_dagster.tasks.spec import OutputNames, Spec
+from mps_dagster.workflow.notification import SinkConfig
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+"""Names of workflows and tasks are names of Dagster jobs and assets, which take nothing else."""
+
+UPLOAD = "source"
+"""What a task's `source` says when it works on the upload itself."""
+
+TRIGGER_FORMATS = (
+    "mp4", "ts", "flv", "wmv", "asf", "rm", "rmvb", "mpg", "mpeg", "3gp", "mov", "webm", "mkv", "avi", "m4v",
+    "mp3", "m4a", "flac", "ogg", "wav", "amr", "aac",
+)  # fmt: skip
+"""MPS's list (reference C.1) without its two subtitle formats: there is no subtitle task."""
+
+RECORDS_DIR = "_mps/"
+"""Where each bucket keeps our records of its outputs. Never triggers."""
+
+
+class Source(Facts):
+    """One uploaded object, and what the probe found in it."""
+
+    bucket: str
+    key: str
+    etag: str
+    size_bytes: int
+    media: MediaInfo
+    upload_key: str = ""
+    """For an output that a serial task works on: the upload that it was made of."""
+
+    @property
+    def upload(self) -> str:
+        return self.upload_key or self.key
+
+    @property
+    def uri(self) -> str:
+        return f"{self.bucket}/{self.key}"
+
+
+class Trigger(Facts):
+    """Which uploads a workflow takes."""
+
+    bucket: str
+    dir: str = Field("/", description="Only objects under it; `/` is the whole bucket.")
+    formats: tuple[str, ...] = Field(TRIGGER_FORMATS, description="File extensions, any case; `*` takes everything.")
+
+    _bucket = field_validator("bucket")(check_bucket_name)
+
+    @field_validator("formats")
+    @classmethod
+    def _as_extensions(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name.lower().removeprefix(".") for name in formats) or TRIGGER_FORMATS
+
+    @property
+    def prefix(self) -> str:
+        return key_prefix(self.dir)
+
+    def takes(self, key: str) -> bool:
+        """Whether an object is one of the uploads; our own records never are."""
+        if not key.startswith(self.prefix) or key.startswith(RECORDS_DIR):
+            return False
+        extension = posixpath.splitext(key)[1].lower().removeprefix(".")
+        return "*" in self.formats or extension in self.formats
+
+
+class Place(Facts):
+    """Where outputs go."""
+
+    bucket: str = Field("", description="Empty = the source's bucket.")
+    dir: str = Field(
+        "",
+        description="Empty = the upload's own directory. May hold {inputName}, {inputFormat}, {inputDir} of the upload.",
+    )
+
+    @field_validator("bucket")
+    @classmethod
+    def _known_form(cls, bucket: str) -> str:
+        return check_bucket_name(bucket) if bucket else bucket
+
+
+class Task(Facts):
+    """One kind of work with one or more outputs, every template resolved. JSON both ways: it travels in run config."""
+
+    name: Name
+    type: str
+    source: str = UPLOAD
+    """`source`, or `task/output` whose output this task works on."""
+    output: Place = Place()
+    outputs: tuple[dict[str, Any], ...] = Field(min_length=1, max_length=100)
+    """Specs of the task's type, as dicts."""
+
+    @field_validator("type")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        if name not in TASKS:
+            raise ValueError(f"there is no task type {name!r}; there are {', '.join(TASKS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _outputs_are_told_apart(self) -> Task:
+        labels = [spec.label for spec in self.specs]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(f"two outputs are called {label!r}; give each a name of its own")
+        return self
+
+    @cached_property
+    def specs(self) -> tuple[Spec, ...]:
+        """The validated outputs."""
+        return tuple(TASKS[self.type].spec.model_validate(output) for output in self.outputs)
+
+    @property
+    def upstream(self) -> str:
+        """The task whose output this one works on; `source` for the upload."""
+        return self.source.split("/")[0]
+
+    def place(self, source: Source) -> Place:
+        """Where this task's outputs of `source` go, everything inherited filled in."""
+        stem, extension = posixpath.splitext(posixpath.basename(source.upload))
+        values = {"inputName": stem, "inputFormat": extension[1:], "inputDir": posixpath.dirname(source.upload)}
+        folder = self.output.dir or "{inputDir}"
+        for name, value in values.items():
+            folder = folder.replace(f"{{{name}}}", value)
+        return Place(bucket=self.output.bucket or source.bucket, dir=f"/{key_prefix(folder)}")
+
+    def names(self, spec: Spec, source: Source) -> OutputNames:
+        stem, extension = posixpath.splitext(posixpath.basename(source.key))
+        return OutputNames(
+            input_name=stem,
+            input_format=extension.removeprefix("."),
+            output_dir=key_prefix(self.place(source).dir),
+            definition=str(spec.definition or spec.name or 0),
+        )
+
+
+class Workflow(Facts):
+    """What an admin configures. One YAML file, one Dagster job, one upload sensor."""
+
+    name: Name
+    description: str = ""
+    trigger: Trigger
+    output: Place = Place()
+    notify: tuple[SinkConfig, ...] = ()
+    priority: int = Field(0, ge=-10, le=10, description="Higher runs are dequeued first.")
+    tasks: dict[Name, Task] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _tasks_fit_together(self) -> Workflow:
+        _check_sources(self.tasks)
+        _check_paths(self.tasks)
+        return self
+
+
+def key_prefix(folder: str) -> str:
+    """`/in/2026/`, `in/2026` → `in/2026/`; `/` and nothing → nothing."""
+    stripped = folder.strip("/")
+    return f"{stripped}/" if stripped else ""
+
+
+def _check_sources(tasks: dict[str, Task]) -> None:
+    """Every `source` names an output that is one file, and no task waits for itself."""
+    for name, task in tasks.items():
+        seen = [name]
+        while task.source != UPLOAD:
+            upstream = task.upstream
+            if upstream in seen:
+                raise ValueError(f"tasks wait for one another in a circle: {' -> '.join([*seen, upstream])}")
+            if upstream not in tasks:
+                raise ValueError(f"task {seen[-1]!r} has source {task.source!r}; there is no task {upstream!r}")
+            _check_output(seen[-1], task.source, tasks[upstream])
+            seen.append(upstream)
+            task = tasks[upstream]  # noqa: PLW2901
+
+
+def _check_output(name: str, source: str, upstream: Task) -> None:
+    labels = [spec.label for spec in upstream.specs]
+    _, _, label = source.partition("/")
+    if label and label not in labels:
+        raise ValueError(f"task {name!r} has source {source!r}; {upstream.name!r} has the outputs {', '.join(labels)}")
+    if not label and len(labels) > 1:
+        raise ValueError(f"task {name!r} has source {source!r}, which has several outputs; write {source}/{labels[0]}")
+    spec = upstream.specs[labels.index(label) if label else 0]
+    if upstream.type not in ("transcode", "watermark") or getattr(spec, "container", "") == "hls":
+        raise ValueError(f"task {name!r} has source {source!r}, which is not one video or audio file")
+
+
+def _check_paths(tasks: dict[str, Task]) -> None:
+    """Two outputs on one path would overwrite each other on every source; names are compared with variables left in."""
+    owners: dict[tuple[str, str], str] = {}
+    for task in tasks.values():
+        for spec in task.specs:
+            owner = f"{task.name}/{spec.label}"
+            for path in _paths(task, spec):
+                other = owners.setdefault((task.output.bucket, path), owner)
+                if other != owner:
+                    raise ValueError(
+                        f"outputs {other} and {owner} would both be written to {path!r}; set output_object_path on one"
+                    )
+
+
+def _paths(task: Task, spec: Spec) -> list[str]:
+    names = OutputNames(
+        input_name="{inputName}" if task.source == UPLOAD else f"{{{task.source}}}",
+        input_format="{inputFormat}",
+        output_dir=key_prefix(task.output.dir) if task.output.dir else "{inputDir}/",
+        definition=str(spec.definition or spec.name or 0),
+    )
+    extension = getattr(spec, "container", "") or getattr(spec, "format", "")
+    patterns = [
+        spec.output_object_path or TASKS[task.type].default_path,
+        getattr(spec, "segment_object_name", ""),
+        getattr(spec, "web_vtt_object_name", ""),
+    ]
+    return [names.key(pattern, format=extension) for pattern in patterns if pattern]

@@ -1,0 +1,44 @@
+"""Names by which Dagster knows an upload and a workflow's parts: shared by the sensor and by a launch by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from urllib.parse import unquote
+
+from mps_dagster.storage.bucket import ObjectInfo
+
+_REFUSED = re.compile(r"%|[\x00-\x1f\x7f]|(?<=\.\.)\.")
+"""What Dagster refuses in a partition key (control characters, three dots in a row), and the escape itself."""
+
+
+def partition_key(object_key: str) -> str:
+    """The object key, with only what Dagster refuses percent-encoded."""
+    return _REFUSED.sub(lambda found: f"%{ord(found[0]):02X}", object_key)
+
+
+def object_key(partition: str) -> str:
+    return unquote(partition)
+
+
+def run_key(bucket: str, info: ObjectInfo) -> str:
+    """What makes an upload one upload: place and content."""
+    return hashlib.sha256(f"{bucket}\n{info.key}\n{info.etag}".encode("utf-8", "surrogateescape")).hexdigest()[:40]
+
+
+def sensor_name(workflow: str) -> str:
+    return f"{workflow}_uploads"
+
+
+def uploads_name(workflow: str) -> str:
+    """The partition set of a workflow's sources."""
+    return f"{workflow}_uploads"
+
+
+def requested_name(workflow: str) -> str:
+    """Name of the partition set that remembers which (key, etag) already got a run.
+
+    Dagster adds to it in the same tick that creates the runs, so it can neither run ahead of them nor fall behind, and
+    it outlives deleted runs, which `run_key` alone does not.
+    """
+    return f"{workflow}_requested"

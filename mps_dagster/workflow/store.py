@@ -1,0 +1,109 @@
+"""The workflows of a project: one YAML file each. A file that is wrong is a value too, and takes no other one down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from mps_dagster.errors import InvalidConfiguration, MpsError
+from mps_dagster.workflow.model import Task, Workflow
+from mps_dagster.workflow.templates import Templates, merged
+
+Model = TypeVar("Model", Workflow, Task)
+
+
+@dataclass(frozen=True, slots=True)
+class BadWorkflow:
+    """A file that is no workflow, and why."""
+
+    path: Path
+    problem: str
+
+
+def load_workflows(folder: Path, templates: Templates) -> tuple[tuple[Workflow, ...], tuple[BadWorkflow, ...]]:
+    """All workflows of `folder`, in file-name order, and the files that hold none."""
+    good: dict[str, Workflow] = {}
+    bad: list[BadWorkflow] = []
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            workflow = parse_workflow(path.read_text(), templates, name=path.name)
+            if workflow.name in good:
+                raise InvalidConfiguration(f"{path.name}: name: another file already has a workflow {workflow.name!r}")
+        except (MpsError, OSError, UnicodeDecodeError) as error:
+            bad.append(BadWorkflow(path, str(error)))
+        else:
+            good[workflow.name] = workflow
+    return tuple(good.values()), tuple(bad)
+
+
+def parse_workflow(text: str, templates: Templates, *, name: str) -> Workflow:
+    """The workflow that a YAML text describes; `name` (the file's) begins each line of the error."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidConfiguration(f"{name}: not YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidConfiguration(f"{name}: a workflow is a mapping with name, trigger and tasks")
+    document = dict(document)
+    document["tasks"] = _tasks(document.get("tasks"), document.get("output") or {}, templates, name)
+    return validated(Workflow, document, name)
+
+
+def parse_task(name: str, document: Any, output: Mapping[str, Any], templates: Templates, *, where: str) -> Task:
+    """One task as written, its templates resolved; `output` is the place that it inherits."""
+    if not isinstance(document, Mapping):
+        raise InvalidConfiguration(f"{where}: a task is a mapping with type and outputs")
+    outputs = document.get("outputs")
+    kind = document.get("type")
+    if isinstance(outputs, list) and isinstance(kind, str):
+        outputs = [
+            _resolved(templates, kind, item, f"{where}.outputs[{number}]") for number, item in enumerate(outputs)
+        ]
+    place = merged(output, document.get("output") or {})
+    return validated(Task, {**document, "name": name, "outputs": outputs, "output": place}, where)
+
+
+def validated(model: type[Model], document: Mapping[str, Any], where: str) -> Model:
+    """As pydantic's own, with errors that a person can act on: place, what was wrong, what was there."""
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise InvalidConfiguration("\n".join(_lines(error, where))) from error
+
+
+def _tasks(tasks: Any, output: Any, templates: Templates, name: str) -> Any:
+    if not isinstance(tasks, dict) or not isinstance(output, dict):
+        return tasks
+    return {
+        task: parse_task(str(task), document, output, templates, where=f"{name}: tasks.{task}")
+        for task, document in tasks.items()
+    }
+
+
+def _resolved(templates: Templates, kind: str, item: Any, where: str) -> Any:
+    if not isinstance(item, Mapping):
+        return item
+    try:
+        return templates.resolve(kind, item)
+    except MpsError as error:
+        raise type(error)(f"{where}: {error.message}", hint=error.hint) from error
+
+
+def _lines(error: ValidationError, where: str) -> Iterator[str]:
+    for problem in error.errors(include_url=False):
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).removeprefix(
+            "."
+        )
+        nested = problem.get("ctx", {}).get("error")
+        if isinstance(nested, ValidationError):
+            yield from _lines(nested, f"{where}: {path}" if path else where)
+            continue
+        message = problem["msg"].removeprefix("Value error, ")
+        found = problem.get("input")
+        shown = f" (found {found!r})" if isinstance(found, str | int | float | bool) else ""
+        yield f"{where}: {path}: {message}{shown}" if path else f"{where}: {message}{shown}"

@@ -1,0 +1,107 @@
+"""Templates: named parameters for an output. MPS's system presets ship here; an admin's own lie in `templates/`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from mps_dagster.errors import DefinitionNotExist, InvalidConfiguration
+from mps_dagster.media.info import Facts
+from mps_dagster.tasks import TASKS
+
+KINDS = (*TASKS, "watermark_template")
+"""What a template can be for. `watermark_template` holds one watermark, for `watermark_set`."""
+
+
+class Template(Facts):
+    definition: int = Field(gt=0)
+    name: str = Field(min_length=1, max_length=64)
+    comment: str = Field("", max_length=256)
+    parameters: dict[str, Any]
+
+
+class TemplateFile(Facts):
+    """One YAML file: templates of one kind."""
+
+    kind: str = Field(pattern=f"^({'|'.join(KINDS)})$", description="Task type, or watermark_template.")
+    templates: tuple[Template, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """Found by kind and by ID or name. An admin's template stands in for a preset of the same ID."""
+
+    by_name: Mapping[tuple[str, int | str], Template]
+
+    @classmethod
+    def load(cls, own: Path | None = None) -> Templates:
+        """The presets and, if there is such a folder, its `*.yaml`."""
+        presets = sorted(
+            resources.files("mps_dagster.workflow").joinpath("presets").iterdir(), key=lambda file: file.name
+        )
+        files = [(file.name, file.read_text()) for file in presets if file.name.endswith(".yaml")]
+        if own and own.is_dir():
+            files += [(str(path), path.read_text()) for path in sorted(own.glob("*.yaml"))]
+        found: dict[tuple[str, int | str], Template] = {}
+        for name, text in files:
+            file = _parsed(name, text)
+            for template in file.templates:
+                found[file.kind, template.definition] = found[file.kind, template.name] = template
+        return cls(found)
+
+    def get(self, kind: str, definition: int | str) -> Template:
+        try:
+            return self.by_name[kind, definition]
+        except KeyError:
+            names = [
+                f"{t.definition} ({t.name})"
+                for (k, key), t in self.by_name.items()
+                if k == kind and key == t.definition
+            ]
+            raise DefinitionNotExist(
+                f"there is no {kind} template {definition!r}", hint=f"there are: {', '.join(names) or 'none'}"
+            ) from None
+
+    def resolve(self, kind: str, output: Mapping[str, Any]) -> dict[str, Any]:
+        """An output as written (a template's ID and what differs from it) as the parameters of its Spec."""
+        wanted = dict(output)
+        raw, override = wanted.pop("raw_parameter", None), wanted.pop("override_parameter", None)
+        definition = wanted.pop("definition", 0)
+        if raw and definition:
+            raise InvalidConfiguration("raw_parameter is for definition 0; with a template use override_parameter")
+        if override and not definition:
+            raise InvalidConfiguration(
+                "override_parameter needs a template (definition); without one use raw_parameter"
+            )
+        resolved: dict[str, Any] = {}
+        if definition:
+            template = self.get(kind, definition)
+            resolved = {"definition": template.definition, **template.parameters}
+        resolved = merged(merged(merged(resolved, raw or {}), override or {}), wanted)
+        if isinstance(marks := resolved.get("watermark_set"), list):
+            resolved["watermark_set"] = [
+                self.resolve("watermark_template", mark) if isinstance(mark, Mapping) else mark for mark in marks
+            ]
+        return resolved
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` over `base`, mapping by mapping; lists are replaced whole."""
+    result = dict(base)
+    for key, value in changes.items():
+        below = result.get(key)
+        result[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def _parsed(name: str, text: str) -> TemplateFile:
+    try:
+        return TemplateFile.model_validate(yaml.safe_load(text))
+    except (yaml.YAMLError, ValueError) as error:
+        raise InvalidConfiguration(f"template file {name}: {error}") from error

@@ -1,0 +1,369 @@
+"""Tiny clips that hold one difficulty each, made by the real ffmpeg when a test first asks for them.
+
+    clips.rotated(90)       a path; the second call returns the same file
+
+All are 2 s long, with 25 pictures of 320x180 a second, unless the name says otherwise. The pattern shows its time and
+number, so that a picture tells by eye when it was taken.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+import subprocess
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import imageio_ffmpeg
+
+FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+_FAST = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "25")
+_AAC = ("-c:a", "aac", "-b:a", "64k")
+
+
+def pattern(size: str = "320x180", rate: str = "25", seconds: float = 2) -> tuple[str, ...]:
+    """Input arguments: a moving test picture with a clock."""
+    return ("-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}")
+
+
+def tone(seconds: float = 2, hertz: int = 440) -> tuple[str, ...]:
+    """Input arguments: a sine."""
+    return ("-f", "lavfi", "-i", f"sine=f={hertz}:d={seconds}:r=48000")
+
+
+class Clips:
+    """Makes each clip once, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    # ---------------------------------------------------------------- plain
+
+    def video(self, seconds: float = 2) -> Path:
+        """H.264 and AAC in MP4, header in front, a key frame a second, no B-frames."""
+        args = (*pattern(seconds=seconds), *tone(seconds), *_FAST, *_AAC, "-movflags", "+faststart")
+        return self._ffmpeg(f"video{seconds:g}.mp4", *args)
+
+    def no_audio(self) -> Path:
+        return self._ffmpeg("no_audio.mp4", *pattern(), *_FAST)
+
+    def audio_only(self, extension: str = "m4a") -> Path:
+        """m4a, mp3, wav, flac, ogg or aac; ffmpeg picks the codec by the name."""
+        return self._ffmpeg(f"audio_only.{extension}", *tone())
+
+    def b_frames(self) -> Path:
+        """Packets are stored in another order than they are shown."""
+        return self._ffmpeg(
+            "b_frames.mp4", *pattern(), "-c:v", "libx264", "-bf", "3", "-g", "25", "-pix_fmt", "yuv420p"
+        )
+
+    def one_frame(self) -> Path:
+        return self._ffmpeg("one_frame.mp4", *pattern(), *_FAST, "-frames:v", "1")
+
+    def long_gop(self) -> Path:
+        """One key frame, 4 s."""
+        return self._ffmpeg("long_gop.mp4", *pattern(seconds=4), *_FAST, "-g", "9999", "-sc_threshold", "0")
+
+    # ------------------------------------------------------------- pictures
+
+    def rotated(self, clockwise: int) -> Path:
+        """Stored lying; a player turns it `clockwise` degrees."""
+        # -display_rotation counts the other way round.
+        turn = ("-display_rotation", str(-clockwise), "-i", str(self.video()))
+        return self._ffmpeg(f"rotated{clockwise}.mp4", *turn, "-c", "copy")
+
+    def odd_size(self) -> Path:
+        """319x179."""
+        # testsrc2 rounds odd sizes down.
+        picture = ("-f", "lavfi", "-i", "testsrc=s=319x179:d=2")
+        return self._ffmpeg("odd_size.mp4", *picture, "-c:v", "libx264", "-pix_fmt", "yuv444p")
+
+    def anamorphic(self) -> Path:
+        """Stored 180x144 with pixels of 64:45, shown 256x144."""
+        return self._ffmpeg("anamorphic.mp4", *pattern("180x144"), *_FAST, "-vf", "setsar=64/45")
+
+    def interlaced(self) -> Path:
+        """Top field first, 25 frames a second."""
+        woven = ("-vf", "tinterlace=interleave_top,setfield=tff", "-flags", "+ildct+ilme")
+        return self._ffmpeg("interlaced.mp4", *pattern(rate="50"), *_FAST, *woven)
+
+    def ten_bit(self) -> Path:
+        """HEVC Main 10, SDR."""
+        return self._x265("ten_bit.mp4", "colorprim=bt709:transfer=bt709:colormatrix=bt709")
+
+    def hdr10(self) -> Path:
+        light = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400"
+        return self._x265("hdr10.mp4", f"colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:{light}")
+
+    def hlg(self) -> Path:
+        return self._x265("hlg.mp4", "colorprim=bt2020:transfer=arib-std-b67:colormatrix=bt2020nc")
+
+    def alpha(self) -> Path:
+        """VP9 in WebM whose left half is transparent; only ffmpeg's libvpx decoders see that."""
+        half = ("-vf", "format=yuva420p,geq=lum='p(X,Y)':cb='p(X,Y)':cr='p(X,Y)':a='255*gte(X,W/2)'")
+        encoder = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "200k")
+        return self._ffmpeg("alpha.webm", *pattern(seconds=1), *half, *encoder)
+
+    # ----------------------------------------------------------------- time
+
+    def variable_rate(self) -> Path:
+        """2 s at 25 pictures a second, then 2 s with every third one."""
+        drop = ("-vf", "select='if(lt(t,2),1,not(mod(n,3)))'", "-fps_mode", "vfr")
+        return self._ffmpeg("variable_rate.mp4", *pattern(seconds=4), *_FAST, *drop)
+
+    def milliseconds(self) -> Path:
+        """23.976 pictures a second in Matroska, whose time stamps are rounded to 1 ms."""
+        return self._ffmpeg("milliseconds.mkv", *pattern(rate="24000/1001"), *_FAST)
+
+    def late_start(self) -> Path:
+        """A transport stream whose clock starts at 100 s."""
+        return self._ts("late_start.ts", "-output_ts_offset", "100")
+
+    def wrapped_clock(self) -> Path:
+        """A transport stream whose 33-bit clock overflows after about 1 s."""
+        return self._ts("wrapped_clock.ts", "-output_ts_offset", str(2**33 / 90000 - 2.4))
+
+    def joined(self) -> Path:
+        """Two transport streams, one behind the other: the clock jumps back in the middle."""
+        part = self._ts("part.ts").read_bytes()
+        return self._file("joined.ts", lambda: part + part)
+
+    def edit_list(self) -> Path:
+        """Copied from 0.5 s of a file with a key frame a second: the pictures before that are there, but not shown."""
+        return self._ffmpeg("edit_list.mp4", "-ss", "0.5", "-i", str(self.b_frames()), "-c", "copy")
+
+    def late_audio(self) -> Path:
+        """The sound starts 0.5 s after the picture and ends with it."""
+        args = (*pattern(), "-itsoffset", "0.5", *tone(1.5), *_FAST, *_AAC)
+        return self._ffmpeg("late_audio.mkv", *args)
+
+    def short_video(self) -> Path:
+        """The sound goes on for 2 s after the last picture."""
+        return self._ffmpeg("short_video.mp4", *pattern(seconds=1), *tone(3), *_FAST, *_AAC)
+
+    def gap_bomb(self) -> Path:
+        """A few kilobytes, two pictures, ten hours."""
+        spread = ("-vf", "setpts=N*36000/TB", "-fps_mode", "passthrough", "-frames:v", "2", "-enc_time_base", "1:1000")
+        return self._ffmpeg("gap_bomb.mkv", *pattern(), *_FAST, *spread)
+
+    # -------------------------------------------------------------- streams
+
+    def with_cover(self, extension: str = "mp3") -> Path:
+        """Sound with cover art: mp3, m4a, flac or mkv (where the cover is an attachment)."""
+        if extension == "mkv":
+            attached = ("-attach", str(self.image("jpg")), "-metadata:s:t", "mimetype=image/jpeg")
+            return self._ffmpeg("with_cover.mkv", *tone(), *attached)
+        cover = ("-map", "0:a", "-map", "1:v", "-c:v", "copy", "-disposition:v", "attached_pic")
+        return self._ffmpeg(f"with_cover.{extension}", *tone(), "-i", str(self.image("jpg")), *cover)
+
+    def video_with_cover(self) -> Path:
+        """A video of 160x90 and a cover picture that is larger."""
+        cover = ("-map", "0:v", "-map", "1:v", "-c:v:1", "copy", "-disposition:v:1", "attached_pic")
+        return self._ffmpeg("video_with_cover.mp4", *pattern("160x90"), "-i", str(self.image("png")), *_FAST, *cover)
+
+    def two_videos(self) -> Path:
+        """A small video, then a larger one that is the default."""
+        chosen = ("-map", "0:v", "-map", "1:v", "-disposition:v:0", "0", "-disposition:v:1", "default")
+        return self._ffmpeg("two_videos.mkv", *pattern("160x90"), *pattern(), *_FAST, *chosen)
+
+    def languages(self) -> Path:
+        """Two sounds, English and Japanese; the second is the default."""
+        tags = ("-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=jpn")
+        chosen = ("-disposition:a:0", "0", "-disposition:a:1", "default")
+        maps = ("-map", "0:v", "-map", "1:a", "-map", "2:a")
+        return self._ffmpeg(
+            "languages.mkv", *pattern(), *tone(), *tone(hertz=880), *maps, *_FAST, *_AAC, *tags, *chosen
+        )
+
+    def with_data(self) -> Path:
+        """QuickTime with a time code track."""
+        return self._ffmpeg("with_data.mov", *pattern(), *_FAST, "-timecode", "01:00:00:00")
+
+    def with_subtitles(self, extension: str = "mkv") -> Path:
+        """mkv: SubRip; mp4: mov_text. The text stays on for long after the last picture."""
+        lines = self._file("lines.srt", lambda: b"1\n00:00:00,500 --> 00:00:09,000\nHello\n")
+        codec = "mov_text" if extension == "mp4" else "srt"
+        args = (*pattern(), "-i", str(lines), "-map", "0:v", "-map", "1:s", *_FAST, "-c:s", codec)
+        return self._ffmpeg(f"with_subtitles.{extension}", *args)
+
+    # ----------------------------------------------------------- containers
+
+    def transport_stream(self) -> Path:
+        return self._ts("transport_stream.ts")
+
+    def fragmented(self) -> Path:
+        """MP4 in pieces; its first header knows no duration."""
+        pieces = ("-movflags", "frag_keyframe+empty_moov")
+        return self._ffmpeg("fragmented.mp4", "-i", str(self.no_audio()), "-c", "copy", *pieces)
+
+    def flv(self) -> Path:
+        return self._copied("plain.flv")
+
+    def mjpeg_avi(self) -> Path:
+        return self._ffmpeg("mjpeg.avi", *pattern(), "-c:v", "mjpeg", "-pix_fmt", "yuvj420p")
+
+    def msmpeg4_avi(self) -> Path:
+        return self._ffmpeg("msmpeg4.avi", *pattern(), "-c:v", "msmpeg4v2")
+
+    def vp8(self) -> Path:
+        encoder = ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "200k", "-c:a", "libopus")
+        return self._ffmpeg("vp8.webm", *pattern(), *tone(), *encoder)
+
+    def no_duration(self) -> Path:
+        """WebM as a browser records it: no duration in the header."""
+        return self._ffmpeg("no_duration.webm", "-i", str(self.vp8()), "-c", "copy", "-live", "1")
+
+    def mpeg2(self) -> Path:
+        """A program stream: MPEG-2 with B-frames, MP2."""
+        return self._ffmpeg("mpeg2.mpg", *pattern(), *tone(), "-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2")
+
+    def wmv(self) -> Path:
+        return self._ffmpeg("plain.wmv", *pattern(), *tone(), "-c:v", "wmv2", "-c:a", "wmav2")
+
+    def mxf(self) -> Path:
+        return self._ffmpeg("plain.mxf", *pattern(), *tone(), "-c:v", "mpeg2video", "-c:a", "pcm_s16le")
+
+    def three_gp(self) -> Path:
+        """As phones of 2005 wrote it: H.263 and AMR."""
+        audio = ("-c:a", "libopencore_amrnb", "-ar", "8000", "-ac", "1")
+        return self._ffmpeg("phone.3gp", *pattern("176x144"), *tone(), "-c:v", "h263", *audio)
+
+    def real(self) -> Path:
+        return self._ffmpeg("plain.rm", *pattern("320x176"), *tone(), "-c:v", "rv20", "-c:a", "ac3")
+
+    # --------------------------------------------------------------- images
+
+    def image(self, extension: str = "png") -> Path:
+        """One picture: png, jpg or webp."""
+        return self._ffmpeg(f"image.{extension}", *pattern(), "-frames:v", "1", "-update", "1")
+
+    def animation(self, extension: str = "gif") -> Path:
+        """1 s, ten pictures: gif, apng or webp."""
+        codec = ("-c:v", "libwebp_anim") if extension == "webp" else ()
+        return self._ffmpeg(f"animation.{extension}", *pattern(rate="10", seconds=1), *codec)
+
+    def large_image(self) -> Path:
+        """A PNG of 9000x9000 black pixels in less than 20 kB."""
+
+        def chunk(kind: bytes, content: bytes) -> bytes:
+            return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+        head = struct.pack(">IIBBBBB", 9000, 9000, 1, 0, 0, 0, 0)
+        rows = zlib.compress(bytes(9000 * (1 + 9000 // 8)))
+        png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+        return self._file("large.png", lambda: png)
+
+    # ------------------------------------------------------- damaged, hostile
+
+    def empty(self) -> Path:
+        return self._file("empty.mp4", lambda: b"")
+
+    def text(self) -> Path:
+        return self._file("text.mp4", lambda: b"Meeting notes\n\n- nothing was decided\n" * 40)
+
+    def html(self) -> Path:
+        """What a failed download leaves behind."""
+        return self._file("html.mp4", lambda: b"<!DOCTYPE html><html><body><h1>403 Forbidden</h1></body></html>\n")
+
+    def noise(self) -> Path:
+        """Bytes without any pattern, always the same ones."""
+        return self._file("noise.mp4", lambda: random.Random(1).randbytes(80_000))
+
+    def zeros(self) -> Path:
+        """A download that reserved its space and never wrote."""
+        return self._file("zeros.mp4", lambda: bytes(100_000))
+
+    def truncated(self, extension: str = "mp4") -> Path:
+        """The first 60 % of a file of 10 s whose header is in front: mp4, mkv, flv or avi."""
+        whole = self.video(10)
+        if extension != "mp4":
+            codec = ("-c:v", "mpeg4", "-an") if extension == "avi" else ("-c", "copy")
+            whole = self._ffmpeg(f"whole.{extension}", "-i", str(whole), *codec)
+        return self._file(f"truncated.{extension}", lambda: _start(whole, 0.6))
+
+    def headerless(self) -> Path:
+        """An MP4 with its header at the end, cut before that."""
+        whole = self._copied("moov_at_end.mp4")
+        return self._file("headerless.mp4", lambda: _start(whole, 0.6))
+
+    def undecodable(self) -> Path:
+        """A sound header around pictures that are all zeros."""
+        whole = self.no_audio().read_bytes()
+        at = whole.index(b"mdat") + 4
+        size = struct.unpack(">I", whole[at - 8 : at - 4])[0] - 8
+        return self._file("undecodable.mp4", lambda: whole[:at] + bytes(size) + whole[at + size :])
+
+    def unknown_codec(self) -> Path:
+        """A video track whose codec has the name `zzzz`."""
+        return self._file("unknown_codec.mp4", lambda: self.video().read_bytes().replace(b"avc1", b"zzzz"))
+
+    def unknown_audio_codec(self) -> Path:
+        """Fine pictures, and sound of a codec that nobody knows."""
+        whole = self._copied("known_audio_codec.mkv")
+        return self._file("unknown_audio_codec.mkv", lambda: whole.read_bytes().replace(b"A_AAC", b"A_ZZZ"))
+
+    def no_resolution(self) -> Path:
+        """An AVI of 0x0; in this codec nothing else tells the size."""
+        whole = self.msmpeg4_avi().read_bytes()
+        size = whole.index(b"strf") + 12
+        return self._file("no_resolution.avi", lambda: whole[:size] + bytes(8) + whole[size + 8 :])
+
+    def encrypted(self) -> Path:
+        """Common encryption (DRM); the key is not in the file."""
+        key = ("-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "76a6c65c5ea762046bd749a2e632ccbb")
+        return self._copied("encrypted.mp4", *key, "-encryption_kid", "a7e61c373e219033c21091fa607bf3b8")
+
+    def hls_playlist(self) -> Path:
+        """A playlist that names another file, called .mp4."""
+        self.transport_stream()
+        lines = "#EXTM3U", "#EXT-X-MEDIA-SEQUENCE:0", "#EXTINF:2,", "transport_stream.ts", "#EXT-X-ENDLIST"
+        return self._file("hls_playlist.mp4", lambda: "\n".join(lines).encode())
+
+    def concat_playlist(self) -> Path:
+        """ffmpeg's own list format, called .mp4; names another file too."""
+        self.transport_stream()
+        return self._file("concat_playlist.mp4", lambda: b"ffconcat version 1.0\nfile transport_stream.ts\n")
+
+    def other_container(self) -> Path:
+        """Good media in a container that is not accepted (NUT)."""
+        return self._copied("other.nut")
+
+    # ----------------------------------------------------------------- making
+
+    def _x265(self, name: str, params: str) -> Path:
+        encoder = ("-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le", "-tag:v", "hvc1")
+        return self._ffmpeg(name, *pattern(seconds=1), *encoder, "-x265-params", f"log-level=none:{params}")
+
+    def _ts(self, name: str, *args: str) -> Path:
+        return self._copied(name, *args, "-f", "mpegts")
+
+    def _copied(self, name: str, *args: str) -> Path:
+        return self._ffmpeg(name, "-i", str(self.video()), "-c", "copy", *args)
+
+    def _ffmpeg(self, name: str, *args: str) -> Path:
+        path = self.folder / name
+        if not path.exists():
+            # Under another name first, so that an interrupted run leaves no half clip that the next call would take.
+            making = path.with_stem(f"{path.stem}.making")
+            _run(*args, str(making))
+            making.rename(path)
+        return path
+
+    def _file(self, name: str, content: Callable[[], bytes]) -> Path:
+        path = self.folder / name
+        if not path.exists():
+            path.write_bytes(content())
+        return path
+
+
+def _run(*args: str) -> bytes:
+    argv = [FFMPEG, "-hide_banner", "-nostdin", "-loglevel", "error", "-y", *args]
+    done = subprocess.run(argv, capture_output=True, check=False)
+    assert done.returncode == 0, f"{' '.join(argv)}\n{done.stderr.decode(errors='replace')}"
+    return done.stdout
+
+
+def _start(whole: Path, share: float) -> bytes:
+    content = whole.read_bytes()
+    return content[: int(len(content) * share)]

@@ -1,0 +1,133 @@
+"""Running processes: limits, progress, and nothing left behind. Real processes, short ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mps_dagster.errors import ContentMalformed, StorageFailed, ToolFailed, ToolKilled
+from mps_dagster.ffmpeg.process import Completed, Limits, run
+
+LIMITS = Limits(wall_s=20, stall_s=20, memory_bytes=2 * 2**30)
+
+
+def python(code: str, limits: Limits = LIMITS, cwd: Path = Path("/tmp"), **options) -> Completed:
+    return run([sys.executable, "-c", code], cwd=cwd, limits=limits, **options)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z" if sys.platform == "linux" else True
+
+
+def test_output_lines_come_one_by_one_and_usage_is_told():
+    """Progress is read from them while the process runs."""
+    lines: list[str] = []
+    done = python("print('a'); print('b'); sum(range(3_000_000))", on_line=lines.append)
+    assert (lines, done.returncode) == (["a", "b"], 0)
+    assert done.cpu_s > 0
+    assert done.memory_bytes > 1_000_000
+
+
+def test_a_process_gets_nothing_of_our_environment(monkeypatch):
+    """A hostile file must not reach a credential."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    assert "secret" not in python("import os; print(dict(os.environ))").stdout
+
+
+def test_a_process_that_runs_too_long_is_ended():
+    """With the limit in the error."""
+    done = python("import time; time.sleep(60)", Limits(wall_s=0.6, stall_s=20, memory_bytes=2**31))
+    with pytest.raises(ToolFailed, match=r"longer than 0\.6 s"):
+        done.check()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="CPU time of a child is read from /proc")
+def test_a_process_that_does_nothing_is_ended():
+    """ffmpeg goes on reporting when it hangs, so what it prints does not count as work."""
+    code = "import time, sys\nwhile True: print('progress=continue', flush=True); time.sleep(0.3)"
+    done = python(code, Limits(wall_s=60, stall_s=0.2, memory_bytes=2**31))
+    assert "did nothing" in done.ended_by
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no address-space limit on macOS")
+def test_memory_is_limited():
+    """A picture bomb fails alone instead of taking the machine down."""
+    assert python("x = bytearray(3 * 2**30)").returncode == 1
+
+
+def test_output_size_is_limited(tmp_path):
+    """The file is cut there and the error says why."""
+    limits = Limits(wall_s=20, stall_s=20, memory_bytes=2**31, output_bytes=1000)
+    code = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); open('big', 'wb').write(bytes(10_000))"
+    with pytest.raises(ToolFailed, match="file size"):
+        python(code, limits, tmp_path).check()
+
+
+def test_children_of_a_child_are_ended_with_it():
+    """The whole process group goes, not only its leader."""
+    code = "import subprocess, sys, time; p = subprocess.Popen(['sleep', '60']); print(p.pid, flush=True); time.sleep(60)"
+    pids: list[int] = []
+    python(code, Limits(wall_s=1.0, stall_s=20, memory_bytes=2**31), on_line=lambda line: pids.append(int(line)))
+    time.sleep(0.3)
+    assert pids
+    assert not alive(pids[0])
+
+
+def test_an_interrupt_leaves_no_process_behind():
+    """Dagster's Terminate raises in the op while ffmpeg runs."""
+
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt(line)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        python("import os, time; print(os.getpid(), flush=True); time.sleep(60)", on_line=interrupt)
+    time.sleep(0.2)
+    assert not alive(int(str(caught.value)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+def test_a_process_dies_with_a_parent_that_is_killed(tmp_path):
+    """SIGKILL runs no handler; an encoder that went on would write beside the retry."""
+    code = f"""
+import sys
+from pathlib import Path
+from mps_dagster.ffmpeg.process import Limits, run
+run([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"], cwd=Path("/tmp"),
+    limits=Limits(60, 60, 2**31), on_line=lambda line: Path({str(tmp_path / "pid")!r}).write_text(line))
+"""
+    parent = os.posix_spawn(sys.executable, [sys.executable, "-c", code], os.environ)
+    deadline = time.monotonic() + 15
+    while not (tmp_path / "pid").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.1)
+    child = int((tmp_path / "pid").read_text())
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    time.sleep(0.3)
+    assert not alive(child)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "returncode", "error"),
+    [
+        pytest.param("x: Invalid data found when processing input", 1, ContentMalformed, id="the source is at fault"),
+        pytest.param("av_interleaved_write_frame(): No space left on device", 1, StorageFailed, id="the disk is full"),
+        pytest.param("Unrecognized option 'x'", 8, ToolFailed, id="anything else"),
+        pytest.param("", -9, ToolKilled, id="killed from outside"),
+    ],
+)
+def test_a_failure_becomes_the_error_that_says_what_to_do(stderr, returncode, error):
+    """The class decides whether it is tried again, and the code that MPS's clients get."""
+    done = Completed(("/x/ffmpeg", "-i", "a b"), returncode, "", stderr, 1.0, 1.0, 1)
+    with pytest.raises(error, match="'a b'|disk") as caught:
+        done.check()
+    assert type(caught.value) is error

@@ -1,0 +1,34 @@
+"""ffmpeg's progress lines."""
+
+from __future__ import annotations
+
+from mps_dagster.ffmpeg.progress import Progress
+
+BLOCK = """frame=75
+fps=0.00
+bitrate=N/A
+out_time_us=2960000
+out_time=00:00:02.960000
+speed=5.91x
+progress=continue"""
+
+
+def test_a_block_tells_time_frames_and_speed():
+    """Only the keys that are needed; times in microseconds."""
+    progress = Progress()
+    for line in BLOCK.splitlines():
+        progress = progress.advance(line)
+    assert progress == Progress(out_time_s=2.96, frame=75, speed=5.91)
+
+
+def test_what_is_not_known_yet_changes_nothing():
+    """ffmpeg writes N/A until the first frame is out, and negative times before the first key frame."""
+    before = Progress(out_time_s=1.0, frame=3, speed=2.0)
+    for line in ("out_time_us=N/A", "speed=N/A", "", "frame", "nonsense=1"):
+        assert before.advance(line) == before
+    assert before.advance("out_time_us=-80000").out_time_s == 0
+
+
+def test_the_end_is_told():
+    """The last block says so."""
+    assert Progress().advance("progress=end").ended

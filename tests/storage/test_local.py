@@ -1,0 +1,80 @@
+"""What is a folder's own."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from mps_dagster.errors import InvalidConfiguration, SourceNotAccessible, StorageFailed
+from mps_dagster.storage.local import LocalBucket
+
+
+def test_a_folder_that_is_not_there_is_not_an_empty_bucket(tmp_path):
+    """A mount that is missing must not look like "no uploads"."""
+    with pytest.raises(StorageFailed, match="mkdir"):
+        list(LocalBucket("inbox", tmp_path / "none", settle_s=0).list())
+
+
+def test_hidden_files_are_no_objects(local_bucket):
+    """rsync, browsers and we ourselves write drafts under hidden names."""
+    (local_bucket.root / ".clip.mp4.Xy12").write_bytes(b"part")
+    (local_bucket.root / ".folder").mkdir()
+    (local_bucket.root / ".folder" / "a.mp4").write_bytes(b"x")
+    assert list(local_bucket.list()) == []
+
+
+def test_a_link_that_leaves_the_bucket_is_not_followed(local_bucket, tmp_path):
+    """Neither to a file nor to a folder."""
+    (tmp_path / "secret.mp4").write_bytes(b"secret")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.mp4").write_bytes(b"secret")
+    (local_bucket.root / "a.mp4").symlink_to(tmp_path / "secret.mp4")
+    (local_bucket.root / "dir").symlink_to(tmp_path / "elsewhere")
+    assert list(local_bucket.list()) == []
+    for key in ("a.mp4", "dir/b.mp4"):
+        for call in (local_bucket.head, local_bucket.read, lambda key: local_bucket.fetch(key, tmp_path / "copy")):
+            with pytest.raises(SourceNotAccessible):
+                call(key)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="leases are Linux's")
+def test_a_file_that_is_open_for_writing_is_not_settled(local_bucket):
+    """However long ago its writer last wrote."""
+    with (local_bucket.root / "a.mp4").open("wb") as file:
+        file.write(b"part")
+        file.flush()
+        assert not local_bucket.head("a.mp4").settled
+    assert local_bucket.head("a.mp4").settled
+
+
+def test_a_file_that_was_touched_just_now_is_not_settled(tmp_path):
+    """A writer may open it anew for each piece. Moved in with an old time stamp counts as touched."""
+    bucket = LocalBucket("inbox", tmp_path, settle_s=60)
+    bucket.write("a.mp4", b"x")
+    os.utime(tmp_path / "a.mp4", (0, 0))
+    assert not bucket.head("a.mp4").settled
+
+
+def test_a_name_that_is_too_long_is_a_clear_error(local_bucket):
+    """Not a storage failure that would be tried again."""
+    with pytest.raises(InvalidConfiguration, match="255 bytes"):
+        local_bucket.write("x" * 300, b"")
+
+
+def test_a_file_in_the_way_is_a_clear_error(local_bucket):
+    """S3 can hold `a` and `a/b`; a folder cannot."""
+    local_bucket.write("a", b"x")
+    with pytest.raises(InvalidConfiguration, match="is a file"):
+        local_bucket.write("a/b", b"x")
+
+
+def test_names_that_are_no_utf8_are_left_out(local_bucket, caplog):
+    """No database could hold them; the log says so."""
+    try:
+        (local_bucket.root / os.fsdecode(b"\xff.mp4")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    assert list(local_bucket.list()) == []
+    assert "UTF-8" in caplog.text

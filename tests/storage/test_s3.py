@@ -1,0 +1,57 @@
+"""What is S3's own, against a real server over HTTP."""
+
+from __future__ import annotations
+
+import pytest
+
+from mps_dagster.errors import StorageFailed, StorageRefused
+from mps_dagster.settings import S3Settings
+from mps_dagster.storage.buckets import Buckets
+from mps_dagster.storage.s3 import S3Bucket, make_client
+
+
+def test_a_bucket_that_does_not_exist_is_refused_for_good(s3_client):
+    """A person has to mend it; no retry will."""
+    with pytest.raises(StorageRefused, match="workflow") as caught:
+        list(S3Bucket("s3://none", "none", s3_client).list())
+    assert not caught.value.retryable
+
+
+def test_an_endpoint_that_is_down_is_worth_a_retry():
+    """And a failed listing raises: it is never an empty one."""
+    settings = S3Settings(
+        endpoint_url="http://127.0.0.1:9", region="us-east-1", access_key_id="x", secret_access_key="x"
+    )
+    with pytest.raises(StorageFailed, match="ENDPOINT_URL") as caught:
+        list(S3Bucket("s3://b", "b", make_client(settings)).list())
+    assert caught.value.retryable
+
+
+def test_what_is_published_has_its_type(s3_bucket, s3_client, tmp_path):
+    """A player asks for it."""
+    (tmp_path / "a").write_bytes(b"#EXTM3U")
+    s3_bucket.publish(tmp_path / "a", "a.m3u8")
+    head = s3_client.head_object(Bucket=s3_bucket.name.removeprefix("s3://"), Key="a.m3u8")
+    assert head["ContentType"] == "application/vnd.apple.mpegurl"
+
+
+def test_folder_markers_are_no_objects(s3_bucket, s3_client):
+    """Consoles make empty objects that end with a slash."""
+    s3_client.put_object(Bucket=s3_bucket.name.removeprefix("s3://"), Key="in/", Body=b"")
+    assert list(s3_bucket.list()) == []
+
+
+def test_a_workflow_s_name_finds_the_bucket(settings, s3_client):
+    """`s3://media` and `inbox` are all that a workflow says."""
+    buckets = Buckets(settings, lambda: s3_client)
+    assert isinstance(buckets.get("s3://media"), S3Bucket)
+    assert buckets.get("inbox").root == settings.buckets_dir / "inbox"
+    assert buckets.get("inbox") is buckets.get("inbox")
+
+
+@pytest.mark.parametrize("style", ["path", "virtual"])
+def test_the_addressing_style_is_the_settings(style):
+    """COS refuses path style; a local server mostly needs it."""
+    settings = S3Settings(endpoint_url="http://cos.example.com", region="x", addressing_style=style, access_key_id="a", secret_access_key="b")
+    url = make_client(settings).generate_presigned_url("get_object", Params={"Bucket": "media", "Key": "a"})
+    assert url.startswith("http://cos.example.com/media/a" if style == "path" else "http://media.cos.example.com/a")
