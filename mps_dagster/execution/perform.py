@@ -17,12 +17,12 @@ from mps_dagster.execution.progress import Report
 from mps_dagster.execution.records import Record, check_owner, read_record, standing, write_record
 from mps_dagster.execution.staging import check_room, check_unchanged, staged, work_folder
 from mps_dagster.execution.subtask import OutputObject, Subtask, SubtaskResult
-from mps_dagster.execution.verify import Produced, segment_files, verified
+from mps_dagster.execution.verify import SAMPLE, Produced, segment_files, verified
 from mps_dagster.ffmpeg.plan import SOURCE, Plan, Segments
 from mps_dagster.ffmpeg.process import Completed
 from mps_dagster.ffmpeg.program import Ffmpeg
 from mps_dagster.ffmpeg.progress import Progress
-from mps_dagster.media.poster import poster
+from mps_dagster.media import preview
 from mps_dagster.settings import Settings
 from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
@@ -109,7 +109,7 @@ def _publish(
     result = SubtaskResult(
         id=subtask.id, task=subtask.task, type=subtask.type, label=subtask.label, bucket=subtask.bucket,
         source_uri=subtask.source.uri, spec=subtask.spec, outputs=(*main, *texts, *parts), facts=plan.facts,
-        preview_key=_preview(plan, produced[0], segments, bucket),
+        preview_key=_preview(plan, produced[0], bucket),
         commands=tuple(_shown(command, subtask.source.key) for command in plan.commands), ffmpeg_version=version,
         media_s=plan.duration_s, wall_s=sum(run.wall_s for run in runs), cpu_s=sum(run.cpu_s for run in runs),
         memory_bytes=max((run.memory_bytes for run in runs), default=0), fingerprint=subtask.fingerprint,
@@ -155,13 +155,21 @@ def _put_text(bucket: Bucket, key: str, text: str) -> OutputObject:
     return OutputObject(key=key, role="index", size_bytes=info.size, etag=info.etag, md5=md5)
 
 
-def _preview(plan: Plan, first: Produced, segments: list[tuple[Path, str]], bucket: Bucket) -> str:
-    """The key of a picture of the output: the output itself, or a poster frame put beside our records."""
-    if plan.preview == "first_output":
-        return first.key if first.width else ""
-    playable = first.path.parent / "sample" if segments else first.path
+def _preview(plan: Plan, first: Produced, bucket: Bucket) -> str:
+    """The key of a picture of the output: the output itself where it is small, or one put beside our records."""
+    kind = plan.outputs[0].expected.kind
+    if first.width is None or first.height is None:
+        return ""
+    if kind in ("image", "animation") and max(first.width, first.height) <= preview.MAX_SIDE:
+        return first.key
+    if kind in ("image", "animation"):
+        content = preview.of_picture(first.path)
+    elif kind == "playlist":
+        content = preview.of_video(first.path.parent / SAMPLE, 0.0)
+    else:
+        content = preview.of_video(first.path, plan.duration_s / 4)
     key = f"{RECORDS_DIR}previews/{hashlib.sha256(first.key.encode()).hexdigest()[:40]}.jpg"
-    bucket.write(key, poster(playable, 0.0 if segments else plan.duration_s / 4), content_type="image/jpeg")
+    bucket.write(key, content, content_type="image/jpeg")
     return key
 
 

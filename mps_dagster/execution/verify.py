@@ -13,6 +13,9 @@ from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, Segments
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.media.probe import probe
 
+SAMPLE = "sample"
+"""The start of a playlist's media as one file, for whoever needs to look into it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Produced:
@@ -85,7 +88,7 @@ def _playlist(path: Path, plan: Plan, folder: Path) -> tuple[MediaInfo, float]:
     files = segment_files(plan.segments, folder)
     if not durations or not all(file.is_file() and file.stat().st_size for file in files):
         raise OutputRejected(f"{plan.primary_key} names segments that were not made")
-    sample = folder / "sample"
+    sample = folder / SAMPLE
     with sample.open("wb") as whole:
         for file in files[: 2 if plan.segments.header else 1]:
             whole.write(file.read_bytes())

@@ -64,7 +64,6 @@ def encoding_plan(wanted: Encoding, media: MediaInfo) -> Plan:
         duration_s=wanted.part.duration_s,
         attachments=attachments(wanted.watermarks) if video else (),
         segments=wanted.segments,
-        preview="poster" if video else "first_output",
     )
 
 

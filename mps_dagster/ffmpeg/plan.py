@@ -93,8 +93,6 @@ class Plan(Facts):
     attachments: tuple[TextImage | StoredImage, ...] = ()
     segments: Segments | None = None
     texts: tuple[TextFile, ...] = ()
-    preview: Literal["first_output", "poster"] = "first_output"
-    """What a person is shown: the first output itself (pictures), or a poster frame taken from it (video)."""
     facts: dict[str, Any] = Field(default_factory=dict)
     """What the result should say beyond the files themselves: time points, sprite cell size … (reference B.2)."""
 

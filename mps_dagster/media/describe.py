@@ -102,30 +102,25 @@ def audio_stream(stream: LibavAudio, timing: Timing) -> AudioStream:
 
 
 def webp(moving: Animation, size_bytes: int) -> MediaInfo:
-    """An animated WebP, which libav cannot open."""
-    *before, last = (milliseconds / 1000 for milliseconds in moving.shown_ms)
-    duration_s = sum(before) + last
+    """An animated WebP, in the words of ffmpeg 9."""
+    last_s, end_s = sum(moving.shown_ms[:-1]) / 1000, sum(moving.shown_ms) / 1000
     video = VideoStream(
         index=0,
         codec="webp",
         width=moving.width,
         height=moving.height,
-        pixel_format="bgra" if moving.lossless else "yuva420p" if moving.alpha else "yuv420p",
+        pixel_format="argb",
         alpha=moving.alpha,
-        frame_rate=Fraction(1000 * len(before), sum(moving.shown_ms[:-1])) if sum(before) else None,
+        frame_rate=Fraction(len(moving.shown_ms) - 1) / Fraction(last_s).limit_denominator(1000) if last_s else None,
         variable_frame_rate=len(set(moving.shown_ms)) > 1,
-        last_s=_seconds(sum(before)),
-        duration_s=_seconds(duration_s),
+        last_s=last_s,
+        duration_s=end_s,
         frames=len(moving.shown_ms),
-        longest_key_gap_s=_seconds(duration_s),
-        bitrate_bps=_bitrate_bps(size_bytes, duration_s),
+        longest_key_gap_s=end_s,
+        bitrate_bps=_bitrate_bps(size_bytes, end_s),
     )
     return MediaInfo(
-        container="webp_pipe",
-        size_bytes=size_bytes,
-        duration_s=video.duration_s,
-        bitrate_bps=video.bitrate_bps,
-        video=video,
+        container="webp_anim", size_bytes=size_bytes, duration_s=end_s, bitrate_bps=video.bitrate_bps, video=video
     )
 
 

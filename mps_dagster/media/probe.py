@@ -52,6 +52,7 @@ def probe(path: Path, *, max_pixels: int = MAX_PIXELS, scan: bool = True) -> Med
         if not size_bytes:
             raise ContentMalformed("the file is empty", hint="the upload was cut off; upload it again")
         if moving := animation(path):
+            refuse.check_size(moving.width, moving.height, max_pixels)
             return describe.webp(moving, size_bytes)
         with _opened(path, max_pixels) as (container, log):
             return _contents(container, log, size_bytes, max_pixels=max_pixels, whole=scan)

@@ -79,6 +79,10 @@ def check_decodable(container: InputContainer, video: VideoStream, log: Log, max
         # libav has the same limit, and then keeps the size for itself.
         if not width and (found := re.match(r"Picture size (\d+)x(\d+) exceeds", message)):
             width, height = int(found[1]), int(found[2])
+    check_size(width, height, max_pixels)
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ContentUnsupported(
             f"a picture of {width} x {height} is too large", hint=f"the limit is {max_pixels} pixels (MPS_MAX_PIXELS)"

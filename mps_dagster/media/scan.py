@@ -118,6 +118,9 @@ def read(container: InputContainer, video: VideoStream | None, *, whole: bool) -
     except (av.error.InvalidDataError, av.error.PatchWelcomeError):
         # The data ends here; for ffmpeg too.
         pass
+    except IndexError:
+        # PyAV stumbles at the very end over a stream that did not show before; ffmpeg does not use that one either.
+        pass
     return tracks, picture
 
 
@@ -125,7 +128,7 @@ def timings(container: InputContainer, tracks: Sequence[Track], *, whole: bool) 
     """All streams but cover art and those that have nothing to show."""
     found = {}
     for stream, track in zip(container.streams, tracks, strict=True):
-        if stream.disposition & Disposition.attached_pic or not track.shown:
+        if stream.disposition & Disposition.attached_pic or (whole and not track.shown):
             continue
         if container.format.name.endswith("_pipe"):
             # A still picture; libav gives it 1/25 s.

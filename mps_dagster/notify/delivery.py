@@ -10,7 +10,7 @@ from functools import partial
 
 from pydantic import TypeAdapter, ValidationError
 
-from mps_dagster.errors import DeliveryFailed
+from mps_dagster.errors import DeliveryFailed, DeliveryRefused
 from mps_dagster.notify.outbox import Delivery, Outbox
 from mps_dagster.notify.sinks import Sink
 from mps_dagster.workflow.notification import SinkConfig
@@ -32,12 +32,11 @@ class DeliveryReport:
 
     delivered: int = 0
     refused: int = 0
-    unreachable: tuple[str, ...] = ()
-    """Addresses of the lanes that stopped."""
+    unreachable: int = 0
+    """Sinks, not events."""
 
     def __str__(self) -> str:
-        down = f", unreachable: {' '.join(self.unreachable)}" if self.unreachable else ""
-        return f"{self.delivered} delivered, {self.refused} refused{down}"
+        return f"{self.delivered} delivered, {self.refused} refused, {self.unreachable} sinks unreachable"
 
 
 @dataclass(slots=True)
@@ -57,7 +56,7 @@ def deliver_due(
     """Send what is due, at least once: an event counts as delivered only after its sink returned. Ends within the budget."""
     lanes: dict[str, _Lane] = {}
     for delivery in outbox.due(now(), LANE_LIMIT):
-        lanes.setdefault(delivery.address, _Lane([])).deliveries.append(delivery)
+        lanes.setdefault(delivery.lane, _Lane([])).deliveries.append(delivery)
     # The second half of the budget is for sends that have begun to end, or to run into their own timeouts.
     drain = partial(_drain, outbox, open_sink, now, last_start=time.monotonic() + budget_s / 2)
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="deliver")
@@ -72,7 +71,7 @@ def deliver_due(
     return DeliveryReport(
         delivered=sum(lane.delivered for lane in lanes.values()),
         refused=sum(lane.refused for lane in lanes.values()),
-        unreachable=tuple(address for address, lane in lanes.items() if lane.unreachable),
+        unreachable=sum(lane.unreachable for lane in lanes.values()),
     )
 
 
@@ -88,8 +87,8 @@ def _drain(outbox: Outbox, open_sink: Opener, now: Callable[[], float], lane: _L
             sink.send(delivery.event)
         except DeliveryFailed as error:
             outbox.failed(delivery, error, now())
-            lane.refused += not error.retryable
-            lane.unreachable = error.retryable
+            lane.refused += isinstance(error, DeliveryRefused)
+            lane.unreachable = not isinstance(error, DeliveryRefused)
         else:
             outbox.delivered(delivery, now())
             lane.delivered += 1
@@ -103,7 +102,7 @@ def _give_up(outbox: Outbox, lane: _Lane, now: float, budget_s: float) -> None:
     hanging = lane.sending
     if hanging is not None:
         error = DeliveryFailed(
-            f"cannot deliver {hanging.event.id} to {hanging.address}: no end of it within {budget_s:g} s",
+            f"event {hanging.event.id} did not reach {hanging.lane}: no end of it within {budget_s:g} s",
             hint="a receiver answers at once and does its work afterwards",
         )
         outbox.failed(hanging, error, now)
@@ -115,6 +114,6 @@ def _config(delivery: Delivery) -> SinkConfig:
         return _CONFIG.validate_json(delivery.sink)
     except ValidationError as error:
         raise DeliveryFailed(
-            f"cannot deliver {delivery.event.id} to {delivery.address}: its sink {delivery.sink} is not valid (any more)",
+            f"event {delivery.event.id} did not reach {delivery.lane}: its sink {delivery.sink} is not valid (any more)",
             hint="another version of mps_dagster put it into the outbox; the event is kept",
         ) from error

@@ -3,8 +3,8 @@
 A *lane* is everything that goes to one address, in the order in which it was added. Failures are of two kinds:
 
 - The sink cannot be reached or is in trouble: the lane pauses, and all of it waits in order. Another lane does not notice.
-- The sink answers that it will not take this event (`retryable` is false): the lane goes on, and this event is tried again
-  by itself, `PATIENCE` times in all. Then it is dead: listed until somebody revives it.
+- The sink answers that it will not take this event (`DeliveryRefused`): the lane goes on, and this event is tried again by
+  itself, `REFUSALS` times in all. Then it is dead: listed until somebody revives it.
 
 A sink in trouble may be in trouble because of one event (it makes the receiver crash, or hang). So an event that failed
 `PATIENCE` times lets those behind it go first, and is never given up.
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mps_dagster.errors import DeliveryFailed, InvalidInput
+from mps_dagster.errors import DeliveryFailed, DeliveryRefused, InvalidInput
 from mps_dagster.notify.database import Database
 from mps_dagster.workflow.notification import SinkConfig
 
@@ -29,9 +29,10 @@ LANE_PAUSE_S = 5.0
 """The lane's first pause; each further failure in a row doubles it."""
 
 REFUSED_PAUSE_S = 60.0
-"""A refused event's first pause. Longer: somebody has to change something. It is dead after about a quarter of an hour."""
+"""A refused event's first pause: long enough that a receiver's deployment does not kill it. Dead after a quarter of an hour."""
 
 LONGEST_PAUSE_S = 600.0
+REFUSALS = 5
 PATIENCE = 5
 
 _ID = re.compile(r"[!-~]{1,128}")
@@ -99,7 +100,8 @@ class Delivery:
 
     id: int
     event: Event
-    address: str
+    lane: str
+    """The sink's address."""
     sink: str
     """The sink's configuration as JSON. Not parsed here: one that a newer version refuses must not stop the others."""
     state: Literal["waiting", "delivered", "dead"]
@@ -132,7 +134,7 @@ class Outbox:
                 ).rowcount
         return new
 
-    def due(self, now: float, limit: int) -> list[Delivery]:
+    def due(self, now: float, limit: int = 100) -> list[Delivery]:
         """What to try now: oldest first, at most `limit` of each lane, so that a long lane does not crowd out a short one."""
         chosen = (
             "SELECT id FROM (SELECT delivery.id, row_number() OVER (PARTITION BY address ORDER BY delivery.id) AS place"
@@ -149,7 +151,7 @@ class Outbox:
                 " WHERE id = ? AND state <> 'delivered'",
                 (now, delivery.id),
             )
-            _open_lane(db, delivery.address)
+            _open_lane(db, delivery.lane)
 
     def failed(self, delivery: Delivery, error: DeliveryFailed, now: float) -> None:
         """The sink has not got it, or has not said so. It will be tried again."""
@@ -163,15 +165,15 @@ class Outbox:
                 # Another process, or the attempt that was thought to hang, has delivered it meanwhile.
                 return
             attempts, refusals, due_at = row["attempts"], row["refusals"], 0.0
-            if error.retryable:
-                _pause_lane(db, delivery.address, row["failures"], now)
+            if not isinstance(error, DeliveryRefused):
+                _pause_lane(db, delivery.lane, row["failures"], now)
                 if attempts >= PATIENCE:
                     due_at = now + backoff_s(attempts, LANE_PAUSE_S)
             else:
-                _open_lane(db, delivery.address)
+                _open_lane(db, delivery.lane)
                 refusals += 1
                 due_at = now + backoff_s(refusals, REFUSED_PAUSE_S)
-            state = "dead" if refusals >= PATIENCE else "waiting"
+            state = "dead" if refusals >= REFUSALS else "waiting"
             db.execute(
                 "UPDATE delivery SET state = ?, attempts = ?, refusals = ?, due_at = ?, error = ? WHERE id = ?",
                 (state, attempts, refusals, due_at, str(error), delivery.id),
@@ -198,15 +200,13 @@ class Outbox:
         return self._select("WHERE state = 'dead'", {})
 
     def prune(self, before: float) -> int:
-        """Forget the events that every sink had before that time; how many. Nothing that is still owed is ever forgotten."""
+        """Forget the deliveries that were made before that time; how many. What is still owed, or dead, is never forgotten."""
         with self._database.write() as db:
-            gone = db.execute(
-                "DELETE FROM event WHERE id IN (SELECT event_id FROM delivery WHERE delivered_at < :before)"
-                " AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = event.id"
-                " AND (delivered_at IS NULL OR delivered_at >= :before)) RETURNING id",
-                {"before": before},
-            ).fetchall()
-            db.executemany("DELETE FROM delivery WHERE event_id = ?", [(row["id"],) for row in gone])
+            gone = db.execute("DELETE FROM delivery WHERE delivered_at < ? RETURNING event_id", (before,)).fetchall()
+            db.executemany(
+                "DELETE FROM event WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = ?1)",
+                {(row["event_id"],) for row in gone},
+            )
         return len(gone)
 
     def _select(self, which: str, values: Mapping[str, object]) -> list[Delivery]:
@@ -222,7 +222,7 @@ def backoff_s(failures: int, first_s: float) -> float:
 def _pause_lane(db: sqlite3.Connection, address: str, failures: int, now: float) -> None:
     # Jitter keeps the lanes to a host that was down from coming back in step. It only shortens: so an event that is out
     # of patience is due after its lane, and the one behind it is tried first.
-    pause_s = backoff_s(failures, LANE_PAUSE_S) * random.uniform(0.5, 1)  # noqa: S311
+    pause_s = backoff_s(failures, LANE_PAUSE_S) * random.uniform(0.8, 1)  # noqa: S311
     db.execute("UPDATE lane SET failures = ?, due_at = ? WHERE address = ?", (failures, now + pause_s, address))
 
 

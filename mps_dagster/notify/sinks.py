@@ -1,7 +1,6 @@
 """Sinks: how an event gets to the embedded queue, an SQS queue or a URL. What an admin writes is in workflow.notification.
 
-`DeliveryRefused` says that the receiver answered and will not take this event, `DeliveryFailed` anything else. The outbox
-pauses a whole lane for the second, so a sink says "refused" only of what lies in the event, never of what lies in the address.
+`DeliveryRefused` says that the receiver answered and will not take this event, `DeliveryFailed` anything else.
 """
 
 from __future__ import annotations
@@ -28,13 +27,11 @@ ERROR_TEXT_BYTES = 1024
 SQS_MAX_BYTES = 1_048_576
 """Body and attributes together, since 2025."""
 
-ABOUT_THE_ADDRESS = frozenset({401, 403, 404, 405, 407, 410, 421})
-"""Client errors that any event would get there: somebody has to mend the receiver or the workflow."""
+NOT_NOW = frozenset({408, 425, 429})
+"""Client errors that say "later", not "no"."""
 
-ABOUT_THE_MOMENT = frozenset({408, 425, 429})
-"""Client errors that say "later"."""
-
-SQS_ABOUT_THE_EVENT = frozenset({"InvalidMessageContents", "InvalidParameterValue"})
+SQS_REFUSALS = frozenset({"InvalidMessageContents", "InvalidParameterValue"})
+"""SQS's other errors lie in the queue, the credentials or the moment."""
 
 
 class Sink(Protocol):
@@ -72,7 +69,6 @@ class _Url:
         self._config = config
 
     def send(self, event: Event) -> None:
-        attempt = _attempt(event, self._config)
         try:
             with requests.post(
                 self._config.url,
@@ -84,10 +80,10 @@ class _Url:
                 # So that a huge answer is not read.
                 stream=True,
             ) as response:
-                _check(response, attempt)
+                _check(response, event, self._config)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise DeliveryFailed(
-                f"{attempt}: {_reason(error)}", hint="is the receiver up, and the address right?"
+                f"{_attempt(event, self._config)}: {_reason(error)}", hint="is it up, and the address right?"
             ) from error
 
 
@@ -103,7 +99,7 @@ class _Sqs:
         size = len(event.text) + len(EVENT_ID) + len("String") + len(event.id)
         if size > SQS_MAX_BYTES:
             raise DeliveryRefused(
-                f"{attempt}: it has {size} bytes", hint=f"SQS takes {SQS_MAX_BYTES}; split the workflow"
+                f"{attempt}: it has {size} bytes", hint=f"SQS takes {SQS_MAX_BYTES}; make fewer outputs in one workflow"
             )
         fifo = {"MessageGroupId": event.task_id, "MessageDeduplicationId": event.id}
         try:
@@ -114,7 +110,7 @@ class _Sqs:
                 **(fifo if self._queue_url.endswith(".fifo") else {}),
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] in SQS_ABOUT_THE_EVENT:
+            if error.response["Error"]["Code"] in SQS_REFUSALS:
                 raise DeliveryRefused(f"{attempt}: {error}") from error
             raise DeliveryFailed(
                 f"{attempt}: {error}", hint="check the queue's name, region and permissions"
@@ -144,23 +140,21 @@ class _Sqs:
 
 
 def _attempt(event: Event, config: SinkConfig) -> str:
-    return f"cannot deliver {event.id} to {config.address}"
+    return f"event {event.id} did not reach {config.address}"
 
 
-def _check(response: requests.Response, attempt: str) -> None:
+def _check(response: requests.Response, event: Event, config: UrlSink) -> None:
     """Raise unless the status is 2xx."""
     status = response.status_code
     if 200 <= status < 300:
         return
-    problem = f"{attempt}: the receiver answered {status} {_words(response)}".rstrip()
+    problem = f"{config.address} answered {status} to event {event.id}: {_words(response)}"
     if 300 <= status < 400:
-        to = response.headers.get("Location", "nowhere")[:ERROR_TEXT_BYTES]
-        raise DeliveryFailed(problem, hint=f"redirects are not followed; if {to} is right, write that")
-    if status in ABOUT_THE_ADDRESS:
-        raise DeliveryFailed(problem, hint="is the address right, and does the receiver take requests without a login?")
-    if 400 <= status < 500 and status not in ABOUT_THE_MOMENT:
-        raise DeliveryRefused(problem, hint="the receiver's own words or log say why")
-    raise DeliveryFailed(problem)
+        to = response.headers.get("Location", "where it leads")[:ERROR_TEXT_BYTES]
+        raise DeliveryRefused(problem, hint=f"redirects are not followed; if {to} is right, write that")
+    if 400 <= status < 500 and status not in NOT_NOW:
+        raise DeliveryRefused(problem, hint="its own words or its log say why; it has to answer 2xx")
+    raise DeliveryFailed(problem, hint="its log says why; it has to answer 2xx")
 
 
 def _words(response: requests.Response) -> str:

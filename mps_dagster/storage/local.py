@@ -19,7 +19,6 @@ from mps_dagster.errors import InvalidConfiguration, SourceChanged, SourceNotAcc
 from mps_dagster.storage.bucket import ObjectInfo
 from mps_dagster.storage.keys import check_key
 
-
 log = logging.getLogger(__name__)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
+import socket
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import boto3
 import pytest
@@ -15,49 +15,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused
 from mps_dagster.notify import sinks as sinks_module
+from mps_dagster.notify.local_queue import LocalQueue
 from mps_dagster.notify.outbox import Event
 from mps_dagster.notify.sinks import open_sink
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.notification import SinkConfig
 
-EVENT = Event(id="mps-WorkflowTask-1:run:SUCCESS", task_id="mps-WorkflowTask-1", body={"EventType": "WorkflowTask", "名": "字"})
+EVENT = Event(
+    id="mps-WorkflowTask-1:run:SUCCESS", task_id="mps-WorkflowTask-1", body={"EventType": "WorkflowTask", "名": "字"}
+)
 CONFIG: TypeAdapter[SinkConfig] = TypeAdapter(SinkConfig)
-
-
-class Receiver:
-    """An HTTP server that answers as it is told and keeps what it got."""
-
-    def __init__(self) -> None:
-        self.status, self.delay_s, self.headers = 200, 0.0, {}
-        self.got: list[tuple[str, dict[str, str], bytes]] = []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.got.append((self.path, dict(self.headers), body))
-                time.sleep(receiver.delay_s)
-                self.send_response(receiver.status)
-                for name, value in receiver.headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(b"said")
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
-    yield receiver
-    receiver.server.shutdown()
-    receiver.server.server_close()
 
 
 def sink(settings: Settings | None = None, **config):
@@ -74,7 +41,13 @@ def test_a_url_gets_the_event_as_json(receiver):
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(500, DeliveryFailed), (503, DeliveryFailed), (429, DeliveryFailed), (400, DeliveryRefused), (302, DeliveryRefused)],
+    [
+        (500, DeliveryFailed),
+        (503, DeliveryFailed),
+        (429, DeliveryFailed),
+        (400, DeliveryRefused),
+        (302, DeliveryRefused),
+    ],
 )
 def test_what_a_url_answers_says_whether_to_try_again_soon(receiver, status, error):
     """Its own trouble is ours to wait out; an event that it refuses is not."""
@@ -104,6 +77,121 @@ def test_a_url_where_nobody_listens_is_a_failure():
     """Not an exception of some library."""
     with pytest.raises(DeliveryFailed, match=r"127\.0\.0\.1:9"):
         sink(type="url", url="http://127.0.0.1:9/").send(EVENT)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(200, None), (201, None), (204, None), (299, None)]
+    + [(status, DeliveryRefused) for status in (304, 307, 401, 404, 410, 413, 422)]
+    + [(status, DeliveryFailed) for status in (408, 425, 502, 504, 599)],
+)
+def test_every_answer_is_one_of_taken_refused_and_not_now(receiver, status, error):
+    """Any 2xx is success; redirects and client errors refuse, but for those that say "later"; all else is its own trouble."""
+    receiver.status = status
+    if error is None:
+        sink(type="url", url=receiver.url).send(EVENT)
+        return
+    with pytest.raises(DeliveryFailed) as caught:
+        sink(type="url", url=receiver.url).send(EVENT)
+    assert type(caught.value) is error
+
+
+def test_an_error_tells_what_the_receiver_said_but_not_all_of_it(receiver):
+    """One line, at most 1 kB, whatever bytes came."""
+
+    def explain(handler: BaseHTTPRequestHandler, _: object) -> None:
+        handler.send_response(400)
+        handler.end_headers()
+        handler.wfile.write(b"no such\r\n  \xff task" + b"!" * 100_000)
+
+    receiver.behave = explain
+    with pytest.raises(DeliveryRefused) as caught:
+        sink(type="url", url=receiver.url).send(EVENT)
+    text = caught.value.message
+    assert f"answered 400 to event {EVENT.id}: no such \N{REPLACEMENT CHARACTER} task!!!" in text
+    assert len(text) < 1200
+    assert "\n" not in text
+
+
+def test_a_redirect_tells_where_it_leads(receiver):
+    """So that the admin can write the right address."""
+    receiver.status, receiver.headers = 301, {"Location": "https://new.example/hook"}
+    with pytest.raises(DeliveryRefused, match=r"if https://new\.example/hook is right, write that"):
+        sink(type="url", url=receiver.url).send(EVENT)
+
+
+def test_a_refusal_whose_text_never_ends_is_still_a_refusal(receiver, monkeypatch):
+    """The status is what counts."""
+    monkeypatch.setattr(sinks_module, "READ_S", 0.2)
+
+    def stall(handler: BaseHTTPRequestHandler, closing) -> None:
+        handler.send_response(400)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b"half of")
+        closing.wait()
+
+    receiver.behave = stall
+    with pytest.raises(DeliveryRefused, match="answered 400"):
+        sink(type="url", url=receiver.url).send(EVENT)
+
+
+def _hang_up(handler: BaseHTTPRequestHandler, _: object) -> None:
+    handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+def _speak_no_http(handler: BaseHTTPRequestHandler, _: object) -> None:
+    handler.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+
+@pytest.mark.parametrize("behave", [_hang_up, _speak_no_http])
+def test_a_receiver_that_breaks_off_is_a_failure(receiver, behave):
+    """Not an exception of some library."""
+    receiver.behave = behave
+    with pytest.raises(DeliveryFailed, match="did not reach"):
+        sink(type="url", url=receiver.url).send(EVENT)
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 64 + ".example", "[::1", "127.0.0.1:99999"])
+def test_an_address_that_leads_nowhere_is_a_failure(host):
+    """Names that do not resolve, and those that only look like names."""
+    try:
+        target = sink(type="url", url=f"http://{host}/")
+    except ValidationError:
+        return
+    with pytest.raises(DeliveryFailed, match="did not reach"):
+        target.send(EVENT)
+
+
+def test_a_receiver_that_talks_for_ever_is_not_listened_to(receiver):
+    """A success needs no body."""
+
+    def chatter(handler: BaseHTTPRequestHandler, closing) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        while not closing.is_set():
+            handler.wfile.write(b"x" * 65536)
+
+    receiver.behave = chatter
+    began = time.monotonic()
+    sink(type="url", url=receiver.url).send(EVENT)
+    assert time.monotonic() - began < 2
+
+
+def test_the_local_queue_takes_the_event_once(tmp_path):
+    """Under its id, so that a repeat is no second message."""
+    target = sink(Settings(home=tmp_path), type="local")
+    target.send(EVENT)
+    target.send(EVENT)
+    (message,) = LocalQueue(Settings(home=tmp_path).queue_path).receive("events")
+    assert (message.id, json.loads(message.body)) == (EVENT.id, EVENT.body)
+
+
+def test_a_local_queue_that_cannot_be_written_is_a_failure(tmp_path):
+    """A full disk passes; the event waits."""
+    (tmp_path / "queue.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(DeliveryFailed, match="did not reach local:events: cannot use"):
+        sink(Settings(home=tmp_path), type="local").send(EVENT)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +232,73 @@ def test_an_event_too_big_for_sqs_is_refused(sqs):
     big = Event(id="e", task_id="t", body={"x": "y" * 1_100_000})
     with pytest.raises(DeliveryRefused, match="bytes"):
         sink(Settings(sqs_endpoint_url=sqs), type="aws_sqs", queue="events", region="us-east-1").send(big)
+
+
+def test_sqs_gets_what_tells_a_repeat_and_groups_by_task(sqs, monkeypatch):
+    """In a standard queue a repeat is told by the attribute, which is the URL's header; a FIFO queue groups by task."""
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "test")
+    client = boto3.client("sqs", endpoint_url=sqs, region_name="us-east-1")
+    url = client.create_queue(QueueName="by-url.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+    sink(Settings(sqs_endpoint_url=sqs), type="aws_sqs", queue=url, region="us-east-1").send(EVENT)
+    (message,) = client.receive_message(
+        QueueUrl=url, MessageAttributeNames=["All"], MessageSystemAttributeNames=["All"]
+    )["Messages"]
+    assert message["MessageAttributes"]["X-MPS-Event-Id"]["StringValue"] == EVENT.id
+    assert message["Attributes"]["MessageGroupId"] == EVENT.task_id
+    assert message["Attributes"]["MessageDeduplicationId"] == EVENT.id
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [("InvalidMessageContents", DeliveryRefused), ("AccessDenied", DeliveryFailed)]
+)
+def test_sqs_refuses_an_event_or_fails_for_all(receiver, monkeypatch, code, error):
+    """Only what lies in the event is a refusal of it; missing permissions are mended, and then everything goes."""
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "test")
+
+    def refuse(handler: BaseHTTPRequestHandler, _: object) -> None:
+        handler.send_response(400)
+        handler.end_headers()
+        handler.wfile.write(json.dumps({"__type": f"com.amazonaws.sqs#{code}", "message": "no"}).encode())
+
+    receiver.behave = refuse
+    settings = Settings(sqs_endpoint_url=receiver.url)
+    with pytest.raises(DeliveryFailed, match=code) as caught:
+        sink(settings, type="aws_sqs", queue="https://sqs.example/1/q", region="us-east-1").send(EVENT)
+    assert type(caught.value) is error
+    assert len(receiver.got) == 1
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "region", "problem"),
+    [("http://127.0.0.1:9", "us-east-1", "127.0.0.1:9"), (None, None, "region"), ("no url", "us-east-1", "endpoint")],
+)
+def test_an_sqs_that_cannot_be_asked_is_a_failure(monkeypatch, endpoint, region, problem):
+    """Nobody listens, no region, nonsense: each with what to check, none with a traceback."""
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "test")
+    for variable in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    with pytest.raises(DeliveryFailed, match=problem) as caught:
+        sink(Settings(sqs_endpoint_url=endpoint), type="aws_sqs", queue="q", region=region).send(EVENT)
+    assert "`region:`" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("config", "address"),
+    [
+        ({"type": "local"}, "local:events"),
+        ({"type": "local", "queue": "a-1"}, "local:a-1"),
+        ({"type": "aws_sqs", "queue": "q"}, "aws_sqs:/q"),
+        ({"type": "aws_sqs", "queue": "q", "region": "eu-west-1"}, "aws_sqs:eu-west-1/q"),
+        ({"type": "url", "url": "https://x/y?z=1"}, "url:https://x/y?z=1"),
+    ],
+)
+def test_an_address_is_the_same_in_every_version(config, address):
+    """It is written in outboxes: another address would send everything again."""
+    assert CONFIG.validate_python(config).address == address
 
 
 @pytest.mark.parametrize(
