@@ -126,7 +126,7 @@ class Clips:
 
     def joined(self) -> Path:
         """Two transport streams, one behind the other: the clock jumps back in the middle."""
-        part = self._ts("part.ts").read_bytes()
+        part = self.transport_stream().read_bytes()
         return self._file("joined.ts", lambda: part + part)
 
     def edit_list(self) -> Path:
@@ -186,6 +186,13 @@ class Clips:
         codec = "mov_text" if extension == "mp4" else "srt"
         args = (*pattern(), "-i", str(lines), "-map", "0:v", "-map", "1:s", *_FAST, "-c:s", codec)
         return self._ffmpeg(f"with_subtitles.{extension}", *args)
+
+    def late_stream(self) -> Path:
+        """An FLV whose very last tag is a caption, the first of a stream that nothing has announced."""
+        data = b"\x02\x00\x0aonTextData\x08\x00\x00\x00\x01\x00\x04text\x02\x00\x05Hello\x00\x00\x09"
+        tag = b"\x12" + struct.pack(">I", len(data))[1:] + b"\x00\x07\xd0\x00\x00\x00\x00" + data
+        ending = tag + struct.pack(">I", len(tag))
+        return self._file("late_stream.flv", lambda: self.flv().read_bytes() + ending)
 
     # ----------------------------------------------------------- containers
 

@@ -1,4 +1,4 @@
-"""Fixtures of the whole suite."""
+"""Fixtures that all rooms share."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from clips import Clips
 
 
 @pytest.fixture(scope="session")
-def clips(tmp_path_factory) -> Clips:
-    """Tiny clips, each made when it is first asked for."""
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
+    """Synthetic clips, each made when it is first asked for. A worker of pytest-xdist has a folder of its own."""
     return Clips(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(scope="session")
 def media_folder() -> Path:
-    """A folder of real clips; tests that want one are skipped without it."""
+    """Real clips, which are not part of the project."""
     folder = os.environ.get("MPS_TEST_MEDIA")
-    if not folder:
-        pytest.skip("MPS_TEST_MEDIA names no folder of real clips")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("MPS_TEST_MEDIA names no folder with real clips")
     return Path(folder)

@@ -127,7 +127,7 @@ class Dagster:
         tags = {tag["key"]: tag["value"] for tag in run["tags"]}
         return RunRecord(
             run_id=run["runId"], root_run_id=run["rootRunId"] or run["runId"],
-            workflow=tags.get("mps/workflow", run["jobName"]), status=run["status"], created_s=run["creationTime"],
+            workflow=tags.get("mps/workflow", run["jobName"]), job=run["jobName"], status=run["status"], created_s=run["creationTime"],
             started_s=run["startTime"], ended_s=run["endTime"], bucket=tags.get("mps/bucket", ""),
             key=tags.get("mps/key", ""), priority=int(tags.get("dagster/priority", "0")),
             steps=steps_of(self._events(run["runId"])) if steps else (),

@@ -12,12 +12,12 @@ from typing import Any
 from mps_dagster.api.graphql import Dagster
 from mps_dagster.errors import InvalidConfiguration, InvalidInput, SourceNotAccessible
 from mps_dagster.execution.progress import read_progress
-from mps_dagster.execution.task_run import ENDED, TaskRun, run_id_of, task_id, task_run
+from mps_dagster.execution.task_run import ENDED, RunRecord, TaskRun, run_id_of, task_id, task_run
 from mps_dagster.settings import Settings
 from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.tasks import TASKS
-from mps_dagster.workflow.model import Workflow
+from mps_dagster.workflow.model import Task, Workflow
 from mps_dagster.workflow.naming import partition_key, run_key, sensor_name, uploads_name
 from mps_dagster.workflow.store import load_workflows, parse_task
 from mps_dagster.workflow.templates import Templates
@@ -132,7 +132,13 @@ class Processing:
             raise InvalidInput(f"there is no task {task}", hint="mps tasks")
         record = self.dagster.record(run)
         progress = {} if record.status in ENDED else read_progress(self.settings.progress_dir, record.run_id)
-        return task_run(record, progress)
+        return task_run(record, progress=progress, tasks=self._tasks_of(record))
+
+    def _tasks_of(self, record: RunRecord) -> list[Task]:
+        """What the workflow has as it is now, where the run was of all of it."""
+        good, _ = load_workflows(self.settings.workflows_dir, self.templates)
+        workflow = next((workflow for workflow in good if workflow.name == record.workflow), None)
+        return list(workflow.tasks.values()) if workflow and record.job == workflow.name else []
 
     def tasks(self, *, limit: int, statuses: Sequence[str] = ()) -> Iterator[TaskRun]:
         """Newest first, without their subtasks."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from mps_dagster.execution.subtask import SubtaskResult
-from mps_dagster.workflow.model import Source
+from mps_dagster.workflow.model import Source, Task
 
 State = Literal["WAITING", "PROCESSING", "FINISH"]
 SubtaskStatus = Literal["PROCESSING", "SUCCESS", "FAIL"]
@@ -100,6 +100,8 @@ class RunRecord:
     run_id: str
     root_run_id: str
     workflow: str
+    job: str
+    """Dagster's job; another one than the workflow's where single assets were materialized."""
     status: str
     """Dagster's: QUEUED, STARTED, SUCCESS, FAILURE, CANCELED … ; unknown ones count as still going on."""
     created_s: float
@@ -159,13 +161,19 @@ class TaskRun:
         return bool(self.number) or any(subtask.status == "FAIL" for subtask in self.subtasks)
 
 
-def task_run(record: RunRecord, progress: Mapping[str, float] | None = None) -> TaskRun:
-    """Read the state out of the record; `progress` (by step key) says how far running subtasks are."""
+def task_run(record: RunRecord, *, progress: Mapping[str, float] | None = None, tasks: Iterable[Task] = ()) -> TaskRun:
+    """Read the state out of the record.
+
+    `progress` (by step key) says how far running subtasks are; `tasks` is what the workflow has, so that those that were
+    not begun are told of, too.
+    """
     ended = record.status in ENDED
     steps = {step.key: step for step in record.steps}
     source_step = next((step for step in record.steps if step.op.endswith("source") and not step.graph), None)
-    subtasks = tuple(_subtasks(record, steps, progress or {}, ended=ended))
     code, number, message = _source_failure(source_step)
+    subtasks = tuple(_subtasks(record, steps, progress or {}, ended=ended))
+    if not number:
+        subtasks += tuple(_not_begun(record, tasks, ended=ended))
     if (
         ended
         and not number
@@ -209,6 +217,26 @@ def _subtask(planned: Mapping[str, Any], step: StepRecord | None, progress: floa
     if step.status == "failure" or ended:
         return SubtaskState(**facts, status="FAIL", progress=progress, **_error(step))
     return SubtaskState(**facts, status="PROCESSING", progress=progress)
+
+
+def _not_begun(record: RunRecord, tasks: Iterable[Task], *, ended: bool) -> Iterator[SubtaskState]:
+    """Outputs of tasks that wait for another task, or that will not run because that one failed."""
+    begun = {step.graph.rpartition("__")[2] for step in record.steps if step.op == "break_down"}
+    for task in tasks:
+        if task.name in begun:
+            continue
+        for spec in task.specs:
+            waiting = SubtaskState(
+                task=task.name,
+                id="",
+                type=task.type,
+                label=spec.label,
+                status="PROCESSING",
+                spec=spec.model_dump(mode="json"),
+            )
+            reason = f"it was not run, because {task.upstream} did not succeed"
+            failed = replace(waiting, status="FAIL", code="InternalError", number=70000, message=reason)
+            yield failed if ended else waiting
 
 
 def _failed_task(step: StepRecord) -> SubtaskState:

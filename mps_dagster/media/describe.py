@@ -103,7 +103,7 @@ def audio_stream(stream: LibavAudio, timing: Timing) -> AudioStream:
 
 def webp(moving: Animation, size_bytes: int) -> MediaInfo:
     """An animated WebP, in the words of ffmpeg 9."""
-    last_s, end_s = sum(moving.shown_ms[:-1]) / 1000, sum(moving.shown_ms) / 1000
+    last_ms, end_s = sum(moving.shown_ms[:-1]), sum(moving.shown_ms) / 1000
     video = VideoStream(
         index=0,
         codec="webp",
@@ -111,9 +111,9 @@ def webp(moving: Animation, size_bytes: int) -> MediaInfo:
         height=moving.height,
         pixel_format="argb",
         alpha=moving.alpha,
-        frame_rate=Fraction(len(moving.shown_ms) - 1) / Fraction(last_s).limit_denominator(1000) if last_s else None,
+        frame_rate=Fraction(1000 * (len(moving.shown_ms) - 1), last_ms) if last_ms else None,
         variable_frame_rate=len(set(moving.shown_ms)) > 1,
-        last_s=last_s,
+        last_s=last_ms / 1000,
         duration_s=end_s,
         frames=len(moving.shown_ms),
         longest_key_gap_s=end_s,

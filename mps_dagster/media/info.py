@@ -19,7 +19,7 @@ class VideoStream(Facts):
 
     index: int
     codec: str
-    """ffmpeg's decoder name: h264, hevc, vp9, mjpeg …"""
+    """ffmpeg's name of the codec (not of a decoder): h264, hevc, vp9, av1, mjpeg …"""
     profile: str = ""
     width: int
     """Stored pixels, before rotation and sample aspect."""
@@ -47,7 +47,7 @@ class VideoStream(Facts):
     frames: int = 0
     """Packets with video in them; one per frame in every codec that is accepted."""
     longest_key_gap_s: float = 0.0
-    """Longest time between key frames (or from the last one to the end): says if key frames alone can be sampled."""
+    """Longest time without a key frame, to the end included: says if key frames alone can be sampled."""
     bitrate_bps: int = 0
 
     @property

@@ -37,6 +37,11 @@ CREATE INDEX IF NOT EXISTS message_open ON message (queue, position) WHERE ackno
 CREATE INDEX IF NOT EXISTS message_acknowledged ON message (acknowledged_at);
 """
 
+_VISIBLE = (
+    "SELECT position, id, body, sent_at, receive_count FROM message"
+    " WHERE queue = ? AND acknowledged_at IS NULL AND visible_at <= ? ORDER BY position LIMIT ?"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -75,9 +80,7 @@ class LocalQueue:
         """The oldest visible messages, for nobody else until `visibility_s` have passed. Waits up to `wait_s` for one."""
         stop = time.monotonic() + wait_s
         while True:
-            # A look first: consumers that wait must not keep taking the lock that senders need.
-            visible, _ = self.depth(queue)
-            messages = self._take(queue, max_messages, visibility_s) if visible else []
+            messages = self._take(queue, max_messages, visibility_s)
             left_s = stop - time.monotonic()
             if messages or left_s <= 0:
                 return messages
@@ -110,14 +113,13 @@ class LocalQueue:
 
     def _take(self, queue: str, max_messages: int, visibility_s: float) -> list[Message]:
         now = self._now()
+        with self._database.read() as db:
+            # A look first: consumers that wait must not keep taking the lock that senders need.
+            if db.execute(_VISIBLE, (queue, now, 1)).fetchone() is None:
+                return []
         messages = []
         with self._database.write() as db:
-            rows = db.execute(
-                "SELECT position, id, body, sent_at, receive_count FROM message"
-                " WHERE queue = ? AND acknowledged_at IS NULL AND visible_at <= ? ORDER BY position LIMIT ?",
-                (queue, now, max_messages),
-            ).fetchall()
-            for row in rows:
+            for row in db.execute(_VISIBLE, (queue, now, max_messages)).fetchall():
                 message = Message(
                     row["id"], row["body"], secrets.token_hex(16), row["sent_at"], row["receive_count"] + 1
                 )

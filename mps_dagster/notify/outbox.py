@@ -35,6 +35,9 @@ LONGEST_PAUSE_S = 600.0
 REFUSALS = 5
 PATIENCE = 5
 
+PRUNED_AT_ONCE = 1000
+"""Deliveries. Hundreds of thousands, as after a month, would keep others from writing for seconds."""
+
 _ID = re.compile(r"[!-~]{1,128}")
 
 _SCHEMA = """
@@ -61,7 +64,7 @@ CREATE TABLE IF NOT EXISTS delivery (
     error TEXT NOT NULL DEFAULT '',
     UNIQUE (event_id, address)
 );
-CREATE INDEX IF NOT EXISTS delivery_open ON delivery (state, address, id) WHERE state <> 'delivered';
+CREATE INDEX IF NOT EXISTS delivery_state ON delivery (state, address, id);
 CREATE INDEX IF NOT EXISTS delivery_delivered ON delivery (delivered_at);
 """
 
@@ -165,14 +168,15 @@ class Outbox:
                 # Another process, or the attempt that was thought to hang, has delivered it meanwhile.
                 return
             attempts, refusals, due_at = row["attempts"], row["refusals"], 0.0
-            if not isinstance(error, DeliveryRefused):
-                _pause_lane(db, delivery.lane, row["failures"], now)
-                if attempts >= PATIENCE:
-                    due_at = now + backoff_s(attempts, LANE_PAUSE_S)
-            else:
+            if isinstance(error, DeliveryRefused):
                 _open_lane(db, delivery.lane)
                 refusals += 1
                 due_at = now + backoff_s(refusals, REFUSED_PAUSE_S)
+            else:
+                _pause_lane(db, delivery.lane, row["failures"], now)
+                if attempts >= PATIENCE:
+                    # Twice as long as its lane pauses, so that the one behind it is tried first.
+                    due_at = now + backoff_s(attempts + 1, LANE_PAUSE_S)
             state = "dead" if refusals >= REFUSALS else "waiting"
             db.execute(
                 "UPDATE delivery SET state = ?, attempts = ?, refusals = ?, due_at = ?, error = ? WHERE id = ?",
@@ -200,9 +204,13 @@ class Outbox:
         return self._select("WHERE state = 'dead'", {})
 
     def prune(self, before: float) -> int:
-        """Forget the deliveries that were made before that time; how many. What is still owed, or dead, is never forgotten."""
+        """Forget what was delivered before that time, some of it; how many. What is still owed, or dead, is kept for ever."""
         with self._database.write() as db:
-            gone = db.execute("DELETE FROM delivery WHERE delivered_at < ? RETURNING event_id", (before,)).fetchall()
+            gone = db.execute(
+                "DELETE FROM delivery WHERE id IN (SELECT id FROM delivery WHERE delivered_at < ? LIMIT ?)"
+                " RETURNING event_id",
+                (before, PRUNED_AT_ONCE),
+            ).fetchall()
             db.executemany(
                 "DELETE FROM event WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = ?1)",
                 {(row["event_id"],) for row in gone},
@@ -220,8 +228,7 @@ def backoff_s(failures: int, first_s: float) -> float:
 
 
 def _pause_lane(db: sqlite3.Connection, address: str, failures: int, now: float) -> None:
-    # Jitter keeps the lanes to a host that was down from coming back in step. It only shortens: so an event that is out
-    # of patience is due after its lane, and the one behind it is tried first.
+    """Jitter keeps the lanes to a host that was down from coming back in step."""
     pause_s = backoff_s(failures, LANE_PAUSE_S) * random.uniform(0.8, 1)  # noqa: S311
     db.execute("UPDATE lane SET failures = ?, due_at = ? WHERE address = ?", (failures, now + pause_s, address))
 

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from mps_dagster.orchestration.executor import subtask_executor
-from mps_dagster.orchestration.graphs import process_media_job, uploads, workflow_assets
+from mps_dagster.orchestration.graphs import process_media_job, workflow_assets
 from mps_dagster.orchestration.notifications import notification_sensors
 from mps_dagster.orchestration.resources import resources
 from mps_dagster.orchestration.runs import WORKFLOW_TAG
@@ -39,7 +39,6 @@ def _job(workflow: Workflow, executor: dg.ExecutorDefinition) -> Any:
     return dg.define_asset_job(
         name=workflow.name,
         selection=dg.AssetSelection.groups(workflow.name),
-        partitions_def=uploads(workflow.name),
         description=workflow.description
         or f"What happens to each upload to {workflow.trigger.bucket}{workflow.trigger.dir}.",
         tags={WORKFLOW_TAG: workflow.name, "dagster/priority": str(workflow.priority)},

@@ -87,11 +87,15 @@ def _announce(
 ) -> bool:
     """Put the run's event into the outbox; False if there is nothing to tell or it is there already."""
     name = workflow_of(run)
-    sinks = _sinks(run, workflows.get(name) if name else None)
+    workflow = workflows.get(name or "")
+    sinks = _sinks(run, workflow)
     # A failed run that Dagster will retry has not ended yet for anybody outside.
     if not sinks or run.tags.get("dagster/will_retry") == "true":
         return False
-    told = event(task_run(run_record(instance, run, workflows.get(name or ""))))
+    # Only what the run was to make: somebody may have materialized one task alone.
+    selected = {key.path[-1] for key in run.asset_selection or ()}
+    tasks = [task for task in workflow.tasks.values() if not selected or task.name in selected] if workflow else []
+    told = event(task_run(run_record(instance, run, workflow), tasks=tasks))
     return Outbox(settings.outbox_path).add(told, sinks) > 0
 
 

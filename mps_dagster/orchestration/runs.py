@@ -34,7 +34,7 @@ def run_record(instance: DagsterInstance, run: DagsterRun, workflow: Workflow | 
     record = instance.get_run_record_by_id(run.run_id)
     bucket, key = source_of(run, workflow)
     return RunRecord(
-        run_id=run.run_id, root_run_id=run.root_run_id or run.run_id, workflow=workflow_of(run) or "",
+        run_id=run.run_id, root_run_id=run.root_run_id or run.run_id, workflow=workflow_of(run) or "", job=run.job_name,
         status=run.status.value, created_s=record.create_timestamp.timestamp() if record else 0.0,
         started_s=record.start_time if record else None, ended_s=record.end_time if record else None,
         bucket=bucket, key=key, priority=int(run.tags.get("dagster/priority", "0")), steps=steps_of(_events(instance, run.run_id)),

@@ -44,10 +44,10 @@ def upload_sensor(workflow: Workflow) -> dg.SensorDefinition:
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Launches {workflow.name} for each upload to {trigger.bucket}{trigger.dir}.",
-        required_resource_keys={"worker"},
     )
-    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        worker: Worker = context.resources.worker
+    def sensor(
+        context: dg.SensorEvaluationContext, worker: dg.ResourceParam[Worker]
+    ) -> dg.SensorResult | dg.SkipReason:
         requested = set(context.instance.get_dynamic_partitions(requested_name(workflow.name)))
         try:
             bucket = worker.buckets.get(trigger.bucket)

@@ -65,7 +65,8 @@ def parse_task(name: str, document: Any, output: Mapping[str, Any], templates: T
             _resolved(templates, kind, item, f"{where}.outputs[{number}]") for number, item in enumerate(outputs)
         ]
     place = merged(output, document.get("output") or {})
-    return validated(Task, {**document, "name": name, "outputs": outputs, "output": place}, where)
+    resolved = {**document, "name": name, "output": place}
+    return validated(Task, resolved | ({"outputs": outputs} if outputs is not None else {}), where)
 
 
 def validated(model: type[Model], document: Mapping[str, Any], where: str) -> Model:

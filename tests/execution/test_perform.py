@@ -80,10 +80,20 @@ def test_an_mp4_can_start_to_play_before_it_is_there(clips, upload, made, worker
 @pytest.mark.parametrize(
     ("template", "codecs"),
     [
-        pytest.param({"container": "webm", "video_template": {"codec": "vp9", "effort": "fast"}}, ["vp9", "opus"], id="vp9"),
-        pytest.param({"container": "mkv", "video_template": {"codec": "av1", "effort": "fast"}}, ["av1", "aac"], id="av1"),
-        pytest.param({"video_template": {"codec": "h265", "effort": "fast", "bit_depth": 10}}, ["hevc", "aac"], id="h265"),
-        pytest.param({"container": "mov", "video_template": {"codec": "copy"}, "audio_template": {"codec": "copy"}}, ["h264", "aac"], id="copy"),
+        pytest.param(
+            {"container": "webm", "video_template": {"codec": "vp9", "effort": "fast"}}, ["vp9", "opus"], id="vp9"
+        ),
+        pytest.param(
+            {"container": "mkv", "video_template": {"codec": "av1", "effort": "fast"}}, ["av1", "aac"], id="av1"
+        ),
+        pytest.param(
+            {"video_template": {"codec": "h265", "effort": "fast", "bit_depth": 10}}, ["hevc", "aac"], id="h265"
+        ),
+        pytest.param(
+            {"container": "mov", "video_template": {"codec": "copy"}, "audio_template": {"codec": "copy"}},
+            ["h264", "aac"],
+            id="copy",
+        ),
         pytest.param({"container": "ts"}, ["h264", "aac"], id="ts"),
         pytest.param({"container": "flv", "audio_template": {"codec": "mp3"}}, ["h264", "mp3"], id="flv"),
         pytest.param({"container": "mp3"}, ["mp3"], id="mp3"),
@@ -141,7 +151,12 @@ def test_a_sprite_s_index_matches_its_sheets(clips, upload, made, worker):
     text = (worker.settings.buckets_dir / "outputs" / index.key).read_text()
     cues = re.findall(r"(\S+)#xywh=(\d+),(\d+),(\d+),(\d+)", text)
     assert [cue[0] for cue in cues] == ["video4_imageSprite_s_0.jpg"] * 3 + ["video4_imageSprite_s_1.jpg"]
-    assert [tuple(map(int, cue[1:])) for cue in cues] == [(0, 0, 96, 54), (96, 0, 96, 54), (192, 0, 96, 54), (0, 0, 96, 54)]
+    assert [tuple(map(int, cue[1:])) for cue in cues] == [
+        (0, 0, 96, 54),
+        (96, 0, 96, 54),
+        (192, 0, 96, 54),
+        (0, 0, 96, 54),
+    ]
     with Image.open(stored(worker, result)) as sheet:
         assert sheet.size == (288, 54)
 
@@ -240,7 +255,9 @@ def test_two_sources_that_differ_in_extension_only_do_not_overwrite_each_other(c
 
 def test_our_own_outputs_are_known_as_ours(clips, upload, made, worker):
     """So that no sensor takes them for uploads, segments included."""
-    result = made(upload(clips.video()), "transcode", {"name": "h", "container": "hls", "video_template": {"effort": "fast"}})[0]
+    result = made(
+        upload(clips.video()), "transcode", {"name": "h", "container": "hls", "video_template": {"effort": "fast"}}
+    )[0]
     own = OwnOutputs().of(worker.buckets.get("outputs"))
     assert {output.key for output in result.outputs} <= own
 
@@ -256,7 +273,9 @@ def test_an_output_never_overwrites_its_source(clips, upload, planned):
 def test_the_command_that_is_shown_makes_the_same(clips, upload, made, worker, tmp_path):
     """Pasted into a shell beside the source."""
     source = clips.video()
-    result = made(upload(source, "it's a clip.mp4"), "snapshot_by_time_offset", {"name": "s", "ext_time_offset_set": ["1s"]})[0]
+    result = made(
+        upload(source, "it's a clip.mp4"), "snapshot_by_time_offset", {"name": "s", "ext_time_offset_set": ["1s"]}
+    )[0]
     (tmp_path / "it's a clip.mp4").write_bytes(source.read_bytes())
     words = shlex.split(result.commands[0])
     subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *words[1:]], cwd=tmp_path, check=True)
@@ -266,10 +285,14 @@ def test_the_command_that_is_shown_makes_the_same(clips, upload, made, worker, t
 # -------------------------------------------------------------------------------------------------- odd and bad input
 
 
-@pytest.mark.parametrize("key", ["a b.mp4", "-y.mp4", "100%.mp4", "#1 'q\" $(id).mp4", "line\nbreak.mp4", "小电影🎬.mp4", "..a.mp4"])
+@pytest.mark.parametrize(
+    "key", ["a b.mp4", "-y.mp4", "100%.mp4", "#1 'q\" $(id).mp4", "line\nbreak.mp4", "小电影🎬.mp4", "..a.mp4"]
+)
 def test_any_file_name_comes_through(clips, upload, made, worker, key):
     """It is never on a command line; the outputs bear it."""
-    result = made(upload(clips.video(), key), "snapshot_by_time_offset", {"name": "s", "ext_time_offset_set": ["0s"]})[0]
+    result = made(upload(clips.video(), key), "snapshot_by_time_offset", {"name": "s", "ext_time_offset_set": ["0s"]})[
+        0
+    ]
     assert stored(worker, result).is_file()
     assert result.main[0].key.startswith("out/" + key.removesuffix(".mp4"))
 
@@ -279,7 +302,9 @@ def test_a_clip_of_one_frame_gives_all_its_pictures(clips, upload, made):
     source = upload(clips.one_frame())
     assert len(made(source, "sample_snapshot", {"definition": 10})[0].main) == 10
     assert len(made(source, "image_sprite", {"definition": 10})[0].main) == 1
-    assert len(made(source, "snapshot_by_time_offset", {"name": "s", "ext_time_offset_set": ["0s", "100%"]})[0].main) == 2
+    assert (
+        len(made(source, "snapshot_by_time_offset", {"name": "s", "ext_time_offset_set": ["0s", "100%"]})[0].main) == 2
+    )
 
 
 def test_sound_without_pictures_can_be_transcoded_but_not_photographed(clips, upload, made, worker, planned):
@@ -296,7 +321,12 @@ def test_sound_without_pictures_can_be_transcoded_but_not_photographed(clips, up
     [
         pytest.param(b"", ContentMalformed, "empty", id="empty"),
         pytest.param(b"this is no film\n" * 50, ContentMalformed, "text", id="text"),
-        pytest.param(b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile:///etc/passwd\n", ContentUnsupported, "playlist", id="playlist"),
+        pytest.param(
+            b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile:///etc/passwd\n",
+            ContentUnsupported,
+            "playlist",
+            id="playlist",
+        ),
         pytest.param(b"ffconcat version 1.0\nfile /etc/passwd\n", MpsError, "list of files", id="concat"),
         pytest.param(bytes(range(256)) * 40, ContentMalformed, "media", id="noise"),
     ],

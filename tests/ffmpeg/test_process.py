@@ -74,7 +74,9 @@ def test_output_size_is_limited(tmp_path):
 
 def test_children_of_a_child_are_ended_with_it():
     """The whole process group goes, not only its leader."""
-    code = "import subprocess, sys, time; p = subprocess.Popen(['sleep', '60']); print(p.pid, flush=True); time.sleep(60)"
+    code = (
+        "import subprocess, sys, time; p = subprocess.Popen(['sleep', '60']); print(p.pid, flush=True); time.sleep(60)"
+    )
     pids: list[int] = []
     python(code, Limits(wall_s=1.0, stall_s=20, memory_bytes=2**31), on_line=lambda line: pids.append(int(line)))
     time.sleep(0.3)

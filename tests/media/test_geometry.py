@@ -19,7 +19,9 @@ HD, UPRIGHT, ODD = (1280, 720), (720, 1280), (319, 179)
         pytest.param(ODD, {}, ODD, ODD, id="a still keeps its odd sides"),
         pytest.param(HD, {"height": 360}, (640, 360), (640, 360), id="height alone is the short side"),
         pytest.param(UPRIGHT, {"height": 360}, (360, 640), (360, 640), id="and for upright video that is its width"),
-        pytest.param(UPRIGHT, {"height": 360, "adaptive": "close"}, (202, 360), (202, 360), id="close takes it literally"),
+        pytest.param(
+            UPRIGHT, {"height": 360, "adaptive": "close"}, (202, 360), (202, 360), id="close takes it literally"
+        ),
         pytest.param(HD, {"width": 640}, (640, 360), (640, 360), id="width alone is the long side"),
         pytest.param(HD, {"width": 640, "height": 640, "fill": "stretch"}, (640, 640), (640, 640), id="stretch bends"),
         pytest.param(HD, {"width": 640, "height": 640}, (640, 640), (640, 360), id="black pads"),

@@ -43,7 +43,9 @@ def test_a_time_without_a_picture_becomes_the_nearest_one(at, taken):
     ("video", "times", "chosen"),
     [
         pytest.param(stream(), (3.0,), "seek", id="one picture"),
-        pytest.param(stream(seconds=300), tuple(range(0, 300, 10)), "keyframes", id="key frames much denser than samples"),
+        pytest.param(
+            stream(seconds=300), tuple(range(0, 300, 10)), "keyframes", id="key frames much denser than samples"
+        ),
         pytest.param(stream(key_gap=10), tuple(range(0, 60, 10)), "decode", id="too few key frames"),
         pytest.param(stream(seconds=3600, key_gap=10), (0.0, 5.0, 10.0), "seek", id="few samples of a long video"),
         pytest.param(stream(seconds=0.04), (0.0, 0.0), "seek", id="a clip of one frame"),

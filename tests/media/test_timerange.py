@@ -10,7 +10,15 @@ from mps_dagster.media.timerange import signed_range
 
 @pytest.mark.parametrize(
     ("start", "end", "expected"),
-    [(0, 0, (0, 20)), (5, 0, (5, 20)), (0, 5, (0, 5)), (-5, 0, (15, 20)), (0, -5, (0, 15)), (2, 99, (2, 20)), (-99, 3, (0, 3))],
+    [
+        (0, 0, (0, 20)),
+        (5, 0, (5, 20)),
+        (0, 5, (0, 5)),
+        (-5, 0, (15, 20)),
+        (0, -5, (0, 15)),
+        (2, 99, (2, 20)),
+        (-99, 3, (0, 3)),
+    ],
 )
 def test_offsets_count_from_either_end(start, end, expected):
     """Reference A.4: 0 is the natural end, positive from the start, negative from the end; an end past the source is its end."""

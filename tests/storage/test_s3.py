@@ -52,6 +52,12 @@ def test_a_workflow_s_name_finds_the_bucket(settings, s3_client):
 @pytest.mark.parametrize("style", ["path", "virtual"])
 def test_the_addressing_style_is_the_settings(style):
     """COS refuses path style; a local server mostly needs it."""
-    settings = S3Settings(endpoint_url="http://cos.example.com", region="x", addressing_style=style, access_key_id="a", secret_access_key="b")
+    settings = S3Settings(
+        endpoint_url="http://cos.example.com",
+        region="x",
+        addressing_style=style,
+        access_key_id="a",
+        secret_access_key="b",
+    )
     url = make_client(settings).generate_presigned_url("get_object", Params={"Bucket": "media", "Key": "a"})
     assert url.startswith("http://cos.example.com/media/a" if style == "path" else "http://media.cos.example.com/a")

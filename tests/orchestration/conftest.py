@@ -1,0 +1,57 @@
+"""A project, its definitions, and a Dagster instance of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import dagster as dg
+import pytest
+from projects import make_project
+
+from mps_dagster.orchestration.build import build_definitions
+from mps_dagster.orchestration.resources import resources
+from mps_dagster.storage.buckets import Buckets
+from mps_dagster.workflow.naming import partition_key, uploads_name
+
+
+@pytest.fixture
+def instance(tmp_path) -> Iterator[dg.DagsterInstance]:
+    (tmp_path / "instance").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "instance")) as instance:
+        yield instance
+
+
+@pytest.fixture
+def house(tmp_path, instance):
+    """Settings, definitions, buckets and two verbs: put a file into the inbox, run a workflow on it."""
+    settings = make_project(tmp_path)
+    return furnished(settings, instance)
+
+
+def furnished(settings, instance) -> SimpleNamespace:
+    defs = build_definitions(settings)
+    buckets = Buckets(settings)
+
+    def put(path: Path, key: str) -> None:
+        buckets.get("inbox").publish(path, key)
+
+    def run(key: str, workflow: str = "vod") -> dg.ExecuteInProcessResult:
+        partition = partition_key(key)
+        instance.add_dynamic_partitions(uploads_name(workflow), [partition])
+        job = defs.resolve_job_def(workflow)
+        return job.execute_in_process(partition_key=partition, instance=instance, raise_on_error=False)
+
+    def sensor(name: str) -> dg.SensorDefinition:
+        return next(sensor for sensor in defs.get_repository_def().sensor_defs if sensor.name == name)
+
+    def look(name: str, cursor: str | None = None):
+        with dg.build_sensor_context(
+            instance=instance, cursor=cursor, definitions=defs, resources=resources(settings), sensor_name=name
+        ) as context:
+            return sensor(name)(context)
+
+    return SimpleNamespace(
+        settings=settings, defs=defs, buckets=buckets, instance=instance, put=put, run=run, sensor=sensor, look=look
+    )

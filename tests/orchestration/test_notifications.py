@@ -1,0 +1,89 @@
+"""What the notification sensors put into the outbox, and that none is lost."""
+
+from __future__ import annotations
+
+import json
+
+import dagster as dg
+from dagster import DagsterRunStatus
+
+from mps_dagster.notify.local_queue import LocalQueue
+
+
+def received(house) -> list[dict]:
+    messages = LocalQueue(house.settings.queue_path).receive("events", max_messages=10)
+    return [json.loads(message.body)["WorkflowTaskEvent"] for message in messages]
+
+
+def status_context(house, run_id: str, status: DagsterRunStatus):
+    run = house.instance.get_run_by_id(run_id)
+    event = dg.DagsterEvent(f"PIPELINE_{status.value}", run.job_name, message="")
+    return dg.build_run_status_sensor_context(
+        sensor_name=f"notify_{status.value.lower()}",
+        dagster_event=event,
+        dagster_instance=house.instance,
+        dagster_run=run,
+    )
+
+
+def test_the_event_of_a_run_reaches_the_queue_once(house, clips):
+    """Whoever brings it: the status sensor, and then the sweep."""
+    house.put(clips.video(), "in/clip.mp4")
+    run_id = house.run("in/clip.mp4").run_id
+    house.sensor("notify_success")(status_context(house, run_id, DagsterRunStatus.SUCCESS))
+    for _ in range(2):
+        house.look("deliver_notifications")
+    events = received(house)
+    assert len(events) == 1
+    assert (events[0]["Status"], events[0]["ErrCode"], events[0]["Message"]) == ("FINISH", 0, "SUCCESS")
+    assert events[0]["InputInfo"]["CosInputInfo"]["Object"] == "/in/clip.mp4"
+    types = [result["Type"] for result in events[0]["MediaProcessResultSet"]]
+    assert sorted(types) == ["AnimatedGraphics", "SnapshotByTimeOffset", "Transcode", "Transcode"]
+
+
+def test_an_event_that_a_status_sensor_lost_is_brought_by_the_sweep(house, clips):
+    """A failed run, with its mixed result."""
+    house.put(clips.no_audio(), "in/clip.mp4")
+    house.run("in/clip.mp4")
+    house.look("deliver_notifications")
+    results = [
+        next(value for value in result.values() if isinstance(value, dict))
+        for result in received(house)[0]["MediaProcessResultSet"]
+    ]
+    assert sorted(result["Status"] for result in results) == ["FAIL", "FAIL", "SUCCESS", "SUCCESS"]
+    assert any("not run, because web" in result["Message"] for result in results)
+
+
+def test_a_run_that_dagster_will_retry_is_not_told_yet(house, clips):
+    """For everybody outside it has not ended."""
+    house.put(clips.no_audio(), "in/clip.mp4")
+    run_id = house.run("in/clip.mp4").run_id
+    house.instance.add_run_tags(run_id, {"dagster/will_retry": "true"})
+    house.look("deliver_notifications")
+    assert received(house) == []
+
+
+def test_scratch_of_a_run_that_has_ended_is_removed(house, clips):
+    """Its staged source above all."""
+    house.put(clips.video(), "in/clip.mp4")
+    run_id = house.run("in/clip.mp4").run_id
+    assert (house.settings.scratch_dir / run_id).is_dir()
+    house.look("deliver_notifications")
+    assert not (house.settings.scratch_dir / run_id).exists()
+    assert not (house.settings.progress_dir / run_id).exists()
+
+
+def test_process_media_notifies_whom_its_caller_named(house, clips):
+    """By the same sinks as a workflow's."""
+    house.put(clips.video(), "clip.mp4")
+    house.defs.resolve_job_def("process_media").execute_in_process(
+        instance=house.instance,
+        run_config={
+            "ops": {
+                "source": {"config": {"bucket": "inbox", "key": "clip.mp4", "notify": [{"type": "local", "queue": "events"}]}},
+                "snapshot_by_time_offset": {"config": {"task": {"outputs": [{"definition": 10, "ext_time_offset_set": ["0s"]}]}}},
+            }
+        },
+    )  # fmt: skip
+    house.look("deliver_notifications")
+    assert [event["Status"] for event in received(house)] == ["FINISH"]

@@ -1,0 +1,45 @@
+"""A project folder for tests: workflows of small, quick outputs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from mps_dagster.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+
+VOD = """
+name: vod
+trigger: {bucket: inbox, dir: /in/}
+output: {bucket: outputs, dir: /vod/}
+notify: [{type: local, queue: events}]
+priority: 3
+tasks:
+  web:
+    type: transcode
+    outputs:
+      - {name: small, video_template: {height: 90, effort: fast}}
+      - {name: sound, raw_parameter: {container: mp3}}
+  stills:
+    type: snapshot_by_time_offset
+    outputs: [{definition: 10, ext_time_offset_set: [0s, 50%]}]
+  teaser:
+    type: animated_graphics
+    source: web/small
+    outputs: [{name: teaser, fps: 5, width: 128, end_time_offset: 1}]
+"""
+
+
+def make_project(folder: Path, **workflows: str) -> Settings:
+    """Settings of a project with these workflow files (name=YAML); `vod` alone by default."""
+    project = folder / "project"
+    (project / "workflows").mkdir(parents=True)
+    (project / "templates").mkdir()
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shutil.copyfile(ROOT / name, project / name)
+    for name, text in (workflows or {"vod": VOD}).items():
+        (project / "workflows" / f"{name}.yaml").write_text(text)
+    settings = Settings(project=project, home=folder / "home", settle_s=0)
+    (settings.buckets_dir / "inbox").mkdir(parents=True)
+    return settings
