@@ -24,7 +24,7 @@ class S3Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     endpoint_url: str | None = Field(None, description="Empty = AWS itself.")
-    region: str | None = None
+    region: str | None = Field(None, description="The buckets' region.")
     addressing_style: Literal["auto", "path", "virtual"] = Field(
         "auto", description="COS refuses path style on buckets made since 2024; a local server mostly needs it."
     )
@@ -32,7 +32,7 @@ class S3Settings(BaseModel):
         "when_required", description="botocore's default (when_supported) breaks uploads to COS and others."
     )
     access_key_id: str | None = Field(None, description="Empty = boto3's own chain (environment, profile, role).")
-    secret_access_key: SecretStr | None = None
+    secret_access_key: SecretStr | None = Field(None, description="Goes with the access key id.")
 
 
 class Settings(BaseSettings):
@@ -46,17 +46,17 @@ class Settings(BaseSettings):
     )
     ffmpeg: Path | None = Field(None, description="Another ffmpeg than the one that comes with imageio-ffmpeg.")
     cores: int = Field(default_factory=_usable_cores, ge=1, description="Subtasks of one run that work at once.")
-    ui_port: int = Field(3000, ge=1, le=65535)
+    ui_port: int = Field(3000, ge=1, le=65535, description="The Dagster UI, on 127.0.0.1.")
     files_port: int = Field(3001, ge=1, le=65535, description="Serves pictures of outputs to the Dagster UI.")
     s3: S3Settings = S3Settings()
     sqs_endpoint_url: str | None = Field(None, description="Empty = AWS itself.")
 
     settle_s: float = Field(2.0, ge=0, description="A local upload is taken once untouched for this many seconds.")
-    max_source_bytes: int = Field(50 * 2**30, gt=0)
+    max_source_bytes: int = Field(50 * 2**30, gt=0, description="Largest source that is accepted.")
     max_duration_s: float = Field(24 * 3600, gt=0, description="Longest source that is accepted.")
     max_pixels: int = Field(8192 * 8192, gt=0, description="Largest picture that is decoded (width x height).")
     subtask_timeout_s: float = Field(6 * 3600, gt=0, description="Wall-clock limit of one ffmpeg process.")
-    stall_timeout_s: float = Field(300, gt=0, description="ffmpeg is ended when it reports no progress for this long.")
+    stall_timeout_s: float = Field(300, gt=0, description="ffmpeg is ended when it uses no CPU for this long.")
     memory_limit_bytes: int = Field(8 * 2**30, gt=0, description="Address space of one ffmpeg process.")
 
     @property

@@ -11,6 +11,7 @@ import requests
 
 from mps_dagster.errors import InvalidInput, MpsError
 from mps_dagster.execution.task_run import RunRecord, StepEvent, steps_of
+from mps_dagster.workflow.naming import object_key
 
 LOCATION = {"repositoryLocationName": "mps_dagster", "repositoryName": "__repository__"}
 TIMEOUT_S = 60
@@ -41,7 +42,7 @@ fragment entry on MetadataEntry {
   ... on IntMetadataEntry { intValue }
 }
 """
-_RUN = "runId rootRunId jobName status creationTime startTime endTime runConfigYaml tags { key value }"
+_RUN = "runId rootRunId jobName status creationTime startTime endTime assetSelection { path } tags { key value }"
 _RUNS = f"{{ ... on Runs {{ results {{ {_RUN} }} }} ... on PythonError {{ message }} }}"
 _FAMILY = f"""query($id: String!) {{
   runsOrError(filter: {{tags: [{{key: "dagster/root_run_id", value: $id}}]}}, limit: 1) {_RUNS} }}"""
@@ -117,21 +118,29 @@ class Dagster:
 
     def runs(self, wanted: Mapping[str, Any], *, limit: int, cursor: str | None = None) -> list[dict[str, Any]]:
         """Newest first; `wanted` is GraphQL's RunsFilter."""
-        results: list[dict[str, Any]] = self.ask(_MANY, filter=dict(wanted), limit=limit, cursor=cursor)["runsOrError"][
-            "results"
-        ]
+        reply = self.ask(_MANY, filter=dict(wanted), limit=limit, cursor=cursor)["runsOrError"]
+        results: list[dict[str, Any]] = reply["results"]
         return results
 
     def record(self, run: Mapping[str, Any], *, steps: bool = True) -> RunRecord:
         """A run as it is recorded; without its steps, one query less."""
         tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+        # "Materialize" in the UI sets no tag of ours: the assets say whose they are, the partition what it was made of.
+        assets = [key["path"][0] for key in run["assetSelection"] or ()]
         return RunRecord(
-            run_id=run["runId"], root_run_id=run["rootRunId"] or run["runId"],
-            workflow=tags.get("mps/workflow", run["jobName"]), job=run["jobName"], status=run["status"], created_s=run["creationTime"],
-            started_s=run["startTime"], ended_s=run["endTime"], bucket=tags.get("mps/bucket", ""),
-            key=tags.get("mps/key", ""), priority=int(tags.get("dagster/priority", "0")),
+            run_id=run["runId"],
+            root_run_id=run["rootRunId"] or run["runId"],
+            workflow=tags.get("mps/workflow") or next(iter(assets), run["jobName"]),
+            job=run["jobName"],
+            status=run["status"],
+            created_s=run["creationTime"],
+            started_s=run["startTime"],
+            ended_s=run["endTime"],
+            bucket=tags.get("mps/bucket", ""),
+            key=tags.get("mps/key") or object_key(tags.get("dagster/partition", "")),
+            priority=int(tags.get("dagster/priority", "0")),
             steps=steps_of(self._events(run["runId"])) if steps else (),
-        )  # fmt: skip
+        )
 
     def terminate(self, run_id: str) -> None:
         reply = self.ask(_TERMINATE, id=run_id)["terminateRun"]

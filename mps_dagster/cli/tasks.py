@@ -7,7 +7,7 @@ from datetime import datetime
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from mps_dagster.api.processing import Processing
 from mps_dagster.settings import Settings
@@ -25,7 +25,7 @@ STATUSES = {
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 def tasks(status: str | None, limit: int) -> None:
     """List tasks, newest first."""
-    table = Table("task", "state", "workflow", "source", "created")
+    table = Table(Column("task", no_wrap=True), "state", "workflow", Column("source", overflow="fold"), "created")
     for run in Processing.of(Settings()).tasks(limit=limit, statuses=STATUSES.get(status or "", ())):
         created = datetime.fromtimestamp(run.created_s).astimezone().isoformat(" ", "seconds")
         table.add_row(run.task_id, run.outcome, run.workflow, escape(f"{run.bucket}/{run.key}"), created)

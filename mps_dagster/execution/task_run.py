@@ -174,14 +174,10 @@ def task_run(record: RunRecord, *, progress: Mapping[str, float] | None = None, 
     subtasks = tuple(_subtasks(record, steps, progress or {}, ended=ended))
     if not number:
         subtasks += tuple(_not_begun(record, tasks, ended=ended))
-    if (
-        ended
-        and not number
-        and record.status != "SUCCESS"
-        and not any(subtask.status == "FAIL" for subtask in subtasks)
-    ):
-        code, number = "InternalError", 70000
-        message = "the task was aborted" if record.status == "CANCELED" else "the run failed outside its subtasks"
+    if not number and record.status == "CANCELED":
+        code, number, message = "InternalError", 70000, "the task was aborted"
+    if not number and record.status == "FAILURE" and not any(subtask.status == "FAIL" for subtask in subtasks):
+        code, number, message = "InternalError", 70000, "the run failed outside its subtasks"
     return TaskRun(
         task_id=task_id(record.root_run_id), run_id=record.run_id, workflow=record.workflow,
         state="FINISH" if ended else "WAITING" if record.status in WAITING else "PROCESSING",

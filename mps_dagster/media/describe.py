@@ -44,7 +44,7 @@ def media_info(container: InputContainer, video: VideoStream | None, timings: Ti
     return MediaInfo(
         container=container.format.name,
         size_bytes=size_bytes,
-        start_s=round(float(start_s(container)), 6),
+        start_s=_seconds(float(start_s(container))),
         duration_s=duration_s,
         bitrate_bps=_bitrate_bps(size_bytes, duration_s),
         video=video,
@@ -134,8 +134,8 @@ def _clockwise(rotation: float) -> int:
 
 
 def _seconds(value: float) -> float:
-    """Microseconds are libav's own precision; before the start, nothing is shown."""
-    return max(0.0, round(value, 6))
+    """Microseconds are libav's own precision."""
+    return round(value, 6)
 
 
 def _tag(stream: LibavVideo | LibavAudio, name: str) -> str:

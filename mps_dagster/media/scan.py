@@ -26,15 +26,14 @@ _JUMP_S, _JUMP_BACK_S = 10, 0.1
 
 @dataclass(slots=True)
 class Track:
-    """The packets of one stream as columns: half a million of them must not become half a million objects.
-
-    Times are in the stream's time base.
-    """
+    """The packets of one stream as columns: half a million of them must not become half a million objects."""
 
     shown: array[int] = field(default_factory=lambda: array("q"))
+    """When (pts). All times are in the stream's time base."""
     decoded: array[int] = field(default_factory=lambda: array("q"))
+    """When (dts)."""
     lasting: array[int] = field(default_factory=lambda: array("q"))
-    """0 = not known."""
+    """How long; 0 = not known."""
     key: bytearray = field(default_factory=bytearray)
     size_bytes: int = 0
     encrypted: bool = False
@@ -155,7 +154,8 @@ def _measured(track: Track, stream: Stream, container: InputContainer) -> Timing
         # The first packets may only warm up the decoder; libav knows where the sound begins.
         first = max(first, stream.start_time)
     return Timing(
-        first_s=float(first * tick - start),
+        # What lies before the start is not shown.
+        first_s=max(0.0, float(first * tick - start)),
         last_s=float(last * tick - start),
         end_s=float(end * tick - start),
         frames=len(shown),

@@ -10,7 +10,7 @@ from mps_dagster.orchestration.executor import subtask_executor
 from mps_dagster.orchestration.graphs import process_media_job, workflow_assets
 from mps_dagster.orchestration.notifications import notification_sensors
 from mps_dagster.orchestration.resources import resources
-from mps_dagster.orchestration.runs import WORKFLOW_TAG
+from mps_dagster.orchestration.runs import BUCKET_TAG, WORKFLOW_TAG
 from mps_dagster.orchestration.upload_sensor import bad_workflow_sensor, upload_sensor
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import Workflow
@@ -41,6 +41,6 @@ def _job(workflow: Workflow, executor: dg.ExecutorDefinition) -> Any:
         selection=dg.AssetSelection.groups(workflow.name),
         description=workflow.description
         or f"What happens to each upload to {workflow.trigger.bucket}{workflow.trigger.dir}.",
-        tags={WORKFLOW_TAG: workflow.name, "dagster/priority": str(workflow.priority)},
+        tags={WORKFLOW_TAG: workflow.name, BUCKET_TAG: workflow.trigger.bucket, "dagster/priority": str(workflow.priority)},
         executor_def=executor,
     )

@@ -130,6 +130,6 @@ run([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); tim
 def test_a_failure_becomes_the_error_that_says_what_to_do(stderr, returncode, error):
     """The class decides whether it is tried again, and the code that MPS's clients get."""
     done = Completed(("/x/ffmpeg", "-i", "a b"), returncode, "", stderr, 1.0, 1.0, 1)
-    with pytest.raises(error, match="'a b'|disk") as caught:
+    with pytest.raises(error, match=r"'a b'|disk") as caught:
         done.check()
     assert type(caught.value) is error

@@ -121,7 +121,9 @@ def test_process_media_is_filled_by_run_config(house, clips):
         instance=house.instance,
         run_config={
             "ops": {
-                "source": {"config": {"bucket": "inbox", "key": "elsewhere/clip.mp4", "output": {"bucket": "outputs", "dir": "/hand/"}}},
+                "source": {
+                    "config": {"bucket": "inbox", "key": "elsewhere/clip.mp4", "output": {"bucket": "outputs", "dir": "/hand/"}}
+                },
                 "sample_snapshot": {"config": {"task": {"outputs": [{"definition": 10, "height": 90}]}}},
             }
         },
