@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ UPLOADS = "uploads"
 """Local bucket for files that are processed by hand and belong to no workflow."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Processing:
-    """ProcessMedia and its queries, over one deployment."""
+    """ProcessMedia and its queries, over one deployment. Made per command: it reads the project's files once."""
 
     settings: Settings
     buckets: Buckets
@@ -47,7 +48,12 @@ class Processing:
             raise InvalidInput(f"there is no workflow {name!r} in {self.settings.workflows_dir}", hint=hint)
         return found
 
-    @property
+    @cached_property
+    def _workflows(self) -> dict[str, Workflow]:
+        """The valid ones, by name, as the files are now."""
+        return {workflow.name: workflow for workflow in load_workflows(self.settings.workflows_dir, self.templates)[0]}
+
+    @cached_property
     def templates(self) -> Templates:
         return Templates.load(self.settings.templates_dir)
 
@@ -130,21 +136,26 @@ class Processing:
         run = self.dagster.newest_of(root)
         if run is None:
             raise InvalidInput(f"there is no task {task}", hint="mps tasks")
-        record = self.dagster.record(run)
+        record = self._record(run, steps=True)
         progress = {} if record.status in ENDED else read_progress(self.settings.progress_dir, record.run_id)
         return task_run(record, progress=progress, tasks=self._tasks_of(record))
 
     def _tasks_of(self, record: RunRecord) -> list[Task]:
         """What the workflow has as it is now, where the run was of all of it."""
-        good, _ = load_workflows(self.settings.workflows_dir, self.templates)
-        workflow = next((workflow for workflow in good if workflow.name == record.workflow), None)
+        workflow = self._workflows.get(record.workflow)
         return list(workflow.tasks.values()) if workflow and record.job == workflow.name else []
 
     def tasks(self, *, limit: int, statuses: Sequence[str] = ()) -> Iterator[TaskRun]:
         """Newest first, without their subtasks."""
         wanted = {"statuses": list(statuses)} if statuses else {}
         for run in self.dagster.runs(wanted, limit=limit):
-            yield task_run(self.dagster.record(run, steps=False))
+            yield task_run(self._record(run, steps=False))
+
+    def _record(self, run: Mapping[str, Any], *, steps: bool) -> RunRecord:
+        """A run of single assets, launched in the UI, does not say its bucket; its workflow does."""
+        record = self.dagster.record(run, steps=steps)
+        workflow = self._workflows.get(record.workflow)
+        return replace(record, bucket=workflow.trigger.bucket) if workflow and not record.bucket else record
 
     def abort(self, task: str) -> TaskRun:
         """End a task run; its ffmpeg processes end with it."""

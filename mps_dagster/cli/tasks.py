@@ -5,9 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
 
 from mps_dagster.api.processing import Processing
 from mps_dagster.settings import Settings
@@ -25,8 +22,7 @@ STATUSES = {
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 def tasks(status: str | None, limit: int) -> None:
     """List tasks, newest first."""
-    table = Table(Column("task", no_wrap=True), "state", "workflow", Column("source", overflow="fold"), "created")
     for run in Processing.of(Settings()).tasks(limit=limit, statuses=STATUSES.get(status or "", ())):
         created = datetime.fromtimestamp(run.created_s).astimezone().isoformat(" ", "seconds")
-        table.add_row(run.task_id, run.outcome, run.workflow, escape(f"{run.bucket}/{run.key}"), created)
-    Console().print(table)
+        # The source last: it may hold anything.
+        click.echo(f"{run.task_id}  {run.outcome:<8}  {created}  {run.workflow}  {f'{run.bucket}/{run.key}'!r}")

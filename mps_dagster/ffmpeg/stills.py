@@ -70,10 +70,12 @@ def sampled(media: MediaInfo, video: VideoStream, times: tuple[float, ...], *, k
     """
     if len(times) == 1:
         return _at(media, video, times[0]).filter("trim", end_frame=1)
+    # The first frame is time 0 of the samples. Not the container's clock: of MPEG-TS ffmpeg starts that at the earliest
+    # stream that is mapped, so it says something else where the sound begins before the picture.
     # `-discard` drops packets in the demuxer already, `-skip_frame` in the decoder: half the time of either alone.
     options = {"skip_frame": "nokey", "discard": "nokey"} if keyframes else {}
     rate = 1 / Fraction((times[-1] - times[0]) / (len(times) - 1)).limit_denominator(100_000)
-    stream = source(media, **options)[str(video.index)].filter("setpts", f"PTS-{seconds(times[0])}/TB")
+    stream = source(media, **options)[str(video.index)].filter("setpts", "PTS-STARTPTS")
     stream = stream.filter("tpad", stop=-1, stop_mode="clone")
     # round=up gives a frame to the first slot at or after it, so each slot shows the last frame before it.
     stream = stream.filter("fps", fps=f"{rate.numerator}/{rate.denominator}", start_time=0, round="up")

@@ -41,6 +41,10 @@ def _job(workflow: Workflow, executor: dg.ExecutorDefinition) -> Any:
         selection=dg.AssetSelection.groups(workflow.name),
         description=workflow.description
         or f"What happens to each upload to {workflow.trigger.bucket}{workflow.trigger.dir}.",
-        tags={WORKFLOW_TAG: workflow.name, BUCKET_TAG: workflow.trigger.bucket, "dagster/priority": str(workflow.priority)},
+        tags={
+            WORKFLOW_TAG: workflow.name,
+            BUCKET_TAG: workflow.trigger.bucket,
+            "dagster/priority": str(workflow.priority),
+        },
         executor_def=executor,
     )

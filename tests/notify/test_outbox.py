@@ -277,6 +277,16 @@ def test_a_refused_event_comes_again_by_itself(outbox):
     assert ids(outbox.due(60, 9)) == ["e1", "e2"]
 
 
+def test_a_refusal_ends_the_pause(outbox):
+    """The sink answered: what is behind need not wait."""
+    outbox.add(event(1), [GOOD])
+    outbox.add(event(2), [GOOD])
+    first = outbox.due(0)[0]
+    outbox.failed(first, NO_ANSWER, 0)
+    outbox.failed(first, NO_THANKS, 0)
+    assert ids(outbox.due(0)) == ["e2"]
+
+
 def test_an_event_that_is_refused_five_times_is_dead_and_stays_listed(outbox):
     """Outages in between do not count, the last refusal is told, and somebody can revive it."""
     outbox.add(event(1), [GOOD])

@@ -27,6 +27,13 @@ EVENT = Event(
 CONFIG: TypeAdapter[SinkConfig] = TypeAdapter(SinkConfig)
 
 
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch) -> None:
+    """Any will do for a server that is not AWS."""
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "test")
+
+
 def sink(settings: Settings | None = None, **config):
     return open_sink(CONFIG.validate_python(config), settings or Settings())
 
@@ -152,9 +159,9 @@ def test_a_receiver_that_breaks_off_is_a_failure(receiver, behave):
         sink(type="url", url=receiver.url).send(EVENT)
 
 
-@pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 64 + ".example", "[::1", "127.0.0.1:99999"])
+@pytest.mark.parametrize("host", ["x" * 64 + ".example", "[::1", "127.0.0.1:99999"])
 def test_an_address_that_leads_nowhere_is_a_failure(host):
-    """Names that do not resolve, and those that only look like names."""
+    """When the workflow is loaded or, at the latest, when it is used; never an exception of some library."""
     try:
         target = sink(type="url", url=f"http://{host}/")
     except ValidationError:
@@ -204,10 +211,8 @@ def sqs() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", ["events", "events.fifo"])
-def test_sqs_takes_the_event(sqs, monkeypatch, name):
+def test_sqs_takes_the_event(sqs, name):
     """By the queue's name; in a FIFO queue a repeat is taken out by its deduplication id."""
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(variable, "test")
     client = boto3.client("sqs", endpoint_url=sqs, region_name="us-east-1")
     fifo = name.endswith(".fifo")
     url = client.create_queue(QueueName=name, Attributes={"FifoQueue": "true"} if fifo else {})["QueueUrl"]
@@ -219,10 +224,8 @@ def test_sqs_takes_the_event(sqs, monkeypatch, name):
     assert len(messages) == (1 if fifo else 2)
 
 
-def test_an_sqs_queue_that_is_not_there_is_told(sqs, monkeypatch):
+def test_an_sqs_queue_that_is_not_there_is_told(sqs):
     """With the queue's name and what to check."""
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(variable, "test")
     with pytest.raises(DeliveryFailed, match="none"):
         sink(Settings(sqs_endpoint_url=sqs), type="aws_sqs", queue="none", region="us-east-1").send(EVENT)
 
@@ -234,10 +237,8 @@ def test_an_event_too_big_for_sqs_is_refused(sqs):
         sink(Settings(sqs_endpoint_url=sqs), type="aws_sqs", queue="events", region="us-east-1").send(big)
 
 
-def test_sqs_gets_what_tells_a_repeat_and_groups_by_task(sqs, monkeypatch):
+def test_sqs_gets_what_tells_a_repeat_and_groups_by_task(sqs):
     """In a standard queue a repeat is told by the attribute, which is the URL's header; a FIFO queue groups by task."""
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(variable, "test")
     client = boto3.client("sqs", endpoint_url=sqs, region_name="us-east-1")
     url = client.create_queue(QueueName="by-url.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
     sink(Settings(sqs_endpoint_url=sqs), type="aws_sqs", queue=url, region="us-east-1").send(EVENT)
@@ -252,10 +253,8 @@ def test_sqs_gets_what_tells_a_repeat_and_groups_by_task(sqs, monkeypatch):
 @pytest.mark.parametrize(
     ("code", "error"), [("InvalidMessageContents", DeliveryRefused), ("AccessDenied", DeliveryFailed)]
 )
-def test_sqs_refuses_an_event_or_fails_for_all(receiver, monkeypatch, code, error):
+def test_sqs_refuses_an_event_or_fails_for_all(receiver, code, error):
     """Only what lies in the event is a refusal of it; missing permissions are mended, and then everything goes."""
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(variable, "test")
 
     def refuse(handler: BaseHTTPRequestHandler, _: object) -> None:
         handler.send_response(400)
@@ -270,14 +269,22 @@ def test_sqs_refuses_an_event_or_fails_for_all(receiver, monkeypatch, code, erro
     assert len(receiver.got) == 1
 
 
+def test_sqs_is_asked_once(receiver):
+    """The outbox makes the attempts; botocore's own would hold up the round."""
+    receiver.status = 500
+    with pytest.raises(DeliveryFailed):
+        sink(
+            Settings(sqs_endpoint_url=receiver.url), type="aws_sqs", queue="https://sqs.example/1/q", region="us-east-1"
+        ).send(EVENT)
+    assert len(receiver.got) == 1
+
+
 @pytest.mark.parametrize(
     ("endpoint", "region", "problem"),
     [("http://127.0.0.1:9", "us-east-1", "127.0.0.1:9"), (None, None, "region"), ("no url", "us-east-1", "endpoint")],
 )
 def test_an_sqs_that_cannot_be_asked_is_a_failure(monkeypatch, endpoint, region, problem):
     """Nobody listens, no region, nonsense: each with what to check, none with a traceback."""
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(variable, "test")
     for variable in ("AWS_DEFAULT_REGION", "AWS_REGION"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
