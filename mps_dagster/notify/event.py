@@ -31,7 +31,12 @@ NEVER = "0000-00-00T00:00:00Z"
 
 def event(run: TaskRun) -> Event:
     """The event of an ended task run. Its id is the same each time it is made, so receivers can tell a repeat."""
-    return Event(id=f"{run.task_id}:{run.run_id}:{run.outcome}", task_id=run.task_id, body=callback(run))
+    return Event(id=event_id(run.task_id, run.run_id, run.outcome), task_id=run.task_id, body=callback(run))
+
+
+def event_id(task_id: str, run_id: str, outcome: str) -> str:
+    """Known before the event is made, which reads all that the run recorded."""
+    return f"{task_id}:{run_id}:{outcome}"
 
 
 def callback(run: TaskRun) -> Body:

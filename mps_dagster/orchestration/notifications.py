@@ -15,9 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from mps_dagster.execution.progress import forget
 from mps_dagster.execution.staging import sweep
-from mps_dagster.execution.task_run import task_run
+from mps_dagster.execution.task_run import task_id, task_run
 from mps_dagster.notify.delivery import deliver_due
-from mps_dagster.notify.event import event
+from mps_dagster.notify.event import event, event_id
 from mps_dagster.notify.outbox import Outbox
 from mps_dagster.notify.sinks import open_sink
 from mps_dagster.orchestration.runs import PROCESS_MEDIA, run_record, source_config, workflow_of
@@ -92,11 +92,14 @@ def _announce(
     # A failed run that Dagster will retry has not ended yet for anybody outside.
     if not sinks or run.tags.get("dagster/will_retry") == "true":
         return False
+    outbox = Outbox(settings.outbox_path)
+    if outbox.has(event_id(task_id(run.root_run_id or run.run_id), run.run_id, run.status.value)):
+        return False
     # Only what the run was to make: somebody may have materialized one task alone.
     selected = {key.path[-1] for key in run.asset_selection or ()}
     tasks = [task for task in workflow.tasks.values() if not selected or task.name in selected] if workflow else []
     told = event(task_run(run_record(instance, run, workflow), tasks=tasks))
-    return Outbox(settings.outbox_path).add(told, sinks) > 0
+    return outbox.add(told, sinks) > 0
 
 
 def _sinks(run: DagsterRun, workflow: Workflow | None) -> tuple[SinkConfig, ...]:
