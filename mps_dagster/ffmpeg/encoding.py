@@ -20,7 +20,7 @@ from mps_dagster.ffmpeg.encode import (
     video_options,
 )
 from mps_dagster.ffmpeg.overlay import Watermark, attachments, overlaid
-from mps_dagster.ffmpeg.picture import Stream, arguments, prepared, seconds, shaped, source, to_sdr
+from mps_dagster.ffmpeg.picture import Section, Stream, arguments, prepared, section, shaped, to_sdr
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, Segments
 from mps_dagster.media.geometry import Geometry, fit
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
@@ -86,6 +86,9 @@ def _expected(wanted: Encoding, video: VideoStream | None, geometry: Geometry | 
     copied = video is not None and wanted.video is not None and wanted.video.codec == "copy"
     # A copy starts and ends at key frames; an encoder adds at most a frame and some samples.
     slack = video.longest_key_gap_s if video and copied and not wanted.part.whole else 0.0
+    if video and wanted.container == "hls":
+        # A playlist is as long as its pictures; sound may go on after them.
+        slack += max(0.0, wanted.part.source_s - video.start_s - video.duration_s)
     width, height = geometry.canvas if geometry and not copied else (None, None)
     return Expected(
         kind="playlist" if wanted.container == "hls" else "video" if video else "audio",
@@ -97,34 +100,33 @@ def _expected(wanted: Encoding, video: VideoStream | None, geometry: Geometry | 
 def _command(
     wanted: Encoding, media: MediaInfo, audio: tuple[AudioStream, ...], geometry: Geometry | None
 ) -> tuple[str, ...]:
-    timing = {}
-    if wanted.part.start_s > 0:
-        timing["ss"] = seconds(wanted.part.start_s)
-    if wanted.part.end_s < wanted.part.source_s:
-        timing["t"] = seconds(wanted.part.duration_s)
-    origin = source(media, **timing)
+    used = (*((media.video,) if geometry and media.video else ()), *audio)
+    opened = section(media, wanted.part.start_s, _until(wanted.part), used)
     muxer = MUXERS[wanted.container]
     # Global tags may say where a phone was; what players need is in the streams.
     options: Options = {"map_metadata": -1, "map_chapters": -1, **muxer.args}
     streams: list[Stream] = []
     if media.video and wanted.video and geometry:
-        streams.append(_picture(wanted, wanted.video, origin, media.video, geometry))
+        streams.append(_picture(wanted, wanted.video, opened, media.video, geometry))
         options |= _video_options(wanted.video, media.video, wanted.container)
     if audio and wanted.audio:
-        streams += [_sound(wanted.audio, origin, stream, wanted.container) for stream in audio]
+        streams += [_sound(wanted.audio, opened, stream, wanted.container) for stream in audio]
         options |= audio_options(wanted.audio, audio, wanted.container)
     if wanted.container == "hls":
         options |= _hls_options(wanted.video or VideoTemplate())
     return arguments(ffmpeg.output(*streams, f"file:out.{muxer.extension}", f=muxer.format, **options))
 
 
+def _until(part: TimeRange) -> float | None:
+    return part.duration_s if part.end_s < part.source_s else None
+
+
 def _picture(
-    wanted: Encoding, template: VideoTemplate, origin: Stream, video: VideoStream, geometry: Geometry
+    wanted: Encoding, template: VideoTemplate, opened: Section, video: VideoStream, geometry: Geometry
 ) -> Stream:
-    stream = origin[str(video.index)]
     if template.codec == "copy":
-        return stream
-    stream = prepared(stream, video)
+        return opened.origin[str(video.index)]
+    stream = prepared(opened.picture(video), video)
     if rate := template.frame_rate(video):
         stream = stream.filter("fps", f"{rate.numerator}/{rate.denominator}")
     stream = shaped(stream, video, geometry)
@@ -141,13 +143,12 @@ def _video_options(template: VideoTemplate, video: VideoStream, container: str) 
     return video_options(template, video, container)
 
 
-def _sound(template: AudioTemplate, origin: Stream, stream: AudioStream, container: str) -> Stream:
-    track = origin[str(stream.index)]
+def _sound(template: AudioTemplate, opened: Section, stream: AudioStream, container: str) -> Stream:
     if template.codec == "copy":
         check_copy("audio", stream.codec, container, frozenset(MUXERS[container].audio))
-        return track
+        return opened.origin[str(stream.index)]
     # Silence where samples are missing, from time 0 on: sound that starts late or has gaps stays in step.
-    track = track.filter("aresample", **{"async": 1, "first_pts": 0})
+    track = opened.sound(stream).filter("aresample", **{"async": 1, "first_pts": 0})
     if (template.audio_channel or stream.channels) == 6:
         # 5.1(side), as AC-3 has it, is refused by the Opus encoder.
         track = track.filter("aformat", channel_layouts="5.1")

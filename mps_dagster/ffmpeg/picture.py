@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import ffmpeg
 
 from mps_dagster.ffmpeg.plan import SOURCE
 from mps_dagster.media.geometry import Geometry
-from mps_dagster.media.info import MediaInfo, VideoStream
+from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
 
 Stream = Any
 """A node of ffmpeg-python's graph; the library has no types."""
 
 _HD_HEIGHT = 720
+
+UNINDEXED = frozenset({"mpegts", "mpeg"})
+"""Demuxers that find a time by guessing a file offset."""
 
 
 def source(media: MediaInfo, **options: str | float) -> Stream:
@@ -21,6 +26,45 @@ def source(media: MediaInfo, **options: str | float) -> Stream:
     return ffmpeg.input(
         f"file:{SOURCE}", f=media.demuxer, protocol_whitelist="file,pipe", format_whitelist=media.container, **options
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A source, opened so that a part of it can be had: time 0 of its streams is the part's start."""
+
+    origin: Stream
+    skip_s: float
+    """What lies before the part because the seek had to be early; 0 where the container has an index."""
+
+    def picture(self, stream: VideoStream) -> Stream:
+        track = self.origin[str(stream.index)]
+        if not self.skip_s:
+            return track
+        return track.filter("trim", start=seconds(self.skip_s)).filter("setpts", f"PTS-{seconds(self.skip_s)}/TB")
+
+    def sound(self, stream: AudioStream) -> Stream:
+        track = self.origin[str(stream.index)]
+        if not self.skip_s:
+            return track
+        return track.filter("atrim", start=seconds(self.skip_s)).filter("asetpts", f"PTS-{seconds(self.skip_s)}/TB")
+
+
+def section(
+    media: MediaInfo, start_s: float, duration_s: float | None, mapped: Iterable[VideoStream | AudioStream]
+) -> Section:
+    """The source from `start_s` on, for `duration_s` (None: to the end); `mapped` are the streams that will be used."""
+    early_s = start_s
+    if media.demuxer in UNINDEXED and media.video:
+        # Seeks land after the wanted time, by up to a key frame's distance; so seek before it and drop what comes first.
+        early_s = max(0.0, start_s - 2 * media.video.longest_key_gap_s - 2)
+    options = {"ss": seconds(early_s)} if early_s > 0 else {}
+    skip_s = start_s - early_s
+    if skip_s and not options:
+        # Without a seek ffmpeg starts the clock of these at the earliest stream that is used, not at the container's.
+        skip_s = max(0.0, skip_s - min((stream.start_s for stream in mapped), default=0.0))
+    if duration_s is not None:
+        options["t"] = seconds(skip_s + duration_s)
+    return Section(source(media, **options), skip_s)
 
 
 def arguments(*outputs: Stream) -> tuple[str, ...]:
@@ -88,4 +132,5 @@ def to_sdr(stream: Stream, video: VideoStream) -> Stream:
     )
     stream = stream.filter("format", "gbrpf32le").filter("zscale", p="bt709")
     stream = stream.filter("tonemap", tonemap="hable", desat=0)
-    return stream.filter("zscale", t="bt709", m="bt709", r="limited")
+    # Named, or zscale would take 4:2:0 upon itself and refuse odd sides once more.
+    return stream.filter("zscale", t="bt709", m="bt709", r="limited").filter("format", "yuv444p")

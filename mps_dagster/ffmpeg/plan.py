@@ -45,6 +45,8 @@ class Expected(Facts):
     height: int | None = None
     duration_s: float | None = None
     tolerance_s: float = 0.0
+    may_be_still: bool = False
+    """Whether a length of 0 will do: of equal frames libwebp makes one picture."""
     audio: bool = False
 
 

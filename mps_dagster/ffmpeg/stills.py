@@ -10,7 +10,7 @@ import ffmpeg
 from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.ffmpeg.codecs import PICTURES
 from mps_dagster.ffmpeg.overlay import Watermark, attachments, overlaid
-from mps_dagster.ffmpeg.picture import Stream, arguments, prepared, seconds, shaped, source, to_sdr
+from mps_dagster.ffmpeg.picture import Stream, arguments, prepared, section, shaped, source, to_sdr
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan
 from mps_dagster.media.geometry import Adaptive, FillType, Geometry, fit
 from mps_dagster.media.info import MediaInfo, VideoStream
@@ -84,7 +84,7 @@ def sampled(media: MediaInfo, video: VideoStream, times: tuple[float, ...], *, k
 
 def _at(media: MediaInfo, video: VideoStream, at_s: float) -> Stream:
     # A little early: the time stamp was rounded, and a seek just past the last frame makes no picture, without an error.
-    return source(media, ss=seconds(max(0.0, within(video, at_s) - 0.001)))[str(video.index)]
+    return section(media, max(0.0, within(video, at_s) - 0.001), None, (video,)).picture(video)
 
 
 def _commands(stills: Stills, media: MediaInfo, video: VideoStream, geometry: Geometry) -> tuple[tuple[str, ...], ...]:

@@ -16,7 +16,7 @@ from typing import Literal
 import ffmpeg
 from pydantic import Field, model_validator
 
-from mps_dagster.ffmpeg.picture import Stream, arguments, prepared, seconds, shaped, source, to_sdr
+from mps_dagster.ffmpeg.picture import Stream, arguments, prepared, section, shaped, to_sdr
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan
 from mps_dagster.ffmpeg.stills import check_side
 from mps_dagster.media.geometry import Adaptive, Geometry, fit
@@ -64,7 +64,7 @@ def plan(spec: AnimatedGraphicsSpec, media: MediaInfo, names: OutputNames) -> Pl
                 # Frame times are rounded to the format's 10 ms, and the part's end to a whole frame.
                 expected=Expected(
                     kind="animation", width=width, height=height, duration_s=part.duration_s,
-                    tolerance_s=1.5 / spec.fps + 0.02 * part.duration_s,
+                    tolerance_s=1.5 / spec.fps + 0.02 * part.duration_s, may_be_still=spec.format == "webp",
                 ),
             ),
         ),
@@ -100,8 +100,9 @@ def _webp(
 def _frames(
     spec: AnimatedGraphicsSpec, media: MediaInfo, video: VideoStream, part: TimeRange, geometry: Geometry
 ) -> Stream:
-    timing = {} if part.whole else {"ss": seconds(part.start_s), "t": seconds(part.duration_s)}
-    frames = source(media, **timing)[str(video.index)].filter("fps", spec.fps)
+    opened = section(media, part.start_s, None if part.whole else part.duration_s, (video,))
+    # eof_action=pass: a clip shorter than one frame of the animation still gives one.
+    frames = opened.picture(video).filter("fps", spec.fps, eof_action="pass")
     return to_sdr(shaped(prepared(frames, video), video, geometry), video)
 
 
