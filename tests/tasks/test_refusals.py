@@ -1,0 +1,150 @@
+"""What cannot be made is refused before anything runs, with MPS's code and a text that says what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mps_dagster.errors import ContentUnsupported, InvalidConfiguration, InvalidTimeOffset, NoVideoMedia
+from mps_dagster.tasks import TASKS
+from mps_dagster.tasks.spec import NumberFormat, OutputNames
+
+from .test_argv import clip, planned
+
+MARK = {"type": "text", "text_content": "x"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "says"),
+    [
+        ("transcode", {"container": "mp5"}, "mp4"),
+        ("transcode", {"container": "webm", "video_template": {"codec": "h264"}}, "takes av1, vp9"),
+        ("transcode", {"container": "mp3", "audio_template": {"codec": "aac"}}, "takes mp3"),
+        ("transcode", {"container": "hls", "video_template": {"codec": "av1"}}, "segment_type"),
+        ("transcode", {"remove_video": 1, "remove_audio": 1}, "leave nothing"),
+        ("transcode", {"container": "mp3", "remove_audio": 1}, "leaves nothing"),
+        ("transcode", {"video_template": {"codec": "copy"}, "watermark_set": [MARK]}, "encoded"),
+        ("transcode", {"video_template": {"mode": "CBR"}}, "needs a bitrate"),
+        ("transcode", {"video_template": {"width": 360, "height": 640}}, "long side"),
+        ("transcode", {"video_template": {"vcrf": 52}}, "51"),
+        ("transcode", {"video_template": {"codec": "x264"}}, "h264"),
+        ("transcode", {"container": "hls", "segment_object_name": "/abs_{number}"}, "relative"),
+        ("transcode", {"container": "hls", "segment_object_name": "one"}, "{number}"),
+        ("transcode", {"bogus": 1}, "Extra inputs"),
+        ("transcode", {"watermark_set": [{"type": "image"}]}, "image_template"),
+        ("transcode", {"watermark_set": [{"type": "text"}]}, "text_content"),
+        ("transcode", {"watermark_set": [{**MARK, "x_pos": "5em"}]}, "pattern"),
+        ("sample_snapshot", {"sample_interval": 101}, "percentage"),
+        ("sample_snapshot", {"format": "bmp"}, "pattern"),
+        ("image_sprite", {"row_count": 11, "column_count": 10}, "100 pictures"),
+        ("image_sprite", {"web_vtt_object_name": "/abs"}, "relative"),
+        ("animated_graphics", {"format": "webp"}, "width or a height"),
+        ("animated_graphics", {"fps": 31}, "30"),
+        ("watermark", {"watermark_set": []}, "at least 1"),
+        ("watermark", {"container": "webm", "codec": "h264", "watermark_set": [MARK]}, "webm does not hold h264"),
+        ("snapshot_by_time_offset", {"ext_time_offset_set": ["3"]}, "pattern"),
+    ],
+)
+def test_a_spec_that_contradicts_itself_is_refused(kind, spec, says):
+    """When it is read, with what is allowed."""
+    with pytest.raises(ValidationError) as caught:
+        TASKS[kind].spec.model_validate(spec)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "output", "media", "error", "says"),
+    [
+        *(
+            (kind, output, {"video": False}, NoVideoMedia, "no video stream")
+            for kind, output in [
+                ("sample_snapshot", {"definition": 10}),
+                ("image_sprite", {"definition": 10}),
+                ("animated_graphics", {"definition": 20000}),
+                ("snapshot_by_time_offset", {"definition": 10, "ext_time_offset_set": ["0s"]}),
+                ("watermark", {"name": "w", "watermark_set": [MARK]}),
+            ]
+        ),
+        ("transcode", {"definition": 1010}, {"audio": 0}, ContentUnsupported, "none of the streams"),
+        ("transcode", {"definition": 100030, "start_time_offset": 20}, {}, InvalidTimeOffset, "holds nothing"),
+        ("transcode", {"definition": 875}, {"codec": "mpeg4"}, InvalidConfiguration, "mpeg4"),
+        ("transcode", {"name": "x", "audio_template": {"stream_selects": [1]}}, {}, InvalidConfiguration, "track 1"),
+        ("snapshot_by_time_offset", {"definition": 10}, {}, InvalidTimeOffset, "no time point"),
+        ("snapshot_by_time_offset", {"definition": 10, "ext_time_offset_set": ["21s"]}, {}, InvalidTimeOffset, "past the end"),
+        ("snapshot_by_time_offset", {"definition": 10, "ext_time_offset_set": ["101%"]}, {}, InvalidTimeOffset, "past the end"),
+        ("sample_snapshot", {"definition": 10, "output_object_path": "one.{format}"}, {}, InvalidConfiguration, "{number}"),
+        ("sample_snapshot", {"name": "s", "width": 4096, "height": 1, "format": "webp", "resolution_adaptive": "close"}, {"width": 8, "height": 8}, None, ""),
+        ("image_sprite", {"name": "s", "width": 4096, "row_count": 1, "column_count": 20}, {}, InvalidConfiguration, "px a side"),
+        ("transcode", {"definition": 100030, "watermark_set": [{**MARK, "start_time_offset": 5}], "end_time_offset": 3}, {}, InvalidTimeOffset, "watermark 0"),
+    ],
+)  # fmt: skip
+def test_an_output_that_a_source_cannot_give_is_refused(kind, output, media, error, says):
+    """When its subtask is planned; its siblings are planned all the same."""
+    if error is None:
+        assert planned(kind, output, clip(**media)).outputs
+        return
+    with pytest.raises(error, match=says) as caught:
+        planned(kind, output, clip(**media))
+    assert caught.value.code.startswith(("InvalidInput", "SourceFileError"))
+
+
+# ------------------------------------------------------------------------------------------------------------ names
+
+NAMES = OutputNames("AnimalWorldE01", "mov", "output/", "100030")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "format", "number", "key"),
+    [
+        ("{inputName}_transcode_{definition}.{format}", "mp4", None, "output/AnimalWorldE01_transcode_100030.mp4"),
+        ("/transcode/{inputName}_{definition}.{format}", "mp4", None, "transcode/AnimalWorldE01_100030.mp4"),
+        ("{inputName}_from_{inputFormat}.{format}", "m3u8", None, "output/AnimalWorldE01_from_mov.m3u8"),
+        ("{inputName}_{number}.{format}", "jpg", "007", "output/AnimalWorldE01_007.jpg"),
+        ("{inputName}_{number}.{format}", "ts", None, "output/AnimalWorldE01_{number}.ts"),
+        ("plain", "mp4", None, "output/plain.mp4"),
+        ("plain.mp4", "mp4", None, "output/plain.mp4"),
+    ],
+)
+def test_output_names_follow_mps(pattern, format, number, key):
+    """Reference A.9: variables, absolute and relative paths, and the extension added where the path has none."""
+    assert NAMES.key(pattern, format=format, number=number) == key
+
+
+def test_numbers_are_written_as_they_were_asked_for():
+    """Reference A.6: InitialValue + k x Increment, filled up to MinLength."""
+    format = NumberFormat(initial_value=2, increment=3, min_length=3, place_holder="_")
+    assert [format.number(index) for index in range(3)] == ["__2", "__5", "__8"]
+    assert [NumberFormat().number(index) for index in (0, 1, 10)] == ["0", "1", "10"]
+
+
+def test_an_index_names_each_small_picture_and_its_time():
+    """Compared whole: two sheets of two by one, the paths as seen from the index."""
+    output = {
+        "name": "s", "sample_interval": 8, "row_count": 1, "column_count": 2, "width": 160, "height": 90,
+        "output_object_path": "sheets/{inputName} #{number}.{format}", "web_vtt_object_name": "index",
+    }  # fmt: skip
+    plan = planned("image_sprite", output, clip())
+    assert [file.key for file in plan.outputs] == ["out/sheets/clip #0.jpg", "out/sheets/clip #1.jpg"]
+    assert (plan.texts[0].key, plan.texts[0].text.splitlines()) == (
+        "out/index.vtt",
+        [
+            "WEBVTT", "",
+            "00:00:00.000 --> 00:00:08.000", "sheets/clip%20%230.jpg#xywh=0,0,160,90", "",
+            "00:00:08.000 --> 00:00:16.000", "sheets/clip%20%230.jpg#xywh=160,0,160,90", "",
+            "00:00:16.000 --> 00:00:20.000", "sheets/clip%20%231.jpg#xywh=0,0,160,90",
+        ],
+    )  # fmt: skip
+
+
+def test_every_task_type_has_its_docs():
+    """docs/tasks.md has a section for each, and an example in its module."""
+    from pathlib import Path
+
+    import mps_dagster.tasks as room
+
+    text = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text()
+    examples: dict[str, Any] = {name: getattr(room, name).__doc__ for name in TASKS}
+    assert [name for name in TASKS if f"## {name}\n" not in text] == []
+    assert [name for name, doc in examples.items() if "```yaml" not in doc] == []

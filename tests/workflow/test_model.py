@@ -1,0 +1,88 @@
+"""Triggers, places, and the names by which Dagster knows an upload."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from dagster._core.definitions.partitions.utils.base import raise_error_on_invalid_partition_key_substring
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mps_dagster.media.info import MediaInfo
+from mps_dagster.storage.bucket import ObjectInfo
+from mps_dagster.workflow.model import Place, Source, Task, Trigger, key_prefix
+from mps_dagster.workflow.naming import object_key, partition_key, run_key
+
+
+@pytest.mark.parametrize(
+    ("trigger", "key", "taken"),
+    [
+        ({}, "a.mp4", True),
+        ({}, "deep/er/a.MOV", True),
+        ({}, "a.srt", False),
+        ({}, "_mps/previews/a.mp4", False),
+        ({"dir": "/in/"}, "in/a.mp4", True),
+        ({"dir": "in"}, "in/a.mp4", True),
+        ({"dir": "/in/"}, "in-2/a.mp4", False),
+        ({"formats": [".MP4"]}, "a.mp4", True),
+        ({"formats": ["mp4"]}, "a.mov", False),
+        ({"formats": ["*"]}, "a.anything", True),
+        ({"formats": ["*"]}, "none", True),
+        ({"formats": []}, "a.webm", True),
+    ],
+)
+def test_a_trigger_takes_uploads_by_place_and_format(trigger, key, taken):
+    """Reference C.1; our own records never."""
+    assert Trigger(bucket="inbox", **trigger).takes(key) is taken
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ({}, Place(bucket="inbox", dir="/in/2026/")),
+        ({"bucket": "out"}, Place(bucket="out", dir="/in/2026/")),
+        ({"dir": "/vod/"}, Place(bucket="inbox", dir="/vod/")),
+        ({"dir": "{inputDir}/{inputName}.{inputFormat}"}, Place(bucket="inbox", dir="/in/2026/clip.x.mp4/")),
+    ],
+)
+def test_outputs_go_beside_the_upload_or_where_they_are_told(place, expected):
+    """Bucket and dir are inherited one by one; the dir may be of the upload's names."""
+    task = Task(name="t", type="sample_snapshot", output=place, outputs=({},))
+    source = Source(
+        bucket="inbox", key="other/made.mp4", etag="1", size_bytes=1, upload_key="in/2026/clip.x.mp4",
+        media=MediaInfo(container="mov", size_bytes=1, duration_s=1),
+    )  # fmt: skip
+    assert task.place(source) == expected
+
+
+def test_dirs_are_prefixes():
+    """However they are written."""
+    assert [key_prefix(text) for text in ("/", "", "/in/", "in", "/in/2026")] == ["", "", "in/", "in/", "in/2026/"]
+
+
+@given(st.text(min_size=1))
+def test_any_object_key_becomes_a_partition_that_dagster_takes_and_back(key):
+    """Only what Dagster refuses is escaped."""
+    partition = partition_key(key)
+    raise_error_on_invalid_partition_key_substring([partition])
+    assert object_key(partition) == key
+
+
+@given(st.text(), st.text())
+def test_different_keys_are_different_partitions(one, other):
+    """Or one upload would stand in for another."""
+    assert (partition_key(one) == partition_key(other)) is (one == other)
+
+
+def test_an_upload_is_its_place_and_content():
+    """A new etag, another key or another bucket is another upload; a listing's other facts are not."""
+    info = ObjectInfo("a.mp4", 1, "e1", datetime.now(UTC))
+    same = ObjectInfo("a.mp4", 2, "e1", datetime(2020, 1, 1, tzinfo=UTC))
+    assert run_key("b", info) == run_key("b", same)
+    others = [
+        run_key("c", info),
+        run_key("b", ObjectInfo("a.mp4", 1, "e2", info.modified)),
+        run_key("b", ObjectInfo("A.mp4", 1, "e1", info.modified)),
+    ]
+    assert len({run_key("b", info), *others}) == 4

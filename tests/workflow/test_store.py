@@ -1,0 +1,145 @@
+"""Workflow files: each mistake is told by file, field, what was wrong and what is allowed; no file takes another down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from projects import ROOT, VOD
+
+from mps_dagster.errors import InvalidConfiguration, MpsError
+from mps_dagster.workflow.store import load_workflows, parse_workflow
+from mps_dagster.workflow.templates import Templates
+
+TEMPLATES = Templates.load()
+
+
+def test_a_workflow_is_read_with_its_templates_filled_in():
+    """And its paths, sinks and serial task."""
+    workflow = parse_workflow(VOD, TEMPLATES, name="vod.yaml")
+    assert (workflow.name, workflow.trigger.prefix, workflow.priority) == ("vod", "in/", 3)
+    assert [task.upstream for task in workflow.tasks.values()] == ["source", "source", "web"]
+    assert workflow.tasks["stills"].specs[0].fill_type == "stretch"
+    assert workflow.notify[0].address == "local:events"
+
+
+def test_the_shipped_workflows_are_valid():
+    """What `make demo` runs, above all."""
+    good, bad = load_workflows(ROOT / "workflows", Templates.load(ROOT / "templates"))
+    assert [workflow.name for workflow in good] == ["demo"]
+    assert bad == ()
+
+
+def test_the_workflow_in_the_readme_is_valid():
+    """A newcomer copies it."""
+    text = (ROOT / "README.md").read_text()
+    example = text.split("```yaml\n")[1].split("```")[0]
+    assert parse_workflow(example, TEMPLATES, name="README").name == "vod"
+
+
+def changed(old: str, new: str) -> str:
+    assert old in VOD
+    return VOD.replace(old, new)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("a: [", "not YAML", id="no yaml"),
+        pytest.param("- a", "a workflow is a mapping", id="no mapping"),
+        pytest.param("name: x", "trigger: Field required", id="nothing in it"),
+        pytest.param(changed("name: vod", "name: my vod"), "name: String should match", id="a name Dagster does not take"),
+        pytest.param(changed("type: transcode", "type: transcod"), "tasks.web: type: there is no task type 'transcod'", id="task type"),
+        pytest.param(changed("definition: 10,", "definition: 11,"), "tasks.stills.outputs[0]: there is no snapshot_by_time_offset template 11", id="template"),
+        pytest.param(changed("height: 90", "heigth: 90"), "tasks.web: video_template.heigth: Extra inputs", id="field"),
+        pytest.param(changed("height: 90", "height: tall"), "video_template.height: Input should be a valid integer", id="value"),
+        pytest.param(changed("effort: fast", "effort: hasty"), "'fast', 'balanced' or 'quality' (found 'hasty')", id="choice"),
+        pytest.param(changed("priority: 3", "priority: 11"), "priority: Input should be less than or equal to 10 (found 11)", id="range"),
+        pytest.param(changed("bucket: inbox", "bucket: no/bucket"), "trigger.bucket: 'no/bucket' is no bucket", id="bucket"),
+        pytest.param(changed("type: local", "type: mail"), "notify[0]", id="sink"),
+        pytest.param(changed("source: web/small", "source: nothing"), "there is no task 'nothing'", id="source task"),
+        pytest.param(changed("source: web/small", "source: web/big"), "has the outputs small, sound", id="source output"),
+        pytest.param(changed("source: web/small", "source: web"), "several outputs; write web/small", id="source of several"),
+        pytest.param(changed("source: web/small", "source: stills"), "not one video or audio file", id="source of pictures"),
+        pytest.param(changed("source: web/small", "source: teaser"), "circle: teaser -> teaser", id="circle"),
+        pytest.param(changed("name: sound, raw", "name: small, raw"), "two outputs are called 'small'", id="label"),
+        pytest.param(
+            changed("{name: sound, raw_parameter: {container: mp3}}", "{name: other, output_object_path: '{inputName}_transcode_small.{format}'}"),
+            "outputs web/small and web/other would both be written to", id="path",
+        ),
+        pytest.param(changed("{name: sound, raw_parameter", "{definition: 1010, raw_parameter"), "definition 0", id="raw with a template"),
+        pytest.param(changed("[{definition: 10, ext_time_offset_set: [0s, 50%]}]", "[]"), "outputs: Tuple should have at least 1", id="no outputs"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_where_it_is(text, says):
+    """File, field, what was wrong, what is allowed."""
+    with pytest.raises(MpsError) as caught:
+        parse_workflow(text, TEMPLATES, name="vod.yaml")
+    assert str(caught.value).startswith("vod.yaml")
+    assert says in str(caught.value)
+
+
+def test_one_bad_file_takes_no_other_down(tmp_path):
+    """It is a value beside the good ones, and a second file of the same name is bad, too."""
+    (tmp_path / "a.yaml").write_text(VOD)
+    (tmp_path / "b.yaml").write_text("name: [")
+    (tmp_path / "c.yaml").write_text(VOD)
+    (tmp_path / "d.yaml").write_bytes(b"\xff\xfe")
+    good, bad = load_workflows(tmp_path, TEMPLATES)
+    assert [workflow.name for workflow in good] == ["vod"]
+    assert [Path(file.path).name for file in bad] == ["b.yaml", "c.yaml", "d.yaml"]
+    assert "already has a workflow 'vod'" in bad[1].problem
+
+
+# -------------------------------------------------------------------------------------------------------- templates
+
+
+@pytest.mark.parametrize("key", sorted(TEMPLATES.by_name, key=str), ids=lambda key: f"{key[0]} {key[1]}")
+def test_every_preset_is_a_valid_output(key):
+    """By its ID and by its name."""
+    kind, name = key
+    extra = {"ext_time_offset_set": ["0s"]} if kind == "snapshot_by_time_offset" else {}
+    resolved = TEMPLATES.resolve(kind, {"definition": name, **extra})
+    from mps_dagster.tasks import TASKS
+
+    assert TASKS[kind].spec.model_validate(resolved).definition == TEMPLATES.by_name[key].definition
+
+
+def test_an_admin_s_template_stands_in_for_a_preset(tmp_path):
+    """Of the same ID, and beside the others; watermark templates for watermark_set are a kind of their own."""
+    (tmp_path / "own.yaml").write_text(
+        "kind: transcode\ntemplates: [{definition: 100030, name: ours, parameters: {container: mkv}}]"
+    )
+    (tmp_path / "marks.yaml").write_text(
+        "kind: watermark_template\ntemplates: [{definition: 5, name: logo, parameters: {x_pos: 7px, image_template: {image_content: a.png}}}]"
+    )
+    templates = Templates.load(tmp_path)
+    assert templates.get("transcode", 100030).parameters == {"container": "mkv"}
+    assert templates.get("transcode", "MP4-SD").definition == 100020
+    resolved = templates.resolve(
+        "transcode", {"definition": "ours", "watermark_set": [{"definition": 5, "y_pos": "1px"}]}
+    )
+    assert resolved["watermark_set"][0] == {
+        "definition": 5, "x_pos": "7px", "image_template": {"image_content": "a.png"}, "y_pos": "1px",
+    }  # fmt: skip
+
+
+def test_an_override_changes_only_what_it_names():
+    """Mapping by mapping."""
+    resolved = TEMPLATES.resolve(
+        "transcode", {"definition": 100030, "override_parameter": {"video_template": {"fps": 30}}}
+    )
+    assert resolved["video_template"] == {"codec": "h264", "fps": 30, "bitrate": 1800, "height": 720}
+
+
+def test_resolving_what_is_resolved_changes_nothing():
+    """A task travels resolved, and is read once more where it is run."""
+    once = TEMPLATES.resolve("transcode", {"definition": 100030, "override_parameter": {"container": "mkv"}})
+    assert TEMPLATES.resolve("transcode", once) == once
+
+
+def test_a_template_file_that_is_wrong_is_told(tmp_path):
+    """With its name."""
+    (tmp_path / "own.yaml").write_text("kind: transcoding\ntemplates: []")
+    with pytest.raises(InvalidConfiguration, match=r"own\.yaml"):
+        Templates.load(tmp_path)
