@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import subprocess
 from pathlib import Path
 
 from mps_dagster.settings import Settings
@@ -29,6 +31,18 @@ tasks:
     source: web/small
     outputs: [{name: teaser, fps: 5, width: 128, end_time_offset: 1}]
 """
+
+
+def command_lines() -> list[str]:
+    """Of every process here. Not by ps where there is /proc: a bare Debian has no ps."""
+    proc = Path("/proc")
+    if not (proc / "self").exists():
+        return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = []
+    for entry in proc.glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(entry.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
+    return lines
 
 
 def make_project(folder: Path, **workflows: str) -> Settings:

@@ -5,6 +5,7 @@ For 127.0.0.1: no login. Only media types, and never as anything that a browser 
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -18,6 +19,7 @@ from mps_dagster.errors import MpsError, SourceNotAccessible
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.keys import check_key, content_type_of
+from mps_dagster.storage.local import LocalBucket
 
 SERVED = ("image/", "video/", "audio/", "text/vtt", "application/vnd.apple.mpegurl")
 HEADERS = {
@@ -51,11 +53,12 @@ def _response(buckets: Buckets, settings: Settings, bucket: str, key: str) -> Re
     if not kind.startswith(SERVED) or "svg" in kind:
         return PlainTextResponse(f"{kind} is not served", status_code=403)
     origin = buckets.get(bucket)
-    info = origin.head(key)
+    if isinstance(origin, LocalBucket):
+        return FileResponse(origin.path(key), media_type=kind, headers=HEADERS)
     folder = settings.scratch_dir / "served"
     folder.mkdir(parents=True, exist_ok=True)
-    copy = folder / f"{abs(hash((bucket, key, info.etag))):x}"
-    origin.fetch(key, copy, etag=info.etag)
+    copy = folder / uuid.uuid4().hex
+    origin.fetch(key, copy)
     return FileResponse(copy, media_type=kind, headers=HEADERS, background=BackgroundTask(_remove, copy))
 
 

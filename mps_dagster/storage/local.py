@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from mps_dagster.errors import InvalidConfiguration, SourceChanged, SourceNotAccessible, StorageFailed
 from mps_dagster.storage.bucket import ObjectInfo
+from mps_dagster.storage.drafts import draft_of
 from mps_dagster.storage.keys import check_key
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class LocalBucket:
 
     def fetch(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
         info = self.head(key)
-        with self._errors("read", key), _draft(path) as draft:
+        with self._errors("read", key), draft_of(path) as draft:
             # A copy, not a hard link: an upload may be rewritten in place while it is processed.
             shutil.copyfile(self._path(key), draft)
             after = self.head(key)
@@ -69,7 +69,7 @@ class LocalBucket:
         target = self._path(key)
         with self._errors("write", key):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _draft(target) as draft:
+            with draft_of(target) as draft:
                 shutil.copyfile(path, draft)
                 _flush(draft)
                 draft.replace(target)
@@ -79,10 +79,15 @@ class LocalBucket:
         target = self._path(key)
         with self._errors("write", key):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _draft(target) as draft:
+            with draft_of(target) as draft:
                 draft.write_bytes(content)
                 draft.replace(target)
         return self.head(key)
+
+    def path(self, key: str) -> Path:
+        """The object as the file that it is; for reading, by those who need no copy."""
+        self.head(key)
+        return self._path(key)
 
     def delete(self, key: str) -> None:
         with self._errors("delete", key):
@@ -131,19 +136,6 @@ class LocalBucket:
             raise StorageFailed(
                 f"{where}: {error.strerror or error}", hint="free some space" if error.errno == errno.ENOSPC else ""
             ) from error
-
-
-@contextmanager
-def _draft(target: Path) -> Iterator[Path]:
-    """A hidden file beside the target that is gone afterwards unless it was renamed."""
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".mps-")
-    os.close(descriptor)
-    draft = Path(name)
-    try:
-        draft.chmod(0o644)
-        yield draft
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _is_utf8(name: str) -> bool:

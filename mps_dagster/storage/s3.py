@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from mps_dagster.errors import SourceChanged, SourceNotAccessible, StorageFailed, StorageRefused
 from mps_dagster.settings import S3Settings
 from mps_dagster.storage.bucket import ObjectInfo
+from mps_dagster.storage.drafts import draft_of
 from mps_dagster.storage.keys import check_key, content_type_of
 
 CHUNK_BYTES = 1 << 20
@@ -73,7 +72,7 @@ class S3Bucket:
                         yield ObjectInfo(item["Key"], item["Size"], item["ETag"].strip('"'), item["LastModified"])
 
     def fetch(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
-        with self._errors("read", key), _draft(path) as draft:
+        with self._errors("read", key), draft_of(path) as draft:
             # One GET, so that what comes is of one object whatever happens to the key meanwhile.
             match = {"IfMatch": f'"{etag}"'} if etag else {}
             reply = self._client.get_object(Bucket=self._bucket, Key=check_key(key), **match)
@@ -124,14 +123,3 @@ class S3Bucket:
 
 def _info(key: str, reply: dict[str, Any]) -> ObjectInfo:
     return ObjectInfo(key, reply["ContentLength"], reply["ETag"].strip('"'), reply["LastModified"])
-
-
-@contextmanager
-def _draft(target: Path) -> Iterator[Path]:
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".mps-")
-    os.close(descriptor)
-    draft = Path(name)
-    try:
-        yield draft
-    finally:
-        draft.unlink(missing_ok=True)

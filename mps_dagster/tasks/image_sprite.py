@@ -26,7 +26,7 @@ from mps_dagster.ffmpeg.stills import check_side, sampled
 from mps_dagster.media.geometry import Adaptive, Size, fit
 from mps_dagster.media.info import MediaInfo, VideoStream
 from mps_dagster.media.sampling import interval_times, method, percent_times
-from mps_dagster.tasks.spec import OutputNames, Side, Spec, TaskType, need_numbered, need_video
+from mps_dagster.tasks.spec import OutputNames, Side, Spec, TaskType, need_video
 
 MAX_PICTURES = 100_000
 
@@ -68,7 +68,8 @@ def plan(spec: ImageSpriteSpec, media: MediaInfo, names: OutputNames) -> Plan:
     cell = fit(
         video.display_size, width=spec.width, height=spec.height, adaptive=spec.resolution_adaptive, fill=spec.fill_type
     ).canvas
-    sheets = _sheet_keys(spec, names, math.ceil(len(times) / (spec.row_count * spec.column_count)))
+    count = math.ceil(len(times) / (spec.row_count * spec.column_count))
+    sheets = spec.series(names, TASK.default_path, format=spec.format, count=count)
     sheet_size = cell[0] * spec.column_count, cell[1] * spec.row_count
     check_side(spec.format, sheet_size)
     index_path = names.key(spec.web_vtt_object_name or "{inputName}_imageSprite_{definition}.{format}", format="vtt")
@@ -83,13 +84,6 @@ def plan(spec: ImageSpriteSpec, media: MediaInfo, names: OutputNames) -> Plan:
         texts=(TextFile(key=index_path, text=_index(spec, times, video, cell, sheets, index_path)),),
         facts={"width": cell[0], "height": cell[1], "total_count": len(times), "web_vtt_path": index_path},
     )
-
-
-def _sheet_keys(spec: ImageSpriteSpec, names: OutputNames, count: int) -> tuple[str, ...]:
-    pattern = spec.output_object_path or TASK.default_path
-    need_numbered(pattern, count)
-    numbers = (spec.object_number_format.number(index) for index in range(count))
-    return tuple(names.key(pattern, format=spec.format, number=number) for number in numbers)
 
 
 def _command(spec: ImageSpriteSpec, media: MediaInfo, video: VideoStream, times: tuple[float, ...]) -> tuple[str, ...]:

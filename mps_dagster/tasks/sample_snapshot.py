@@ -11,34 +11,26 @@ samples:
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from mps_dagster.errors import InvalidConfiguration
-from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import Plan
-from mps_dagster.ffmpeg.stills import Stills, still_plan
-from mps_dagster.media.geometry import Adaptive, FillType
+from mps_dagster.ffmpeg.stills import still_plan
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.media.sampling import interval_times, percent_times
-from mps_dagster.tasks.spec import OutputNames, Side, Spec, TaskType, need_numbered, need_video
+from mps_dagster.tasks.spec import OutputNames, StillSpec, TaskType, need_video
 
 MAX_PICTURES = 10_000
 """More would be a mistake in the interval: a day at one in 9 s."""
 
 
-class SampleSnapshotSpec(Spec):
+class SampleSnapshotSpec(StillSpec):
     """Reference A.4 (SampleSnapshotTaskInput) and D.3."""
 
     sample_type: Literal["Percent", "Time"] = "Percent"
     sample_interval: int = Field(10, ge=1, description="Percent of the duration, or seconds.")
-    width: Side = 0
-    height: Side = 0
-    resolution_adaptive: Adaptive = "open"
-    format: Annotated[str, Field(pattern="^(jpg|png|webp)$")] = "jpg"
-    fill_type: FillType = "black"
-    watermark_set: tuple[Watermark, ...] = Field((), max_length=10)
 
     @model_validator(mode="after")
     def _percent_is_at_most_100(self) -> SampleSnapshotSpec:
@@ -50,20 +42,12 @@ class SampleSnapshotSpec(Spec):
 def plan(spec: SampleSnapshotSpec, media: MediaInfo, names: OutputNames) -> Plan:
     """The first picture is the first frame (reference I.6)."""
     video = need_video(media, "a sampled screenshot")
-    pattern = spec.output_object_path or TASK.default_path
     sample = percent_times if spec.sample_type == "Percent" else interval_times
     times = sample(video, spec.sample_interval)
     if len(times) > MAX_PICTURES:
         raise InvalidConfiguration(f"{len(times)} pictures are more than {MAX_PICTURES}", hint="raise sample_interval")
-    need_numbered(pattern, len(times))
-    numbers = (spec.object_number_format.number(index) for index in range(len(times)))
-    stills = Stills(
-        times=times,
-        keys=tuple(names.key(pattern, format=spec.format, number=number) for number in numbers),
-        picture=spec.format, width=spec.width, height=spec.height, adaptive=spec.resolution_adaptive,
-        fill=spec.fill_type, watermarks=spec.watermark_set, evenly=True,
-    )  # fmt: skip
-    return still_plan(stills, media, video)
+    keys = spec.series(names, TASK.default_path, format=spec.format, count=len(times))
+    return still_plan(spec.stills(times, keys, evenly=True), media, video)
 
 
 TASK = TaskType(

@@ -16,49 +16,33 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from mps_dagster.errors import InvalidTimeOffset
-from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import Plan
-from mps_dagster.ffmpeg.stills import Stills, still_plan
-from mps_dagster.media.geometry import Adaptive, FillType
+from mps_dagster.ffmpeg.stills import still_plan
 from mps_dagster.media.info import MediaInfo, VideoStream
-from mps_dagster.tasks.spec import OutputNames, Side, Spec, TaskType, need_numbered, need_video
+from mps_dagster.tasks.spec import OutputNames, StillSpec, TaskType, need_video
 
 TimePoint = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?(s|%)$")]
 
 
-class SnapshotByTimeOffsetSpec(Spec):
+class SnapshotByTimeOffsetSpec(StillSpec):
     """Reference A.4 (SnapshotByTimeOffsetTaskInput) and D.4."""
 
     ext_time_offset_set: tuple[TimePoint, ...] = Field(
         (), max_length=1000, description="Seconds (`3.5s`) or percent of the duration (`10%`)."
     )
     time_offset_set: tuple[Annotated[float, Field(ge=0)], ...] = Field((), description="Seconds; MPS's older form.")
-    width: Side = 0
-    height: Side = 0
-    resolution_adaptive: Adaptive = "open"
-    format: Annotated[str, Field(pattern="^(jpg|png|webp)$")] = "jpg"
-    fill_type: FillType = "black"
-    watermark_set: tuple[Watermark, ...] = Field((), max_length=10)
 
 
 def plan(spec: SnapshotByTimeOffsetSpec, media: MediaInfo, names: OutputNames) -> Plan:
     """One picture a point, in the order they were asked for."""
     video = need_video(media, "a screenshot")
-    pattern = spec.output_object_path or TASK.default_path
     asked = tuple(
         _seconds(point, video) for point in (*spec.ext_time_offset_set, *(f"{s}s" for s in spec.time_offset_set))
     )
     if not asked:
         raise InvalidTimeOffset("no time point is given", hint="for example ext_time_offset_set: [0s, 50%]")
-    need_numbered(pattern, len(asked))
-    numbers = (spec.object_number_format.number(index) for index in range(len(asked)))
-    stills = Stills(
-        times=asked,
-        keys=tuple(names.key(pattern, format=spec.format, number=number) for number in numbers),
-        picture=spec.format, width=spec.width, height=spec.height, adaptive=spec.resolution_adaptive,
-        fill=spec.fill_type, watermarks=spec.watermark_set,
-    )  # fmt: skip
-    return still_plan(stills, media, video)
+    keys = spec.series(names, TASK.default_path, format=spec.format, count=len(asked))
+    return still_plan(spec.stills(asked, keys, evenly=False), media, video)
 
 
 def _seconds(point: str, video: VideoStream) -> float:

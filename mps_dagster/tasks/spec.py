@@ -9,7 +9,10 @@ from typing import Annotated, Generic, TypeVar
 from pydantic import Field, StringConstraints
 
 from mps_dagster.errors import InvalidConfiguration, NoVideoMedia
+from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import Plan
+from mps_dagster.ffmpeg.stills import Stills
+from mps_dagster.media.geometry import Adaptive, FillType
 from mps_dagster.media.info import Facts, MediaInfo, VideoStream
 
 Side = Annotated[int, Field(ge=0, le=4096, description="Pixels, 0 or up to 4096; 0 = follows from the other side.")]
@@ -41,6 +44,34 @@ class Spec(Facts):
     def label(self) -> str:
         """How this output is told from its siblings in one task."""
         return self.name or str(self.definition)
+
+    def series(self, names: OutputNames, default_path: str, *, format: str, count: int) -> tuple[str, ...]:
+        """The keys of numbered outputs; several on one path are refused."""
+        pattern = self.output_object_path or default_path
+        if count > 1 and "{number}" not in pattern:
+            raise InvalidConfiguration(
+                f"output_object_path {pattern!r} is one path for {count} pictures", hint="put {number} into it"
+            )
+        numbers = (self.object_number_format.number(index) for index in range(count))
+        return tuple(names.key(pattern, format=format, number=number) for number in numbers)
+
+
+class StillSpec(Spec):
+    """What both kinds of screenshots have in common (reference D.3, D.4)."""
+
+    width: Side = 0
+    height: Side = 0
+    resolution_adaptive: Adaptive = "open"
+    format: Annotated[str, Field(pattern="^(jpg|png|webp)$")] = "jpg"
+    fill_type: FillType = "black"
+    watermark_set: tuple[Watermark, ...] = Field((), max_length=10)
+
+    def stills(self, times: tuple[float, ...], keys: tuple[str, ...], *, evenly: bool) -> Stills:
+        """The pictures of these times."""
+        return Stills(
+            times=times, keys=keys, picture=self.format, width=self.width, height=self.height,
+            adaptive=self.resolution_adaptive, fill=self.fill_type, watermarks=self.watermark_set, evenly=evenly,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +124,3 @@ def need_video(media: MediaInfo, what: str) -> VideoStream:
         hint = "it has cover art, which is not a video" if media.cover_index is not None else ""
         raise NoVideoMedia(f"{what} needs a picture, and the source has no video stream", hint=hint)
     return media.video
-
-
-def need_numbered(pattern: str, count: int) -> None:
-    """Refuse several outputs on one path."""
-    if count > 1 and "{number}" not in pattern:
-        raise InvalidConfiguration(
-            f"output_object_path {pattern!r} is one path for {count} pictures", hint="put {number} into it"
-        )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from projects import VOD, make_project
+from projects import VOD, command_lines, make_project
 
 from mps_dagster.api.processing import Processing
 from mps_dagster.execution.task_run import TaskRun
@@ -71,8 +71,7 @@ def up(settings, environment) -> Iterator[subprocess.Popen[str]]:
 
 def leftovers(settings: Settings) -> list[str]:
     """Processes that still speak of this home."""
-    found = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [line for line in found if str(settings.home) in line and "pytest" not in line]
+    return [line for line in command_lines() if str(settings.home) in line and "pytest" not in line]
 
 
 @pytest.fixture
@@ -177,8 +176,7 @@ def test_an_aborted_task_ends_its_ffmpeg_and_is_announced(mps, settings, clips):
     mps("abort", run.task_id)
     assert wait_for(processing, "clip.mp4", until=ended).outcome == "CANCELED"
     time.sleep(1)
-    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert "libsvtav1" not in running
+    assert not any("libsvtav1" in line for line in command_lines())
     event = json.loads(mps("notifications", "receive", "--queue", "aborted", "--wait", "60"))["event"]
     assert event["WorkflowTaskEvent"]["Message"] == "the task was aborted"
 

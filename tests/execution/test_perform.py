@@ -6,19 +6,14 @@ import io
 import re
 import shlex
 import subprocess
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 import imageio_ffmpeg
 import pytest
-import uvicorn
 from PIL import Image
+from servers import served
 
-from mps_dagster.api.files import create_app
 from mps_dagster.errors import (
     ContentMalformed,
     ContentUnsupported,
@@ -30,7 +25,6 @@ from mps_dagster.errors import (
     SourceNotAccessible,
 )
 from mps_dagster.execution.records import OwnOutputs
-from mps_dagster.settings import Settings
 
 MP4 = {"name": "small", "video_template": {"height": 90, "effort": "fast"}}
 
@@ -45,19 +39,6 @@ def objects(worker) -> list[str]:
     if not bucket.root.exists():
         return []
     return [info.key for info in bucket.list() if not info.key.startswith("_mps/")]
-
-
-@contextmanager
-def served(settings: Settings) -> Iterator[str]:
-    """Our own file server, as a player would meet it."""
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), host="127.0.0.1", port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
 
 
 def test_a_transcode_is_what_was_asked_for(clips, upload, made, worker):

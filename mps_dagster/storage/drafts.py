@@ -1,0 +1,23 @@
+"""Files that are not there yet: written under a hidden name beside their target, renamed when they are whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def draft_of(target: Path) -> Iterator[Path]:
+    """A hidden file beside the target that is gone afterwards unless it was renamed."""
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".mps-")
+    os.close(descriptor)
+    draft = Path(name)
+    try:
+        # mkstemp's files are for their owner alone; outputs are for whoever may read the folder.
+        draft.chmod(0o644)
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,113 @@
+"""What Dagster alone would let through."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import dagster as dg
+import pytest
+from dagster._core.launcher.base import WorkerStatus
+from projects import ROOT
+
+from mps_dagster.errors import StorageFailed
+from mps_dagster.execution.assemble import MemberMissing, assemble
+from mps_dagster.execution.perform import Worker
+from mps_dagster.orchestration import launcher as launcher_module
+from mps_dagster.orchestration.launcher import CheckingRunLauncher
+from mps_dagster.orchestration.values import JsonValues
+from mps_dagster.workflow.model import Task
+
+
+def test_an_assembly_with_a_member_missing_fails():
+    """Dagster loses mapped steps when a run is retried from failure after a crash, and would call that a success."""
+    task = Task(name="web", type="sample_snapshot", outputs=({},))
+    with pytest.raises(MemberMissing, match="no result came from b") as caught:
+        assemble("vod", "run", task, None, ["b"], [], None)
+    assert "all steps" in caught.value.hint
+
+
+def test_a_failure_that_a_retry_can_help_is_retried(house, clips, monkeypatch):
+    """A bucket that does not answer at first; nobody sees more than a delay."""
+    calls = []
+    perform = Worker.perform
+
+    def flaky(worker, subtask, *rest):
+        calls.append(subtask.label)
+        if calls.count(subtask.label) == 1 and subtask.label == "small":
+            raise StorageFailed("the bucket did not answer")
+        return perform(worker, subtask, *rest)
+
+    monkeypatch.setattr(Worker, "perform", flaky)
+    house.put(clips.video(), "in/clip.mp4")
+    assert house.run("in/clip.mp4").success
+    assert calls.count("small") == 2
+
+
+def test_a_failure_that_no_retry_can_help_is_not_retried(house, clips, monkeypatch):
+    """A silent clip has no sound the second time either."""
+    calls = []
+    perform = Worker.perform
+    monkeypatch.setattr(
+        Worker, "perform", lambda worker, job, *rest: calls.append(job.label) or perform(worker, job, *rest)
+    )
+    house.put(clips.no_audio(), "in/clip.mp4")
+    house.run("in/clip.mp4")
+    assert calls.count("sound") == 1
+
+
+@pytest.mark.parametrize("first", ["a", "../../x", "a/b"])
+def test_values_of_different_partitions_are_different_files(tmp_path, first):
+    """A partition key is an object key: no path, and one may be the other's folder."""
+    values = JsonValues(folder=str(tmp_path / "values"))
+    for partition in (first, f"{first}/c"):
+        context = dg.build_output_context(
+            asset_key=["vod", "source"], partition_key=partition, step_key="s", name="r", run_id="run"
+        )
+        values.handle_output(context, {"of": partition})
+    stored = list((tmp_path / "values").rglob("*.json"))
+    assert len(stored) == 2
+    assert all(path.is_relative_to(tmp_path / "values" / "assets") for path in stored)
+
+
+@pytest.mark.parametrize(
+    ("pid", "alive", "status"),
+    [(None, False, WorkerStatus.RUNNING), (4, True, WorkerStatus.RUNNING), (4, False, WorkerStatus.NOT_FOUND)],
+    ids=["not started yet", "living on without its code server", "gone with its host"],
+)
+def test_a_run_whose_process_is_gone_is_noticed(monkeypatch, pid, alive, status):
+    """Otherwise it would stay STARTED for ever."""
+    monkeypatch.setattr(launcher_module, "_worker_pid", lambda *_: pid)
+    monkeypatch.setattr(launcher_module, "_alive", lambda _: alive)
+    launcher = CheckingRunLauncher()
+    monkeypatch.setattr(launcher, "_get_grpc_client_for_termination", lambda _: None)
+    monkeypatch.setattr(CheckingRunLauncher, "_instance", property(lambda _: None))
+    assert launcher.check_run_worker_health(SimpleNamespace(run_id="r")).status is status
+
+
+def test_the_definitions_load_in_a_fresh_interpreter(tmp_path):
+    """With nothing in the environment, in a folder that holds no workflow; import order is not luck."""
+    code = "from mps_dagster.definitions import defs; print([job.name for job in defs.get_repository_def().get_all_jobs()])"
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", code],
+        cwd=tmp_path, env={"PATH": os.defpath}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.strip()) == (0, "['process_media']"), done.stderr
+
+
+def test_the_command_line_does_not_import_dagster():
+    """It would cost 0.7 s each time."""
+    code = "import sys, mps_dagster.cli; print('dagster' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+def test_every_setting_is_in_the_docs():
+    """By the name of its variable."""
+    from mps_dagster.settings import S3Settings, Settings
+
+    text = (ROOT / "docs" / "operations.md").read_text()
+    names = [f"MPS_{name.upper()}" for name in Settings.model_fields if name != "s3"]
+    names += [f"MPS_S3__{name.upper()}" for name in S3Settings.model_fields]
+    assert [name for name in names if f"`{name}`" not in text] == []
