@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
+
+from rich import box
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
@@ -47,18 +50,22 @@ def summary(run: TaskRun) -> str:
 
 
 def outputs_table(run: TaskRun) -> Table:
-    """One row per output file; a long series is its first, its last and how many."""
+    """A row per output file, a long series by its ends; what all paths begin with stands above."""
+    made = [(subtask, output) for subtask in run.subtasks for output in _shown(subtask)]
+    prefix = posixpath.dirname(posixpath.commonprefix([_path(subtask, output) for subtask, output in made]))
     table = Table(
-        "task", "output", Column("path", overflow="fold"), Column("size", justify="right"), "width × height", "seconds"
-    )
+        Column("output"), Column("path", overflow="fold"), Column("size", justify="right"),
+        Column("width × height", justify="right"), Column("seconds", justify="right"),
+        title=escape(f"{prefix}/") if prefix else None, title_justify="left", box=box.SIMPLE_HEAD,
+    )  # fmt: skip
     for subtask in run.subtasks:
+        name = escape(f"{subtask.task}/{subtask.label}" if subtask.label else subtask.task)
         if subtask.result is None:
-            color = COLORS[subtask.status]
             reason = f"{subtask.status} {subtask.code} {subtask.message}".strip()
-            table.add_row(escape(subtask.task), escape(subtask.label), f"[{color}]{escape(reason)}[/]", "", "", "")
-            continue
-        for output in _shown(subtask):
-            table.add_row(escape(subtask.task), escape(subtask.label), *_cells(subtask.result.bucket, output))
+            table.add_row(name, f"[{COLORS[subtask.status]}]{escape(reason)}[/]")
+        for number, output in enumerate(_shown(subtask)):
+            path = _path(subtask, output).removeprefix(f"{prefix}/")
+            table.add_row("" if number else name, escape(path), *_facts(output))
     return table
 
 
@@ -69,7 +76,11 @@ def _shown(subtask: SubtaskState) -> list[OutputObject]:
     return outputs if len(outputs) <= 4 else [*outputs[:2], *outputs[-2:]]
 
 
-def _cells(bucket: str, output: OutputObject) -> tuple[str, str, str, str]:
+def _path(subtask: SubtaskState, output: OutputObject) -> str:
+    return f"{subtask.result.bucket}/{output.key}" if subtask.result else output.key
+
+
+def _facts(output: OutputObject) -> tuple[str, str, str]:
     size = f"{output.width} × {output.height}" if output.width else ""
     seconds = f"{output.media.duration_s:.2f}" if output.media else ""
-    return escape(f"{bucket}/{output.key}"), f"{output.size_bytes:,}", size, seconds
+    return f"{output.size_bytes:,}", size, seconds

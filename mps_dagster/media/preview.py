@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 from PIL import Image
 
-MAX_SIDE = 480
+MAX_SIDE = 360
 
 
 def of_video(path: Path, at_s: float) -> bytes:
