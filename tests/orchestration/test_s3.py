@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import dagster as dg
 import pytest
 from moto.server import ThreadedMotoServer
 from projects import VOD, make_project
@@ -45,8 +46,6 @@ def test_uploads_and_outputs_may_be_on_s3(tmp_path, instance, clips, s3):
 
 def test_a_bucket_that_is_not_there_fails_the_tick_with_what_to_do(tmp_path, instance, s3):
     """And asks for nothing."""
-    import dagster as dg  # noqa: PLC0415
-
     settings = make_project(tmp_path, vod=VOD.replace("bucket: inbox", "bucket: s3://none"))
     house = furnished(settings.model_copy(update={"s3": s3}), instance)
     with pytest.raises(dg.Failure, match="make the bucket"):
