@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -21,11 +22,14 @@ class Buckets:
         self._s3_client = s3_client
         self._client: Any = None
         self._known: dict[str, Bucket] = {}
+        # The API asks from many threads, and boto3 cannot make two clients at once.
+        self._lock = threading.Lock()
 
     def get(self, name: str) -> Bucket:
-        if name not in self._known:
-            self._known[name] = self._open(check_bucket_name(name))
-        return self._known[name]
+        with self._lock:
+            if name not in self._known:
+                self._known[name] = self._open(check_bucket_name(name))
+            return self._known[name]
 
     def _open(self, name: str) -> Bucket:
         if not name.startswith(S3):

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import mimetypes
 import re
+from pathlib import PurePosixPath
 
 from mps_dagster.errors import InvalidConfiguration
 
 MAX_KEY_BYTES = 1024
-_LOCAL = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
-_S3 = re.compile(r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+_LOCAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# What mimetypes lacks, or knows only where the host has a file that says so.
 _TYPES = {
-    "m3u8": "application/vnd.apple.mpegurl", "ts": "video/mp2t", "m4s": "video/iso.segment", "mp4": "video/mp4",
-    "mov": "video/quicktime", "mkv": "video/x-matroska", "webm": "video/webm", "flv": "video/x-flv", "vtt": "text/vtt",
-    "webp": "image/webp", "m4a": "audio/mp4", "flac": "audio/flac", "ogg": "audio/ogg", "opus": "audio/ogg",
-    "wav": "audio/wav", "json": "application/json",
+    "m3u8": "application/vnd.apple.mpegurl", "mpd": "application/dash+xml", "ts": "video/mp2t", "m2ts": "video/mp2t",
+    "m4s": "video/iso.segment", "mp4": "video/mp4", "mov": "video/quicktime", "mkv": "video/x-matroska",
+    "webm": "video/webm", "flv": "video/x-flv", "vtt": "text/vtt", "webp": "image/webp", "avif": "image/avif",
+    "m4a": "audio/mp4", "aac": "audio/aac", "flac": "audio/flac", "ogg": "audio/ogg", "opus": "audio/ogg",
+    "mka": "audio/x-matroska", "wav": "audio/wav", "json": "application/json",
 }  # fmt: skip
 
 
 def check_bucket_name(name: str) -> str:
     """Return the name; raise if it is neither a local bucket's nor `s3://bucket`."""
-    if not _LOCAL.match(name) and not _S3.match(name):
+    if not _LOCAL.fullmatch(name) and not _S3.fullmatch(name):
         raise InvalidConfiguration(
             f"{name!r} is no bucket",
             hint="a local one is letters, digits, dots, dashes and underscores; or s3://bucket",
@@ -37,7 +40,7 @@ def check_key(key: str) -> str:
 
 
 def content_type_of(key: str) -> str:
-    extension = key.rpartition(".")[2].lower()
+    extension = PurePosixPath(key).suffix.lower().removeprefix(".")
     return _TYPES.get(extension) or mimetypes.guess_type(f"x.{extension}")[0] or "application/octet-stream"
 
 
@@ -48,6 +51,8 @@ def _problem(key: str) -> str:
         return "it holds a NUL"
     if any(part in ("", ".", "..") for part in key.split("/")):
         return "it holds an empty segment, . or .."
-    if len(key.encode("utf-8", "surrogateescape")) > MAX_KEY_BYTES:
-        return f"it is longer than {MAX_KEY_BYTES} bytes"
-    return ""
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        return "it is not UTF-8"
+    return f"it is longer than {MAX_KEY_BYTES} bytes" if size > MAX_KEY_BYTES else ""

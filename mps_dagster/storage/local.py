@@ -6,24 +6,43 @@ import errno
 import fcntl
 import logging
 import os
+import shlex
 import shutil
+import signal
+import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mps_dagster.errors import InvalidConfiguration, SourceChanged, SourceNotAccessible, StorageFailed
+from mps_dagster.errors import (
+    InvalidConfiguration,
+    MpsError,
+    SourceChanged,
+    SourceNotAccessible,
+    StorageFailed,
+    StorageRefused,
+)
 from mps_dagster.storage.bucket import ObjectInfo
 from mps_dagster.storage.drafts import draft_of
 from mps_dagster.storage.keys import check_key
 
 log = logging.getLogger(__name__)
 
+ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+IMPOSSIBLE = {
+    errno.EEXIST: "a part of its path is a file",
+    errno.ENOTDIR: "a part of its path is a file",
+    errno.EISDIR: "there is a folder of that name",
+    errno.ENAMETOOLONG: "a name in it is longer than 255 bytes",
+}
+"""What a folder cannot hold though S3 could."""
+
 
 class LocalBucket:
-    """Objects are files below `root`; hidden names are not objects (our own drafts, and those of rsync and browsers)."""
+    """Objects are the files below `root`; hidden names are not objects (our own drafts, and those of rsync and browsers)."""
 
     def __init__(self, name: str, root: Path, *, settle_s: float) -> None:
         self.name = name
@@ -31,122 +50,156 @@ class LocalBucket:
         self._settle_s = settle_s
 
     def head(self, key: str) -> ObjectInfo:
-        path = self._path(key)
-        with self._errors("look at", key):
-            stat = path.stat()
-            if not path.is_file() or not path.resolve().is_relative_to(self.root.resolve()):
-                raise FileNotFoundError(errno.ENOENT, "no such object")
-            return self._info(key, path, stat)
+        with self._reading("look at", key):
+            return self._info(key, self.path(key))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        if not self.root.is_dir():
-            raise StorageFailed(f"bucket {self.name} has no folder {self.root}", hint=f"mkdir -p {self.root}")
         with self._errors("list", prefix):
-            keys = sorted(self._keys(self.root, ""))
-        for key in keys:
-            if key.startswith(prefix):
-                # A file may be gone by now; that is no failure of the listing.
+            for key in self._keys("", prefix):
+                # Gone by now, or a link to nothing or to elsewhere: no object, and no failure of the listing.
                 with suppress(SourceNotAccessible):
                     yield self.head(key)
 
     def fetch(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
-        info = self.head(key)
-        with self._errors("read", key), draft_of(path) as draft:
-            # A copy, not a hard link: an upload may be rewritten in place while it is processed.
-            shutil.copyfile(self._path(key), draft)
-            after = self.head(key)
-            if after.etag != info.etag or (etag is not None and etag != info.etag):
-                raise SourceChanged(f"{self.name}/{key} is no longer the object that was announced")
+        with draft_of(path) as draft:
+            with self._reading("read", key):
+                info = self._unchanged(key, etag)
+                # A copy, not a hard link: an upload may be rewritten in place while it is processed.
+                shutil.copyfile(self.path(key), draft)
+                self._unchanged(key, info.etag)
             draft.replace(path)
         return info
 
     def read(self, key: str) -> bytes:
-        self.head(key)
-        with self._errors("read", key):
-            return self._path(key).read_bytes()
+        with self._reading("read", key):
+            return self.path(key).read_bytes()
 
     def publish(self, path: Path, key: str, *, content_type: str | None = None) -> ObjectInfo:  # noqa: ARG002
-        target = self._path(key)
+        # A file that the caller does not have is no fault of the bucket.
+        path.open("rb").close()
+        return self._put(key, lambda draft: shutil.copyfile(path, draft))
+
+    def write(self, key: str, content: bytes, *, content_type: str | None = None) -> ObjectInfo:  # noqa: ARG002
+        return self._put(key, lambda draft: draft.write_bytes(content))
+
+    def path(self, key: str) -> Path:
+        """The object as the file that it is; for reading, by those who need no copy."""
+        with self._reading("look at", key):
+            path = _real(self._path(key))
+            # A link that leaves the bucket leads to nothing.
+            if not path.is_relative_to(_real(self.root)) or not stat.S_ISREG(path.lstat().st_mode):
+                raise FileNotFoundError(errno.ENOENT, "no such object")
+            return path
+
+    def delete(self, key: str) -> None:
+        with self._errors("delete", key), suppress(*ABSENT):
+            # Emptied folders stay: no listing shows them, and a publish may just be about to use one.
+            self._target(key).unlink()
+
+    def _unchanged(self, key: str, etag: str | None) -> ObjectInfo:
+        info = self.head(key)
+        if etag is not None and etag != info.etag:
+            raise SourceChanged(f"{self.name}/{key} is no longer the object that was announced")
+        return info
+
+    def _put(self, key: str, fill: Callable[[Path], object]) -> ObjectInfo:
         with self._errors("write", key):
+            target = self._target(key)
             target.parent.mkdir(parents=True, exist_ok=True)
             with draft_of(target) as draft:
-                shutil.copyfile(path, draft)
+                fill(draft)
                 _flush(draft)
                 draft.replace(target)
         return self.head(key)
 
-    def write(self, key: str, content: bytes, *, content_type: str | None = None) -> ObjectInfo:  # noqa: ARG002
-        target = self._path(key)
-        with self._errors("write", key):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with draft_of(target) as draft:
-                draft.write_bytes(content)
-                draft.replace(target)
-        return self.head(key)
-
-    def path(self, key: str) -> Path:
-        """The object as the file that it is; for reading, by those who need no copy."""
-        self.head(key)
-        return self._path(key)
-
-    def delete(self, key: str) -> None:
-        with self._errors("delete", key):
-            self._path(key).unlink(missing_ok=True)
-
     def _path(self, key: str) -> Path:
-        return self.root / check_key(key)
+        if any(part.startswith(".") for part in check_key(key).split("/")):
+            raise InvalidConfiguration(
+                f"{self.name} cannot hold {key!r}: names that begin with a dot are hidden", hint="choose another key"
+            )
+        return self.root / key
 
-    def _keys(self, folder: Path, prefix: str) -> Iterator[str]:
-        with os.scandir(folder) as entries:
+    def _target(self, key: str) -> Path:
+        """Where the object is put or removed. Its last name is taken as it is: a link there is replaced, not followed."""
+        path = self._path(key)
+        if not _real(path.parent).is_relative_to(_real(self.root)):
+            raise InvalidConfiguration(f"{self.name}/{key}: a link in its path leads out of the bucket")
+        return path
+
+    def _keys(self, above: str, prefix: str) -> Iterator[str]:
+        # A folder sorts with its slash, which is what makes this key order: `a-b` comes before `a/b`.
+        for key in sorted(self._entries(above)):
+            if not key.endswith("/"):
+                if key.startswith(prefix):
+                    yield key
+            elif key.startswith(prefix) or prefix.startswith(key):
+                # Only the bucket's own folder must be there; others may go while we look.
+                with suppress(*ABSENT):
+                    yield from self._keys(key, prefix)
+
+    def _entries(self, above: str) -> Iterator[str]:
+        with os.scandir(self.root / above) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if not _is_utf8(entry.name):
-                    log.warning("%s: %r is not UTF-8 and is left out; rename it", self.name, entry.path)
+                try:
+                    key = check_key(above + entry.name)
+                except InvalidConfiguration as error:
+                    log.warning("bucket %s: a file is left out, rename it: %s", self.name, error)
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    yield from self._keys(Path(entry.path), f"{prefix}{entry.name}/")
-                elif entry.is_file():
-                    yield f"{prefix}{entry.name}"
+                    yield f"{key}/"
+                elif entry.is_symlink() or entry.is_file(follow_symlinks=False):
+                    yield key
 
-    def _info(self, key: str, path: Path, stat: os.stat_result) -> ObjectInfo:
-        changed = max(stat.st_mtime, stat.st_ctime)
+    def _info(self, key: str, path: Path) -> ObjectInfo:
+        facts = path.stat()
         return ObjectInfo(
             key=key,
-            size=stat.st_size,
-            etag=f"{stat.st_mtime_ns:x}-{stat.st_size:x}-{stat.st_ino:x}",
-            modified=datetime.fromtimestamp(changed, UTC),
-            settled=time.time() - changed >= self._settle_s and not _being_written(path),
+            size=facts.st_size,
+            # Not a hash: that would read every upload whole at every listing.
+            etag=f"{facts.st_mtime_ns:x}-{facts.st_size:x}-{facts.st_ino:x}",
+            # ctime, which the kernel sets at every change: a file that is moved in with an old mtime is new, and one
+            # whose mtime lies in the future (a camera's clock) settles.
+            modified=datetime.fromtimestamp(facts.st_ctime, UTC),
+            settled=time.time() - facts.st_ctime >= self._settle_s and not _being_written(path),
         )
 
     @contextmanager
+    def _reading(self, verb: str, key: str) -> Iterator[None]:
+        with self._errors(verb, key):
+            try:
+                yield
+            except ABSENT as error:
+                raise SourceNotAccessible(f"cannot {verb} {self.name}/{key}: there is no such object") from error
+
+    @contextmanager
     def _errors(self, verb: str, key: str) -> Iterator[None]:
-        where = f"cannot {verb} {self.name}/{key}"
         try:
             yield
-        except (FileNotFoundError, IsADirectoryError) as error:
-            raise SourceNotAccessible(f"{where}: there is no such object") from error
-        except (NotADirectoryError, FileExistsError) as error:
-            raise InvalidConfiguration(
-                f"{where}: a part of its path is a file", hint="rename one of the two"
-            ) from error
         except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                raise InvalidConfiguration(f"{where}: a name in it is longer than 255 bytes") from error
-            raise StorageFailed(
-                f"{where}: {error.strerror or error}", hint="free some space" if error.errno == errno.ENOSPC else ""
-            ) from error
+            raise self._told(f"cannot {verb} {self.name}/{key}", error) from error
+
+    def _told(self, where: str, error: OSError) -> MpsError:
+        if error.errno in IMPOSSIBLE:
+            return InvalidConfiguration(f"{where}: {IMPOSSIBLE[error.errno]}", hint="choose another key")
+        what = f"{where}: {error.strerror or error}"
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return StorageRefused(what, hint=f"let user {os.geteuid()} read and write {self.root}")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StorageFailed(what, hint="free some space")
+        if not self.root.exists():
+            return StorageFailed(what, hint=f"mkdir -p {shlex.quote(str(self.root))}")
+        return StorageFailed(what)
 
 
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _real(path: Path) -> Path:
+    # Not Path.resolve, which before Python 3.13 raises RuntimeError on links in a loop.
+    return Path(os.path.realpath(path))
 
 
 def _flush(path: Path) -> None:
+    """Else a power cut after the rename may leave a name without content."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
@@ -157,8 +210,12 @@ def _being_written(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
+            # Who opens the file for writing during the lease makes the kernel signal us. Its SIGIO ends a process
+            # (seen after some hundred attempts); SIGURG is ignored.
+            fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
+        # Anything else says that leases are not to be had here: another owner's file, a file system without them.
         return error.errno in (errno.EAGAIN, errno.EBUSY)
     return False

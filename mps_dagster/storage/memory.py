@@ -10,10 +10,13 @@ from pathlib import Path
 
 from mps_dagster.errors import SourceChanged, SourceNotAccessible
 from mps_dagster.storage.bucket import ObjectInfo
+from mps_dagster.storage.drafts import draft_of
 from mps_dagster.storage.keys import check_key
 
 
 class MemoryBucket:
+    """As S3: every write is a new version, and nothing is ever in progress."""
+
     def __init__(self, name: str) -> None:
         self.name = name
         self._objects: dict[str, tuple[ObjectInfo, bytes]] = {}
@@ -32,7 +35,9 @@ class MemoryBucket:
         info, content = self._get(key)
         if etag is not None and etag != info.etag:
             raise SourceChanged(f"{self.name}/{key} is no longer the object that was announced")
-        path.write_bytes(content)
+        with draft_of(path) as draft:
+            draft.write_bytes(content)
+            draft.replace(path)
         return info
 
     def read(self, key: str) -> bytes:

@@ -2,39 +2,63 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
-from boto3.exceptions import Boto3Error
+from boto3.exceptions import Boto3Error, S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
+from urllib3.exceptions import HTTPError
 
-from mps_dagster.errors import SourceChanged, SourceNotAccessible, StorageFailed, StorageRefused
+from mps_dagster.errors import (
+    InvalidConfiguration,
+    MpsError,
+    SourceChanged,
+    SourceNotAccessible,
+    StorageFailed,
+    StorageRefused,
+)
 from mps_dagster.settings import S3Settings
 from mps_dagster.storage.bucket import ObjectInfo
 from mps_dagster.storage.drafts import draft_of
 from mps_dagster.storage.keys import check_key, content_type_of
 
+log = logging.getLogger(__name__)
+
 CHUNK_BYTES = 1 << 20
 TRANSFER = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
 MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 CHANGED = frozenset({"412", "PreconditionFailed"})
+KEYS = "check MPS_S3__ACCESS_KEY_ID and MPS_S3__SECRET_ACCESS_KEY; if they are not set, AWS's own variables or profile"
 REFUSED = {
     "NoSuchBucket": "make the bucket, or correct its name in the workflow",
     "AccessDenied": "the key may not do this; check the bucket's policy",
     "403": "the key may not do this; check the bucket's policy",
-    "InvalidAccessKeyId": "check MPS_S3__ACCESS_KEY_ID",
-    "SignatureDoesNotMatch": "check MPS_S3__SECRET_ACCESS_KEY and the region",
+    "InvalidAccessKeyId": KEYS,
+    "SignatureDoesNotMatch": f"{KEYS}; and the region",
+    "ExpiredToken": KEYS,
+    "InvalidToken": KEYS,
+    "AuthorizationHeaderMalformed": "set MPS_S3__REGION to the bucket's region",
+    "PermanentRedirect": "set MPS_S3__REGION to the bucket's region",
     "PathStyleDomainForbidden": "set MPS_S3__ADDRESSING_STYLE=virtual",
     "RequestTimeTooSkewed": "set this machine's clock",
-    "PermanentRedirect": "set MPS_S3__REGION to the bucket's region",
+    "InvalidObjectState": "the object is archived; restore it first",
 }
 """Service codes that no retry mends, and what mends them."""
+NETWORK = "check MPS_S3__ENDPOINT_URL and the network"
 
 
 def make_client(settings: S3Settings) -> Any:
@@ -45,10 +69,17 @@ def make_client(settings: S3Settings) -> Any:
         request_checksum_calculation=settings.checksum, response_checksum_validation=settings.checksum,
         retries={"mode": "standard", "max_attempts": 4}, connect_timeout=5, read_timeout=60,
     )  # fmt: skip
-    return boto3.client(
-        "s3", endpoint_url=settings.endpoint_url, region_name=settings.region, config=config,
-        aws_access_key_id=settings.access_key_id, aws_secret_access_key=secret.get_secret_value() if secret else None,
-    )  # fmt: skip
+    try:
+        return boto3.client(
+            "s3", endpoint_url=settings.endpoint_url, region_name=settings.region, config=config,
+            aws_access_key_id=settings.access_key_id,
+            aws_secret_access_key=secret.get_secret_value() if secret else None,
+        )  # fmt: skip
+    except (BotoCoreError, ValueError) as error:
+        raise InvalidConfiguration(
+            f"cannot make an S3 client: {error}",
+            hint="MPS_S3__ENDPOINT_URL begins with http:// or https://; a key id and its secret go together",
+        ) from error
 
 
 class S3Bucket:
@@ -67,20 +98,19 @@ class S3Bucket:
         with self._errors("list", prefix):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
                 for item in page.get("Contents", ()):
-                    # Consoles make empty objects for "folders".
-                    if not item["Key"].endswith("/"):
+                    if self._is_object(item["Key"]):
                         yield ObjectInfo(item["Key"], item["Size"], item["ETag"].strip('"'), item["LastModified"])
 
     def fetch(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
-        with self._errors("read", key), draft_of(path) as draft:
-            # One GET, so that what comes is of one object whatever happens to the key meanwhile.
-            match = {"IfMatch": f'"{etag}"'} if etag else {}
-            reply = self._client.get_object(Bucket=self._bucket, Key=check_key(key), **match)
-            with draft.open("wb") as file:
-                shutil.copyfileobj(reply["Body"], file, CHUNK_BYTES)
-            info = _info(key, reply)
+        # One GET, so that what comes is of one object whatever happens to the key meanwhile.
+        match = {"IfMatch": f'"{etag}"'} if etag else {}
+        with draft_of(path) as draft:
+            with self._errors("read", key):
+                reply = self._client.get_object(Bucket=self._bucket, Key=check_key(key), **match)
+                with closing(reply["Body"]) as body, draft.open("wb") as file:
+                    shutil.copyfileobj(body, file, CHUNK_BYTES)
             draft.replace(path)
-        return info
+        return _info(key, reply)
 
     def read(self, key: str) -> bytes:
         with self._errors("read", key):
@@ -89,6 +119,8 @@ class S3Bucket:
 
     def publish(self, path: Path, key: str, *, content_type: str | None = None) -> ObjectInfo:
         extra = {"ContentType": content_type or content_type_of(key)}
+        # A file that the caller does not have is no fault of the bucket.
+        path.open("rb").close()
         with self._errors("write", key):
             self._client.upload_file(str(path), self._bucket, check_key(key), ExtraArgs=extra, Config=TRANSFER)
         return self.head(key)
@@ -103,22 +135,53 @@ class S3Bucket:
         with self._errors("delete", key):
             self._client.delete_object(Bucket=self._bucket, Key=check_key(key))
 
+    def _is_object(self, key: str) -> bool:
+        # Consoles make empty objects for "folders".
+        if key.endswith("/"):
+            return False
+        try:
+            check_key(key)
+        except InvalidConfiguration as error:
+            log.warning("bucket %s: an object is left out, rename it: %s", self.name, error)
+            return False
+        return True
+
     @contextmanager
     def _errors(self, verb: str, key: str) -> Iterator[None]:
         where = f"cannot {verb} {self.name}/{key}"
         try:
             yield
-        except ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", ""))
-            if code in MISSING:
-                raise SourceNotAccessible(f"{where}: there is no such object") from error
-            if code in CHANGED:
-                raise SourceChanged(f"{where}: it is no longer the object that was announced") from error
-            if code in REFUSED:
-                raise StorageRefused(f"{where}: {error}", hint=REFUSED[code]) from error
-            raise StorageFailed(f"{where}: {error}") from error
-        except (BotoCoreError, HTTPClientError, Boto3Error, OSError) as error:
-            raise StorageFailed(f"{where}: {error}", hint="check MPS_S3__ENDPOINT_URL and the network") from error
+        except S3UploadFailedError as error:
+            # upload_file wraps what the service answered and keeps only its text.
+            raise _told(where, error.__context__ or error) from error
+        except (BotoCoreError, Boto3Error, ClientError, HTTPError, OSError) as error:
+            raise _told(where, error) from error
+
+
+def _told(where: str, error: BaseException) -> MpsError:
+    if isinstance(error, ClientError):
+        return _answered(where, error)
+    what = f"{where}: {error}"
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return StorageRefused(what, hint=KEYS)
+    if isinstance(error, ParamValidationError):
+        return StorageRefused(what, hint="correct the bucket's name in the workflow")
+    if isinstance(error, OSError):
+        # botocore's own are none: this is about the file at this end.
+        return StorageFailed(what, hint="free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "")
+    return StorageFailed(what, hint=NETWORK)
+
+
+def _answered(where: str, error: ClientError) -> MpsError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    if code in MISSING:
+        # HEAD has no body to tell the two apart.
+        return SourceNotAccessible(f"{where}: there is no such object{', or no such bucket' if code == '404' else ''}")
+    if code in CHANGED:
+        return SourceChanged(f"{where}: it is no longer the object that was announced")
+    if code in REFUSED:
+        return StorageRefused(f"{where}: {error}", hint=REFUSED[code])
+    return StorageFailed(f"{where}: {error}")
 
 
 def _info(key: str, reply: dict[str, Any]) -> ObjectInfo:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from boto3.s3.transfer import TransferConfig
 from moto.server import ThreadedMotoServer
 
 from mps_dagster.settings import S3Settings, Settings
@@ -13,6 +14,9 @@ from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.local import LocalBucket
 from mps_dagster.storage.memory import MemoryBucket
 from mps_dagster.storage.s3 import S3Bucket, make_client
+
+SMALL_PARTS = TransferConfig(multipart_threshold=5 * 2**20, multipart_chunksize=5 * 2**20)
+"""S3's smallest, so that a test's object has several parts."""
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,19 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mps_dagster.errors import InvalidConfiguration, SourceChanged, SourceNotAccessible
 from mps_dagster.storage import s3 as s3_module
 
+from .conftest import SMALL_PARTS
+
 ODD_KEYS = [
     "a b.mp4", "-y.mp4", "100%.mp4", "a#b?c&d=e+f.mp4", "it's \"q\".mp4", "line\nbreak.mp4", "影片/小电影.mp4", "🎬.mp4",
-    "a..b/c...d.mp4", "%03d.jpg", "a:b.mp4", "$(id).mp4", "trailing .mp4", "Clip.mp4", "clip.mp4", "clip.MP4",
+    "a..b/c...d.mp4", "%03d.jpg", "a:b.mp4", "$(id).mp4", "trailing .mp4", "trailing ", " leading", "a..%2fb", "a%20b+c",
+    "~$.tmp", "back\\slash", "سلام.mp4", "*?[a].mp4", "影" * 85, "a/" * 100 + "a",
 ]  # fmt: skip
 
 
@@ -38,47 +42,80 @@ def test_any_name_that_people_give_files_works(bucket, tmp_path, key):
     assert (tmp_path / "copy").read_bytes() == b"x"
 
 
-def test_names_that_differ_in_case_only_are_two_objects(bucket):
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pytest.param(["Clip.mp4", "clip.mp4"], id="case"),
+        pytest.param(["cafe\u0301.mp4", "caf\u00e9.mp4"], id="composed and decomposed"),
+        pytest.param(["a%20b", "a b"], id="escaped and not"),
+    ],
+)
+def test_names_that_look_alike_are_two_objects(bucket, keys):
     """Where the file system can tell them apart."""
-    bucket.write("Clip.mp4", b"1")
-    bucket.write("clip.mp4", b"2")
-    if bucket.read("Clip.mp4") == b"2":
-        pytest.skip("this file system does not tell case apart")
-    assert [info.key for info in bucket.list()] == ["Clip.mp4", "clip.mp4"]
+    bucket.write(keys[0], b"1")
+    bucket.write(keys[1], b"2")
+    if bucket.read(keys[0]) == b"2":
+        pytest.skip("this file system does not tell them apart")
+    assert [info.key for info in bucket.list()] == sorted(keys)
 
 
-@pytest.mark.parametrize("key", ["", "/a", "a//b", "../a", "a/../b", "./a", "a/.", "a\0b", "x" * 1025])
-def test_a_key_that_no_bucket_can_hold_is_refused(bucket, key):
+@pytest.mark.parametrize(
+    "key",
+    ["", "/a", "a//b", "a/", "../a", "a/../b", "./a", "a/.", "a\0b", "x" * 1025, "é" * 513, "\udcff.mp4", "\ud800"],
+)
+def test_a_key_that_no_bucket_can_hold_is_refused(bucket, key, tmp_path):
     """Above all one that would leave the bucket."""
-    for call in (bucket.head, bucket.read, bucket.delete, lambda key: bucket.write(key, b"")):
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    writers = (lambda key: bucket.write(key, b""), lambda key: bucket.publish(file, key))
+    for call in (bucket.head, bucket.read, bucket.delete, lambda key: bucket.fetch(key, tmp_path / "copy"), *writers):
         with pytest.raises(InvalidConfiguration, match="no object key"):
             call(key)
 
 
 def test_a_listing_is_by_prefix_and_in_key_order(bucket):
-    """A prefix is text, not a folder; keys come in the order of their characters."""
-    for key in ("in/b.mp4", "in/a/z.mp4", "in-2/a.mp4", "in/a.mp4", "out/a.mp4"):
+    """A prefix is text, not a folder; keys come in the order of their characters, and `-` and `.` are before `/`."""
+    for key in ("in/b.mp4", "in/a/z.mp4", "in-2/a.mp4", "in/a.mp4", "in.mp4", "in/a-b.mp4", "out/a.mp4"):
         bucket.write(key, b"x")
-    assert [info.key for info in bucket.list("in/")] == ["in/a.mp4", "in/a/z.mp4", "in/b.mp4"]
-    assert [info.key for info in bucket.list("in")] == ["in-2/a.mp4", "in/a.mp4", "in/a/z.mp4", "in/b.mp4"]
+    inside = ["in/a-b.mp4", "in/a.mp4", "in/a/z.mp4", "in/b.mp4"]
+    assert [info.key for info in bucket.list("in/")] == inside
+    assert [info.key for info in bucket.list("in")] == ["in-2/a.mp4", "in.mp4", *inside]
+    assert [info.key for info in bucket.list("in/a/")] == ["in/a/z.mp4"]
     assert list(bucket.list("none/")) == []
 
 
-def test_more_objects_than_a_page_are_all_listed(bucket):
-    """S3 answers a thousand at a time."""
-    if "s3" not in bucket.name:
-        pytest.skip("only S3 has pages")
-    for number in range(1005):
-        bucket.write(f"{number:04d}", b"")
-    assert sum(1 for _ in bucket.list()) == 1005
+def test_key_order_is_that_of_utf8(bucket):
+    """And so of code points: not of a locale, and not of UTF-16, which puts an emoji before a full-width tilde."""
+    keys = ["Z.mp4", "a.mp4", "é.mp4", "影.mp4", "\uff5e.mp4", "🎬.mp4"]
+    for key in reversed(keys):
+        bucket.write(key, b"")
+    assert [info.key for info in bucket.list()] == keys
+
+
+def test_a_listing_tells_of_each_object_what_a_look_at_it_tells(bucket):
+    """So that an etag from a listing can be asked for."""
+    bucket.write("a.mp4", b"content")
+    [listed] = bucket.list()
+    looked_at = bucket.head("a.mp4")
+    assert (listed.size, listed.etag, listed.settled) == (7, looked_at.etag, True)
+    # Over HTTP a header has whole seconds.
+    assert abs(listed.modified - looked_at.modified) < timedelta(seconds=1)
+    assert abs(datetime.now(UTC) - listed.modified) < timedelta(minutes=1)
 
 
 def test_a_missing_object_is_told(bucket, tmp_path):
-    """And nothing is left where it should have gone."""
-    for call in (bucket.head, bucket.read, lambda key: bucket.fetch(key, tmp_path / "copy")):
-        with pytest.raises(SourceNotAccessible, match=r"none\.mp4"):
-            call("none.mp4")
-    assert not list(tmp_path.glob("copy*"))
+    """By its key; and nothing is left where it should have gone."""
+    bucket.write("a.mp4", b"x")
+    fetch = [
+        lambda key: bucket.fetch(key, tmp_path / "to" / "copy"),
+        lambda key: bucket.fetch(key, tmp_path / "to" / "copy", etag="e"),
+    ]
+    (tmp_path / "to").mkdir()
+    for call in (bucket.head, bucket.read, *fetch):
+        for key in ("none.mp4", "a.mp4/none.mp4"):
+            with pytest.raises(SourceNotAccessible, match=r"none\.mp4"):
+                call(key)
+    assert list((tmp_path / "to").iterdir()) == []
 
 
 def test_new_content_has_a_new_etag(bucket):
@@ -91,9 +128,12 @@ def test_an_object_that_was_replaced_is_not_fetched_for_the_old_one(bucket, tmp_
     """The run is of what was announced, or fails saying so."""
     announced = bucket.write("a.mp4", b"one").etag
     bucket.write("a.mp4", b"two")
-    with pytest.raises(SourceChanged):
-        bucket.fetch("a.mp4", tmp_path / "copy", etag=announced)
-    assert not (tmp_path / "copy").exists()
+    to = tmp_path / "to"
+    to.mkdir()
+    (to / "copy").write_bytes(b"earlier")
+    with pytest.raises(SourceChanged, match=r"a\.mp4"):
+        bucket.fetch("a.mp4", to / "copy", etag=announced)
+    assert [(path.name, path.read_bytes()) for path in to.iterdir()] == [("copy", b"earlier")]
 
 
 def test_readers_never_see_a_part(bucket, tmp_path):
@@ -121,27 +161,39 @@ def test_readers_never_see_a_part(bucket, tmp_path):
         writer.join()
 
 
-def test_a_publish_that_fails_leaves_the_old_object(bucket, tmp_path):
-    """And no draft beside it."""
+def test_a_file_that_the_caller_does_not_have_is_no_fault_of_the_bucket(bucket, tmp_path):
+    """It is a plain OSError, which no one tries again, and the old object stands."""
     bucket.write("dir/a.mp4", b"old")
-    with pytest.raises((OSError, Exception)):
+    with pytest.raises(FileNotFoundError, match="missing"):
         bucket.publish(tmp_path / "missing", "dir/a.mp4")
+    with pytest.raises(FileNotFoundError):
+        bucket.fetch("dir/a.mp4", tmp_path / "no folder" / "copy")
     assert bucket.read("dir/a.mp4") == b"old"
-    assert [info.key for info in bucket.list()] == ["dir/a.mp4"]
+
+
+def test_what_replaces_an_object_replaces_all_of_it(bucket, tmp_path):
+    """Also if it is shorter; `write` and `publish` are two ways to one thing."""
+    bucket.write("a.mp4", b"long content")
+    (tmp_path / "file").write_bytes(b"short")
+    bucket.publish(tmp_path / "file", "a.mp4")
+    assert bucket.read("a.mp4") == b"short"
+    bucket.write("a.mp4", b"")
+    assert (bucket.read("a.mp4"), bucket.head("a.mp4").size) == (b"", 0)
+    assert [info.key for info in bucket.list()] == ["a.mp4"]
 
 
 def test_a_deleted_object_is_gone(bucket):
-    """Deleting it again is no error."""
+    """Deleting it again is no error; nor is deleting what never was an object."""
     bucket.write("a.mp4", b"x")
-    bucket.delete("a.mp4")
-    bucket.delete("a.mp4")
+    bucket.write("dir/a.mp4", b"x")
+    for key in ("a.mp4", "a.mp4", "none", "a.mp4/b", "dir", "dir/a.mp4"):
+        bucket.delete(key)
     assert list(bucket.list()) == []
 
 
 def test_a_large_object_survives_in_parts(bucket, tmp_path, monkeypatch):
     """S3 takes and gives it in parts; every byte arrives."""
-    small = s3_module.TransferConfig(multipart_threshold=5 * 2**20, multipart_chunksize=5 * 2**20)
-    monkeypatch.setattr(s3_module, "TRANSFER", small)
+    monkeypatch.setattr(s3_module, "TRANSFER", SMALL_PARTS)
     content = os.urandom(11 * 2**20)
     (tmp_path / "big").write_bytes(content)
     info = bucket.publish(tmp_path / "big", "big.bin")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 
 import pytest
 
@@ -37,6 +38,52 @@ def test_a_link_that_leaves_the_bucket_is_not_followed(local_bucket, tmp_path):
         for call in (local_bucket.head, local_bucket.read, lambda key: local_bucket.fetch(key, tmp_path / "copy")):
             with pytest.raises(SourceNotAccessible):
                 call(key)
+
+
+def test_nothing_is_written_through_a_link_out_of_the_bucket(local_bucket, tmp_path):
+    """A linked folder is refused; a linked object is replaced by the new one, and what it pointed to stands."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "a.mp4").write_bytes(b"theirs")
+    (local_bucket.root / "dir").symlink_to(elsewhere)
+    (local_bucket.root / "a.mp4").symlink_to(elsewhere / "a.mp4")
+    for call in (lambda: local_bucket.write("dir/a.mp4", b"ours"), lambda: local_bucket.delete("dir/a.mp4")):
+        with pytest.raises(InvalidConfiguration, match="leads out of the bucket"):
+            call()
+    local_bucket.write("a.mp4", b"ours")
+    assert local_bucket.read("a.mp4") == b"ours"
+    assert (elsewhere / "a.mp4").read_bytes() == b"theirs"
+
+
+def test_one_bad_entry_does_not_spoil_the_listing(local_bucket):
+    """A link to itself, a link to nothing, a path that is too long: the others are listed."""
+    local_bucket.write("good.mp4", b"x")
+    (local_bucket.root / "loop.mp4").symlink_to("loop.mp4")
+    (local_bucket.root / "nothing.mp4").symlink_to("none")
+    (local_bucket.root / "/".join(["d" * 250] * 5)).mkdir(parents=True)
+    assert [info.key for info in local_bucket.list()] == ["good.mp4"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="leases are Linux's")
+def test_looking_at_a_file_while_others_open_it_is_safe(local_bucket):
+    """The kernel signals who holds a lease when somebody writes; its default signal would end this process."""
+    path = local_bucket.root / "a.mp4"
+    path.write_bytes(b"x")
+    stop = threading.Event()
+
+    def rewrite() -> None:
+        while not stop.is_set():
+            with path.open("ab") as file:
+                file.write(b"x")
+
+    writer = threading.Thread(target=rewrite)
+    writer.start()
+    try:
+        for _ in range(3000):
+            local_bucket.head("a.mp4")
+    finally:
+        stop.set()
+        writer.join()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="leases are Linux's")
