@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -35,6 +35,44 @@ class S3Settings(BaseModel):
     secret_access_key: SecretStr | None = Field(None, description="Goes with the access key id.")
 
 
+class CosSettings(BaseModel):
+    """How `cos://…` buckets are reached: Tencent's own, over their S3 interface (reference H.1)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    region: str = Field("ap-guangzhou", description="The buckets' region; an endpoint sees those of its own only.")
+    endpoint_url: str | None = Field(None, description="Empty = https://cos.<region>.myqcloud.com.")
+    secret_id: str | None = Field(None, description="SecretId.")
+    secret_key: SecretStr | None = Field(None, description="SecretKey.")
+
+    def as_s3(self) -> S3Settings:
+        """COS refuses path style on buckets made since 2024, and the checksums that botocore sends by default."""
+        return S3Settings(
+            endpoint_url=self.endpoint_url or f"https://cos.{self.region}.myqcloud.com",
+            region=self.region,
+            addressing_style="virtual",
+            checksum="when_required",
+            access_key_id=self.secret_id,
+            secret_access_key=self.secret_key,
+        )
+
+
+class ApiSettings(BaseModel):
+    """The HTTP API in MPS's wire. What a key may do is written in the keys file (api/keys.py)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Where it listens. TLS, if others are to reach it, goes in front.")
+    port: int = Field(3002, ge=1, le=65535, description="Its port.")
+    keys_file: Path | None = Field(None, description="Keys and their buckets. Empty = api_keys.yaml in the home, if any.")
+    secret_id: str | None = Field(None, description="One key without a file; it may read and write every bucket.")
+    secret_key: SecretStr | None = Field(None, description="Goes with the secret id.")
+    rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="Calls a second that a key may make, by action, over MPS's own; `*` = all that are not named."
+    )
+    max_body_bytes: int = Field(10 * 2**20, gt=0, description="Largest body that is read; MPS's own limit.")
+
+
 class Settings(BaseSettings):
     """Everything that a deployment may set."""
 
@@ -49,6 +87,8 @@ class Settings(BaseSettings):
     ui_port: int = Field(3000, ge=1, le=65535, description="The Dagster UI, on 127.0.0.1.")
     files_port: int = Field(3001, ge=1, le=65535, description="Serves pictures of outputs to the Dagster UI.")
     s3: S3Settings = S3Settings()
+    cos: CosSettings = CosSettings()
+    api: ApiSettings = ApiSettings()
     sqs_endpoint_url: str | None = Field(None, description="Empty = AWS itself.")
 
     settle_s: float = Field(2.0, ge=0, description="A local upload is taken once untouched for this many seconds.")
@@ -85,6 +125,15 @@ class Settings(BaseSettings):
     def progress_dir(self) -> Path:
         """What each running subtask has done so far; not a record of anything."""
         return self.home / "progress"
+
+    @property
+    def set_aside_dir(self) -> Path:
+        """Announcements that nobody could read, a folder per workflow."""
+        return self.home / "set_aside"
+
+    @property
+    def api_keys_path(self) -> Path:
+        return self.api.keys_file or self.home / "api_keys.yaml"
 
     @property
     def outbox_path(self) -> Path:

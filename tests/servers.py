@@ -1,4 +1,4 @@
-"""Our own servers, in a thread of the test."""
+"""Real servers, in a thread of the test."""
 
 from __future__ import annotations
 
@@ -6,11 +6,42 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
+import boto3.session
 import uvicorn
+from moto.server import ThreadedMotoServer
 
 from mps_dagster.api.files import create_app
-from mps_dagster.settings import Settings
+from mps_dagster.settings import S3Settings, Settings
+from mps_dagster.storage.s3 import make_client
+
+
+@dataclass(frozen=True)
+class Aws:
+    """An AWS of the test's own."""
+
+    settings: S3Settings
+    s3: Any
+    sqs: Any
+
+
+@contextmanager
+def aws() -> Iterator[Aws]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = S3Settings(
+        endpoint_url=f"http://{host}:{port}", region="us-east-1", addressing_style="path",
+        access_key_id="test", secret_access_key="test",
+    )  # fmt: skip
+    sqs = boto3.session.Session().client(
+        "sqs", endpoint_url=settings.endpoint_url, region_name="us-east-1",
+        aws_access_key_id="test", aws_secret_access_key="test",
+    )  # fmt: skip
+    yield Aws(settings, make_client(settings), sqs)
+    server.stop()
 
 
 @contextmanager

@@ -6,18 +6,18 @@ import hashlib
 import posixpath
 import re
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from mps_dagster.execution.records import Record, write_record
+from mps_dagster.execution.records import Record, record_key, write_record
 from mps_dagster.execution.subtask import OutputObject, Subtask, SubtaskResult
 from mps_dagster.execution.verify import SAMPLE, Produced, segment_files
 from mps_dagster.ffmpeg.plan import SOURCE, Plan, Segments
 from mps_dagster.ffmpeg.process import Completed
 from mps_dagster.media import preview
 from mps_dagster.storage.bucket import Bucket
-from mps_dagster.storage.keys import content_type_of
 from mps_dagster.workflow.model import RECORDS_DIR
 
 
@@ -28,12 +28,12 @@ def publish(
     segments = _segment_keys(plan.segments, produced[0]) if plan.segments else []
     if plan.segments:
         _rewrite(produced[0].path, [(file.name, key) for file, key in segments], plan.primary_key)
-    keys = (*(file.key for file in produced), *(key for _, key in segments), *(text.key for text in plan.texts))
-    owner = Record(source_bucket=subtask.source.bucket, source_key=subtask.source.key, keys=keys)
+    owner = Record(source_bucket=subtask.source.bucket, source_key=subtask.source.key)
     write_record(bucket, plan.primary_key, owner)
-    parts = [_put_file(bucket, file, key, "segment") for file, key in segments]
-    texts = [_put_text(bucket, text.key, text.text) for text in plan.texts]
-    main = [_put_produced(bucket, file) for file in reversed(produced)][::-1]
+    put = _Put(bucket, record_key(plan.primary_key))
+    parts = [put.file(file, key, "segment") for file, key in segments]
+    texts = [put.text(text.key, text.text) for text in plan.texts]
+    main = [put.produced(file) for file in reversed(produced)][::-1]
     result = SubtaskResult(
         id=subtask.id, task=subtask.task, type=subtask.type, label=subtask.label, bucket=subtask.bucket,
         source_uri=subtask.source.uri, spec=subtask.spec, outputs=(*main, *texts, *parts), facts=plan.facts,
@@ -64,23 +64,28 @@ def _rewrite(playlist: Path, names: list[tuple[str, str]], playlist_key: str) ->
     playlist.write_text(pattern.sub(lambda found: published[found[0]], text))
 
 
-def _put_produced(bucket: Bucket, file: Produced) -> OutputObject:
-    put = _put_file(bucket, file.path, file.key, "main")
-    return put.model_copy(update={"width": file.width, "height": file.height, "media": file.media})
+@dataclass(frozen=True)
+class _Put:
+    """Puts outputs, each marked with the record that speaks of it."""
 
+    bucket: Bucket
+    record: str
 
-def _put_file(bucket: Bucket, path: Path, key: str, role: Literal["main", "segment"]) -> OutputObject:
-    info = bucket.publish(path, key, content_type=content_type_of(key))
-    with path.open("rb") as file:
-        md5 = hashlib.file_digest(file, "md5").hexdigest()
-    return OutputObject(key=key, role=role, size_bytes=info.size, etag=info.etag, md5=md5)
+    def produced(self, file: Produced) -> OutputObject:
+        put = self.file(file.path, file.key, "main")
+        return put.model_copy(update={"width": file.width, "height": file.height, "media": file.media})
 
+    def file(self, path: Path, key: str, role: Literal["main", "segment"]) -> OutputObject:
+        info = self.bucket.publish(path, key, record=self.record)
+        with path.open("rb") as file:
+            md5 = hashlib.file_digest(file, "md5").hexdigest()
+        return OutputObject(key=key, role=role, size_bytes=info.size, etag=info.etag, md5=md5)
 
-def _put_text(bucket: Bucket, key: str, text: str) -> OutputObject:
-    content = text.encode()
-    info = bucket.write(key, content, content_type=content_type_of(key))
-    md5 = hashlib.md5(content).hexdigest()  # noqa: S324  (MPS reports md5; nothing is protected by it)
-    return OutputObject(key=key, role="index", size_bytes=info.size, etag=info.etag, md5=md5)
+    def text(self, key: str, text: str) -> OutputObject:
+        content = text.encode()
+        info = self.bucket.write(key, content, record=self.record)
+        md5 = hashlib.md5(content).hexdigest()  # noqa: S324  (MPS reports md5; nothing is protected by it)
+        return OutputObject(key=key, role="index", size_bytes=info.size, etag=info.etag, md5=md5)
 
 
 def _preview(plan: Plan, first: Produced, bucket: Bucket) -> str:

@@ -1,7 +1,7 @@
 """What stands in a bucket: one small record per subtask, beside the outputs it speaks of.
 
-It is written before the first output (so our own outputs can always be told from uploads) and again after the last
-one (so a complete set can be told from a part). It says which source owns an output path.
+It is written before the first output (it says which source owns an output path) and again after the last one (so a
+complete set can be told from a part). Every output is marked with its record's key.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ PREFIX = f"{RECORDS_DIR}records/"
 class Record(Facts):
     source_bucket: str
     source_key: str
-    keys: tuple[str, ...]
-    """Everything that is or will be written."""
     result: SubtaskResult | None = None
     """Set when all of it stands."""
 
@@ -77,28 +75,3 @@ def check_owner(record: Record | None, subtask: Subtask, buckets: Buckets) -> No
         f"{subtask.bucket}/{primary} already holds the output of another source, {owner[0]}/{owner[1]}",
         hint="put {inputFormat} into output_object_path or the output dir, or remove the other source",
     )
-
-
-class OwnOutputs:
-    """The keys of a bucket that are our outputs, so that none of them is taken for an upload.
-
-    Kept between calls; a call lists the records and reads only those that are new or changed.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[str, tuple[str, frozenset[str]]] = {}
-
-    def of(self, bucket: Bucket) -> frozenset[str]:
-        current = {info.key: info.etag for info in bucket.list(PREFIX)}
-        for key, etag in current.items():
-            if self._known.get(key, ("",))[0] != etag:
-                self._known[key] = (etag, _keys(bucket, key))
-        self._known = {key: value for key, value in self._known.items() if key in current}
-        return frozenset().union(*(keys for _, keys in self._known.values()))
-
-
-def _keys(bucket: Bucket, key: str) -> frozenset[str]:
-    try:
-        return frozenset(Record.model_validate_json(bucket.read(key)).keys)
-    except (SourceNotAccessible, ValidationError):
-        return frozenset()

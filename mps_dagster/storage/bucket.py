@@ -23,6 +23,11 @@ class ObjectInfo:
     """UTC."""
     settled: bool = True
     """False while the upload may still be going on (a local file that is open or was touched just now)."""
+    record: str = ""
+    """Of an output: the key of our record of it. Empty for an upload, also if it is a copy of an output under another name.
+
+    Only `head` tells.
+    """
 
 
 class Bucket(Protocol):
@@ -39,8 +44,11 @@ class Bucket(Protocol):
     def head(self, key: str) -> ObjectInfo:
         """Raise `SourceNotAccessible` if there is no such object."""
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Every object whose key starts with `prefix`, in key order. Uploads in progress come with `settled=False`."""
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+        """Every object whose key starts with `prefix` and comes behind `after`, in key order, as it is asked for.
+
+        Uploads in progress come with `settled=False`.
+        """
 
     def fetch(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
         """Copy the object to `path`, whole or not at all.
@@ -51,10 +59,13 @@ class Bucket(Protocol):
     def read(self, key: str) -> bytes:
         """A small object's content. Raise `SourceNotAccessible` if there is none."""
 
-    def publish(self, path: Path, key: str, *, content_type: str | None = None) -> ObjectInfo:
-        """Put the file at `key`. Readers see the old object or the whole new one, never a part."""
+    def publish(self, path: Path, key: str, *, content_type: str | None = None, record: str = "") -> ObjectInfo:
+        """Put the file at `key`. Readers see the old object or the whole new one, never a part.
 
-    def write(self, key: str, content: bytes, *, content_type: str | None = None) -> ObjectInfo:
+        `record` marks it as an output, until somebody puts something else there.
+        """
+
+    def write(self, key: str, content: bytes, *, content_type: str | None = None, record: str = "") -> ObjectInfo:
         """As `publish`, from memory."""
 
     def delete(self, key: str) -> None:

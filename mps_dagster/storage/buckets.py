@@ -11,16 +11,14 @@ from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.keys import check_bucket_name
 from mps_dagster.storage.local import LocalBucket
 
-S3 = "s3://"
-
 
 class Buckets:
-    """Made once per process; each bucket, and the S3 client behind all of S3's, at first need."""
+    """Made once per process; each bucket, and the client behind all of S3's or all of COS's, at first need."""
 
     def __init__(self, settings: Settings, s3_client: Callable[[], Any] | None = None) -> None:
         self._settings = settings
         self._s3_client = s3_client
-        self._client: Any = None
+        self._clients: dict[str, Any] = {}
         self._known: dict[str, Bucket] = {}
         # The API asks from many threads, and boto3 cannot make two clients at once.
         self._lock = threading.Lock()
@@ -32,11 +30,19 @@ class Buckets:
             return self._known[name]
 
     def _open(self, name: str) -> Bucket:
-        if not name.startswith(S3):
+        service, remote, bucket = name.partition("://")
+        if not remote:
             return LocalBucket(name, self._settings.buckets_dir / name, settle_s=self._settings.settle_s)
         # boto3 costs 0.2 s, and most deployments on one desk have no S3.
-        from mps_dagster.storage.s3 import S3Bucket, make_client
+        from mps_dagster.storage.s3 import S3Bucket
 
-        if self._client is None:
-            self._client = self._s3_client() if self._s3_client else make_client(self._settings.s3)
-        return S3Bucket(name, name.removeprefix(S3), self._client)
+        if service not in self._clients:
+            self._clients[service] = self._make_client(service)
+        return S3Bucket(name, bucket, self._clients[service])
+
+    def _make_client(self, service: str) -> Any:
+        from mps_dagster.storage.s3 import make_client
+
+        if service == "cos":
+            return make_client(self._settings.cos.as_s3())
+        return self._s3_client() if self._s3_client else make_client(self._settings.s3)

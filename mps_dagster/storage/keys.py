@@ -11,6 +11,7 @@ from mps_dagster.errors import InvalidConfiguration
 MAX_KEY_BYTES = 1024
 _LOCAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_COS = re.compile(r"cos://[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?-[0-9]{5,12}")
 # What mimetypes lacks, or knows only where the host has a file that says so.
 _TYPES = {
     "m3u8": "application/vnd.apple.mpegurl", "mpd": "application/dash+xml", "ts": "video/mp2t", "m2ts": "video/mp2t",
@@ -22,11 +23,15 @@ _TYPES = {
 
 
 def check_bucket_name(name: str) -> str:
-    """Return the name; raise if it is neither a local bucket's nor `s3://bucket`."""
-    if not _LOCAL.fullmatch(name) and not _S3.fullmatch(name):
+    """Return the name; raise if it is neither a local bucket's nor `s3://bucket` nor `cos://bucket-appid`."""
+    if name.startswith("cos://") and not _COS.fullmatch(name):
+        raise InvalidConfiguration(
+            f"{name!r} is no COS bucket", hint="its name ends with the account's APPID: cos://media-1250000000"
+        )
+    if not any(form.fullmatch(name) for form in (_LOCAL, _S3, _COS)):
         raise InvalidConfiguration(
             f"{name!r} is no bucket",
-            hint="a local one is letters, digits, dots, dashes and underscores; or s3://bucket",
+            hint="a local one is letters, digits, dots, dashes and underscores; or s3://bucket, cos://bucket-appid",
         )
     return name
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import logging
 import os
 import shlex
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +33,8 @@ from mps_dagster.storage.keys import check_key
 
 log = logging.getLogger(__name__)
 
+MARKS = ".mps/outputs"
+"""One small file per output, by the hash of its key: its etag, and the key of our record of it."""
 ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 IMPOSSIBLE = {
     errno.EEXIST: "a part of its path is a file",
@@ -51,14 +55,15 @@ class LocalBucket:
 
     def head(self, key: str) -> ObjectInfo:
         with self._reading("look at", key):
-            return self._info(key, self.path(key))
+            info = self._info(key, self.path(key))
+        return replace(info, record=self._record_of(key, info.etag))
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
         with self._errors("list", prefix):
-            for key in self._keys("", prefix):
+            for key in self._keys("", prefix, after):
                 # Gone by now, or a link to nothing or to elsewhere: no object, and no failure of the listing.
-                with suppress(SourceNotAccessible):
-                    yield self.head(key)
+                with suppress(SourceNotAccessible), self._reading("look at", key):
+                    yield self._info(key, self.path(key))
 
     def fetch(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
         with draft_of(path) as draft:
@@ -74,13 +79,27 @@ class LocalBucket:
         with self._reading("read", key):
             return self.path(key).read_bytes()
 
-    def publish(self, path: Path, key: str, *, content_type: str | None = None) -> ObjectInfo:  # noqa: ARG002
+    def publish(
+        self,
+        path: Path,
+        key: str,
+        *,
+        content_type: str | None = None,  # noqa: ARG002
+        record: str = "",
+    ) -> ObjectInfo:
         # A file that the caller does not have is no fault of the bucket.
         path.open("rb").close()
-        return self._put(key, lambda draft: shutil.copyfile(path, draft))
+        return self._put(key, lambda draft: shutil.copyfile(path, draft), record=record)
 
-    def write(self, key: str, content: bytes, *, content_type: str | None = None) -> ObjectInfo:  # noqa: ARG002
-        return self._put(key, lambda draft: draft.write_bytes(content))
+    def write(
+        self,
+        key: str,
+        content: bytes,
+        *,
+        content_type: str | None = None,  # noqa: ARG002
+        record: str = "",
+    ) -> ObjectInfo:
+        return self._put(key, lambda draft: draft.write_bytes(content), record=record)
 
     def path(self, key: str) -> Path:
         """The object as the file that it is; for reading, by those who need no copy."""
@@ -102,15 +121,34 @@ class LocalBucket:
             raise SourceChanged(f"{self.name}/{key} is no longer the object that was announced")
         return info
 
-    def _put(self, key: str, fill: Callable[[Path], object]) -> ObjectInfo:
+    def _put(self, key: str, fill: Callable[[Path], object], *, record: str) -> ObjectInfo:
         with self._errors("write", key):
             target = self._target(key)
             target.parent.mkdir(parents=True, exist_ok=True)
             with draft_of(target) as draft:
                 fill(draft)
                 _flush(draft)
+                if record:
+                    # Before the object is there: no listing in between may take it for an upload.
+                    self._mark(key, _etag(draft.stat()), record)
                 draft.replace(target)
         return self.head(key)
+
+    def _mark(self, key: str, etag: str, record: str) -> None:
+        mark = self._mark_path(key)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(f"{etag} {record}")
+
+    def _record_of(self, key: str, etag: str) -> str:
+        try:
+            marked, _, record = self._mark_path(key).read_text().partition(" ")
+        except OSError:
+            return ""
+        return record if marked == etag else ""
+
+    def _mark_path(self, key: str) -> Path:
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        return self.root / MARKS / digest[:2] / digest[:40]
 
     def _path(self, key: str) -> Path:
         if any(part.startswith(".") for part in check_key(key).split("/")):
@@ -126,16 +164,16 @@ class LocalBucket:
             raise InvalidConfiguration(f"{self.name}/{key}: a link in its path leads out of the bucket")
         return path
 
-    def _keys(self, above: str, prefix: str) -> Iterator[str]:
+    def _keys(self, above: str, prefix: str, after: str) -> Iterator[str]:
         # A folder sorts with its slash, which is what makes this key order: `a-b` comes before `a/b`.
         for key in sorted(self._entries(above)):
             if not key.endswith("/"):
-                if key.startswith(prefix):
+                if key.startswith(prefix) and key > after:
                     yield key
-            elif key.startswith(prefix) or prefix.startswith(key):
+            elif (key.startswith(prefix) or prefix.startswith(key)) and (key > after or after.startswith(key)):
                 # Only the bucket's own folder must be there; others may go while we look.
                 with suppress(*ABSENT):
-                    yield from self._keys(key, prefix)
+                    yield from self._keys(key, prefix, after)
 
     def _entries(self, above: str) -> Iterator[str]:
         with os.scandir(self.root / above) as entries:
@@ -157,8 +195,7 @@ class LocalBucket:
         return ObjectInfo(
             key=key,
             size=facts.st_size,
-            # Not a hash: that would read every upload whole at every listing.
-            etag=f"{facts.st_mtime_ns:x}-{facts.st_size:x}-{facts.st_ino:x}",
+            etag=_etag(facts),
             # ctime, which the kernel sets at every change: a file that is moved in with an old mtime is new, and one
             # whose mtime lies in the future (a camera's clock) settles.
             modified=datetime.fromtimestamp(facts.st_ctime, UTC),
@@ -191,6 +228,11 @@ class LocalBucket:
         if not self.root.exists():
             return StorageFailed(what, hint=f"mkdir -p {shlex.quote(str(self.root))}")
         return StorageFailed(what)
+
+
+def _etag(facts: os.stat_result) -> str:
+    # Not a hash: that would read every upload whole at every listing.
+    return f"{facts.st_mtime_ns:x}-{facts.st_size:x}-{facts.st_ino:x}"
 
 
 def _real(path: Path) -> Path:

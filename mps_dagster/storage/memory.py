@@ -26,10 +26,10 @@ class MemoryBucket:
     def head(self, key: str) -> ObjectInfo:
         return self._get(key)[0]
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
         with self._lock:
-            found = sorted((key, info) for key, (info, _) in self._objects.items() if key.startswith(prefix))
-        yield from (info for _, info in found)
+            found = [info for info, _ in self._objects.values() if info.key.startswith(prefix) and info.key > after]
+        yield from sorted(found, key=lambda info: info.key)
 
     def fetch(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
         info, content = self._get(key)
@@ -43,11 +43,18 @@ class MemoryBucket:
     def read(self, key: str) -> bytes:
         return self._get(key)[1]
 
-    def publish(self, path: Path, key: str, *, content_type: str | None = None) -> ObjectInfo:
-        return self.write(key, path.read_bytes(), content_type=content_type)
+    def publish(self, path: Path, key: str, *, content_type: str | None = None, record: str = "") -> ObjectInfo:
+        return self.write(key, path.read_bytes(), content_type=content_type, record=record)
 
-    def write(self, key: str, content: bytes, *, content_type: str | None = None) -> ObjectInfo:  # noqa: ARG002
-        info = ObjectInfo(check_key(key), len(content), f"v{next(self._versions)}", datetime.now(UTC))
+    def write(
+        self,
+        key: str,
+        content: bytes,
+        *,
+        content_type: str | None = None,  # noqa: ARG002
+        record: str = "",
+    ) -> ObjectInfo:
+        info = ObjectInfo(check_key(key), len(content), f"v{next(self._versions)}", datetime.now(UTC), record=record)
         with self._lock:
             self._objects[key] = (info, content)
         return info

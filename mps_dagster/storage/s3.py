@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import shutil
 from collections.abc import Iterator
@@ -39,10 +40,14 @@ from mps_dagster.storage.keys import check_key, content_type_of
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
+RECORD, PLACE = "mps-record", "mps-place"
+"""Metadata (`x-amz-meta-…`) of every output: the key of its record, and a hash of where it was put."""
 TRANSFER = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
 MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 CHANGED = frozenset({"412", "PreconditionFailed"})
-KEYS = "check MPS_S3__ACCESS_KEY_ID and MPS_S3__SECRET_ACCESS_KEY; if they are not set, AWS's own variables or profile"
+KEYS = (
+    "check MPS_S3__ACCESS_KEY_ID and MPS_S3__SECRET_ACCESS_KEY (if not set: AWS's own), or MPS_COS__SECRET_ID and …_KEY"
+)
 REFUSED = {
     "NoSuchBucket": "make the bucket, or correct its name in the workflow",
     "AccessDenied": "the key may not do this; check the bucket's policy",
@@ -56,6 +61,7 @@ REFUSED = {
     "PathStyleDomainForbidden": "set MPS_S3__ADDRESSING_STYLE=virtual",
     "RequestTimeTooSkewed": "set this machine's clock",
     "InvalidObjectState": "the object is archived; restore it first",
+    "KeyTooLong": "COS takes keys of up to 850 bytes; choose a shorter one",
 }
 """Service codes that no retry mends, and what mends them."""
 NETWORK = "check MPS_S3__ENDPOINT_URL and the network"
@@ -92,11 +98,12 @@ class S3Bucket:
 
     def head(self, key: str) -> ObjectInfo:
         with self._errors("look at", key):
-            return _info(key, self._client.head_object(Bucket=self._bucket, Key=check_key(key)))
+            return self._info(key, self._client.head_object(Bucket=self._bucket, Key=check_key(key)))
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+        pages = self._client.get_paginator("list_objects_v2")
         with self._errors("list", prefix):
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+            for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, StartAfter=after):
                 for item in page.get("Contents", ()):
                     if self._is_object(item["Key"]):
                         yield ObjectInfo(item["Key"], item["Size"], item["ETag"].strip('"'), item["LastModified"])
@@ -110,30 +117,43 @@ class S3Bucket:
                 with closing(reply["Body"]) as body, draft.open("wb") as file:
                     shutil.copyfileobj(body, file, CHUNK_BYTES)
             draft.replace(path)
-        return _info(key, reply)
+        return self._info(key, reply)
 
     def read(self, key: str) -> bytes:
         with self._errors("read", key):
             content: bytes = self._client.get_object(Bucket=self._bucket, Key=check_key(key))["Body"].read()
         return content
 
-    def publish(self, path: Path, key: str, *, content_type: str | None = None) -> ObjectInfo:
-        extra = {"ContentType": content_type or content_type_of(key)}
+    def publish(self, path: Path, key: str, *, content_type: str | None = None, record: str = "") -> ObjectInfo:
+        extra = self._headers(key, content_type, record)
         # A file that the caller does not have is no fault of the bucket.
         path.open("rb").close()
         with self._errors("write", key):
             self._client.upload_file(str(path), self._bucket, check_key(key), ExtraArgs=extra, Config=TRANSFER)
         return self.head(key)
 
-    def write(self, key: str, content: bytes, *, content_type: str | None = None) -> ObjectInfo:
-        kind = content_type or content_type_of(key)
+    def write(self, key: str, content: bytes, *, content_type: str | None = None, record: str = "") -> ObjectInfo:
+        headers = self._headers(key, content_type, record)
         with self._errors("write", key):
-            self._client.put_object(Bucket=self._bucket, Key=check_key(key), Body=content, ContentType=kind)
+            self._client.put_object(Bucket=self._bucket, Key=check_key(key), Body=content, **headers)
         return self.head(key)
 
     def delete(self, key: str) -> None:
         with self._errors("delete", key):
             self._client.delete_object(Bucket=self._bucket, Key=check_key(key))
+
+    def _headers(self, key: str, content_type: str | None, record: str) -> dict[str, Any]:
+        marked = {"Metadata": {RECORD: record, PLACE: self._place(key)}} if record else {}
+        return {"ContentType": content_type or content_type_of(key), **marked}
+
+    def _place(self, key: str) -> str:
+        # A copy keeps its metadata, and a person who copies an output into an inbox wants it processed.
+        return hashlib.sha256(f"{self._bucket}/{key}".encode()).hexdigest()[:40]
+
+    def _info(self, key: str, reply: dict[str, Any]) -> ObjectInfo:
+        marks = reply.get("Metadata", {})
+        record = marks.get(RECORD, "") if marks.get(PLACE) == self._place(key) else ""
+        return ObjectInfo(key, reply["ContentLength"], reply["ETag"].strip('"'), reply["LastModified"], record=record)
 
     def _is_object(self, key: str) -> bool:
         # Consoles make empty objects for "folders".
@@ -182,7 +202,3 @@ def _answered(where: str, error: ClientError) -> MpsError:
     if code in REFUSED:
         return StorageRefused(f"{where}: {error}", hint=REFUSED[code])
     return StorageFailed(f"{where}: {error}")
-
-
-def _info(key: str, reply: dict[str, Any]) -> ObjectInfo:
-    return ObjectInfo(key, reply["ContentLength"], reply["ETag"].strip('"'), reply["LastModified"])

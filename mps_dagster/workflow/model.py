@@ -56,6 +56,18 @@ class Trigger(Facts):
     bucket: str
     dir: str = Field("/", description="Only objects under it; `/` is the whole bucket.")
     formats: tuple[str, ...] = Field(TRIGGER_FORMATS, description="File extensions, any case; `*` takes everything.")
+    queue: str = Field(
+        "", max_length=512, description="SQS queue (name or URL) in which the bucket announces its uploads."
+    )
+    queue_region: str | None = Field(None, description="The queue's region; empty = AWS_DEFAULT_REGION.")
+    listing: bool = Field(
+        True, description="Look through the dir for uploads; without it only the queue tells of them."
+    )
+    list_every_s: float | None = Field(
+        None,
+        ge=0,
+        description="Seconds between two sweeps. Empty = at every look, or once an hour if there is a queue.",
+    )
 
     _bucket = field_validator("bucket")(check_bucket_name)
 
@@ -64,9 +76,23 @@ class Trigger(Facts):
     def _as_extensions(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name.lower().removeprefix(".") for name in formats) or TRIGGER_FORMATS
 
+    @model_validator(mode="after")
+    def _learns_of_uploads(self) -> Trigger:
+        if not self.listing and not self.queue:
+            raise ValueError("without listing there has to be a queue; else no upload is ever found")
+        if self.queue and "://" not in self.bucket:
+            raise ValueError(f"bucket {self.bucket!r} is a folder, which announces nothing; remove the queue")
+        return self
+
     @property
     def prefix(self) -> str:
         return key_prefix(self.dir)
+
+    @property
+    def sweep_every_s(self) -> float:
+        if self.list_every_s is not None:
+            return self.list_every_s
+        return 3600.0 if self.queue else 0.0
 
     def takes(self, key: str) -> bool:
         """Whether an object is one of the uploads; our own records never are."""

@@ -36,9 +36,5 @@ def uploads_name(workflow: str) -> str:
 
 
 def requested_name(workflow: str) -> str:
-    """Name of the partition set that remembers which (key, etag) already got a run.
-
-    Dagster adds to it in the same tick that creates the runs, so it can neither run ahead of them nor fall behind, and
-    it outlives deleted runs, which `run_key` alone does not.
-    """
+    """Name of the partition set that remembers which (key, etag) got a run; it outlives the runs."""
     return f"{workflow}_requested"

@@ -32,13 +32,24 @@ def load_workflows(folder: Path, templates: Templates) -> tuple[tuple[Workflow, 
     for path in sorted(folder.glob("*.yaml")):
         try:
             workflow = parse_workflow(path.read_text(), templates, name=path.name)
-            if workflow.name in good:
-                raise InvalidConfiguration(f"{path.name}: name: another file already has a workflow {workflow.name!r}")
+            _check_beside(workflow, good, path.name)
         except (MpsError, OSError, UnicodeDecodeError) as error:
             bad.append(BadWorkflow(path, str(error)))
         else:
             good[workflow.name] = workflow
     return tuple(good.values()), tuple(bad)
+
+
+def _check_beside(workflow: Workflow, others: Mapping[str, Workflow], file: str) -> None:
+    if workflow.name in others:
+        raise InvalidConfiguration(f"{file}: name: another file already has a workflow {workflow.name!r}")
+    queue = workflow.trigger.queue
+    reader = next((other.name for other in others.values() if queue and other.trigger.queue == queue), None)
+    if reader:
+        raise InvalidConfiguration(
+            f"{file}: trigger.queue: {queue} is read by workflow {reader!r} already, and a message goes to one reader only",
+            hint="let the bucket announce to an SNS topic with a queue for each workflow",
+        )
 
 
 def parse_workflow(text: str, templates: Templates, *, name: str) -> Workflow:

@@ -2,107 +2,204 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+import uuid
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 from projects import VOD, make_project
 
-from mps_dagster.orchestration.upload_sensor import RUNS_PER_TICK, new_uploads
-from mps_dagster.storage.bucket import ObjectInfo
-from mps_dagster.workflow.model import Trigger
-from mps_dagster.workflow.naming import run_key
+from mps_dagster.errors import StorageFailed
+from mps_dagster.orchestration import upload_sensor
+from mps_dagster.orchestration.upload_sensor import RUNS_PER_TICK, Cursor
+from mps_dagster.storage.local import LocalBucket
+from mps_dagster.workflow.naming import requested_name, sensor_name
 
 from .conftest import furnished
 
-TRIGGER = Trigger(bucket="inbox", dir="/in/")
+
+class Daemon:
+    """What Dagster's daemon does with a sensor's answers: it keeps the cursor, and a run key gets one run."""
+
+    def __init__(self, house: SimpleNamespace, workflow: str = "vod") -> None:
+        self.house, self.workflow = house, workflow
+        self.cursor: str | None = None
+        self.keys: list[str] = []
+        self.answer: dg.SensorResult
+
+    def tick(self, *, dies: bool = False) -> list[str]:
+        """Object keys that got a run in this tick. A daemon that dies has done nothing yet."""
+        self.answer = self.house.look(sensor_name(self.workflow), self.cursor)
+        if dies:
+            return []
+        self.cursor = self.answer.cursor
+        return [request.tags["mps/key"] for request in self.answer.run_requests or () if self._launch(request)]
+
+    def _launch(self, request: dg.RunRequest) -> bool:
+        marks = {"dagster/run_key": request.run_key, "dagster/sensor_name": sensor_name(self.workflow)}
+        if self.house.instance.get_runs_count(dg.RunsFilter(tags=marks)):
+            return False
+        run = dg.DagsterRun(job_name=self.workflow, run_id=str(uuid.uuid4()), tags={**request.tags, **marks})
+        self.house.instance.add_run(run)
+        self.keys.append(request.tags["mps/key"])
+        return True
 
 
-def listed(key: str = "in/a.mp4", etag: str = "1", *, settled: bool = True) -> ObjectInfo:
-    return ObjectInfo(key, 1, etag, datetime.now(UTC), settled)
+@pytest.fixture
+def daemon(house) -> Daemon:
+    return Daemon(house)
+
+
+def write(house, *keys: str, content: bytes = b"x") -> None:
+    for key in keys:
+        house.buckets.get("inbox").write(key, content)
 
 
 @pytest.mark.parametrize(
-    ("info", "taken"),
+    ("key", "taken"),
     [
-        pytest.param(listed(), True, id="an upload"),
-        pytest.param(listed("in/deep/er/a.MP4"), True, id="in any folder below, in any case"),
-        pytest.param(listed("out/a.mp4"), False, id="outside the dir"),
-        pytest.param(listed("in/a.txt"), False, id="of no format that is asked for"),
-        pytest.param(listed("in/a"), False, id="without an extension"),
-        pytest.param(listed("in/own.mp4"), False, id="our own output"),
-        pytest.param(listed("in/a.mp4", "seen"), False, id="one that has a run already"),
-        pytest.param(listed(settled=False), False, id="one that is still being written"),
+        pytest.param("in/a.mp4", True, id="an upload"),
+        pytest.param("in/deep/er/a.MP4", True, id="in any folder below, in any case"),
+        pytest.param("out/a.mp4", False, id="outside the dir"),
+        pytest.param("in/a.txt", False, id="of no format that is asked for"),
+        pytest.param("in/a", False, id="without an extension"),
+        pytest.param("in/line\nbreak...mp4", True, id="with what Dagster refuses in a partition key"),
     ],
 )
-def test_only_new_whole_uploads_get_a_run(info, taken):
-    """Decided from the listing and what is remembered, and from nothing else."""
-    requested = {run_key("inbox", listed("in/a.mp4", "seen"))}
-    chosen, _ = new_uploads([info], TRIGGER, requested, {"in/own.mp4"})
-    assert bool(chosen) is taken
+def test_uploads_to_the_dir_get_a_run(house, daemon, key, taken):
+    """Of the formats that the trigger takes."""
+    write(house, key)
+    assert daemon.tick() == [key] * taken
 
 
-def test_a_burst_is_taken_in_bounded_ticks():
-    """The rest of it in the next one."""
-    burst = [listed(f"in/{number}.mp4") for number in range(RUNS_PER_TICK + 1)]
-    first, _ = new_uploads(burst, TRIGGER, set(), set())
-    second, _ = new_uploads(burst, TRIGGER, {run_key("inbox", info) for info in first}, set())
-    assert (len(first), len(second)) == (RUNS_PER_TICK, 1)
-
-
-def remember(house, result) -> None:
-    """What the daemon does with a tick's answer."""
-    for request in result.dynamic_partitions_requests:
-        house.instance.add_dynamic_partitions(request.partitions_def_name, request.partition_keys)
-
-
-def test_an_upload_is_asked_for_once_and_again_when_it_changes(house, clips):
-    """The run says which content was announced."""
-    house.put(clips.video(), "in/clip.mp4")
-    result = house.look("vod_uploads")
-    assert [request.partition_key for request in result.run_requests] == ["in/clip.mp4"]
-    request = result.run_requests[0]
-    etag = house.buckets.get("inbox").head("in/clip.mp4").etag
+def test_a_run_says_which_content_was_announced(house, daemon):
+    """So that another content is not processed in its place."""
+    write(house, "in/a.mp4")
+    daemon.tick()
+    [request] = daemon.answer.run_requests
+    etag = house.buckets.get("inbox").head("in/a.mp4").etag
     assert request.run_config == {"ops": {"vod__source": {"config": {"etag": etag}}}}
-    assert request.tags["dagster/priority"] == "3"
-    remember(house, result)
-    assert isinstance(house.look("vod_uploads"), dg.SkipReason)
-    house.put(clips.no_audio(), "in/clip.mp4")
-    again = house.look("vod_uploads")
-    assert [request.partition_key for request in again.run_requests] == ["in/clip.mp4"]
-    assert again.run_requests[0].run_key != request.run_key
+    assert (request.partition_key, request.tags["dagster/priority"]) == ("in/a.mp4", "3")
 
 
-def test_a_file_that_is_being_written_waits(house, clips):
+def test_an_upload_gets_one_run_and_another_when_it_changes_or_is_renamed(house, daemon):
+    """However often it is looked at."""
+    write(house, "in/a.mp4")
+    assert [daemon.tick() for _ in range(3)] == [["in/a.mp4"], [], []]
+    write(house, "in/a.mp4", content=b"changed")
+    assert [daemon.tick() for _ in range(2)] == [["in/a.mp4"], []]
+    inbox = house.settings.buckets_dir / "inbox" / "in"
+    (inbox / "a.mp4").rename(inbox / "b.mp4")
+    assert [daemon.tick() for _ in range(2)] == [["in/b.mp4"], []]
+
+
+def test_a_burst_is_taken_in_bounded_ticks(house, daemon):
+    """None lost, none twice, though the sweep is cut in the middle."""
+    keys = [f"in/{number:03d}.mp4" for number in range(RUNS_PER_TICK + 30)]
+    write(house, *keys)
+    assert daemon.tick() == keys[:RUNS_PER_TICK]
+    assert Cursor.parse(daemon.cursor).after == keys[RUNS_PER_TICK - 1]
+    assert daemon.tick() == keys[RUNS_PER_TICK:]
+    assert daemon.tick() == []
+
+
+def test_what_comes_behind_the_sweep_is_found_by_the_next_one(house, daemon):
+    """A sweep goes through the keys in order, and an upload may sort before where it is."""
+    write(house, *(f"in/{number:03d}.mp4" for number in range(RUNS_PER_TICK + 1)))
+    daemon.tick()
+    write(house, "in/+first.mp4")
+    assert daemon.tick() == [f"in/{RUNS_PER_TICK:03d}.mp4"]
+    assert daemon.tick() == ["in/+first.mp4"]
+
+
+def test_a_sweep_that_has_no_time_left_goes_on_where_it_was(house, daemon, monkeypatch):
+    """A tick never runs into Dagster's timeout, however large the bucket is."""
+    monkeypatch.setattr(upload_sensor, "PAGE", 2)
+    monkeypatch.setattr(upload_sensor, "LOOK_S", 0)
+    write(house, *(f"in/{number}.txt" for number in range(5)))
+    positions = []
+    for _ in range(4):
+        daemon.tick()
+        positions.append(Cursor.parse(daemon.cursor).after)
+    assert positions == ["in/1.txt", "in/3.txt", "in/4.txt", ""]
+
+
+def test_a_daemon_that_dies_loses_nothing(house, daemon):
+    """What was asked for in a tick that never ended is asked for again."""
+    write(house, "in/a.mp4")
+    daemon.tick(dies=True)
+    assert daemon.tick() == ["in/a.mp4"]
+    assert daemon.tick() == []
+
+
+def test_runs_that_were_deleted_are_not_made_again(house, daemon):
+    """Dagster forgets a run key with its run; we do not."""
+    write(house, "in/a.mp4")
+    daemon.tick()
+    daemon.tick()
+    for run in house.instance.get_runs():
+        house.instance.delete_run(run.run_id)
+    assert daemon.tick() == []
+
+
+def test_a_cursor_that_is_reset_or_of_another_version_makes_no_second_run(house, daemon):
+    """An admin may reset it in the UI."""
+    write(house, "in/a.mp4")
+    daemon.tick()
+    for cursor in (None, "2026-01-01", '{"other": 1}'):
+        daemon.cursor = cursor
+        assert daemon.tick() == []
+
+
+def test_a_file_that_is_being_written_waits(house, daemon):
     """Until its writer has closed it."""
     path = house.settings.buckets_dir / "inbox" / "in" / "clip.mp4"
     path.parent.mkdir()
     with path.open("wb") as file:
-        file.write(clips.video().read_bytes()[:1000])
+        file.write(b"part")
         file.flush()
-        reason = house.look("vod_uploads")
-        assert "1 still being written" in reason.skip_message
-    result = house.look("vod_uploads")
-    assert len(result.run_requests) == 1
+        assert daemon.tick() == []
+        assert "1 still being written" in daemon.answer.skip_reason.skip_message
+    assert daemon.tick() == ["in/clip.mp4"]
 
 
-def test_a_failed_listing_decides_nothing(house):
-    """It shows as a failed tick; an empty answer would look like "no uploads"."""
+def test_a_failed_listing_decides_nothing(house, daemon, monkeypatch):
+    """It shows as a failed tick, and the cursor stands; an empty answer would look like "no uploads"."""
+    write(house, "in/a.mp4", "in/b.mp4")
+    whole = LocalBucket.list
+
+    def breaks_off(self, prefix="", *, after=""):
+        yield next(whole(self, prefix, after=after))
+        raise StorageFailed("the connection is gone")
+
+    monkeypatch.setattr(LocalBucket, "list", breaks_off)
+    with pytest.raises(dg.Failure, match="could not be listed: the connection is gone"):
+        daemon.tick()
+    monkeypatch.undo()
+    assert daemon.tick() == ["in/a.mp4", "in/b.mp4"]
+
+
+def test_a_bucket_that_is_gone_is_a_failed_tick(house, daemon):
+    """And says how to make it."""
     (house.settings.buckets_dir / "inbox").rmdir()
-    with pytest.raises(dg.Failure, match="could not be listed"):
-        house.look("vod_uploads")
+    with pytest.raises(dg.Failure, match="mkdir"):
+        daemon.tick()
 
 
 def test_our_own_outputs_never_trigger(tmp_path, instance, clips):
-    """Though they are written where uploads are looked for."""
+    """Though they are written where uploads are looked for; and a sweep looks at each of them once."""
     text = VOD.replace("{bucket: outputs, dir: /vod/}", "{bucket: inbox, dir: /in/}")
     house = furnished(make_project(tmp_path, vod=text), instance)
+    daemon = Daemon(house)
     house.put(clips.video(), "in/clip.mp4")
-    result = house.look("vod_uploads")
-    remember(house, result)
+    assert daemon.tick() == ["in/clip.mp4"]
     assert house.run("in/clip.mp4").success
-    assert house.buckets.get("inbox").head("in/clip_transcode_small.mp4")
-    assert isinstance(house.look("vod_uploads"), dg.SkipReason)
+    assert house.buckets.get("inbox").head("in/clip_transcode_small.mp4").record
+    assert daemon.tick() == []
+    remembered = len(house.instance.get_dynamic_partitions(requested_name("vod")))
+    assert daemon.tick() == []
+    assert len(house.instance.get_dynamic_partitions(requested_name("vod"))) == remembered == 3
 
 
 def test_a_file_that_is_no_workflow_takes_no_other_one_down(tmp_path, instance):
@@ -111,3 +208,142 @@ def test_a_file_that_is_no_workflow_takes_no_other_one_down(tmp_path, instance):
     assert house.sensor("vod_uploads")
     with pytest.raises(dg.Failure, match="there is no task type 'transcod'"):
         house.look("broken_is_not_a_workflow")
+
+
+def record(bucket: str, key: str, event: str = "ObjectCreated:Put") -> str:
+    return json.dumps({"Records": [{"eventName": event, "s3": {"bucket": {"name": bucket}, "object": {"key": key}}}]})
+
+
+@pytest.fixture
+def announced(tmp_path, instance, s3_server, monkeypatch):
+    """A workflow on an S3 bucket that announces uploads in an SQS queue, and verbs to put and announce."""
+    name = f"media-{uuid.uuid4().hex[:8]}"
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    s3_server.s3.create_bucket(Bucket=name)
+    queue = s3_server.sqs.create_queue(QueueName=name)["QueueUrl"]
+
+    def workflow(**trigger) -> Daemon:
+        text = VOD.replace(
+            "{bucket: inbox, dir: /in/}",
+            json.dumps({"bucket": f"s3://{name}", "dir": "/in/", "queue": name, **trigger}),
+        )
+        settings = make_project(tmp_path, vod=text).model_copy(
+            update={"s3": s3_server.settings, "sqs_endpoint_url": s3_server.settings.endpoint_url}
+        )
+        return Daemon(furnished(settings, instance))
+
+    def waiting() -> int:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = s3_server.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+        return sum(int(value) for value in found.values())
+
+    return SimpleNamespace(
+        name=name, workflow=workflow, waiting=waiting,
+        put=lambda key, content=b"x": s3_server.s3.put_object(Bucket=name, Key=key, Body=content),
+        delete=lambda key: s3_server.s3.delete_object(Bucket=name, Key=key),
+        announce=lambda key, **more: s3_server.sqs.send_message(QueueUrl=queue, MessageBody=record(name, key, **more)),
+        send=lambda body: s3_server.sqs.send_message(QueueUrl=queue, MessageBody=body),
+        drop_queue=lambda: s3_server.sqs.delete_queue(QueueUrl=queue),
+    )  # fmt: skip
+
+
+def test_an_announced_upload_gets_a_run_and_its_message_goes_afterwards(announced):
+    """Only once the run is recorded; until then the message stays."""
+    daemon = announced.workflow(listing=False)
+    announced.put("in/a.mp4")
+    announced.announce("in/a.mp4")
+    assert daemon.tick() == ["in/a.mp4"]
+    assert announced.waiting() == 1
+    assert daemon.tick() == []
+    assert announced.waiting() == 0
+
+
+def test_a_message_whose_run_was_never_made_is_not_deleted(announced):
+    """The daemon died in between."""
+    daemon = announced.workflow(listing=False)
+    announced.put("in/a.mp4")
+    announced.announce("in/a.mp4")
+    daemon.tick(dies=True)
+    daemon.tick()
+    assert announced.waiting() == 1
+
+
+def test_announced_twice_late_and_out_of_order_is_one_run_of_what_is_there(announced):
+    """What counts is what stands in the bucket."""
+    daemon = announced.workflow(listing=False)
+    announced.put("in/a.mp4", b"old")
+    announced.put("in/a.mp4", b"new")
+    for _ in range(3):
+        announced.announce("in/a.mp4")
+    assert daemon.tick() == ["in/a.mp4"]
+    announced.announce("in/a.mp4")
+    assert [daemon.tick() for _ in range(2)] == [[], []]
+    assert announced.waiting() == 0
+
+
+def test_both_ways_together_make_one_run(announced):
+    """In one look, or one after the other."""
+    daemon = announced.workflow(list_every_s=0)
+    for number in range(5):
+        announced.put(f"in/{number}.mp4")
+        announced.announce(f"in/{number}.mp4")
+    announced.put("in/not announced.mp4")
+    assert sorted(daemon.tick()) == [*(f"in/{number}.mp4" for number in range(5)), "in/not announced.mp4"]
+    announced.announce("in/not announced.mp4")
+    assert [daemon.tick() for _ in range(2)] == [[], []]
+    assert announced.waiting() == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "more"),
+    [
+        pytest.param("in/gone.mp4", {}, id="is gone"),
+        pytest.param("in/a.mp4", {"event": "ObjectRemoved:Delete"}, id="was removed"),
+        pytest.param("out/a.mp4", {}, id="lies elsewhere"),
+        pytest.param("in/a.txt", {}, id="is of no format"),
+    ],
+)
+def test_what_needs_no_run_is_done_with(announced, key, more):
+    """At once, and without a trace."""
+    daemon = announced.workflow(listing=False)
+    announced.announce(key, **more)
+    assert daemon.tick() == []
+    assert announced.waiting() == 0
+
+
+def test_a_message_that_nobody_can_read_goes_aside_and_is_reported(announced):
+    """And the others are read."""
+    daemon = announced.workflow(listing=False)
+    announced.put("in/a.mp4")
+    announced.send("hello")
+    announced.announce("in/a.mp4")
+    assert daemon.tick() == ["in/a.mp4"]
+    [path] = (daemon.house.settings.set_aside_dir / "vod").iterdir()
+    assert json.loads(path.read_text())["body"] == "hello"
+    daemon.tick()
+    assert announced.waiting() == 0
+    announced.send("again")
+    daemon.tick()
+    assert "again" in daemon.answer.skip_reason.skip_message
+
+
+def test_a_queue_that_is_gone_does_not_keep_the_sweep_from_finding_uploads(announced):
+    """And is told by a failed tick whenever there is nothing else to tell."""
+    daemon = announced.workflow(list_every_s=3600)
+    announced.drop_queue()
+    announced.put("in/a.mp4")
+    assert daemon.tick() == ["in/a.mp4"]
+    with pytest.raises(dg.Failure, match="could not be read"):
+        daemon.tick()
+
+
+def test_with_a_queue_the_sweep_is_made_once_an_hour(announced):
+    """It finds what was never announced; its cost must not come with every look."""
+    daemon = announced.workflow()
+    daemon.tick()
+    announced.put("in/a.mp4")
+    assert daemon.tick() == []
+    daemon.cursor = Cursor.parse(daemon.cursor).model_copy(update={"swept_at": 1.0}).model_dump_json()
+    assert daemon.tick() == ["in/a.mp4"]

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 
 import pytest
 from boto3.s3.transfer import TransferConfig
-from moto.server import ThreadedMotoServer
 
-from mps_dagster.settings import S3Settings, Settings
+from mps_dagster.settings import Settings
 from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.local import LocalBucket
 from mps_dagster.storage.memory import MemoryBucket
-from mps_dagster.storage.s3 import S3Bucket, make_client
+from mps_dagster.storage.s3 import S3Bucket
 
 SMALL_PARTS = TransferConfig(multipart_threshold=5 * 2**20, multipart_chunksize=5 * 2**20)
 """S3's smallest, so that a test's object has several parts."""
 
 
-@pytest.fixture(scope="session")
-def s3_settings() -> Iterator[S3Settings]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield S3Settings(
-        endpoint_url=f"http://{host}:{port}", region="us-east-1", addressing_style="path",
-        access_key_id="test", secret_access_key="test",
-    )  # fmt: skip
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def s3_client(s3_settings):
-    return make_client(s3_settings)
+@pytest.fixture
+def s3_client(s3_server):
+    return s3_server.s3
 
 
 @pytest.fixture

@@ -84,6 +84,27 @@ def test_a_listing_is_by_prefix_and_in_key_order(bucket):
     assert list(bucket.list("none/")) == []
 
 
+def test_a_listing_goes_on_behind_any_key(bucket):
+    """Also behind one that is not there (any more), and inside a folder."""
+    keys = ["a-b.mp4", "a/b/c.mp4", "a/b/d.mp4", "a/c.mp4", "a0.mp4", "b.mp4"]
+    for key in keys:
+        bucket.write(key, b"x")
+    for after in ("", *keys, "a", "a/", "a/b", "a/b/", "a/b/cc.mp4", "a/z", "zz"):
+        assert [info.key for info in bucket.list(after=after)] == [key for key in keys if key > after], after
+    assert [info.key for info in bucket.list("a/", after="a/b/c.mp4")] == ["a/b/d.mp4", "a/c.mp4"]
+
+
+def test_an_output_is_known_by_its_record_until_it_is_replaced(bucket, tmp_path):
+    """An upload to the same key is an upload, and so is a copy of an output elsewhere."""
+    (tmp_path / "file").write_bytes(b"x")
+    assert bucket.publish(tmp_path / "file", "out/a.mp4", record="_mps/records/1").record == "_mps/records/1"
+    assert bucket.write("out/a.vtt", b"x", record="_mps/records/1").record == "_mps/records/1"
+    assert bucket.head("out/a.mp4").record == "_mps/records/1"
+    assert [info.key for info in bucket.list()] == ["out/a.mp4", "out/a.vtt"]
+    bucket.write("out/a.mp4", b"an upload")
+    assert bucket.head("out/a.mp4").record == ""
+
+
 def test_key_order_is_that_of_utf8(bucket):
     """And so of code points: not of a locale, and not of UTF-16, which puts an emoji before a full-width tilde."""
     keys = ["Z.mp4", "a.mp4", "é.mp4", "影.mp4", "\uff5e.mp4", "🎬.mp4"]

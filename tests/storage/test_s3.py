@@ -35,6 +35,14 @@ def test_what_is_published_has_its_type(s3_bucket, s3_client, tmp_path):
     assert head["ContentType"] == "application/vnd.apple.mpegurl"
 
 
+def test_a_copy_of_an_output_is_an_upload(s3_bucket, s3_client):
+    """S3 copies the metadata along, but it says where the output was put."""
+    s3_bucket.write("out/a.mp4", b"x", record="_mps/records/1")
+    name = s3_bucket.name.removeprefix("s3://")
+    s3_client.copy_object(Bucket=name, Key="in/a.mp4", CopySource={"Bucket": name, "Key": "out/a.mp4"})
+    assert s3_bucket.head("in/a.mp4").record == ""
+
+
 def test_folder_markers_are_no_objects(s3_bucket, s3_client):
     """Consoles make empty objects that end with a slash."""
     s3_client.put_object(Bucket=s3_bucket.name.removeprefix("s3://"), Key="in/", Body=b"")

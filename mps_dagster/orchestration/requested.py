@@ -1,0 +1,51 @@
+"""The memory of an upload sensor: which uploads got a run, or need none.
+
+An upload is remembered only once its run is there. In between, Dagster's own `run_key` keeps it from a second one; so
+whatever is killed at whatever moment, an upload is asked for again rather than lost, and never run twice. The memory is
+a set of dynamic partitions that no asset uses: Dagster has an index on it, and it outlives deleted runs, which
+`run_key` alone does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from mps_dagster.workflow.naming import requested_name, sensor_name
+
+OVERLAP_S = 30.0
+"""How far before the newest run that it knows of it looks again: runs are created in several threads."""
+FIRST_LOOK_BACK_S = 24 * 3600.0
+"""Where it begins when the cursor is new or was reset; what is older was remembered long ago."""
+AT_ONCE = 1000
+
+
+class Requested:
+    """Run keys of one workflow's uploads."""
+
+    def __init__(self, instance: dg.DagsterInstance, workflow: str) -> None:
+        self._instance = instance
+        self._sensor = sensor_name(workflow)
+        self._set = requested_name(workflow)
+
+    def remember_runs(self, since: float | None, now: float) -> float:
+        """Add the uploads whose runs were created since; return the time from which to look next."""
+        start = (since or now - FIRST_LOOK_BACK_S) - OVERLAP_S
+        created_after = datetime.fromtimestamp(start, UTC)
+        filters = dg.RunsFilter(tags={"dagster/sensor_name": self._sensor}, created_after=created_after)
+        records = self._instance.get_run_records(filters)
+        self.add(record.dagster_run.tags["dagster/run_key"] for record in records)
+        newest = max((record.create_timestamp.timestamp() for record in records), default=start + OVERLAP_S)
+        return max(newest, since or 0.0)
+
+    def add(self, keys: Iterable[str]) -> None:
+        fresh = list(dict.fromkeys(keys))
+        for start in range(0, len(fresh), AT_ONCE):
+            self._instance.add_dynamic_partitions(self._set, fresh[start : start + AT_ONCE])
+
+    def among(self, keys: Iterable[str]) -> AbstractSet[str]:
+        """Those of the keys that are remembered; one indexed query."""
+        return self._instance.get_existing_dynamic_partitions(self._set, list(keys))
