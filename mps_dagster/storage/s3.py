@@ -40,6 +40,9 @@ from mps_dagster.storage.keys import check_key, content_type_of
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
+CONNECT_S = 5.0
+READ_S = 60.0
+"""Between two pieces of an answer."""
 RECORD, PLACE = "mps-record", "mps-place"
 """Metadata (`x-amz-meta-…`) of every output: the key of its record, and a hash of where it was put."""
 TRANSFER = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
@@ -73,7 +76,7 @@ def make_client(settings: S3Settings) -> Any:
     config = Config(
         s3={"addressing_style": settings.addressing_style},
         request_checksum_calculation=settings.checksum, response_checksum_validation=settings.checksum,
-        retries={"mode": "standard", "max_attempts": 4}, connect_timeout=5, read_timeout=60,
+        retries={"mode": "standard", "max_attempts": 4}, connect_timeout=CONNECT_S, read_timeout=READ_S,
     )  # fmt: skip
     try:
         return boto3.client(

@@ -34,7 +34,7 @@ def test_what_was_published_is_there(bucket, tmp_path):
 @pytest.mark.parametrize("key", ODD_KEYS)
 def test_any_name_that_people_give_files_works(bucket, tmp_path, key):
     """Spaces, quotes, dashes, percent, newlines, emoji, case: a key is never a pattern, an option or an address."""
-    if "\n" in key and "s3" in bucket.name:
+    if "\n" in key and "://" in bucket.name:
         pytest.skip("the moto server has no route for a key with a newline")
     bucket.write(key, b"x")
     bucket.fetch(key, tmp_path / "copy")

@@ -56,6 +56,9 @@ def changed(old: str, new: str) -> str:
         pytest.param(changed("effort: fast", "effort: hasty"), "'fast', 'balanced' or 'quality' (found 'hasty')", id="choice"),
         pytest.param(changed("priority: 3", "priority: 11"), "priority: Input should be less than or equal to 10 (found 11)", id="range"),
         pytest.param(changed("bucket: inbox", "bucket: no/bucket"), "trigger.bucket: 'no/bucket' is no bucket", id="bucket"),
+        pytest.param(changed("bucket: inbox", "bucket: 'cos://media'"), "ends with the account's APPID", id="COS bucket"),
+        pytest.param(changed("dir: /in/", "dir: /in/, listing: false"), "there has to be a queue", id="nothing to learn of uploads by"),
+        pytest.param(changed("dir: /in/", "dir: /in/, queue: news"), "is a folder, which announces nothing", id="queue of a folder"),
         pytest.param(changed("type: local", "type: mail"), "notify[0]", id="sink"),
         pytest.param(changed("source: web/small", "source: nothing"), "there is no task 'nothing'", id="source task"),
         pytest.param(changed("source: web/small", "source: web/big"), "has the outputs small, sound", id="source output"),
@@ -143,3 +146,13 @@ def test_a_template_file_that_is_wrong_is_told(tmp_path):
     (tmp_path / "own.yaml").write_text("kind: transcoding\ntemplates: []")
     with pytest.raises(InvalidConfiguration, match=r"own\.yaml"):
         Templates.load(tmp_path)
+
+
+def test_two_workflows_cannot_read_one_queue(tmp_path):
+    """Each message would reach one of them only."""
+    text = changed("bucket: inbox, dir: /in/", "bucket: 's3://media', queue: news")
+    (tmp_path / "a.yaml").write_text(text)
+    (tmp_path / "b.yaml").write_text(text.replace("name: vod", "name: vod2"))
+    good, bad = load_workflows(tmp_path, TEMPLATES)
+    assert [workflow.name for workflow in good] == ["vod"]
+    assert "b.yaml: trigger.queue: news is read by workflow 'vod'" in bad[0].problem

@@ -1,0 +1,89 @@
+"""S3 servers that are as particular or as broken as real ones: moto's behind a layer of ours, over HTTP."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+Environ = dict[str, Any]
+Layer = Callable[[Environ], "Answer | None"]
+"""Answers a request itself, or changes it and lets it pass."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: str
+    code: str = ""
+    body: bytes = b""
+
+    def content(self) -> bytes:
+        return self.body or f"<Error><Code>{self.code}</Code><Message>{self.code}</Message></Error>".encode()
+
+
+CUT = Answer("000")
+"""No answer: the connection is cut."""
+
+
+class _Silent(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, *_: object) -> None: ...
+
+    def log_error(self, *_: object) -> None: ...
+
+
+@contextmanager
+def layered(layer: Layer) -> Iterator[str]:
+    """The address of moto behind the layer."""
+    moto = DomainDispatcherApplication(create_backend_app)
+
+    def app(environ: Environ, start_response: Callable[..., Any]) -> Any:
+        answer = layer(environ)
+        if answer is None:
+            return moto(environ, start_response)
+        if answer is CUT:
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            return []
+        start_response(
+            answer.status, [("Content-Type", "application/xml"), ("Content-Length", str(len(answer.content())))]
+        )
+        return [answer.content()]
+
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Silent)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+
+
+COS_HOST = "cos.ap-guangzhou.localhost"
+
+
+def cos(environ: Environ) -> Answer | None:
+    """What COS refuses (reference H.1): path style, and bodies with checksums behind them."""
+    host = environ["HTTP_HOST"].partition(":")[0]
+    bucket = host.removesuffix(COS_HOST).rstrip(".")
+    if not bucket:
+        return Answer("403 Forbidden", "PathStyleDomainForbidden")
+    # Over plain HTTP botocore puts the checksum, that it would send behind the body, into a header.
+    if "HTTP_X_AMZ_TRAILER" in environ or "HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM" in environ:
+        return Answer("400 Bad Request", "MissingContentLength")
+    if environ["REQUEST_METHOD"] == "PUT" and not environ.get("CONTENT_LENGTH"):
+        return Answer("411 Length Required", "MissingContentLength")
+    if len(environ["PATH_INFO"].encode("latin-1")) - 1 > 850:
+        return Answer("400 Bad Request", "KeyTooLong")
+    # moto is asked in path style.
+    environ["PATH_INFO"] = f"/{bucket}{environ['PATH_INFO']}"
+    for name in ("REQUEST_URI", "RAW_URI"):
+        if name in environ:
+            environ[name] = f"/{bucket}{environ[name]}"
+    environ["HTTP_HOST"] = f"127.0.0.1:{environ['SERVER_PORT']}"
+    return None
