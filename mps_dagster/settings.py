@@ -64,7 +64,9 @@ class ApiSettings(BaseModel):
 
     host: str = Field("127.0.0.1", description="Where it listens. TLS, if others are to reach it, goes in front.")
     port: int = Field(3002, ge=1, le=65535, description="Its port.")
-    keys_file: Path | None = Field(None, description="Keys and their buckets. Empty = api_keys.yaml in the home, if any.")
+    keys_file: Path | None = Field(
+        None, description="Keys and their buckets. Empty = api_keys.yaml in the home, if any."
+    )
     secret_id: str | None = Field(None, description="One key without a file; it may read and write every bucket.")
     secret_key: SecretStr | None = Field(None, description="Goes with the secret id.")
     rates: dict[str, Annotated[float, Field(gt=0)]] = Field(

@@ -1,0 +1,81 @@
+"""What an action is: a request model and a function from a `Call` to the members of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic.alias_generators import to_pascal
+from pydantic_core import PydanticCustomError
+
+from mps_dagster.api.error import ApiError, missing
+from mps_dagster.api.keys import ApiKey
+from mps_dagster.media.info import Facts
+
+
+class RequestModel(Facts):
+    """Base of an action's parameters and of the objects in them.
+
+    Lenient on types, because in a form every value is a string: "5" is a number, "true" a truth value, 5 a string where one
+    is wanted, and null is as if absent. A parameter that is not declared is refused, as MPS refuses it.
+    """
+
+    model_config = ConfigDict(alias_generator=to_pascal, coerce_numbers_to_str=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, members: Any) -> Any:
+        if not isinstance(members, Mapping):
+            return members
+        return {name: value for name, value in members.items() if value is not None}
+
+
+def _not_offered(value: Any) -> None:
+    if value not in ("", [], {}):
+        raise PydanticCustomError("UnsupportedOperation", "is not offered here")
+
+
+NotOffered = Annotated[None, BeforeValidator(_not_offered)]
+"""A parameter of MPS that does nothing here: `ai_analysis_task: NotOffered = None` refuses it by name, if it says anything."""
+
+M = TypeVar("M", bound=RequestModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[M]):
+    """An action that somebody with a key calls."""
+
+    request: M
+    key: ApiKey
+    request_id: str
+    region: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Action(Generic[M]):
+    """`run` may block: each call has a thread. It raises `ApiError` for what the client should be told by a code."""
+
+    model: type[M]
+    run: Callable[[Call[M]], Mapping[str, Any]]
+
+
+def read_request(model: type[M], parameters: Mapping[str, Any]) -> M:
+    """The parameters as the action has them; the first one that is wrong is named by its path, as in `A.B.0.C`."""
+    try:
+        return model.model_validate(parameters)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+    path = ".".join(str(part) for part in problem["loc"])
+    match problem["type"]:
+        case "missing":
+            raise missing(path)
+        case "extra_forbidden":
+            raise ApiError("UnknownParameter", f"The parameter `{path}` is not recognized.")
+        case kind if kind[0].isupper():
+            # A validator names a code of MPS itself: PydanticCustomError("InvalidParameterValue.Fps", …).
+            raise ApiError(kind, f"`{path}`: {problem['msg']}")
+        case _:
+            text = problem["msg"].removeprefix("Value error, ")
+            raise ApiError("InvalidParameterValue", f"The value of `{path}` is not valid: {text}.")

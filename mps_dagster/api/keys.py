@@ -1,0 +1,104 @@
+"""The keys that may call the API, and the buckets of each.
+
+    keys:
+      - secret_id: AKIDexample
+        secret_key: at least sixteen characters
+        read: [inbox, "s3://media"]
+        write: ["out-*"]
+
+The file holds the secret keys as they are: both signatures are made with the key itself, so a hash of it could check
+neither. It is therefore read only if nobody but its owner may read it (mode 0600), and the keys are never logged.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import yaml
+from pydantic import Field, SecretStr, ValidationError
+
+from mps_dagster.api.error import ApiError
+from mps_dagster.errors import InvalidConfiguration
+from mps_dagster.media.info import Facts
+from mps_dagster.settings import Settings
+
+
+class ApiKey(Facts):
+    """One who may call."""
+
+    secret_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")
+    secret_key: SecretStr = Field(min_length=16)
+    read: tuple[str, ...] = Field((), description="Buckets that it may read, by name; `*` stands for any characters.")
+    write: tuple[str, ...] = Field((), description="Buckets that it may write.")
+
+    def check_read(self, bucket: str) -> None:
+        self._check(bucket, self.read, "read")
+
+    def check_write(self, bucket: str) -> None:
+        self._check(bucket, self.write, "write")
+
+    def _check(self, bucket: str, allowed: Iterable[str], verb: str) -> None:
+        if not any(fnmatchcase(bucket, pattern) for pattern in allowed):
+            problem = f"The key {self.secret_id} may not {verb} the bucket {bucket!r}."
+            raise ApiError("UnauthorizedOperation", problem)
+
+
+class _KeysFile(Facts):
+    keys: tuple[ApiKey, ...]
+
+
+def load_keys(settings: Settings) -> Mapping[str, ApiKey]:
+    """All keys by their id: those of the file, and the one of the settings."""
+    path = settings.api_keys_path
+    keys = _read(path) if settings.api.keys_file or path.exists() else ()
+    given = _given(settings)
+    by_id: dict[str, ApiKey] = {}
+    for key in (*keys, *given):
+        if key.secret_id in by_id:
+            raise InvalidConfiguration(f"the API key {key.secret_id} is given twice", hint=f"see {path} and MPS_API__*")
+        by_id[key.secret_id] = key
+    return by_id
+
+
+def _given(settings: Settings) -> tuple[ApiKey, ...]:
+    secret_id, secret_key = settings.api.secret_id, settings.api.secret_key
+    if not secret_id and not secret_key:
+        return ()
+    where = "MPS_API__SECRET_ID and MPS_API__SECRET_KEY"
+    document = {"secret_id": secret_id, "secret_key": secret_key, "read": ["*"], "write": ["*"]}
+    return _validated({"keys": [document]}, where)
+
+
+def _read(path: Path) -> tuple[ApiKey, ...]:
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read()
+    except OSError as error:
+        raise InvalidConfiguration(f"cannot read the API keys: {error}", hint="see MPS_API__KEYS_FILE") from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise InvalidConfiguration(
+            f"others can get at the API keys in {path} (mode {stat.S_IMODE(mode):04o})", hint=f"chmod 600 {path}"
+        )
+    try:
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        # Its own text shows the lines around, which are keys.
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise InvalidConfiguration(f"{path} is not YAML{line}") from None
+    return _validated(document, str(path))
+
+
+def _validated(document: object, where: str) -> tuple[ApiKey, ...]:
+    try:
+        return _KeysFile.model_validate(document).keys
+    except ValidationError as error:
+        # Not pydantic's own text, and not chained: it shows what was found, and that may be a key.
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+        lines = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems]
+    raise InvalidConfiguration(f"{where}: {'; '.join(lines)}", hint="mps_dagster/api/keys.py shows what it looks like")

@@ -1,0 +1,67 @@
+"""How much one key may ask: calls a second by action (reference I.5), and bytes in one request (G.3)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from mps_dagster.api.error import ApiError
+from mps_dagster.api.wire import FORM, Message
+
+OTHERS = "*"
+KINDS = ("Transcode", "AnimatedGraphics", "SampleSnapshot", "SnapshotByTimeOffset", "ImageSprite", "Watermark")
+MPS_RATES: Mapping[str, float] = {
+    "ProcessMedia": 100, "DescribeTaskDetail": 100, "DescribeTasks": 100, "CreateWorkflow": 200,
+    **{f"{verb}{kind}Template": 100 for verb in ("Create", "Modify", "Delete") for kind in KINDS},
+    **{f"Describe{kind}Templates": 100 for kind in KINDS},
+    OTHERS: 20,
+}  # fmt: skip
+
+MAX_QUERY_BYTES = 32 * 2**10
+MAX_FORM_BYTES = 2**20
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    at_s: float
+
+
+class RateLimits:
+    """A token bucket for each key and action: a second's worth at once, refilled steadily. Threads may share it."""
+
+    def __init__(self, rates: Mapping[str, float], clock: Callable[[], float] = time.monotonic) -> None:
+        """`rates` go over MPS's own, each for itself; `*` in them over all that they do not name."""
+        self._rates = rates if OTHERS in rates else {**MPS_RATES, **rates}
+        self._clock = clock
+        self._buckets: dict[tuple[str, str], _Bucket] = {}
+        self._lock = threading.Lock()
+
+    def take(self, secret_id: str, action: str) -> None:
+        """Count a call, or raise what makes the SDKs wait and try again."""
+        rate = self._rates.get(action, self._rates[OTHERS])
+        # Slower than once a second is a rate too.
+        burst = max(1.0, rate)
+        with self._lock:
+            now = self._clock()
+            bucket = self._buckets.setdefault((secret_id, action), _Bucket(burst, now))
+            bucket.tokens = min(burst, bucket.tokens + (now - bucket.at_s) * rate)
+            bucket.at_s = now
+            if bucket.tokens < 1:
+                problem = f"{action} may be called {rate:g} times a second with one key."
+                raise ApiError("RequestLimitExceeded", problem)
+            bucket.tokens -= 1
+
+
+def check_size(message: Message, max_body_bytes: int) -> None:
+    """Before anything of it is parsed."""
+    if message.method != "POST":
+        what, size, limit = "query", len(message.query), MAX_QUERY_BYTES
+    elif message.content_type == FORM:
+        what, size, limit = "form", len(message.body), min(MAX_FORM_BYTES, max_body_bytes)
+    else:
+        what, size, limit = "body", len(message.body), max_body_bytes
+    if size > limit:
+        raise ApiError("RequestSizeLimitExceeded", f"The {what} is larger than {limit} bytes.")

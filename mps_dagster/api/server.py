@@ -1,0 +1,94 @@
+"""The API's HTTP server: `POST /` and `GET /` in MPS's wire, and `GET /health`. Start it with `python -m`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from mps_dagster.api.action import Action
+from mps_dagster.api.keys import load_keys
+from mps_dagster.api.limits import RateLimits
+from mps_dagster.api.parse_notification import PARSE_NOTIFICATION
+from mps_dagster.api.service import Service
+from mps_dagster.api.wire import CONTENT_TYPE, Message
+from mps_dagster.errors import MpsError
+from mps_dagster.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def create_service(settings: Settings) -> Service:
+    """Every action that is offered."""
+    actions: dict[str, Action[Any]] = {"ParseNotification": PARSE_NOTIFICATION}
+    keys = load_keys(settings)
+    if not keys:
+        log.warning("nobody can call: there are no keys in %s or MPS_API__SECRET_ID", settings.api_keys_path)
+    return Service(actions, keys, RateLimits(settings.api.rates), settings.api.max_body_bytes)
+
+
+def create_app(service: Service) -> Starlette:
+    """HTTP 200 for every answer, also for errors: the SDKs look into no other."""
+
+    async def call(request: Request) -> Response:
+        try:
+            body = await _body(request, service.max_body_bytes)
+        except ClientDisconnect:
+            return Response()
+        message = Message(request.method, dict(request.headers), request.scope["query_string"].decode("latin-1"), body)
+        peer = request.client.host if request.client else ""
+        return Response(await run_in_threadpool(service.answer, message, peer), media_type=CONTENT_TYPE)
+
+    # Not in a thread: it has to answer when all of them are taken.
+    async def health(request: Request) -> Response:  # noqa: ARG001
+        return JSONResponse({"status": "ok"})
+
+    return Starlette(routes=[Route("/", call, methods=["GET", "POST"]), Route("/health", health, methods=["GET"])])
+
+
+def create_server(settings: Settings, service: Service) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(service), host=settings.api.host, port=settings.api.port,
+            # Ours says more, and addresses of v1 hold signatures.
+            access_log=False, log_level="warning", server_header=False,
+        )
+    )  # fmt: skip
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """At most one byte more than the limit, by which the service sees that it was too much."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            # uvicorn drops what the client still sends, so that it gets to read the answer.
+            break
+    return bytes(body[: limit + 1])
+
+
+def main() -> None:
+    """The process behind the API."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    lines = logging.StreamHandler(sys.stdout)
+    lines.setFormatter(logging.Formatter("%(message)s"))
+    audit = logging.getLogger("mps_dagster.api.audit")
+    audit.addHandler(lines)
+    audit.propagate = False
+    settings = Settings()
+    try:
+        service = create_service(settings)
+    except MpsError as error:
+        sys.exit(str(error))
+    create_server(settings, service).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Who sent a message: the signatures TC3-HMAC-SHA256 and, older, HmacSHA1 and HmacSHA256 (reference G.3). Pure.
+
+Both derive from the secret key itself, so the server has to have the key as it is, and both leave something open: TC3 signs
+the headers that the client lists (not always the action), v1 does not tell `a=1&b=2` in a value from two parameters.
+Over a network that is not trusted, TLS has to be in front.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from mps_dagster.api.error import ApiError, missing
+from mps_dagster.api.wire import FORM, Message
+
+WINDOW_S = 300
+SERVICE = "mps"
+UNSIGNED = "UNSIGNED-PAYLOAD"
+V1_DIGESTS = {"HmacSHA1": "sha1", "HmacSHA256": "sha256"}
+
+_AUTHORIZATION = re.compile(
+    r"TC3-HMAC-SHA256\s+Credential=(?P<id>[^/\s,]+)/(?P<date>[\d-]{10})/(?P<service>[\w-]+)/tc3_request\s*,"
+    r"\s*SignedHeaders=(?P<headers>[^\s,=]+)\s*,\s*Signature=(?P<signature>[0-9a-f]{64})",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a message says about its sender, not proven yet."""
+
+    secret_id: str
+    timestamp: int
+    signature: str
+    method: str
+    """TC3-HMAC-SHA256, HmacSHA1 or HmacSHA256."""
+    date: str = ""
+    service: str = ""
+    signed_headers: tuple[str, ...] = ()
+
+
+def claim_of(message: Message) -> Claim:
+    """Who says to have sent it."""
+    if message.common("Token"):
+        raise ApiError("AuthFailure.TokenFailure", "Temporary credentials (Token) are not offered here.")
+    return _tc3_claim(message) if message.is_tc3 else _v1_claim(message)
+
+
+def verify(message: Message, claim: Claim, secret_key: str, now: float, *, service: str = SERVICE) -> None:
+    """Return if the holder of the key sent this message within the last minutes; otherwise raise `AuthFailure.*`."""
+    if abs(now - claim.timestamp) > WINDOW_S:
+        off = abs(round(now - claim.timestamp))
+        raise ApiError(
+            "AuthFailure.SignatureExpire",
+            f"Timestamp and the server's clock are {off} s apart; {WINDOW_S} s are allowed. Is the clock right?",
+        )
+    if claim.signed_headers:
+        day = datetime.fromtimestamp(claim.timestamp, UTC).strftime("%Y-%m-%d")
+        genuine = (claim.date, claim.service) == (day, service) and _tc3_matches(message, claim, secret_key)
+    else:
+        genuine = _same(_v1_signature(message, claim, secret_key), claim.signature)
+    if not genuine:
+        raise ApiError(
+            "AuthFailure.SignatureFailure",
+            "The provided credentials could not be validated. Please check your signature is correct.",
+        )
+
+
+def _tc3_claim(message: Message) -> Claim:
+    found = _AUTHORIZATION.fullmatch(message.headers["authorization"].strip())
+    if found is None:
+        raise ApiError("AuthFailure.InvalidAuthorization", "The Authorization header is not one of TC3-HMAC-SHA256.")
+    signed = tuple(found["headers"].lower().split(";"))
+    for name in ("content-type", "host"):
+        if name not in signed:
+            raise ApiError("AuthFailure.InvalidAuthorization", f"SignedHeaders has to name {name}.")
+    for name in signed:
+        if name not in message.headers:
+            raise ApiError("AuthFailure.InvalidAuthorization", f"SignedHeaders names {name!r}, which was not sent.")
+    return Claim(
+        secret_id=found["id"], timestamp=_timestamp(message), signature=found["signature"], method="TC3-HMAC-SHA256",
+        date=found["date"], service=found["service"], signed_headers=signed,
+    )  # fmt: skip
+
+
+def _v1_claim(message: Message) -> Claim:
+    if message.method == "POST" and message.content_type != FORM:
+        raise ApiError("AuthFailure.InvalidAuthorization", "The request has no Authorization header.")
+    for name in ("SecretId", "Signature"):
+        if not message.form.get(name):
+            raise missing(name)
+    method = message.form.get("SignatureMethod") or "HmacSHA1"
+    if method not in V1_DIGESTS:
+        raise ApiError("InvalidParameterValue", f"SignatureMethod is {' or '.join(V1_DIGESTS)}.")
+    return Claim(message.form["SecretId"], _timestamp(message), message.form["Signature"], method)
+
+
+def _timestamp(message: Message) -> int:
+    text = message.common("Timestamp")
+    if not text:
+        raise missing("Timestamp")
+    if not re.fullmatch(r"[0-9]{1,12}", text):
+        raise ApiError("InvalidParameterValue", "Timestamp is seconds since 1970 in decimal digits.")
+    return int(text)
+
+
+def _tc3_matches(message: Message, claim: Claim, secret_key: str) -> bool:
+    key = f"TC3{secret_key}".encode()
+    for part in (claim.date, claim.service, "tc3_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    # The documentation has header values in lower case, the Python SDK as they are sent.
+    return any(
+        _same(hmac.digest(key, _tc3_text(message, claim, lower=lower).encode(), "sha256").hex(), claim.signature)
+        for lower in (False, True)
+    )
+
+
+def _tc3_text(message: Message, claim: Claim, *, lower: bool) -> str:
+    """What is signed."""
+    values = [(name, message.headers[name].strip()) for name in claim.signed_headers]
+    headers = "".join(f"{name}:{value.lower() if lower else value}\n" for name, value in values)
+    is_post = message.method == "POST"
+    payload = message.body if is_post else b""
+    if message.headers.get("x-tc-content-sha256") == UNSIGNED:
+        payload = UNSIGNED.encode()
+    query = "" if is_post else message.query
+    canonical = "\n".join(
+        [message.method, "/", query, headers, ";".join(claim.signed_headers), hashlib.sha256(payload).hexdigest()]
+    )
+    scope = f"{claim.date}/{claim.service}/tc3_request"
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    return f"{claim.method}\n{claim.timestamp}\n{scope}\n{digest}"
+
+
+def _v1_signature(message: Message, claim: Claim, secret_key: str) -> str:
+    signed = sorted((name.replace("_", "."), value) for name, value in message.form.items() if name != "Signature")
+    listed = "&".join(f"{name}={value}" for name, value in signed)
+    text = f"{message.method}{message.headers.get('host', '')}/?{listed}"
+    return base64.b64encode(hmac.digest(secret_key.encode(), text.encode(), V1_DIGESTS[claim.method])).decode()
+
+
+def _same(one: str, other: str) -> bool:
+    """In constant time."""
+    return hmac.compare_digest(one.encode(), other.encode())

@@ -1,0 +1,162 @@
+"""MPS's wire: an HTTP request → the action's name and parameters; a result or an error → the bytes that answer it.
+
+A request comes in one of two dialects. TC3 has the common parameters (Action, Version, Timestamp …) in `X-TC-*` headers
+and the action's own in a JSON body, or flattened in the query. The older v1 has all of them flattened in one form.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl
+
+from mps_dagster.api.error import ApiError
+
+CONTENT_TYPE = "application/json"
+"""Of every answer, exactly: with a charset behind it, the SDKs take an error for an empty success."""
+FORM = "application/x-www-form-urlencoded"
+
+MAX_FIELDS = 10_000
+MAX_DEPTH = 32
+"""Names in a form; a few times what MPS's own parameters have."""
+
+COMMON = frozenset({
+    "Action", "Version", "Region", "Timestamp", "Nonce", "SecretId", "SignatureMethod", "Signature", "Token", "Language",
+    "RequestClient",
+})  # fmt: skip
+"""What v1 has in the form beside the action's own parameters."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """An HTTP request as it came: signatures are over its very characters."""
+
+    method: str
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    query: str
+    """As in the address, still escaped."""
+    body: bytes
+
+    @property
+    def is_tc3(self) -> bool:
+        return "authorization" in self.headers
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @cached_property
+    def form(self) -> Mapping[str, str]:
+        """The flattened parameters of the query or form, unescaped; empty for a JSON body."""
+        if self.method != "POST":
+            return _pairs(self.query)
+        if self.content_type != FORM:
+            return {}
+        try:
+            return _pairs(self.body.decode())
+        except UnicodeDecodeError as error:
+            raise ApiError("InvalidParameter", f"The body is not UTF-8: {error}.") from error
+
+    def common(self, name: str) -> str:
+        """A common parameter; empty if it was not given."""
+        return self.headers.get(f"x-tc-{name.lower()}", "") if self.is_tc3 else self.form.get(name, "")
+
+
+def parameters(message: Message) -> dict[str, Any]:
+    """The action's own parameters. From a form they are all strings; the request models turn them into what they are."""
+    if message.method != "POST" or message.content_type == FORM:
+        own = message.form.items()
+        return unflatten(own if message.is_tc3 else [(name, value) for name, value in own if name not in COMMON])
+    if message.content_type != CONTENT_TYPE:
+        kind = message.content_type or "none"
+        raise ApiError("UnsupportedOperation", f"A body of type {kind} is not taken; send {CONTENT_TYPE}.")
+    try:
+        members = read_json(message.body.decode() or "{}")
+    except ValueError as error:
+        raise ApiError("InvalidParameter", f"The body is not JSON: {error}.") from error
+    if not isinstance(members, dict):
+        raise ApiError("InvalidParameter", "The body is not a JSON object.")
+    return members
+
+
+def unflatten(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """`A.B.0.C=1` → `{"A": {"B": [{"C": "1"}]}}`. Members that are all numbered from 0 are a list."""
+    root: dict[str, Any] = {}
+    for name, value in pairs:
+        *way, last = name.split(".")
+        if "" in way or not last or len(way) >= MAX_DEPTH:
+            raise ApiError("InvalidParameter", f"`{name[:200]}` is no parameter name.")
+        node = root
+        for part in way:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                raise _contradiction(name)
+        if last in node:
+            raise _contradiction(name)
+        node[last] = value
+    return {name: _with_lists(value, name) for name, value in root.items()}
+
+
+def read_json(text: str) -> Any:
+    """ValueError for whatever is wrong with it, also for what only Python would take."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def success(result: Mapping[str, Any], request_id: str) -> bytes:
+    return _envelope({**result, "RequestId": request_id})
+
+
+def failure(error: ApiError, request_id: str) -> bytes:
+    return _envelope({"Error": {"Code": error.code, "Message": error.message}, "RequestId": request_id})
+
+
+def _envelope(response: Mapping[str, Any]) -> bytes:
+    # ASCII: names of objects may hold what UTF-8 cannot (lone surrogates), and JSON can escape it.
+    return json.dumps({"Response": response}, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _pairs(text: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+    except ValueError as error:
+        raise ApiError("InvalidParameter", f"The form cannot be read: {error}.") from error
+    form = dict(pairs)
+    if len(form) != len(pairs):
+        raise ApiError("InvalidParameter", "A parameter is given twice.")
+    return form
+
+
+def _with_lists(value: Any, name: str) -> Any:
+    if not isinstance(value, dict):
+        return value
+    members = {part: _with_lists(member, f"{name}.{part}") for part, member in value.items()}
+    if not any(part.isdecimal() for part in members):
+        return members
+    try:
+        return [members[str(index)] for index in range(len(members))]
+    except KeyError as error:
+        problem = f"The elements of `{name}` are not numbered from 0 upwards: there is no `{name}.{error.args[0]}`."
+        raise ApiError("InvalidParameter", problem) from error
+
+
+def _contradiction(name: str) -> ApiError:
+    return ApiError("InvalidParameter", f"`{name}` is given both as a value and as an object.")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:20]} is too large")
+    return value

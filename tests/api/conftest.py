@@ -1,0 +1,152 @@
+"""The API as its clients meet it: a real server, called with Tencent's own SDK."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import Field
+from tencentcloud.common.credential import Credential
+from tencentcloud.common.profile.client_profile import ClientProfile
+from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.mps.v20190612.mps_client import MpsClient
+
+from mps_dagster.api.action import Action, Call, NotOffered, RequestModel
+from mps_dagster.api.error import ApiError
+from mps_dagster.api.limits import RateLimits
+from mps_dagster.api.server import create_server, create_service
+from mps_dagster.api.service import Service
+from mps_dagster.errors import DefinitionNotExist, StorageFailed
+from mps_dagster.settings import Settings
+
+SECRET_ID = "AKIDtest"
+SECRET_KEY = "a key that nobody guesses"
+
+Clients = Callable[..., MpsClient]
+
+
+class Override(RequestModel):
+    container: str = ""
+
+
+class Transcode(RequestModel):
+    definition: int = Field(ge=0)
+    start_time_offset: float = 0.0
+    override_parameter: Override | None = None
+
+
+class Request(RequestModel):
+    """Some of ProcessMedia's parameters, in all the types there are."""
+
+    output_dir: str = ""
+    transcode_task_set: tuple[Transcode, ...] = ()
+    ext_time_offset_set: tuple[str, ...] = ()
+    session_id: str | None = None
+    tasks_priority: int = Field(0, ge=-10, le=10)
+    enabled: bool = False
+    ai_analysis_task: NotOffered = None
+
+
+class TaskRequest(RequestModel):
+    task_id: str
+
+
+PROBLEMS: Mapping[str, Callable[[], Any]] = {
+    "told": lambda: ApiError("ResourceNotFound.TaskNotFound", "There is no such task."),
+    "input": lambda: DefinitionNotExist("there is no template 7", hint="mps templates"),
+    "storage": lambda: StorageFailed("the bucket is away"),
+    "bug": lambda: RuntimeError("the secret of the house"),
+    "unwritable": lambda: object(),
+    "not a number": lambda: float("nan"),
+}
+
+
+def describe_task_detail(call: Call[TaskRequest]) -> dict[str, Any]:
+    """Goes wrong as asked."""
+    outcome = PROBLEMS[call.request.task_id]()
+    if isinstance(outcome, Exception):
+        raise outcome
+    return {"Status": outcome}
+
+
+class Receiver:
+    """Two actions of MPS's, which keep what arrives."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call[Any]] = []
+        self.actions = {
+            "ProcessMedia": Action(Request, self._process_media),
+            "DescribeTaskDetail": Action(TaskRequest, describe_task_detail),
+        }
+
+    def _process_media(self, call: Call[Request]) -> dict[str, Any]:
+        self.calls.append(call)
+        return {"TaskId": "task-\ud800"}
+
+
+@contextlib.contextmanager
+def serving(settings: Settings, service: Service, *, parser: str = "auto") -> Iterator[str]:
+    """Host and port."""
+    server = create_server(settings, service)
+    server.config.http = parser
+    server.config.port = 0
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    try:
+        yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def api_settings(tmp_path_factory) -> Settings:
+    home = tmp_path_factory.mktemp("api")
+    return Settings(project=home, home=home, api={"secret_id": SECRET_ID, "secret_key": SECRET_KEY})
+
+
+@pytest.fixture(scope="session")
+def service(api_settings) -> Service:
+    """As it is started, without limits of the rate."""
+    return replace(create_service(api_settings), limits=RateLimits({"*": 1e6}))
+
+
+@pytest.fixture(scope="session")
+def receiver() -> Receiver:
+    return Receiver()
+
+
+@pytest.fixture(scope="session")
+def address(api_settings, service, receiver) -> Iterator[str]:
+    with serving(api_settings, replace(service, actions=service.actions | receiver.actions)) as address:
+        yield address
+
+
+@pytest.fixture
+def client_to() -> Iterator[Clients]:
+    """Makes clients; closes their connections, which the SDK leaves open."""
+    with contextlib.ExitStack() as stack:
+
+        def client(
+            address: str, *, method: str = "POST", sign: str = "TC3-HMAC-SHA256", unsigned: bool = False,
+            secret_id: str = SECRET_ID, secret_key: str = SECRET_KEY, token: str | None = None,
+        ) -> MpsClient:  # fmt: skip
+            profile = ClientProfile(sign, HttpProfile(protocol="http", endpoint=address, reqMethod=method))
+            profile.unsignedPayload = unsigned
+            made = MpsClient(Credential(secret_id, secret_key, token), "ap-guangzhou", profile)
+            stack.callback(made.request.conn._session.close)
+            return made
+
+        yield client
+
+
+@pytest.fixture
+def client(client_to, address) -> MpsClient:
+    return client_to(address)
