@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,13 @@ _LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $p
   ... on LaunchRunSuccess { run { runId } }
   ... on RunConfigValidationInvalid { errors { message } }
   ... on PythonError { message } ... on PipelineNotFoundError { message } ... on InvalidSubsetError { message } } }"""
+_BACKFILL = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) { __typename
+  ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } ... on UnauthorizedError { message }
+  ... on PartitionKeysNotFoundError { message } ... on InvalidSubsetError { message } } }"""
+_RELOAD = """mutation($location: String!) { reloadRepositoryLocation(repositoryLocationName: $location) { __typename
+  ... on WorkspaceLocationEntry { locationOrLoadError { ... on PythonError { message } } }
+  ... on PythonError { message } ... on UnauthorizedError { message } ... on ReloadNotSupported { message }
+  ... on RepositoryLocationNotFound { message } } }"""
 _ADD_PARTITION = """mutation($key: String!, $name: String!, $repository: RepositorySelector!) {
   addDynamicPartition(partitionKey: $key, partitionsDefName: $name, repositorySelector: $repository) { __typename
   ... on PythonError { message } ... on UnauthorizedError { message } } }"""
@@ -106,6 +113,29 @@ class Dagster:
             raise LaunchRefused(
                 f"Dagster did not add {key!r} to {partitions}: {reply.get('message', reply['__typename'])}"
             )
+
+    def reload(self) -> None:
+        """Have the daemon and the UI read the project's files anew."""
+        reply = self.ask(_RELOAD, location=LOCATION["repositoryLocationName"])["reloadRepositoryLocation"]
+        problem = (reply.get("locationOrLoadError") or reply).get("message")
+        if problem:
+            raise MpsError(f"Dagster cannot load the project: {problem}", hint="mps workflows validate")
+
+    def backfill(
+        self, assets: Sequence[Sequence[str]], partitions: Sequence[str], title: str, tags: Mapping[str, str]
+    ) -> str:
+        """Launch a backfill of these assets' partitions; return its id."""
+        params = {
+            "assetSelection": [{"path": list(path)} for path in assets],
+            "partitionNames": list(partitions),
+            "title": title,
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        }
+        reply = self.ask(_BACKFILL, params=params)["launchPartitionBackfill"]
+        if reply["__typename"] != "LaunchBackfillSuccess":
+            raise LaunchRefused(f"Dagster did not launch {title}: {reply.get('message', reply['__typename'])}")
+        backfill: str = reply["backfillId"]
+        return backfill
 
     def newest_of(self, root_run_id: str) -> dict[str, Any] | None:
         """The newest run of a task: the root run, or its latest retry."""

@@ -48,6 +48,11 @@ class Processing:
             raise InvalidInput(f"there is no workflow {name!r} in {self.settings.workflows_dir}", hint=hint)
         return found
 
+    @property
+    def workflows(self) -> list[Workflow]:
+        """The valid ones."""
+        return list(self._workflows.values())
+
     @cached_property
     def _workflows(self) -> dict[str, Workflow]:
         """The valid ones, by name, as the files are now."""
@@ -76,7 +81,7 @@ class Processing:
             "mps/workflow": workflow.name, "mps/bucket": bucket, "mps/key": key, "dagster/partition": partition,
             "dagster/priority": str(workflow.priority),
             # As the sensor would have launched it, so that it does not launch it once more.
-            "dagster/run_key": run_key(bucket, info), "dagster/sensor_name": sensor_name(workflow.name),
+            "dagster/run_key": run_key(bucket, key, info.etag), "dagster/sensor_name": sensor_name(workflow.name),
         }  # fmt: skip
         config = {"ops": {f"{workflow.name}__source": {"config": {"etag": info.etag}}}}
         return task_id(self.dagster.launch(workflow.name, config, tags))

@@ -21,6 +21,11 @@ def manifest(subtasks: Sequence[Subtask]) -> list[dict[str, str]]:
     return [{"id": subtask.id, "label": subtask.label} for subtask in subtasks]
 
 
+def manifest_key(workflow: str, upload: str, task: str) -> str:
+    """Where a task's result on an upload lies in the bucket of its outputs."""
+    return f"{RECORDS_DIR}manifests/{workflow}/{upload}/{task}.json"
+
+
 def assemble(
     workflow: str,
     run_id: str,
@@ -39,7 +44,7 @@ def assemble(
             hint="re-execute the run with all steps; what stands already is not made again",
         )
     place = task.place(source)
-    key = f"{RECORDS_DIR}manifests/{workflow}/{source.upload}/{task.name}.json"
+    key = manifest_key(workflow, source.upload, task.name)
     result = TaskResult(
         workflow=workflow, task=task.name, type=task.type, run_id=run_id, source=source,
         results=tuple(by_id[member] for member in members), manifest_key=key,

@@ -40,6 +40,7 @@ def break_down(
             id=_identifier(number, spec), task=task.name, type=task.type, label=spec.label, source=source,
             bucket=place.bucket, spec=spec.model_dump(mode="json"), plan=plan, refusal=refusal,
             fingerprint=_fingerprint(source, place.bucket, plan, ffmpeg_version) if plan else "",
+            revision=task.revision,
         )  # fmt: skip
         subtasks.append(subtask)
     return tuple(subtasks)

@@ -8,7 +8,7 @@ from pathlib import Path
 from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.execution.attachments import lay_out
 from mps_dagster.execution.progress import Report
-from mps_dagster.execution.publish import publish
+from mps_dagster.execution.publish import Made, publish
 from mps_dagster.execution.records import check_owner, read_record, standing
 from mps_dagster.execution.staging import check_room, check_unchanged, staged, work_folder
 from mps_dagster.execution.subtask import Subtask, SubtaskResult
@@ -67,9 +67,9 @@ class Worker:
             (folder / SOURCE).symlink_to(source)
             lay_out(subtask.plan.attachments, folder, self.buckets, self.settings.templates_dir)
             runs = self._run(subtask.plan, folder, report)
-            produced = verified(subtask.plan, folder)
+            made = Made(verified(subtask.plan, folder), runs, run_id, self.ffmpeg.version)
             check_unchanged(origin, subtask.source.key, subtask.source.etag)
-            result = publish(subtask, subtask.plan, produced, runs, bucket, self.ffmpeg.version)
+            result = publish(subtask, subtask.plan, made, bucket)
         report(1.0, result.speed)
         return result
 

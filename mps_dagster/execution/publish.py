@@ -21,14 +21,24 @@ from mps_dagster.storage.bucket import Bucket
 from mps_dagster.workflow.model import RECORDS_DIR
 
 
-def publish(
-    subtask: Subtask, plan: Plan, produced: tuple[Produced, ...], runs: list[Completed], bucket: Bucket, version: str
-) -> SubtaskResult:
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a subtask's processes left, and who ran them."""
+
+    produced: tuple[Produced, ...]
+    runs: list[Completed]
+    run_id: str
+    ffmpeg_version: str
+
+
+def publish(subtask: Subtask, plan: Plan, made: Made, bucket: Bucket) -> SubtaskResult:
     """Record what is coming, put everything, record what came. The primary output goes last: with it the set is whole."""
+    produced, runs = made.produced, made.runs
     segments = _segment_keys(plan.segments, produced[0]) if plan.segments else []
     if plan.segments:
         _rewrite(produced[0].path, [(file.name, key) for file, key in segments], plan.primary_key)
-    owner = Record(source_bucket=subtask.source.bucket, source_key=subtask.source.key)
+    source = subtask.source
+    owner = Record(source_bucket=source.bucket, source_key=source.key, source_etag=source.etag)
     write_record(bucket, plan.primary_key, owner)
     put = _Put(bucket, record_key(plan.primary_key))
     parts = [put.file(file, key, "segment") for file, key in segments]
@@ -38,7 +48,8 @@ def publish(
         id=subtask.id, task=subtask.task, type=subtask.type, label=subtask.label, bucket=subtask.bucket,
         source_uri=subtask.source.uri, spec=subtask.spec, outputs=(*main, *texts, *parts), facts=plan.facts,
         preview_key=_preview(plan, produced[0], bucket),
-        commands=tuple(_shown(command, subtask.source.key) for command in plan.commands), ffmpeg_version=version,
+        commands=tuple(_shown(command, subtask.source.key) for command in plan.commands),
+        ffmpeg_version=made.ffmpeg_version, revision=subtask.revision, run_id=made.run_id,
         media_s=plan.duration_s, wall_s=sum(run.wall_s for run in runs), cpu_s=sum(run.cpu_s for run in runs),
         memory_bytes=max((run.memory_bytes for run in runs), default=0), fingerprint=subtask.fingerprint,
     )  # fmt: skip

@@ -23,6 +23,7 @@ PREFIX = f"{RECORDS_DIR}records/"
 class Record(Facts):
     source_bucket: str
     source_key: str
+    source_etag: str = ""
     result: SubtaskResult | None = None
     """Set when all of it stands."""
 
@@ -57,7 +58,13 @@ def standing(record: Record | None, subtask: Subtask, bucket: Bucket) -> Subtask
     except SourceNotAccessible:
         return None
     return record.result.model_copy(
-        update={"id": subtask.id, "label": subtask.label, "task": subtask.task, "reused": True}
+        update={
+            "id": subtask.id,
+            "label": subtask.label,
+            "task": subtask.task,
+            "revision": subtask.revision,
+            "reused": True,
+        }
     )
 
 

@@ -48,6 +48,8 @@ class Subtask(Facts):
     """Set instead of a plan. The subtask fails with it, so that its siblings are made all the same."""
     fingerprint: str = ""
     """Of source, plan and tool: outputs standing with the same one are not made again."""
+    revision: str = ""
+    """Of the task."""
 
 
 class OutputObject(Facts):
@@ -86,6 +88,10 @@ class SubtaskResult(Facts):
     cpu_s: float = 0.0
     memory_bytes: int = 0
     fingerprint: str = ""
+    revision: str = ""
+    """Of the task: the last one that asked for just this."""
+    run_id: str = ""
+    """Dagster's, of the run that made it."""
     reused: bool = False
     """True if everything stood already."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from mps_dagster.orchestration.backfill_job import backfill_job, backfill_schedules
 from mps_dagster.orchestration.executor import subtask_executor
 from mps_dagster.orchestration.graphs import process_media_job, workflow_assets
 from mps_dagster.orchestration.notifications import notification_sensors
@@ -22,9 +23,11 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     """All that the project's folder configures."""
     workflows, bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
     executor = subtask_executor(settings.cores)
+    backfill = backfill_job(workflows)
     return dg.Definitions(
         assets=[asset for workflow in workflows for asset in workflow_assets(workflow)],
-        jobs=[*(_job(workflow, executor) for workflow in workflows), process_media_job(executor)],
+        jobs=[*(_job(workflow, executor) for workflow in workflows), process_media_job(executor), backfill],
+        schedules=backfill_schedules(workflows, backfill),
         sensors=[
             *(upload_sensor(workflow) for workflow in workflows),
             *(bad_workflow_sensor(file) for file in bad),

@@ -76,7 +76,7 @@ def _source_asset(workflow: Workflow) -> dg.AssetsDefinition:
         required_resource_keys={"worker"},
         kinds={"file"},
     )
-    def source(context: dg.AssetExecutionContext) -> dict[str, Any]:
+    def source(context: dg.AssetExecutionContext) -> dg.Output[dict[str, Any]]:
         key = object_key(context.partition_key)
         return fetch_source(
             context.op_execution_context, bucket, key, context.op_execution_context.op_config["etag"], Place()
@@ -93,6 +93,8 @@ def _task_asset(workflow: Workflow, task: Task) -> dg.AssetsDefinition:
         graph,
         keys_by_input_name={"source": dg.AssetKey([workflow.name, task.upstream])},
         keys_by_output_name={"result": dg.AssetKey([workflow.name, task.name])},
+        # A task that was changed shows as out of date in the UI.
+        code_versions_by_output_name={"result": task.revision},
         partitions_def=uploads(workflow.name),
         group_name=workflow.name,
         descriptions_by_output_name={"result": f"{task.type}: {', '.join(spec.label for spec in task.specs)}"},

@@ -47,19 +47,24 @@ def failures(context: dg.OpExecutionContext, **facts: Any) -> Iterator[None]:
             description=str(known),
             metadata={
                 "code": known.code, "number": known.number, "message": known.message, "hint": known.hint,
+                "retryable": known.retryable,
                 **{key: dg.MetadataValue.json(value) for key, value in facts.items()},
             },
             allow_retries=known.retryable and context.retry_number < RETRIES.max_retries,
         ) from error  # fmt: skip
 
 
-def fetch_source(context: dg.OpExecutionContext, bucket: str, key: str, etag: str, output: Place) -> dict[str, Any]:
+def fetch_source(
+    context: dg.OpExecutionContext, bucket: str, key: str, etag: str, output: Place
+) -> dg.Output[dict[str, Any]]:
     """Stage and probe one upload; what the `source` asset and op do."""
     worker: Worker = context.resources.worker
     with failures(context, input={"bucket": bucket, "key": key}):
         source = worker.fetch_source(bucket, key, etag or None, context.run_id)
         context.add_output_metadata(source_metadata(source))
-    return Upload(source=source, output=output).model_dump(mode="json")
+    upload = Upload(source=source, output=output).model_dump(mode="json")
+    # What is made of the same content stays up to date, however often that is fetched.
+    return dg.Output(upload, data_version=dg.DataVersion(source.etag))
 
 
 @dg.op(
@@ -77,7 +82,7 @@ def fetch_source(context: dg.OpExecutionContext, bucket: str, key: str, etag: st
     required_resource_keys=WORKER,
     retry_policy=RETRIES,
 )
-def source_op(context: dg.OpExecutionContext) -> dict[str, Any]:
+def source_op(context: dg.OpExecutionContext) -> dg.Output[dict[str, Any]]:
     config = context.op_config
     return fetch_source(
         context, config["bucket"], config["key"], config["etag"], Place.model_validate(config["output"])
@@ -142,22 +147,30 @@ def subtask(context: dg.OpExecutionContext, job: dict[str, Any]) -> dict[str, An
     required_resource_keys=WORKER,
     retry_policy=RETRIES,
 )
-def assemble(context: dg.OpExecutionContext, members: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, Any]:
+def assemble(
+    context: dg.OpExecutionContext, members: dict[str, Any], results: list[dict[str, Any]]
+) -> dg.Output[dict[str, Any]]:
     worker: Worker = context.resources.worker
     if members["task"] is None:
-        return {}
+        return dg.Output({})
+    task, source = Task.model_validate(members["task"]), Source.model_validate(members["source"])
     with failures(context):
         result = assemble_task(
             members["workflow"],
             context.run_id,
-            Task.model_validate(members["task"]),
-            Source.model_validate(members["source"]),
+            task,
+            source,
             members["members"],
             [SubtaskResult.model_validate(member) for member in results],
             worker.buckets,
         )
         context.add_output_metadata(task_metadata(result, worker.settings.files_url))
-    return result.model_dump(mode="json")
+    return dg.Output(result.model_dump(mode="json"), data_version=dg.DataVersion(made_of(task, source)))
+
+
+def made_of(task: Task, source: Source) -> str:
+    """The data version of a task's asset: by which revision of the task, and of which content."""
+    return f"{task.revision}.{source.etag}"
 
 
 def _task(document: dict[str, Any], source: dict[str, Any], worker: Worker) -> Task:

@@ -15,6 +15,8 @@ from mps_dagster.workflow.naming import object_key
 WORKFLOW_TAG = "mps/workflow"
 BUCKET_TAG = "mps/bucket"
 KEY_TAG = "mps/key"
+REVISION_TAG = "mps/revision"
+"""Of the workflow, as it was when the run was launched."""
 PROCESS_MEDIA = "process_media"
 
 

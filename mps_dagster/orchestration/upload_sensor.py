@@ -17,7 +17,7 @@ from mps_dagster.execution.perform import Worker
 from mps_dagster.media.info import Facts
 from mps_dagster.orchestration.graphs import uploads
 from mps_dagster.orchestration.requested import Requested
-from mps_dagster.orchestration.runs import BUCKET_TAG, KEY_TAG, WORKFLOW_TAG
+from mps_dagster.orchestration.runs import BUCKET_TAG, KEY_TAG, REVISION_TAG, WORKFLOW_TAG
 from mps_dagster.storage.announcements import VISIBILITY_S, AnnouncementQueue, Message, announced, set_aside
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.storage.sqs import make_sqs_client
@@ -87,7 +87,7 @@ class Look:
             # One object that may not be read must not keep the others waiting.
             self.remarks.append(str(error))
             return None
-        wanted = run_key(self.trigger.bucket, info)
+        wanted = run_key(self.trigger.bucket, info.key, info.etag)
         if info.record:
             # Our own output: remembered, so that no sweep looks at it again.
             self.requested.add([wanted])
@@ -116,7 +116,8 @@ class Look:
 
     def _sweep(self, after: str) -> str:
         for page in _pages(self.bucket.list(self.trigger.prefix, after=after)):
-            keys = {info.key: run_key(self.trigger.bucket, info) for info in page if self.trigger.takes(info.key)}
+            taken = [info for info in page if self.trigger.takes(info.key)]
+            keys = {info.key: run_key(self.trigger.bucket, info.key, info.etag) for info in taken}
             known = self.requested.among(keys.values())
             for info in page:
                 if info.key in keys and keys[info.key] not in known:
@@ -272,6 +273,7 @@ def _request(workflow: Workflow, key: str, info: ObjectInfo) -> dg.RunRequest:
             WORKFLOW_TAG: workflow.name,
             BUCKET_TAG: workflow.trigger.bucket,
             KEY_TAG: info.key,
+            REVISION_TAG: workflow.revision,
             "dagster/priority": str(workflow.priority),
         },
     )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from cronsim import CronSim, CronSimError
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from mps_dagster.media.info import Facts, MediaInfo
@@ -148,6 +152,11 @@ class Task(Facts):
         """The validated outputs."""
         return tuple(TASKS[self.type].spec.model_validate(output) for output in self.outputs)
 
+    @cached_property
+    def revision(self) -> str:
+        """Changes when anything of the task changes: a spec, a template that it names, where outputs go."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
     @property
     def upstream(self) -> str:
         """The task whose output this one works on; `source` for the upload."""
@@ -172,6 +181,32 @@ class Task(Facts):
         )
 
 
+class Backfill(Facts):
+    """When a workflow makes up for what is missing, failed or out of date."""
+
+    cron: str = Field(description="When to look: minute, hour, day of month, month, day of week.")
+    timezone: str = Field("UTC", description="IANA name.")
+    max_sources: int = Field(1000, ge=1, le=100_000, description="At most so many a time; the next time goes on.")
+
+    @field_validator("cron")
+    @classmethod
+    def _is_cron(cls, cron: str) -> str:
+        try:
+            CronSim(cron, datetime.now(UTC))
+        except CronSimError as error:
+            raise ValueError('this is no cron expression; an example: "0 3 * * *" is every night at three') from error
+        return cron
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError("this is no time zone; an example: Europe/Berlin") from error
+        return name
+
+
 class Workflow(Facts):
     """What an admin configures. One YAML file, one Dagster job, one upload sensor."""
 
@@ -181,7 +216,13 @@ class Workflow(Facts):
     output: Place = Place()
     notify: tuple[SinkConfig, ...] = ()
     priority: int = Field(0, ge=-10, le=10, description="Higher runs are dequeued first.")
+    backfill: Backfill | None = None
     tasks: dict[Name, Task] = Field(min_length=1)
+
+    @property
+    def revision(self) -> str:
+        """Changes when any task does."""
+        return hashlib.sha256("".join(task.revision for task in self.tasks.values()).encode()).hexdigest()[:12]
 
     @model_validator(mode="after")
     def _tasks_fit_together(self) -> Workflow:

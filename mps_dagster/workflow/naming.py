@@ -6,8 +6,6 @@ import hashlib
 import re
 from urllib.parse import unquote
 
-from mps_dagster.storage.bucket import ObjectInfo
-
 _REFUSED = re.compile(r"%|[\x00-\x1f\x7f]|(?<=\.\.)\.")
 """What Dagster refuses in a partition key (control characters, three dots in a row), and the escape itself."""
 
@@ -21,9 +19,9 @@ def object_key(partition: str) -> str:
     return unquote(partition)
 
 
-def run_key(bucket: str, info: ObjectInfo) -> str:
+def run_key(bucket: str, key: str, etag: str) -> str:
     """What makes an upload one upload: place and content."""
-    return hashlib.sha256(f"{bucket}\n{info.key}\n{info.etag}".encode("utf-8", "surrogateescape")).hexdigest()[:40]
+    return hashlib.sha256(f"{bucket}\n{key}\n{etag}".encode("utf-8", "surrogateescape")).hexdigest()[:40]
 
 
 def sensor_name(workflow: str) -> str:

@@ -115,6 +115,52 @@ def test_a_dropped_file_is_found_processed_and_announced(up, mps, settings, clip
     assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
 
 
+def test_what_was_made_of_what_can_be_asked(up, mps, settings, clips):
+    """From the source to its outputs, and from one of them back; also when the source is gone."""
+    processing = Processing.of(settings)
+    processing.buckets.get("inbox").publish(clips.video(), "in/traced.mp4")
+    run = wait_for(processing, "in/traced.mp4", until=ended)
+    told = " ".join(mps("lineage", "inbox/in/traced.mp4").split())
+    assert "stands" in told
+    assert "teaser" in told
+    back = mps("lineage", "outputs/vod/traced_snapshotByTimeOffset_10_1.jpg")
+    assert "was made of inbox/in/traced.mp4" in back
+    assert run.task_id in back
+    assert "command   ffmpeg" in back
+    processing.buckets.get("inbox").delete("in/traced.mp4")
+    assert "gone" in mps("lineage", "inbox/in/traced.mp4")
+    assert "nothing is known" in mps("lineage", "inbox/in/never.mp4", returncode=1)
+
+
+def test_a_changed_workflow_is_made_up_for(up, mps, settings, clips):
+    """The plan names the tasks, the backfill makes just these, by the file as it is now; by hand and by the schedule's job."""
+    processing = Processing.of(settings)
+    processing.buckets.get("inbox").publish(clips.video(), "in/again.mp4")
+    wait_for(processing, "in/again.mp4", until=ended)
+    assert "0 sources" in mps("backfill", "plan", "vod", "--prefix", "in/again")
+    path = settings.workflows_dir / "vod.yaml"
+    path.write_text(path.read_text().replace("width: 128", "width: 96"))
+    assert "1 sources" in mps(
+        "backfill", "plan", "vod", "--prefix", "in/again", "--csv", str(settings.home / "plan.csv")
+    )
+    assert ",stale,teaser," in (settings.home / "plan.csv").read_text()
+    assert "/runs/b/" in mps("backfill", "run", "vod", "--prefix", "in/again", "--yes")
+    wait_until(lambda: "0 sources" in mps("backfill", "plan", "vod", "--prefix", "in/again"))
+    gif = processing.buckets.get("outputs").read("vod/again_transcode_small_animatedGraphic_teaser.gif")
+    assert int.from_bytes(gif[6:8], "little") == 96
+    path.write_text(path.read_text().replace("width: 96", "width: 64"))
+    config = {"ops": {"plan_and_launch": {"config": {"workflow": "vod"}}}}
+    processing.dagster.launch("backfill", config, {})
+    wait_until(lambda: "0 sources" in mps("backfill", "plan", "vod", "--prefix", "in/again"))
+
+
+def wait_until(done: Callable[[], bool], timeout_s: float = 150) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(1)
+
+
 def test_a_file_that_is_still_being_written_is_taken_when_it_is_whole(up, settings, clips):
     """One run, of the whole file."""
     processing = Processing.of(settings)

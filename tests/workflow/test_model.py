@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 from dagster._core.definitions.partitions.utils.base import raise_error_on_invalid_partition_key_substring
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from mps_dagster.media.info import MediaInfo
-from mps_dagster.storage.bucket import ObjectInfo
-from mps_dagster.workflow.model import Place, Source, Task, Trigger, key_prefix
+from mps_dagster.workflow.model import Backfill, Place, Source, Task, Trigger, key_prefix
 from mps_dagster.workflow.naming import object_key, partition_key, run_key
 
 
@@ -76,13 +74,30 @@ def test_different_keys_are_different_partitions(one, other):
 
 
 def test_an_upload_is_its_place_and_content():
-    """A new etag, another key or another bucket is another upload; a listing's other facts are not."""
-    info = ObjectInfo("a.mp4", 1, "e1", datetime.now(UTC))
-    same = ObjectInfo("a.mp4", 2, "e1", datetime(2020, 1, 1, tzinfo=UTC))
-    assert run_key("b", info) == run_key("b", same)
-    others = [
-        run_key("c", info),
-        run_key("b", ObjectInfo("a.mp4", 1, "e2", info.modified)),
-        run_key("b", ObjectInfo("A.mp4", 1, "e1", info.modified)),
-    ]
-    assert len({run_key("b", info), *others}) == 4
+    """A new etag, another key or another bucket is another upload."""
+    uploads = [("b", "a.mp4", "e1"), ("c", "a.mp4", "e1"), ("b", "a.mp4", "e2"), ("b", "A.mp4", "e1")]
+    assert len({run_key(*upload) for upload in uploads}) == 4
+
+
+def test_a_revision_changes_with_anything_of_the_task_and_with_nothing_else():
+    """What makes earlier outputs out of date: a spec, or where they go."""
+    task = Task(name="t", type="sample_snapshot", outputs=({"sample_interval": 10},))
+    assert task.revision == Task.model_validate(task.model_dump()).revision
+    changed = [{"outputs": ({"sample_interval": 20},)}, {"output": {"dir": "/x/"}}, {"source": "web/small"}]
+    revisions = {Task.model_validate(task.model_dump() | change).revision for change in changed}
+    assert len({task.revision, *revisions}) == 4
+
+
+@pytest.mark.parametrize(
+    ("backfill", "says"),
+    [
+        ({"cron": "0 3 * *"}, "no cron expression"),
+        ({"cron": "nightly"}, "no cron expression"),
+        ({"cron": "0 3 * * *", "timezone": "Mars/North"}, "no time zone"),
+        ({"cron": "0 3 * * *", "max_sources": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_told(backfill, says):
+    """With an example of one that can."""
+    with pytest.raises(ValidationError, match=says):
+        Backfill(**backfill)

@@ -1,0 +1,107 @@
+"""`mps backfill`"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from mps_dagster.api.processing import Processing
+from mps_dagster.settings import Settings
+
+SHOWN = 50
+"""Rows in the terminal; a file has all of them."""
+
+
+@click.group()
+def backfill() -> None:
+    """Make up for what a workflow missed: sources never processed, failed, replaced, or made by an older revision."""
+
+
+def _filters(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(
+        [
+            click.argument("workflow"),
+            click.option("--prefix", default="", help="Only keys that begin with it."),
+            click.option("--since", type=click.DateTime(), help="Only uploads from this time (UTC) on."),
+            click.option("--until", type=click.DateTime(), help="Only uploads before this time (UTC)."),
+            click.option("--task", "tasks", multiple=True, help="Only this task; may be repeated."),
+            click.option(
+                "--status", "statuses", multiple=True, default=("never", "failed", "changed", "stale"), show_default=True,
+                help="Only sources in this state; also: broken, done.",
+            ),
+            click.option("--limit", type=click.IntRange(1), help="At most so many sources, oldest first."),
+            click.option("--csv", type=click.Path(path_type=Path, dir_okay=False), help="Write the plan to this file."),
+            click.option("--parquet", type=click.Path(path_type=Path, dir_okay=False), help="Write the plan to this file."),
+        ]
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@backfill.command()
+@_filters
+def plan(**options: Any) -> None:
+    """Show what a backfill would process, and why. Nothing is launched."""
+    _backfill(options, launches=False)
+
+
+@backfill.command()
+@_filters
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def run(**options: Any) -> None:
+    """Show the plan, then launch it as Dagster backfills, which go on in the background."""
+    _backfill(options, launches=True)
+
+
+def _backfill(options: dict[str, Any], *, launches: bool) -> None:
+    # Dagster and pandas cost 1.5 s, which no other command should pay.
+    from mps_dagster.orchestration import backfill
+
+    settings = Settings()
+    processing = Processing.of(settings)
+    workflow = processing.workflow(options["workflow"])
+    wanted = backfill.Wanted(
+        prefix=options["prefix"], since=_utc(options["since"]), until=_utc(options["until"]),
+        tasks=options["tasks"], statuses=options["statuses"], limit=options["limit"],
+    )  # fmt: skip
+    with backfill.deployed(settings) as instance:
+        table = backfill.plan(instance, workflow, processing.buckets.get(workflow.trigger.bucket), wanted)
+        _show(table.to_dict("records"))
+        _save(table, options["csv"], options["parquet"])
+        if not launches or table.empty:
+            return
+        if not options["yes"]:
+            click.confirm(f"Launch runs for {len(table)} sources?", abort=True)
+        for launched in backfill.launch(instance, settings, workflow, table):
+            click.echo(f"{settings.ui_url}/runs/b/{launched}")
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment else None
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    table = Table(Column("source", overflow="fold"), "uploaded", "status", "tasks", "reason", box=box.SIMPLE_HEAD)
+    for row in rows[:SHOWN]:
+        cells = (row["key"], f"{row['modified']:%Y-%m-%d %H:%M}", row["status"], " ".join(row["tasks"]), row["reason"])
+        table.add_row(*(escape(cell) for cell in cells))
+    console = Console()
+    if rows:
+        console.print(table)
+    more = f", {SHOWN} of them shown" if len(rows) > SHOWN else ""
+    console.print(f"{len(rows)} sources to process{more}")
+
+
+def _save(table: Any, csv: Path | None, parquet: Path | None) -> None:
+    if csv:
+        table.assign(tasks=table["tasks"].map(" ".join)).to_csv(csv, index=False)
+    if parquet:
+        table.to_parquet(parquet, index=False)

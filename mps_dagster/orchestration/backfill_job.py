@@ -1,0 +1,81 @@
+"""Scheduled backfills: a job that plans one and asks Dagster for it, and a schedule per workflow that wants it."""
+
+from collections.abc import Iterable
+
+import dagster as dg
+
+from mps_dagster.errors import InvalidInput
+from mps_dagster.execution.perform import Worker
+from mps_dagster.workflow.model import Workflow
+
+BACKFILL = "backfill"
+SHOWN = 100
+"""Rows of the plan on the run's page; the file has all of them."""
+
+
+def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
+    by_name = {workflow.name: workflow for workflow in workflows}
+
+    @dg.op(
+        description="Compare a workflow's uploads with what was made of them, and launch a backfill of what is missing.",
+        config_schema={
+            "workflow": str,
+            "max_sources": dg.Field(int, default_value=1000, description="At most so many; the next time goes on."),
+        },
+        required_resource_keys={"worker"},
+    )
+    def plan_and_launch(context: dg.OpExecutionContext) -> None:
+        # pandas, which nothing else needs, costs each run's process 0.4 s.
+        from mps_dagster.orchestration.backfill import Wanted, launch, plan
+
+        worker: Worker = context.resources.worker
+        workflow = by_name.get(context.op_config["workflow"])
+        if workflow is None:
+            raise InvalidInput(f"there is no workflow {context.op_config['workflow']!r}")
+        bucket = worker.buckets.get(workflow.trigger.bucket)
+        table = plan(context.instance, workflow, bucket, Wanted(limit=context.op_config["max_sources"]))
+        folder = worker.settings.home / "backfills"
+        folder.mkdir(parents=True, exist_ok=True)
+        table.to_parquet(folder / f"{context.run_id}.parquet")
+        launched = launch(context.instance, worker.settings, workflow, table)
+        shown = table.head(SHOWN).assign(tasks=table["tasks"].head(SHOWN).map(" ".join))
+        context.add_output_metadata(
+            {
+                "sources": len(table),
+                "backfills": dg.MetadataValue.json(launched),
+                "plan": dg.MetadataValue.path(str(folder / f"{context.run_id}.parquet")),
+                "table": dg.MetadataValue.md(shown.to_string(index=False)),
+            }
+        )
+
+    @dg.job(
+        name=BACKFILL,
+        description="Run by the schedules of workflows that have `backfill:`; by hand use `mps backfill`.",
+        executor_def=dg.in_process_executor,
+    )
+    def backfill() -> None:
+        plan_and_launch()
+
+    return backfill
+
+
+def backfill_schedules(workflows: Iterable[Workflow], job: dg.JobDefinition) -> list[dg.ScheduleDefinition]:
+    return [
+        dg.ScheduleDefinition(
+            name=f"{workflow.name}_backfill",
+            job=job,
+            cron_schedule=workflow.backfill.cron,
+            execution_timezone=workflow.backfill.timezone,
+            run_config={
+                "ops": {
+                    "plan_and_launch": {
+                        "config": {"workflow": workflow.name, "max_sources": workflow.backfill.max_sources}
+                    }
+                }
+            },
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description=f"Makes up for what {workflow.name} missed.",
+        )
+        for workflow in workflows
+        if workflow.backfill
+    ]

@@ -1,0 +1,60 @@
+"""Lineage: from an output to its source and how it was made, from a source to all its outputs."""
+
+from __future__ import annotations
+
+import pytest
+
+from mps_dagster.execution.assemble import assemble
+from mps_dagster.execution.lineage import LineageLost, record_of, results_of, state_of
+from mps_dagster.execution.records import record_key
+from mps_dagster.workflow.model import Task
+
+STILLS = {"name": "s", "ext_time_offset_set": ["0s", "1s"]}
+
+
+def test_every_output_leads_back_to_its_source_and_run(clips, upload, made, worker):
+    """Not only the first of a series."""
+    source = upload(clips.video())
+    [result] = made(source, "snapshot_by_time_offset", STILLS)
+    outputs = worker.buckets.get("outputs")
+    for output in result.outputs:
+        record = record_of(outputs, output.key)
+        assert (record.source_bucket, record.source_key, record.source_etag) == (source.bucket, source.key, source.etag)
+        assert record.result.run_id
+        assert record.result.revision == result.revision != ""
+
+
+def test_an_upload_has_no_record_and_neither_has_what_is_gone(clips, upload, worker):
+    """So one asks for what was made of it."""
+    source = upload(clips.video())
+    inbox = worker.buckets.get("inbox")
+    assert record_of(inbox, source.key) is None
+    inbox.delete(source.key)
+    assert record_of(inbox, source.key) is None
+
+
+def test_an_output_whose_record_is_lost_is_told(clips, upload, made, worker):
+    """And how to get it again."""
+    [result] = made(upload(clips.video()), "snapshot_by_time_offset", STILLS)
+    outputs = worker.buckets.get("outputs")
+    outputs.delete(record_key(result.main[0].key))
+    with pytest.raises(LineageLost, match="backfill"):
+        record_of(outputs, result.main[0].key)
+
+
+def test_a_source_leads_to_all_that_was_made_of_it(clips, upload, made, worker):
+    """Wherever it lies, and whether it still stands."""
+    source = upload(clips.video())
+    results = made(source, "snapshot_by_time_offset", STILLS)
+    task = Task(name="stills", type="snapshot_by_time_offset", outputs=(STILLS,), output={"bucket": "outputs"})
+    assemble("vod", "run", task, source, [results[0].id], results, worker.buckets)
+    places = ["inbox", "outputs"]
+    [found] = results_of(source.key, [("vod", "stills"), ("vod", "other")], places, worker.buckets)
+    assert [member.label for member in found.results] == ["s"]
+    assert list(results_of("other.mp4", [("vod", "stills")], places, worker.buckets)) == []
+    outputs, picture = worker.buckets.get("outputs"), found.results[0].main[0]
+    assert state_of(outputs, picture.key, picture.etag) == "stands"
+    outputs.write(picture.key, b"another")
+    assert state_of(outputs, picture.key, picture.etag) == "replaced"
+    outputs.delete(picture.key)
+    assert state_of(outputs, picture.key, picture.etag) == "gone"

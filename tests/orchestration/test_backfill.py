@@ -1,0 +1,223 @@
+"""Backfills: what is missing, failed or out of date, found from the bucket and from what Dagster recorded."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import dagster as dg
+import pytest
+from projects import VOD, make_project
+
+from mps_dagster.errors import InvalidInput
+from mps_dagster.orchestration.backfill import Wanted, plan
+from mps_dagster.orchestration.build import build_definitions
+from mps_dagster.workflow.naming import partition_key
+from mps_dagster.workflow.store import load_workflows
+from mps_dagster.workflow.templates import Templates
+
+from .conftest import furnished
+
+ALL = ("web", "stills", "teaser")
+
+
+class Plans:
+    """The workflow as its file is now, and plans of it."""
+
+    def __init__(self, house: SimpleNamespace) -> None:
+        self.house = house
+
+    @property
+    def workflow(self):
+        settings = self.house.settings
+        return load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))[0][0]
+
+    def put(self, key: str, content: bytes = b"x") -> str:
+        return self.house.buckets.get("inbox").write(key, content).etag
+
+    def made(self, key: str, *tasks: str, etag: str | None = None) -> None:
+        """As if the tasks had been run on the upload, by their present revision."""
+        etag = etag or self.house.buckets.get("inbox").head(key).etag
+        for task in (self.workflow.tasks[name] for name in tasks):
+            tags = {"dagster/data_version": f"{task.revision}.{etag}", "dagster/code_version": task.revision}
+            event = dg.AssetMaterialization(["vod", task.name], partition=partition_key(key), tags=tags)
+            self.house.instance.report_runless_asset_event(event)
+
+    def edit(self, old: str, new: str) -> None:
+        path = self.house.settings.workflows_dir / "vod.yaml"
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+    def plan(self, **wanted) -> dict[str, tuple[str, tuple[str, ...]]]:
+        table = plan(self.house.instance, self.workflow, self.house.buckets.get("inbox"), Wanted(**wanted))
+        return {row.key: (row.status, row.tasks) for row in table.itertuples()}
+
+
+@pytest.fixture
+def plans(house) -> Plans:
+    return Plans(house)
+
+
+def test_an_upload_that_was_never_processed_is_asked_for(plans):
+    """All tasks of it."""
+    plans.put("in/a.mp4")
+    plans.put("in/a.txt")
+    plans.put("elsewhere/a.mp4")
+    assert plans.plan() == {"in/a.mp4": ("never", ALL)}
+
+
+def test_what_stands_is_left_alone(plans):
+    """Also under names that Dagster wants escaped."""
+    for key in ("in/a.mp4", "in/100%...\n.mp4"):
+        plans.put(key)
+        plans.made(key, *ALL)
+    assert plans.plan() == {}
+    assert plans.plan(statuses=("done",)) == dict.fromkeys(("in/a.mp4", "in/100%...\n.mp4"), ("done", ALL))
+
+
+def test_only_the_tasks_that_lack_are_asked_for(plans):
+    """And with one that was not made, the one that works on its output."""
+    plans.put("in/a.mp4")
+    plans.made("in/a.mp4", "web", "teaser")
+    assert plans.plan() == {"in/a.mp4": ("never", ("stills",))}
+    plans.put("in/b.mp4")
+    plans.made("in/b.mp4", "stills", "teaser")
+    assert plans.plan()["in/b.mp4"] == ("never", ("web", "teaser"))
+
+
+def test_a_changed_spec_makes_the_outputs_of_its_task_stale(plans):
+    """And of the tasks behind it; the others stand."""
+    plans.put("in/a.mp4")
+    plans.made("in/a.mp4", *ALL)
+    plans.edit("ext_time_offset_set: [0s, 50%]", "ext_time_offset_set: [0s]")
+    assert plans.plan() == {"in/a.mp4": ("stale", ("stills",))}
+    plans.edit("height: 90", "height: 120")
+    assert plans.plan() == {"in/a.mp4": ("stale", ALL)}
+
+
+def test_an_output_that_was_made_anew_makes_what_was_made_of_it_stale(plans):
+    """Somebody materialized one task alone."""
+    plans.put("in/a.mp4")
+    plans.made("in/a.mp4", *ALL)
+    plans.made("in/a.mp4", "web")
+    assert plans.plan() == {"in/a.mp4": ("stale", ("teaser",))}
+
+
+def test_a_source_that_was_replaced_is_asked_for(plans):
+    """Its outputs are of the older content."""
+    plans.put("in/a.mp4")
+    plans.made("in/a.mp4", *ALL, etag="older")
+    assert plans.plan() == {"in/a.mp4": ("changed", ALL)}
+
+
+def test_a_source_that_is_gone_is_not(plans):
+    """There is nothing to make it of."""
+    plans.put("in/a.mp4")
+    plans.made("in/a.mp4", "web")
+    plans.house.buckets.get("inbox").delete("in/a.mp4")
+    assert plans.plan() == {}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "keys"),
+    [
+        ({"prefix": "in/2026/"}, ["in/2026/a.mp4"]),
+        ({"prefix": "/in/2026/"}, ["in/2026/a.mp4"]),
+        ({"limit": 1}, ["in/2026/a.mp4"]),
+        ({"tasks": ("web",)}, ["in/2026/a.mp4", "in/b.mp4"]),
+        ({"statuses": ("stale", "failed")}, []),
+        ({"since": datetime.now(UTC) + timedelta(days=1)}, []),
+        ({"until": datetime.now(UTC) - timedelta(days=1)}, []),
+        ({"since": datetime(2020, 1, 1, tzinfo=UTC)}, ["in/2026/a.mp4", "in/b.mp4"]),
+    ],
+)
+def test_a_backfill_is_of_a_part(plans, wanted, keys):
+    """By prefix, date, task, status; a limit takes the oldest."""
+    plans.put("in/2026/a.mp4")
+    plans.put("in/b.mp4")
+    assert list(plans.plan(**wanted)) == keys
+
+
+@pytest.mark.parametrize("wanted", [{"tasks": ("wbe",)}, {"statuses": ("old",)}])
+def test_a_task_or_status_that_does_not_exist_is_told(plans, wanted):
+    """With those that do."""
+    with pytest.raises(InvalidInput, match="there is no") as caught:
+        plans.plan(**wanted)
+    assert "web" in caught.value.hint or "stale" in caught.value.hint
+
+
+def test_our_own_outputs_are_no_sources(plans):
+    """Though they lie among them."""
+    plans.house.buckets.get("inbox").write("in/a_transcode_small.mp4", b"x", record="_mps/records/1")
+    assert plans.plan() == {}
+
+
+def test_a_failure_is_asked_for_again_only_where_that_can_help(plans):
+    """A file that is no video stays one; once the workflow was changed, who knows."""
+    plans.put("in/text.mp4", b"no video")
+    run = plans.house.run("in/text.mp4")
+    assert plans.plan() == {}
+    assert plans.plan(statuses=("broken",)) == {"in/text.mp4": ("broken", ALL)}
+    plans.house.instance.add_run_tags(run.run_id, {"mps/revision": "an older one"})
+    assert plans.plan() == {"in/text.mp4": ("failed", ALL)}
+
+
+def test_a_run_that_died_without_a_word_is_asked_for_again(plans):
+    """Its process was killed, which says nothing of the file."""
+    plans.put("in/a.mp4")
+    house = plans.house
+    job = build_definitions(house.settings).resolve_job_def("vod")
+    run = house.instance.create_run_for_job(job, tags={"dagster/partition": "in/a.mp4"})
+    house.instance.report_run_failed(run)
+    assert plans.plan() == {"in/a.mp4": ("failed", ALL)}
+
+
+def test_a_run_that_somebody_aborted_is_not(plans):
+    """Unless it is asked for by name."""
+    plans.put("in/a.mp4")
+    house = plans.house
+    job = build_definitions(house.settings).resolve_job_def("vod")
+    run = house.instance.create_run_for_job(job, tags={"dagster/partition": "in/a.mp4"})
+    house.instance.report_run_canceled(run)
+    assert plans.plan() == {}
+    assert plans.plan(statuses=("broken",)) == {"in/a.mp4": ("broken", ALL)}
+
+
+def test_a_run_that_is_under_way_is_waited_for(plans):
+    """It may do all that is needed."""
+    plans.put("in/a.mp4")
+    house = plans.house
+    house.instance.add_dynamic_partitions("vod_uploads", ["in/a.mp4"])
+    job = build_definitions(house.settings).resolve_job_def("vod")
+    house.instance.create_run_for_job(job, tags={"dagster/partition": "in/a.mp4"}, asset_selection=None)
+    assert plans.plan() == {}
+    assert plans.plan(statuses=("running",)) == {"in/a.mp4": ("running", ALL)}
+
+
+def test_a_real_run_leaves_nothing_to_do_and_tells_what_it_was_made_of(tmp_path, instance, clips):
+    """The plan reads what the run recorded; a change of the file shows in the plan and, as a code version, in the UI."""
+    house = furnished(make_project(tmp_path), instance)
+    plans = Plans(house)
+    house.put(clips.video(), "in/clip.mp4")
+    assert house.run("in/clip.mp4").success
+    assert plans.plan() == {}
+    plans.edit("width: 128", "width: 96")
+    assert plans.plan() == {"in/clip.mp4": ("stale", ("teaser",))}
+    recorded = instance.get_latest_materialization_event(dg.AssetKey(["vod", "teaser"])).asset_materialization.tags
+    now = build_definitions(house.settings).resolve_asset_graph().get(dg.AssetKey(["vod", "teaser"])).code_version
+    assert recorded["dagster/code_version"] != now == plans.workflow.tasks["teaser"].revision
+
+
+def test_a_schedule_is_there_for_who_wants_it(tmp_path, instance):
+    """Off by default; it runs the backfill job with the workflow's name."""
+    text = VOD + "backfill: {cron: '0 3 * * *', timezone: Europe/Berlin, max_sources: 5}\n"
+    defs = furnished(make_project(tmp_path, vod=text, other=VOD.replace("name: vod", "name: other")), instance).defs
+    [schedule] = defs.get_repository_def().schedule_defs
+    assert (schedule.name, schedule.cron_schedule, schedule.execution_timezone) == (
+        "vod_backfill",
+        "0 3 * * *",
+        "Europe/Berlin",
+    )
+    context = dg.build_schedule_context(instance, scheduled_execution_time=datetime.now(UTC))
+    [request] = schedule.evaluate_tick(context).run_requests
+    assert request.run_config == {"ops": {"plan_and_launch": {"config": {"workflow": "vod", "max_sources": 5}}}}
