@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -78,7 +79,9 @@ class ApiSettings(BaseModel):
 class Settings(BaseSettings):
     """Everything that a deployment may set."""
 
-    model_config = SettingsConfigDict(env_prefix="MPS_", env_nested_delimiter="__", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="MPS_", env_nested_delimiter="__", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     project: Path = Field(default_factory=Path.cwd, description="Folder of dagster.yaml, workflows/ and templates/.")
     home: Path = Field(
@@ -86,6 +89,18 @@ class Settings(BaseSettings):
     )
     ffmpeg: Path | None = Field(None, description="Another ffmpeg than the one that comes with imageio-ffmpeg.")
     cores: int = Field(default_factory=_usable_cores, ge=1, description="Subtasks of one run that work at once.")
+    max_runs: int = Field(
+        2, ge=1, description="Runs at once. Each works on as many subtasks at once as there are cores."
+    )
+    max_backfill_runs: int | None = Field(
+        None,
+        ge=1,
+        description="Of them, runs of backfills. Empty = one less, so that an upload need not wait for them.",
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="postgresql://user:password@host:port/database for Dagster's records; empty = SQLite in the home.",
+    )
     ui_port: int = Field(3000, ge=1, le=65535, description="The Dagster UI, on 127.0.0.1.")
     files_port: int = Field(3001, ge=1, le=65535, description="Serves pictures of outputs to the Dagster UI.")
     s3: S3Settings = S3Settings()
@@ -100,6 +115,35 @@ class Settings(BaseSettings):
     subtask_timeout_s: float = Field(6 * 3600, gt=0, description="Wall-clock limit of one ffmpeg process.")
     stall_timeout_s: float = Field(300, gt=0, description="ffmpeg is ended when it uses no CPU for this long.")
     memory_limit_bytes: int = Field(8 * 2**30, gt=0, description="Address space of one ffmpeg process.")
+
+    keep_runs_days: int = Field(
+        0, ge=0, description="Dagster forgets runs that ended so long ago, and what its pages show of them. 0 = never."
+    )
+    keep_partitions: int = Field(
+        100_000, ge=1, description="Uploads that a workflow's assets show; the oldest go first."
+    )
+    keep_logs_days: int = Field(30, ge=1, description="Logs and step values of runs.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None or not url.get_secret_value():
+            return None
+        parts = urlsplit(url.get_secret_value())
+        if parts.scheme not in ("postgresql", "postgres") or not parts.hostname or not parts.path.strip("/"):
+            # Without what was found: it may hold a password.
+            raise ValueError("it has to be postgresql://user:password@host:port/database")
+        return url
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database's address with the driver that dagster-postgres brings; SQLAlchemy 2.1's default is another one."""
+        url = self.database_url.get_secret_value() if self.database_url else ""
+        return f"postgresql+psycopg2://{url.partition('://')[2]}"
+
+    @property
+    def backfill_runs(self) -> int:
+        return self.max_backfill_runs or max(1, self.max_runs - 1)
 
     @property
     def workflows_dir(self) -> Path:

@@ -9,9 +9,11 @@ import click
 from mps_dagster.cli.abort import abort
 from mps_dagster.cli.backfill import backfill
 from mps_dagster.cli.demo import demo
+from mps_dagster.cli.doctor import doctor
 from mps_dagster.cli.lineage import lineage
 from mps_dagster.cli.notifications import notifications
 from mps_dagster.cli.process import process
+from mps_dagster.cli.settings import settings
 from mps_dagster.cli.status import status
 from mps_dagster.cli.tasks import tasks
 from mps_dagster.cli.templates import templates
@@ -25,7 +27,21 @@ def mps() -> None:
     """A media processing service on Dagster. Settings come from MPS_* environment variables (docs/settings.md)."""
 
 
-for command in (up, demo, process, status, tasks, abort, backfill, lineage, notifications, workflows, templates):
+for command in (
+    up,
+    demo,
+    process,
+    status,
+    tasks,
+    abort,
+    backfill,
+    lineage,
+    doctor,
+    settings,
+    notifications,
+    workflows,
+    templates,
+):
     mps.add_command(command)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import requests
 
+from mps_dagster.api.health import check_database
 from mps_dagster.errors import MpsError
 from mps_dagster.ffmpeg.process import service
 from mps_dagster.settings import Settings
@@ -48,6 +49,7 @@ def prepare(settings: Settings) -> None:
 def services(settings: Settings) -> Iterator[None]:
     """Run everything for as long as the block lasts; ready when the block begins."""
     prepare(settings)
+    check_database(settings)
     for port, name in ((settings.ui_port, "MPS_UI_PORT"), (settings.files_port, "MPS_FILES_PORT")):
         _check_free(port, name)
     programs = Path(sys.executable).parent

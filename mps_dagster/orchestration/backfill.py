@@ -6,6 +6,7 @@ The bucket's inventory is held against what Dagster recorded, in bulk. Imported 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ class Wanted:
 @contextmanager
 def deployed(settings: Settings) -> Iterator[DagsterInstance]:
     """The Dagster instance of this deployment, also while nothing of it runs."""
+    os.environ.setdefault("DAGSTER_HOME", str(settings.dagster_home))
     with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         yield instance
 
@@ -102,11 +104,26 @@ def launch(instance: DagsterInstance, settings: Settings, workflow: Workflow, ta
     for tasks, rows in table.groupby("tasks", sort=False):
         partitions = [partition_key(key) for key in rows["key"]]
         instance.add_dynamic_partitions(uploads_name(workflow.name), partitions)
-        # With the source: what it staged may be gone, and its content may be another one.
-        assets = [[workflow.name, name] for name in (UPLOAD, *tasks)]
-        title = f"{workflow.name}: {', '.join(tasks)} of {len(partitions)} sources"
-        ids.append(dagster.backfill(assets, partitions, title, tags))
+        for assets in connected(workflow, tasks):
+            title = f"{workflow.name}: {', '.join(assets)} of {len(partitions)} sources"
+            ids.append(dagster.backfill([[workflow.name, name] for name in assets], partitions, title, tags))
     return ids
+
+
+def connected(workflow: Workflow, tasks: tuple[str, ...]) -> list[list[str]]:
+    """The tasks in sets that hang together, the ones that work on the upload with the source.
+
+    Dagster leaves out of a backfill what hangs on nothing else in it.
+    """
+    sets: dict[str, list[str]] = {}
+    for task in _upstream_first(workflow):
+        if task.name in tasks:
+            mine = next((found for found in sets.values() if task.upstream in found), None)
+            if mine is None:
+                # With the source: what it staged may be gone, and its content may be another one.
+                mine = sets[task.name] = [UPLOAD] if task.upstream == UPLOAD else []
+            mine.append(task.name)
+    return list(sets.values())
 
 
 def _check(workflow: Workflow, wanted: Wanted) -> None:

@@ -11,6 +11,7 @@ from mps_dagster.orchestration.executor import subtask_executor
 from mps_dagster.orchestration.graphs import process_media_job, workflow_assets
 from mps_dagster.orchestration.notifications import notification_sensors
 from mps_dagster.orchestration.resources import resources
+from mps_dagster.orchestration.retention import retention_job, retention_schedule
 from mps_dagster.orchestration.runs import BUCKET_TAG, WORKFLOW_TAG
 from mps_dagster.orchestration.upload_sensor import bad_workflow_sensor, upload_sensor
 from mps_dagster.settings import Settings
@@ -22,12 +23,12 @@ from mps_dagster.workflow.templates import Templates
 def build_definitions(settings: Settings) -> dg.Definitions:
     """All that the project's folder configures."""
     workflows, bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
-    executor = subtask_executor(settings.cores)
-    backfill = backfill_job(workflows)
+    executor = subtask_executor(settings)
+    backfill, retention = backfill_job(workflows), retention_job(settings, workflows)
     return dg.Definitions(
         assets=[asset for workflow in workflows for asset in workflow_assets(workflow)],
-        jobs=[*(_job(workflow, executor) for workflow in workflows), process_media_job(executor), backfill],
-        schedules=backfill_schedules(workflows, backfill),
+        jobs=[*(_job(workflow, executor) for workflow in workflows), process_media_job(executor), backfill, retention],
+        schedules=[*backfill_schedules(workflows, backfill), retention_schedule(retention)],
         sensors=[
             *(upload_sensor(workflow) for workflow in workflows),
             *(bad_workflow_sensor(file) for file in bad),

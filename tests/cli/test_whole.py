@@ -137,21 +137,21 @@ def test_a_changed_workflow_is_made_up_for(up, mps, settings, clips):
     processing = Processing.of(settings)
     processing.buckets.get("inbox").publish(clips.video(), "in/again.mp4")
     wait_for(processing, "in/again.mp4", until=ended)
-    assert "0 sources" in mps("backfill", "plan", "vod", "--prefix", "in/again")
+    plan = ("backfill", "plan", "vod", "--prefix", "in/again")
+    assert "0 sources" in mps(*plan)
     path = settings.workflows_dir / "vod.yaml"
     path.write_text(path.read_text().replace("width: 128", "width: 96"))
-    assert "1 sources" in mps(
-        "backfill", "plan", "vod", "--prefix", "in/again", "--csv", str(settings.home / "plan.csv")
-    )
+    assert "1 sources" in mps(*plan, "--csv", str(settings.home / "plan.csv"))
     assert ",stale,teaser," in (settings.home / "plan.csv").read_text()
     assert "/runs/b/" in mps("backfill", "run", "vod", "--prefix", "in/again", "--yes")
-    wait_until(lambda: "0 sources" in mps("backfill", "plan", "vod", "--prefix", "in/again"))
+    wait_until(lambda: "0 sources" in mps(*plan, "--status", "stale", "--status", "running"))
     gif = processing.buckets.get("outputs").read("vod/again_transcode_small_animatedGraphic_teaser.gif")
     assert int.from_bytes(gif[6:8], "little") == 96
     path.write_text(path.read_text().replace("width: 96", "width: 64"))
     config = {"ops": {"plan_and_launch": {"config": {"workflow": "vod"}}}}
     processing.dagster.launch("backfill", config, {})
-    wait_until(lambda: "0 sources" in mps("backfill", "plan", "vod", "--prefix", "in/again"))
+    wait_until(lambda: "1 sources" in mps(*plan, "--status", "running"))
+    wait_until(lambda: "0 sources" in mps(*plan, "--status", "stale", "--status", "running"))
 
 
 def wait_until(done: Callable[[], bool], timeout_s: float = 150) -> None:

@@ -10,7 +10,7 @@ import pytest
 from projects import VOD, make_project
 
 from mps_dagster.errors import InvalidInput
-from mps_dagster.orchestration.backfill import Wanted, plan
+from mps_dagster.orchestration.backfill import Wanted, connected, plan
 from mps_dagster.orchestration.build import build_definitions
 from mps_dagster.workflow.naming import partition_key
 from mps_dagster.workflow.store import load_workflows
@@ -212,7 +212,7 @@ def test_a_schedule_is_there_for_who_wants_it(tmp_path, instance):
     """Off by default; it runs the backfill job with the workflow's name."""
     text = VOD + "backfill: {cron: '0 3 * * *', timezone: Europe/Berlin, max_sources: 5}\n"
     defs = furnished(make_project(tmp_path, vod=text, other=VOD.replace("name: vod", "name: other")), instance).defs
-    [schedule] = defs.get_repository_def().schedule_defs
+    [schedule] = [found for found in defs.get_repository_def().schedule_defs if found.name != "retention_schedule"]
     assert (schedule.name, schedule.cron_schedule, schedule.execution_timezone) == (
         "vod_backfill",
         "0 3 * * *",
@@ -221,3 +221,17 @@ def test_a_schedule_is_there_for_who_wants_it(tmp_path, instance):
     context = dg.build_schedule_context(instance, scheduled_execution_time=datetime.now(UTC))
     [request] = schedule.evaluate_tick(context).run_requests
     assert request.run_config == {"ops": {"plan_and_launch": {"config": {"workflow": "vod", "max_sources": 5}}}}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "sets"),
+    [
+        (("web", "stills", "teaser"), [["source", "web", "stills", "teaser"]]),
+        (("stills",), [["source", "stills"]]),
+        (("teaser",), [["teaser"]]),
+        (("stills", "teaser"), [["source", "stills"], ["teaser"]]),
+    ],
+)
+def test_tasks_are_launched_in_sets_that_hang_together(plans, tasks, sets):
+    """A task that works on what stands needs no source."""
+    assert connected(plans.workflow, tasks) == sets

@@ -1,0 +1,169 @@
+"""Whether what a deployment leans on can be reached and used with the settings as they are. Each check is a `Finding`."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+from urllib.parse import urlsplit
+
+import requests
+
+from mps_dagster.errors import MpsError
+from mps_dagster.ffmpeg.program import Ffmpeg
+from mps_dagster.notify.outbox import Outbox
+from mps_dagster.settings import Settings
+from mps_dagster.storage.announcements import AnnouncementQueue
+from mps_dagster.storage.bucket import Bucket
+from mps_dagster.storage.buckets import Buckets
+from mps_dagster.storage.sqs import make_sqs_client
+from mps_dagster.workflow.model import RECORDS_DIR, Workflow
+from mps_dagster.workflow.notification import LocalSink, SinkConfig, SqsSink, UrlSink
+from mps_dagster.workflow.store import load_workflows
+from mps_dagster.workflow.templates import Templates
+
+CONNECT_S = 5
+LOW_SPACE_BYTES = 10 * 2**30
+
+
+class Unusable(MpsError):
+    """Something that a deployment needs cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    what: str
+    state: Literal["ok", "warning", "failed"]
+    detail: str
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """One finding after the other; nothing is changed, but for a probe object that is written and removed again."""
+    workflows, bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
+    buckets = Buckets(settings)
+    yield _tried("ffmpeg", partial(_version, settings))
+    yield _space(settings)
+    yield _tried("database", partial(check_database, settings))
+    yield from (Finding(f"workflow {file.path.name}", "failed", file.problem) for file in bad)
+    for name, writes in sorted(_places(workflows).items()):
+        yield _tried(f"bucket {name}", partial(_use, buckets.get(name), writes=writes))
+    for workflow in workflows:
+        if workflow.trigger.queue:
+            yield _tried(f"queue {workflow.trigger.queue}", partial(_depth, workflow, settings))
+    for sink in {sink.address: sink for workflow in workflows for sink in workflow.notify}.values():
+        yield _tried(f"sink {sink.address}", partial(_reach, sink, settings))
+    yield _put_aside(settings)
+    yield _answers("Dagster", f"{settings.ui_url}/server_info")
+
+
+def check_database(settings: Settings) -> str:
+    """The database that Dagster's records are in; raise `Unusable` if it does not let us in."""
+    if settings.database_url is None:
+        return f"SQLite in {settings.dagster_home}"
+    import psycopg2
+
+    url = settings.database_url.get_secret_value()
+    parts = urlsplit(url)
+    where = f"PostgreSQL at {parts.hostname}:{parts.port or 5432}{parts.path}"
+    try:
+        connection = psycopg2.connect(url, connect_timeout=CONNECT_S)
+    except psycopg2.Error as error:
+        raise Unusable(
+            f"{where}: {str(error).strip()}", hint="check MPS_DATABASE_URL and that the server is up"
+        ) from None
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SHOW server_version")
+        [version] = cursor.fetchone() or ["?"]
+    connection.close()
+    return f"{where}, version {version}"
+
+
+def _version(settings: Settings) -> str:
+    return Ffmpeg.of(settings).version
+
+
+def _tried(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, "ok", check())
+    except MpsError as error:
+        return Finding(what, "failed", str(error))
+
+
+def _space(settings: Settings) -> Finding:
+    folder = next(path for path in (settings.home, *settings.home.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    state: Literal["ok", "warning"] = "ok" if free > LOW_SPACE_BYTES else "warning"
+    return Finding("scratch", state, f"{free / 2**30:.0f} GiB free in {folder}")
+
+
+def _places(workflows: tuple[Workflow, ...]) -> dict[str, bool]:
+    """Each bucket that a workflow names, and whether it is written to."""
+    written = {
+        task.output.bucket or workflow.trigger.bucket for workflow in workflows for task in workflow.tasks.values()
+    }
+    read = {workflow.trigger.bucket for workflow in workflows}
+    return {name: name in written for name in read | written}
+
+
+def _use(bucket: Bucket, *, writes: bool) -> str:
+    next(bucket.list(RECORDS_DIR), None)
+    if not writes:
+        return "can be listed"
+    key = f"{RECORDS_DIR}probes/{uuid.uuid4().hex}"
+    try:
+        bucket.write(key, b"written by mps doctor")
+        bucket.read(key)
+    finally:
+        bucket.delete(key)
+    return "can be listed, written to and read"
+
+
+def _depth(workflow: Workflow, settings: Settings) -> str:
+    trigger = workflow.trigger
+    waiting, received = AnnouncementQueue(trigger.queue, make_sqs_client(settings, trigger.queue_region)).depth()
+    return f"{waiting} messages wait, {received} are being worked on"
+
+
+def _reach(sink: SinkConfig, settings: Settings) -> str:
+    match sink:
+        case LocalSink():
+            return "embedded"
+        case SqsSink():
+            waiting, _ = AnnouncementQueue(sink.queue, make_sqs_client(settings, sink.region)).depth()
+            return f"{waiting} messages wait"
+        case UrlSink():
+            return _connect(sink.url)
+    return "not tried"
+
+
+def _connect(url: str) -> str:
+    """As far as a connection: a POST would be an event."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname, port), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise Unusable(
+            f"{parts.hostname}:{port} cannot be reached: {error}", hint="is it up, and the address right?"
+        ) from error
+    return f"{parts.hostname}:{port} takes connections"
+
+
+def _put_aside(settings: Settings) -> Finding:
+    files = sum(1 for _ in settings.set_aside_dir.rglob("*.json")) if settings.set_aside_dir.is_dir() else 0
+    dead = len(Outbox(settings.outbox_path).dead()) if settings.outbox_path.exists() else 0
+    state: Literal["ok", "warning"] = "warning" if files or dead else "ok"
+    detail = f"{files} announcements in {settings.set_aside_dir}, {dead} notifications (mps notifications dead)"
+    return Finding("put aside", state, detail)
+
+
+def _answers(what: str, url: str) -> Finding:
+    try:
+        requests.get(url, timeout=CONNECT_S).raise_for_status()
+    except requests.RequestException:
+        return Finding(what, "warning", f"{url} does not answer; start it with `mps up`")
+    return Finding(what, "ok", url)

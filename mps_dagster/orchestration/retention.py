@@ -1,0 +1,92 @@
+"""What is thrown away when: a schedule once a day. Ticks are Dagster's own (dagster.yaml), scratch goes when its run ends."""
+
+import shutil
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+
+from mps_dagster.settings import Settings
+from mps_dagster.workflow.model import Workflow
+from mps_dagster.workflow.naming import uploads_name
+
+AT_ONCE = 500
+"""Runs or partitions that one day removes of each; Dagster removes them one by one, at some 10 ms each."""
+ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
+
+
+def retention_job(settings: Settings, workflows: tuple[Workflow, ...]) -> dg.JobDefinition:
+    @dg.op(description="Remove what is older than the settings keep.")
+    def remove_old(context: dg.OpExecutionContext) -> None:
+        instance = context.instance
+        removed = {
+            "runs": remove_runs(instance, settings.keep_runs_days),
+            "partitions": sum(
+                trim_partitions(instance, workflow.name, settings.keep_partitions) for workflow in workflows
+            ),
+            "logs and step values": remove_files(instance, settings),
+        }
+        context.log.info(f"removed: {removed}")
+
+    @dg.job(
+        name="retention", description="Once a day: MPS_KEEP_RUNS_DAYS, MPS_KEEP_PARTITIONS, MPS_KEEP_LOGS_DAYS.",
+        executor_def=dg.in_process_executor, tags={"dagster/priority": "-2"},
+    )  # fmt: skip
+    def retention() -> None:
+        remove_old()
+
+    return retention
+
+
+def retention_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    return dg.ScheduleDefinition(job=job, cron_schedule="17 4 * * *", default_status=dg.DefaultScheduleStatus.RUNNING)
+
+
+def remove_runs(instance: DagsterInstance, keep_days: int, now: datetime | None = None) -> int:
+    """Forget runs that ended so long ago, and with them what the UI shows of their partitions; 0 keeps all.
+
+    Outputs stay, and so does the memory that their uploads had a run.
+    """
+    if not keep_days:
+        return 0
+    before = (now or datetime.now(UTC)) - timedelta(days=keep_days)
+    runs = instance.get_runs(RunsFilter(statuses=ENDED, updated_before=before), limit=AT_ONCE, ascending=True)
+    for run in runs:
+        instance.delete_run(run.run_id)
+    return len(runs)
+
+
+def trim_partitions(instance: DagsterInstance, workflow: str, keep: int) -> int:
+    """Take the oldest uploads off the workflow's assets: the UI loads all partitions of an asset at once."""
+    name = uploads_name(workflow)
+    surplus = len(instance.get_dynamic_partitions(name)) - keep
+    if surplus <= 0:
+        return 0
+    page = instance.get_paginated_dynamic_partitions(name, limit=min(surplus, AT_ONCE), ascending=True)
+    for partition in page.results:
+        instance.delete_dynamic_partition(name, partition)
+    return len(page.results)
+
+
+def remove_files(instance: DagsterInstance, settings: Settings) -> int:
+    """Step values and compute logs: folders by run that nobody has written to for so long."""
+    before = time.time() - settings.keep_logs_days * 24 * 3600
+    removed = 0
+    for folder in _run_folders(settings):
+        if folder.stat().st_mtime < before and not _is_running(instance, folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def _run_folders(settings: Settings) -> list[Path]:
+    # Values of assets are no folder of a run: a task that is run alone reads them.
+    places = (settings.dagster_home / "values", settings.dagster_home / "storage")
+    return [folder for place in places if place.is_dir() for folder in place.iterdir() if len(folder.name) == 36]
+
+
+def _is_running(instance: DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is not None and not run.is_finished

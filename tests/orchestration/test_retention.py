@@ -1,0 +1,63 @@
+"""What is thrown away, and what never is."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from dagster import DagsterRunStatus
+
+from mps_dagster.orchestration import retention
+from mps_dagster.orchestration.retention import remove_files, remove_runs, trim_partitions
+from mps_dagster.settings import Settings
+
+TOMORROW = datetime.now(UTC) + timedelta(days=1, hours=1)
+
+
+def add_run(instance: dg.DagsterInstance, status: DagsterRunStatus) -> str:
+    run = dg.DagsterRun(job_name="vod", run_id=str(uuid.uuid4()), status=status)
+    instance.add_run(run)
+    return run.run_id
+
+
+def test_only_runs_that_ended_long_ago_are_removed(instance):
+    """Not those that are still going on, and none at all unless it is asked for."""
+    ended = [add_run(instance, status) for status in retention.ENDED]
+    going_on = add_run(instance, DagsterRunStatus.STARTED)
+    assert remove_runs(instance, 0, TOMORROW) == 0
+    assert remove_runs(instance, 2, TOMORROW) == 0
+    assert remove_runs(instance, 1, TOMORROW) == len(ended)
+    assert [run.run_id for run in instance.get_runs()] == [going_on]
+
+
+def test_the_oldest_partitions_go_first_and_a_bounded_number_at_a_time(instance, monkeypatch):
+    """Until as many are left as are kept."""
+    monkeypatch.setattr(retention, "AT_ONCE", 3)
+    instance.add_dynamic_partitions("vod_uploads", [f"{number}.mp4" for number in range(10)])
+    assert [trim_partitions(instance, "vod", 5) for _ in range(3)] == [3, 2, 0]
+    assert set(instance.get_dynamic_partitions("vod_uploads")) == {f"{number}.mp4" for number in range(5, 10)}
+
+
+@pytest.mark.parametrize("place", ["values", "storage"])
+def test_old_folders_of_runs_go_and_those_of_running_ones_stay(instance, tmp_path, place):
+    """And so do the values of assets, which a task that is run alone reads."""
+    settings = Settings(project=tmp_path, home=tmp_path / "home", keep_logs_days=1)
+    folder = settings.dagster_home / place
+    gone, running, fresh = str(uuid.uuid4()), add_run(instance, DagsterRunStatus.STARTED), str(uuid.uuid4())
+    for name in (gone, running, fresh, "assets"):
+        (folder / name).mkdir(parents=True)
+        if name != fresh:
+            os.utime(folder / name, (0, 0))
+    assert remove_files(instance, settings) == 1
+    assert {path.name for path in folder.iterdir()} == {running, fresh, "assets"}
+
+
+def test_the_job_does_all_of_it(house):
+    """On its schedule; here by hand."""
+    house.instance.add_dynamic_partitions("vod_uploads", ["a.mp4", "b.mp4"])
+    result = house.defs.resolve_job_def("retention").execute_in_process(instance=house.instance)
+    assert result.success
+    assert len(house.instance.get_dynamic_partitions("vod_uploads")) == 2
