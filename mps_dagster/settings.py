@@ -5,6 +5,7 @@ Nested values take a double underscore: `MPS_S3__ENDPOINT_URL=http://127.0.0.1:9
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -58,6 +59,40 @@ class CosSettings(BaseModel):
         )
 
 
+class WebSettings(BaseModel):
+    """HTTP to addresses that users name: URL callbacks, URL inputs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    allow: tuple[str, ...] = Field(
+        (),
+        description='Hosts, addresses and networks that are not public and yet may be asked: `["hooks.lan", "10.1.0.0/16"]`.',
+    )
+    proxy: str | None = Field(None, description="http://host:port; variables such as HTTPS_PROXY are not looked at.")
+
+    @field_validator("allow")
+    @classmethod
+    def _are_hosts(cls, allow: tuple[str, ...]) -> tuple[str, ...]:
+        for item in allow:
+            if "//" in item or (":" in item and not item.count(":") > 1) or not item.strip():
+                raise ValueError(f"{item!r} is no host, address or network; leave out http:// and the port")
+            if "/" in item:
+                ipaddress.ip_network(item, strict=False)
+        return tuple(item.strip().lower().rstrip(".") for item in allow)
+
+
+class CmqSettings(BaseModel):
+    """CMQ and TDMQ-for-CMQ, for notifications."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint_url: str | None = Field(
+        None, description="May hold {region} of the sink: https://cmq-{region}.public.tencenttdmq.com."
+    )
+    secret_id: str | None = Field(None, description="SecretId.")
+    secret_key: SecretStr | None = Field(None, description="SecretKey.")
+
+
 class ApiSettings(BaseModel):
     """The HTTP API in MPS's wire. What a key may do is written in the keys file (api/keys.py)."""
 
@@ -106,6 +141,8 @@ class Settings(BaseSettings):
     s3: S3Settings = S3Settings()
     cos: CosSettings = CosSettings()
     api: ApiSettings = ApiSettings()
+    web: WebSettings = WebSettings()
+    cmq: CmqSettings = CmqSettings()
     sqs_endpoint_url: str | None = Field(None, description="Empty = AWS itself.")
 
     settle_s: float = Field(2.0, ge=0, description="A local upload is taken once untouched for this many seconds.")

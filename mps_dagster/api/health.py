@@ -22,7 +22,7 @@ from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.sqs import make_sqs_client
 from mps_dagster.workflow.model import RECORDS_DIR, Workflow
-from mps_dagster.workflow.notification import LocalSink, SinkConfig, SqsSink, UrlSink
+from mps_dagster.workflow.notification import CmqSink, LocalSink, SinkConfig, SqsSink, UrlSink
 from mps_dagster.workflow.store import load_workflows
 from mps_dagster.workflow.templates import Templates
 
@@ -135,9 +135,14 @@ def _reach(sink: SinkConfig, settings: Settings) -> str:
         case SqsSink():
             waiting, _ = AnnouncementQueue(sink.queue, make_sqs_client(settings, sink.region)).depth()
             return f"{waiting} messages wait"
+        case CmqSink():
+            if not settings.cmq.endpoint_url:
+                raise Unusable(
+                    "CMQ is not set up", hint="set MPS_CMQ__ENDPOINT_URL, MPS_CMQ__SECRET_ID and MPS_CMQ__SECRET_KEY"
+                )
+            return _connect(settings.cmq.endpoint_url.replace("{region}", sink.region))
         case UrlSink():
             return _connect(sink.url)
-    return "not tried"
 
 
 def _connect(url: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic.alias_generators import to_pascal
 
+from mps_dagster.execution.assemble import manifest_key
 from mps_dagster.execution.subtask import OutputObject, SubtaskResult
 from mps_dagster.execution.task_run import SubtaskState, TaskRun
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
@@ -34,6 +37,16 @@ def event(run: TaskRun) -> Event:
     return Event(id=event_id(run.task_id, run.run_id, run.outcome), task_id=run.task_id, body=callback(run))
 
 
+def change(run: TaskRun, subtask: SubtaskState) -> Event:
+    """The event of one ended subtask of a run that may still be going on: the run as it is now."""
+    return Event(id=change_id(run, subtask), task_id=run.task_id, body=callback(run))
+
+
+def change_id(run: TaskRun, subtask: SubtaskState) -> str:
+    place = hashlib.sha256(f"{subtask.task}/{subtask.id}".encode()).hexdigest()[:12]
+    return f"{run.task_id}:{run.run_id}:{place}:{subtask.status}"
+
+
 def event_id(task_id: str, run_id: str, outcome: str) -> str:
     """Known before the event is made, which reads all that the run recorded."""
     return f"{task_id}:{run_id}:{outcome}"
@@ -45,8 +58,27 @@ def callback(run: TaskRun) -> Body:
         "EventType": "WorkflowTask",
         "WorkflowTaskEvent": workflow_task(run),
         "ScheduleTaskEvent": None, "LiveScheduleTaskEvent": None, "EditMediaTaskEvent": None,
-        "SessionId": "", "SessionContext": "", "ExtInfo": "",
+        "SessionId": "", "SessionContext": "", "ExtInfo": json.dumps({"Manifests": _manifests(run)}),
     }  # fmt: skip
+
+
+def pointer(body: Mapping[str, Any]) -> Body:
+    """The same without its results: who needs them reads the manifests, which `ExtInfo` names."""
+    task = {**body["WorkflowTaskEvent"], "MediaProcessResultSet": [], "MetaData": None}
+    return {**body, "WorkflowTaskEvent": task}
+
+
+def _manifests(run: TaskRun) -> list[str]:
+    """`bucket/key` of the manifest of each task that was assembled: all its results are in it."""
+    upload = run.source.upload if run.source else run.key
+    tasks: dict[str, list[SubtaskState]] = {}
+    for subtask in run.subtasks:
+        tasks.setdefault(subtask.task, []).append(subtask)
+    return [
+        f"{states[0].result.bucket}/{manifest_key(run.workflow, upload, task)}"
+        for task, states in tasks.items()
+        if states[0].result and all(state.status == "SUCCESS" for state in states)
+    ]
 
 
 def workflow_task(run: TaskRun) -> Body:

@@ -1,11 +1,14 @@
-"""Sinks: how an event gets to the embedded queue, an SQS queue or a URL. What an admin writes is in workflow.notification.
+"""Sinks: how an event gets to the embedded queue, to SQS, CMQ or a URL. What an admin writes is in workflow.notification.
 
 `DeliveryRefused` says that the receiver answered and will not take this event, `DeliveryFailed` anything else.
 """
 
 from __future__ import annotations
 
+import hashlib
+import time
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -13,10 +16,14 @@ import requests
 import urllib3
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused, StorageFailed
+from mps_dagster.notify.cmq import Cmq
+from mps_dagster.notify.event import pointer
 from mps_dagster.notify.local_queue import LocalQueue
 from mps_dagster.notify.outbox import Event
-from mps_dagster.settings import Settings
-from mps_dagster.workflow.notification import LocalSink, SinkConfig, SqsSink, UrlSink
+from mps_dagster.settings import CmqSettings, Settings, WebSettings
+from mps_dagster.storage.sqs import make_sqs_client
+from mps_dagster.storage.web import HINT, GuardedSession, InvalidIPAddress
+from mps_dagster.workflow.notification import CmqSink, LocalSink, SinkConfig, SqsSink, UrlSink
 
 CONNECT_S = 3.0
 READ_S = 5.0
@@ -26,6 +33,9 @@ EVENT_ID = "X-MPS-Event-Id"
 ERROR_TEXT_BYTES = 1024
 SQS_MAX_BYTES = 1_048_576
 """Body and attributes together, since 2025."""
+CMQ_MAX_BYTES = 1_048_576
+SIGNATURE_S = 600
+"""How long a signed POST is valid; MPS's own default."""
 
 NOT_NOW = frozenset({408, 425, 429})
 """Client errors that say "later", not "no"."""
@@ -47,9 +57,11 @@ def open_sink(config: SinkConfig, settings: Settings) -> Sink:
         case LocalSink():
             return _Local(config, LocalQueue(settings.queue_path))
         case SqsSink():
-            return _Sqs(config, settings.sqs_endpoint_url)
+            return _Sqs(config, settings)
+        case CmqSink():
+            return _Cmq(config, settings.cmq)
         case UrlSink():
-            return _Url(config)
+            return _Url(config, settings.web)
 
 
 class _Local:
@@ -65,42 +77,84 @@ class _Local:
 
 
 class _Url:
-    def __init__(self, config: UrlSink) -> None:
+    def __init__(self, config: UrlSink, web: WebSettings) -> None:
         self._config = config
+        self._web = web
 
     def send(self, event: Event) -> None:
         try:
-            with requests.post(
-                self._config.url,
-                data=event.text.encode(),
-                headers={"Content-Type": "application/json", EVENT_ID: event.id},
-                timeout=(CONNECT_S, READ_S),
-                # Or a receiver could have us post to any address inside our network.
-                allow_redirects=False,
-                # So that a huge answer is not read.
-                stream=True,
-            ) as response:
+            text = self._signed(event).text
+            with (
+                GuardedSession(self._web) as session,
+                session.post(
+                    self._config.url,
+                    data=text.encode(),
+                    headers={"Content-Type": "application/json", EVENT_ID: event.id},
+                    timeout=(CONNECT_S, READ_S),
+                    # Or a receiver could have us post to any address inside our network.
+                    allow_redirects=False,
+                    # So that a huge answer is not read.
+                    stream=True,
+                ) as response,
+            ):
                 _check(response, event, self._config)
+        except InvalidIPAddress as error:
+            raise DeliveryRefused(f"{_attempt(event, self._config)}: it leads to {error}", hint=HINT) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise DeliveryFailed(
                 f"{_attempt(event, self._config)}: {_reason(error)}", hint="is it up, and the address right?"
             ) from error
 
+    def _signed(self, event: Event) -> Event:
+        """As reference E.3 and E.4 say; made for each attempt, because it is valid for ten minutes."""
+        try:
+            key = self._config.key()
+        except KeyError as error:
+            raise DeliveryFailed(
+                f"{_attempt(event, self._config)}: its notify_key is in the variable {error}, which is not set"
+            ) from error
+        if key is None:
+            return event
+        expires = int(time.time()) + SIGNATURE_S
+        sign = hashlib.md5(f"{expires}{key}".encode()).hexdigest()  # noqa: S324  (MPS's own scheme)
+        return replace(event, body={**event.body, "Timestamp": expires, "Sign": sign})
+
+
+class _Cmq:
+    def __init__(self, config: CmqSink, settings: CmqSettings) -> None:
+        self._config = config
+        self._settings = settings
+
+    def send(self, event: Event) -> None:
+        settings, config, attempt = self._settings, self._config, _attempt(event, self._config)
+        if not settings.endpoint_url or not settings.secret_id or not settings.secret_key:
+            raise DeliveryFailed(
+                f"{attempt}: CMQ is not set up",
+                hint="set MPS_CMQ__ENDPOINT_URL, MPS_CMQ__SECRET_ID and MPS_CMQ__SECRET_KEY",
+            )
+        endpoint = settings.endpoint_url.replace("{region}", config.region)
+        cmq = Cmq(endpoint, settings.secret_id, settings.secret_key.get_secret_value())
+        text = _fitting(event, CMQ_MAX_BYTES, attempt).text
+        try:
+            if config.model == "queue":
+                cmq.send(str(config.queue), text)
+            else:
+                cmq.publish(str(config.topic), text)
+        except DeliveryFailed as error:
+            raise type(error)(f"{attempt}: {error.message}", hint=error.hint) from error
+
 
 class _Sqs:
-    def __init__(self, config: SqsSink, endpoint_url: str | None) -> None:
+    def __init__(self, config: SqsSink, settings: Settings) -> None:
         self._config = config
-        self._endpoint_url = endpoint_url
+        self._settings = settings
 
     def send(self, event: Event) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
 
         attempt = _attempt(event, self._config)
-        size = len(event.text) + len(EVENT_ID) + len("String") + len(event.id)
-        if size > SQS_MAX_BYTES:
-            raise DeliveryRefused(
-                f"{attempt}: it has {size} bytes", hint=f"SQS takes {SQS_MAX_BYTES}; make fewer outputs in one workflow"
-            )
+        attributes = len(EVENT_ID) + len("String") + len(event.id)
+        event = _fitting(event, SQS_MAX_BYTES - attributes, attempt)
         fifo = {"MessageGroupId": event.task_id, "MessageDeduplicationId": event.id}
         try:
             self._client.send_message(
@@ -122,21 +176,26 @@ class _Sqs:
 
     @cached_property
     def _client(self) -> Any:
-        # Imported at need: it costs 0.2 s and memory, and most deployments have no SQS.
-        import boto3.session
-        from botocore.config import Config
-
-        # No attempts of its own: the outbox makes them. A session of its own: the default one is not thread-safe.
-        config = Config(connect_timeout=CONNECT_S, read_timeout=READ_S, retries={"total_max_attempts": 1})
-        return boto3.session.Session().client(
-            "sqs", region_name=self._config.region, endpoint_url=self._endpoint_url, config=config
-        )
+        return make_sqs_client(self._settings, self._config.region)
 
     @cached_property
     def _queue_url(self) -> str:
         if "://" in self._config.queue:
             return self._config.queue
         return str(self._client.get_queue_url(QueueName=self._config.queue)["QueueUrl"])
+
+
+def _fitting(event: Event, limit: int, attempt: str) -> Event:
+    """The event, or a pointer to its results where it is too long for the sink."""
+    if len(event.text) <= limit:
+        return event
+    short = replace(event, body=pointer(event.body))
+    if len(short.text) > limit:
+        raise DeliveryRefused(
+            f"{attempt}: it has {len(event.text)} bytes, and {len(short.text)} without its results",
+            hint=f"the sink takes {limit}; make fewer tasks in one workflow",
+        )
+    return short
 
 
 def _attempt(event: Event, config: SinkConfig) -> str:

@@ -6,7 +6,7 @@ does next to nothing that can fail, and the delivery sensor also looks at what e
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -15,9 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from mps_dagster.execution.progress import forget
 from mps_dagster.execution.staging import sweep
-from mps_dagster.execution.task_run import task_id, task_run
+from mps_dagster.execution.task_run import TaskRun, task_id, task_run
 from mps_dagster.notify.delivery import deliver_due
-from mps_dagster.notify.event import event, event_id
+from mps_dagster.notify.event import change, event, event_id
 from mps_dagster.notify.outbox import Outbox
 from mps_dagster.notify.sinks import open_sink
 from mps_dagster.orchestration.runs import PROCESS_MEDIA, run_record, source_config, workflow_of
@@ -36,7 +36,8 @@ _SINKS: TypeAdapter[tuple[SinkConfig, ...]] = TypeAdapter(tuple[SinkConfig, ...]
 
 def notification_sensors(settings: Settings, workflows: Mapping[str, Workflow]) -> list[dg.SensorDefinition]:
     announce = functools.partial(_announce, settings, workflows)
-    return [*(_status_sensor(status, announce) for status in ENDED), _delivery_sensor(settings, announce)]
+    tell_changes = functools.partial(_tell_changes, settings, workflows)
+    return [*(_status_sensor(status, announce) for status in ENDED), _delivery_sensor(settings, announce, tell_changes)]
 
 
 def _status_sensor(status: DagsterRunStatus, announce: functools.partial[bool]) -> dg.SensorDefinition:
@@ -53,7 +54,9 @@ def _status_sensor(status: DagsterRunStatus, announce: functools.partial[bool]) 
     return notify
 
 
-def _delivery_sensor(settings: Settings, announce: functools.partial[bool]) -> dg.SensorDefinition:
+def _delivery_sensor(
+    settings: Settings, announce: functools.partial[bool], tell_changes: functools.partial[int]
+) -> dg.SensorDefinition:
     @dg.sensor(
         name="deliver_notifications",
         minimum_interval_seconds=INTERVAL_S,
@@ -72,12 +75,14 @@ def _delivery_sensor(settings: Settings, announce: functools.partial[bool]) -> d
         return dg.SkipReason(f"{added} events added; {report}")
 
     def _sweep(instance: DagsterInstance, since: datetime, announce: functools.partial[bool]) -> int:
+        going_on = instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
+        told = sum(tell_changes(instance, record.dagster_run) for record in going_on)
         records = instance.get_run_records(RunsFilter(statuses=list(ENDED), updated_after=since))
         ended = {record.dagster_run.run_id for record in records}
         sweep(settings.scratch_dir, ended)
         for run_id in ended:
             forget(settings.progress_dir, run_id)
-        return sum(announce(instance, record.dagster_run) for record in records)
+        return told + sum(announce(instance, record.dagster_run) for record in records)
 
     return deliver
 
@@ -95,11 +100,33 @@ def _announce(
     outbox = Outbox(settings.outbox_path)
     if outbox.has(event_id(task_id(run.root_run_id or run.run_id), run.run_id, run.status.value)):
         return False
+    state = _state(instance, run, workflow)
+    _add_changes(outbox, state, sinks)
+    return outbox.add(event(state), sinks) > 0
+
+
+def _tell_changes(
+    settings: Settings, workflows: Mapping[str, Workflow], instance: DagsterInstance, run: DagsterRun
+) -> int:
+    """Put an event for each subtask of a running run that ended into the outbox, for the sinks that want it."""
+    workflow = workflows.get(workflow_of(run) or "")
+    sinks = _sinks(run, workflow)
+    if not any(sink.notify_mode == "change" for sink in sinks):
+        return 0
+    return _add_changes(Outbox(settings.outbox_path), _state(instance, run, workflow), sinks)
+
+
+def _add_changes(outbox: Outbox, state: TaskRun, sinks: Sequence[SinkConfig]) -> int:
+    curious = [sink for sink in sinks if sink.notify_mode == "change"]
+    ended = [subtask for subtask in state.subtasks if subtask.id and subtask.status != "PROCESSING"] if curious else []
+    return sum(outbox.add(change(state, subtask), curious) > 0 for subtask in ended)
+
+
+def _state(instance: DagsterInstance, run: DagsterRun, workflow: Workflow | None) -> TaskRun:
     # Only what the run was to make: somebody may have materialized one task alone.
     selected = {key.path[-1] for key in run.asset_selection or ()}
     tasks = [task for task in workflow.tasks.values() if not selected or task.name in selected] if workflow else []
-    told = event(task_run(run_record(instance, run, workflow), tasks=tasks))
-    return outbox.add(told, sinks) > 0
+    return task_run(run_record(instance, run, workflow), tasks=tasks)
 
 
 def _sinks(run: DagsterRun, workflow: Workflow | None) -> tuple[SinkConfig, ...]:

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from mps_dagster.media.info import Facts
 
+QueueName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
 
-class LocalSink(Facts):
+
+class FromEnvironment(Facts):
+    """A secret by the name of the variable that holds it, so that no file of ours does."""
+
+    env: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+
+Secret = str | FromEnvironment
+
+
+class Sink(Facts):
+    """What all sinks have."""
+
+    notify_mode: Literal["finish", "change"] = Field(
+        "finish", description="`change` tells of each subtask that ends, too; MPS's NotifyMode."
+    )
+
+
+class LocalSink(Sink):
     """The embedded queue, read with `mps notifications`."""
 
     type: Literal["local"]
-    queue: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] = "events"
+    queue: QueueName = "events"
 
     @property
     def address(self) -> str:
         return f"local:{self.queue}"
 
 
-class SqsSink(Facts):
+class SqsSink(Sink):
     """An SQS queue by name or URL. A name that ends with `.fifo` is a FIFO queue."""
 
     type: Literal["aws_sqs"]
@@ -33,11 +53,34 @@ class SqsSink(Facts):
         return f"aws_sqs:{self.region or ''}/{self.queue}"
 
 
-class UrlSink(Facts):
+class CmqSink(Sink):
+    """A queue or topic of CMQ or TDMQ-for-CMQ."""
+
+    type: Literal["tdmq_cmq"]
+    model: Literal["queue", "topic"] = "queue"
+    queue: QueueName | None = None
+    topic: QueueName | None = None
+    region: str = Field("", description="Fills {region} in MPS_CMQ__ENDPOINT_URL: gz, sh, bj …")
+
+    @model_validator(mode="after")
+    def _names_what_it_sends_to(self) -> CmqSink:
+        if (self.queue if self.model == "queue" else self.topic) is None:
+            raise ValueError(f"model {self.model} needs a {self.model} name")
+        return self
+
+    @property
+    def address(self) -> str:
+        return f"tdmq_cmq:{self.region}/{self.model}/{self.queue if self.model == 'queue' else self.topic}"
+
+
+class UrlSink(Sink):
     """HTTP POST of the event as JSON."""
 
     type: Literal["url"]
     url: str
+    notify_key: Secret | None = Field(
+        None, repr=False, description="Signs each POST: `Sign` is MD5 of `Timestamp` and this key."
+    )
 
     @field_validator("url")
     @classmethod
@@ -53,5 +96,9 @@ class UrlSink(Facts):
     def address(self) -> str:
         return f"url:{self.url}"
 
+    def key(self) -> str | None:
+        """The secret itself; KeyError if its variable is not set."""
+        return os.environ[self.notify_key.env] if isinstance(self.notify_key, FromEnvironment) else self.notify_key
 
-SinkConfig = Annotated[LocalSink | SqsSink | UrlSink, Field(discriminator="type")]
+
+SinkConfig = Annotated[LocalSink | SqsSink | CmqSink | UrlSink, Field(discriminator="type")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import time
@@ -11,6 +12,7 @@ from http.server import BaseHTTPRequestHandler
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from projects import ROOT
 from pydantic import TypeAdapter, ValidationError
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused
@@ -230,11 +232,72 @@ def test_an_sqs_queue_that_is_not_there_is_told(sqs):
         sink(Settings(sqs_endpoint_url=sqs), type="aws_sqs", queue="none", region="us-east-1").send(EVENT)
 
 
-def test_an_event_too_big_for_sqs_is_refused(sqs):
+def big(results: int = 1_100_000, name: int = 1) -> Event:
+    task = {"TaskId": "t" * name, "Status": "FINISH", "MediaProcessResultSet": ["x" * results], "MetaData": None}
+    body = {"EventType": "WorkflowTask", "WorkflowTaskEvent": task, "ExtInfo": '{"Manifests": ["outputs/_mps/a.json"]}'}
+    return Event(id="e", task_id="t", body=body)
+
+
+def test_an_event_too_big_for_sqs_goes_as_a_pointer_to_its_results(sqs):
+    """To the manifests, which have all of them."""
+    client = boto3.client("sqs", endpoint_url=sqs, region_name="us-east-1")
+    url = client.create_queue(QueueName="long")["QueueUrl"]
+    sink(Settings(sqs_endpoint_url=sqs), type="aws_sqs", queue="long", region="us-east-1").send(big())
+    body = json.loads(client.receive_message(QueueUrl=url)["Messages"][0]["Body"])
+    assert body["WorkflowTaskEvent"] == {
+        "TaskId": "t",
+        "Status": "FINISH",
+        "MediaProcessResultSet": [],
+        "MetaData": None,
+    }
+    assert json.loads(body["ExtInfo"])["Manifests"] == ["outputs/_mps/a.json"]
+
+
+def test_an_event_that_is_too_big_even_so_is_refused(sqs):
     """Before it is sent."""
-    big = Event(id="e", task_id="t", body={"x": "y" * 1_100_000})
-    with pytest.raises(DeliveryRefused, match="bytes"):
-        sink(Settings(sqs_endpoint_url=sqs), type="aws_sqs", queue="events", region="us-east-1").send(big)
+    with pytest.raises(DeliveryRefused, match="without its results"):
+        sink(Settings(sqs_endpoint_url=sqs), type="aws_sqs", queue="events", region="us-east-1").send(
+            big(name=1_100_000)
+        )
+
+
+def test_a_url_has_no_limit(receiver):
+    """Whole, however long it is."""
+    sink(type="url", url=receiver.url).send(big())
+    assert len(receiver.got[0][2]) > 1_100_000
+
+
+@pytest.mark.parametrize("key", ["a key", {"env": "HOOK_KEY"}])
+def test_a_url_with_a_key_is_signed_anew_at_each_attempt(receiver, monkeypatch, key):
+    """MPS's scheme: MD5 of Timestamp and key; valid for ten minutes from the attempt on."""
+    monkeypatch.setenv("HOOK_KEY", "a key")
+    for now in (1_633_046_400, 1_633_050_000):
+        monkeypatch.setattr(time, "time", lambda now=now: float(now))
+        sink(type="url", url=receiver.url, notify_key=key).send(EVENT)
+    bodies = [json.loads(body) for _, _, body in receiver.got]
+    assert [body["Timestamp"] for body in bodies] == [1_633_047_000, 1_633_050_600]
+    for body in bodies:
+        assert body["Sign"] == hashlib.md5(f"{body['Timestamp']}a key".encode()).hexdigest()
+        assert {name: body[name] for name in EVENT.body} == EVENT.body
+
+
+def test_a_key_is_never_shown(monkeypatch):
+    """Neither by the sink nor by an error."""
+    config = CONFIG.validate_python({"type": "url", "url": "http://127.0.0.1:9/", "notify_key": "a key"})
+    assert "a key" not in f"{config!r} {config} {config.address}"
+    with pytest.raises(DeliveryFailed) as caught:
+        open_sink(config, Settings()).send(EVENT)
+    assert "a key" not in str(caught.value)
+    with pytest.raises(DeliveryFailed, match="HOOK_KEY"):
+        sink(type="url", url="http://127.0.0.1:9/", notify_key={"env": "HOOK_KEY"}).send(EVENT)
+
+
+def test_a_url_inside_the_network_is_refused_unless_it_is_allowed(receiver, monkeypatch):
+    """And the error says where to allow it."""
+    monkeypatch.delenv("MPS_WEB__ALLOW")
+    with pytest.raises(DeliveryRefused, match="MPS_WEB__ALLOW"):
+        sink(type="url", url=receiver.url).send(EVENT)
+    assert receiver.got == []
 
 
 def test_sqs_gets_what_tells_a_repeat_and_groups_by_task(sqs):
@@ -322,3 +385,15 @@ def test_a_sink_that_cannot_be_is_refused_with_its_field(config, problem):
     """When the workflow is loaded."""
     with pytest.raises(ValidationError, match=problem):
         CONFIG.validate_python(config)
+
+
+def test_the_check_in_the_docs_takes_what_we_sign_and_nothing_else(receiver):
+    """A receiver copies it."""
+    text = (ROOT / "docs" / "notifications.md").read_text()
+    names: dict[str, object] = {}
+    exec(text.split("```python\n")[1].split("```")[0], names)
+    sink(type="url", url=receiver.url, notify_key="a key").send(EVENT)
+    body = receiver.got[0][2].decode()
+    assert names["is_genuine"](body, "a key")
+    assert not names["is_genuine"](body, "another")
+    assert not names["is_genuine"](body.replace('"Timestamp":1', '"Timestamp":2'), "a key")

@@ -6,8 +6,15 @@ import json
 
 import dagster as dg
 from dagster import DagsterRunStatus
+from projects import VOD, make_project
 
+from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.notify.local_queue import LocalQueue
+from mps_dagster.orchestration.notifications import _tell_changes
+from mps_dagster.workflow.store import load_workflows
+from mps_dagster.workflow.templates import Templates
+
+from .conftest import furnished
 
 
 def received(house) -> list[dict]:
@@ -87,3 +94,46 @@ def test_process_media_notifies_whom_its_caller_named(house, clips):
     )  # fmt: skip
     house.look("deliver_notifications")
     assert [event["Status"] for event in received(house)] == ["FINISH"]
+
+
+def curious(tmp_path, instance):
+    text = VOD.replace("{type: local, queue: events}", "{type: local, queue: events, notify_mode: change}")
+    return furnished(make_project(tmp_path, vod=text), instance)
+
+
+def test_a_sink_that_wants_changes_hears_of_each_subtask_as_it_ends(tmp_path, instance, clips):
+    """Once, while the run goes on; and of the end at last."""
+    house = curious(tmp_path, instance)
+    house.put(clips.video(), "in/clip.mp4")
+    run = instance.get_run_by_id(house.run("in/clip.mp4").run_id)
+    workflows = {
+        workflow.name: workflow for workflow in load_workflows(house.settings.workflows_dir, Templates.load())[0]
+    }
+    going_on = run.with_status(DagsterRunStatus.STARTED)
+    assert [_tell_changes(house.settings, workflows, instance, going_on) for _ in range(2)] == [4, 0]
+    for _ in range(2):
+        house.look("deliver_notifications")
+    events = received(house)
+    assert [event["Status"] for event in events] == ["PROCESSING"] * 4 + ["FINISH"]
+
+
+def test_changes_that_nobody_saw_while_the_run_went_on_are_told_before_its_end(tmp_path, instance, clips):
+    """Failed ones, too; what was never begun is told by the end alone."""
+    house = curious(tmp_path, instance)
+    house.put(clips.no_audio(), "in/clip.mp4")
+    house.run("in/clip.mp4")
+    house.look("deliver_notifications")
+    assert len(received(house)) == 3 + 1
+
+
+def test_the_event_names_the_manifests(house, clips):
+    """Which have all results, also where the event itself had to leave them out."""
+    house.put(clips.video(), "in/clip.mp4")
+    house.run("in/clip.mp4")
+    house.look("deliver_notifications")
+    [message] = LocalQueue(house.settings.queue_path).receive("events", max_messages=10)
+    manifests = json.loads(json.loads(message.body)["ExtInfo"])["Manifests"]
+    assert len(manifests) == 3
+    for address in manifests:
+        bucket, _, key = address.partition("/")
+        assert TaskResult.model_validate_json(house.buckets.get(bucket).read(key)).results
