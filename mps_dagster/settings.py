@@ -231,5 +231,9 @@ class Settings(BaseSettings):
         return f"http://127.0.0.1:{self.ui_port}"
 
     @property
+    def api_url(self) -> str:
+        return f"http://{self.api.host}:{self.api.port}"
+
+    @property
     def files_url(self) -> str:
         return f"http://127.0.0.1:{self.files_port}"

@@ -49,6 +49,7 @@ _FAMILY = f"""query($id: String!) {{
 _ONE = f"query($id: ID!) {{ runOrError(runId: $id) {{ __typename ... on Run {{ {_RUN} }} }} }}"
 _MANY = f"""query($filter: RunsFilter, $limit: Int!, $cursor: String) {{
   runsOrError(filter: $filter, limit: $limit, cursor: $cursor) {_RUNS} }}"""
+_COUNT = "query($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { count } } }"
 _LOGS = f"""query($id: ID!, $cursor: String) {{
   logsForRun(runId: $id, afterCursor: $cursor, limit: 1000) {{ __typename
   ... on EventConnection {{ cursor hasMore events {{ {_STEP_EVENTS} }} }} ... on PythonError {{ message }} }} }} {_ENTRY}"""
@@ -152,6 +153,11 @@ class Dagster:
         results: list[dict[str, Any]] = reply["results"]
         return results
 
+    def count(self, wanted: Mapping[str, Any]) -> int:
+        """How many runs there are; `wanted` as for `runs`."""
+        reply = self.ask(_COUNT, filter=dict(wanted))["runsOrError"]
+        return int(reply["count"])
+
     def record(self, run: Mapping[str, Any], *, steps: bool = True) -> RunRecord:
         """A run as it is recorded; without its steps, one query less."""
         tags = {tag["key"]: tag["value"] for tag in run["tags"]}
@@ -169,6 +175,9 @@ class Dagster:
             bucket=tags.get("mps/bucket", ""),
             key=tags.get("mps/key") or object_key(tags.get("dagster/partition", "")),
             priority=int(tags.get("dagster/priority", "0")),
+            session_id=tags.get("mps/session_id", ""),
+            session_context=tags.get("mps/session_context", ""),
+            url=tags.get("mps/url", ""),
             steps=steps_of(self._events(run["runId"])) if steps else (),
         )
 

@@ -13,6 +13,7 @@ neither. It is therefore read only if nobody but its owner may read it (mode 060
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -62,6 +63,24 @@ def load_keys(settings: Settings) -> Mapping[str, ApiKey]:
             raise InvalidConfiguration(f"the API key {key.secret_id} is given twice", hint=f"see {path} and MPS_API__*")
         by_id[key.secret_id] = key
     return by_id
+
+
+def make_first_key(settings: Settings) -> Path | None:
+    """Where nobody could call, write a key that may do everything; the file's path, or None if there are keys."""
+    path = settings.api_keys_path
+    if settings.api.keys_file or settings.api.secret_id or path.exists():
+        return None
+    key = {
+        "secret_id": f"AKID{secrets.token_hex(16)}",
+        "secret_key": secrets.token_hex(16),
+        "read": ["*"],
+        "write": ["*"],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        yaml.safe_dump({"keys": [key]}, file, sort_keys=False)
+    return path
 
 
 def _given(settings: Settings) -> tuple[ApiKey, ...]:

@@ -103,28 +103,21 @@ class Processing:
             raise InvalidConfiguration(
                 f"tasks: {', '.join(unknown) or 'none given'}", hint=f"task types: {', '.join(TASKS)}"
             )
-        ops: dict[str, Any] = {
-            "source": {
-                "config": {
-                    "bucket": bucket,
-                    "key": key,
-                    "etag": info.etag,
-                    "output": dict(output),
-                    "notify": list(notify),
-                }
-            }
-        }
+        documents = {}
         for name, document in tasks.items():
             body = {"outputs": document} if isinstance(document, list) else dict(document)
             task = parse_task(name, {"type": name, **body}, output, self.templates, where=name)
-            ops[name] = {"config": {"task": task.model_dump(mode="json")}}
-        tags = {
-            "mps/workflow": "process_media",
-            "mps/bucket": bucket,
-            "mps/key": key,
-            "dagster/priority": str(priority),
-        }
-        return task_id(self.dagster.launch("process_media", {"ops": ops}, tags))
+            documents[name] = task.model_dump(mode="json")
+        source = {"bucket": bucket, "key": key, "etag": info.etag, "output": dict(output), "notify": list(notify)}
+        return self.launch_media(source, documents, {"dagster/priority": str(priority)})
+
+    def launch_media(
+        self, source: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]], tags: Mapping[str, str]
+    ) -> str:
+        """Run tasks (each with its outputs) on a source as the job `process_media` has it; return the TaskId."""
+        ops = {"source": {"config": dict(source)}, **{name: {"config": {"task": task}} for name, task in tasks.items()}}
+        own = {"mps/workflow": "process_media", "mps/bucket": source["bucket"], "mps/key": source["key"]}
+        return task_id(self.dagster.launch("process_media", {"ops": ops}, {**own, **tags}))
 
     def put_by_hand(self, path: Path) -> tuple[str, str]:
         """Put a local file into the uploads bucket, under a key of its own."""
@@ -141,9 +134,17 @@ class Processing:
         run = self.dagster.newest_of(root)
         if run is None:
             raise InvalidInput(f"there is no task {task}", hint="mps tasks")
+        return self.described(run)
+
+    def described(self, run: Mapping[str, Any]) -> TaskRun:
+        """A run of Dagster's as the task run that it is, with its subtasks."""
         record = self._record(run, steps=True)
         progress = {} if record.status in ENDED else read_progress(self.settings.progress_dir, record.run_id)
         return task_run(record, progress=progress, tasks=self._tasks_of(record))
+
+    def recorded(self, run: Mapping[str, Any]) -> TaskRun:
+        """The same without its subtasks, which are a query of their own."""
+        return task_run(self._record(run, steps=False))
 
     def _tasks_of(self, record: RunRecord) -> list[Task]:
         """What the workflow has as it is now, where the run was of all of it."""
@@ -154,7 +155,7 @@ class Processing:
         """Newest first, without their subtasks."""
         wanted = {"statuses": list(statuses)} if statuses else {}
         for run in self.dagster.runs(wanted, limit=limit):
-            yield task_run(self._record(run, steps=False))
+            yield self.recorded(run)
 
     def _record(self, run: Mapping[str, Any], *, steps: bool) -> RunRecord:
         """A run of single assets, launched in the UI, does not say its bucket; its workflow does."""

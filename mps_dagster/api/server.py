@@ -14,6 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from mps_dagster.api.action import Action
+from mps_dagster.api.actions.tasks import task_actions
+from mps_dagster.api.actions.templates import template_actions
 from mps_dagster.api.keys import load_keys
 from mps_dagster.api.limits import RateLimits
 from mps_dagster.api.parse_notification import PARSE_NOTIFICATION
@@ -27,7 +29,11 @@ log = logging.getLogger(__name__)
 
 def create_service(settings: Settings) -> Service:
     """Every action that is offered."""
-    actions: dict[str, Action[Any]] = {"ParseNotification": PARSE_NOTIFICATION}
+    actions: dict[str, Action[Any]] = {
+        "ParseNotification": PARSE_NOTIFICATION,
+        **task_actions(settings),
+        **template_actions(settings),
+    }
     keys = load_keys(settings)
     if not keys:
         log.warning("nobody can call: there are no keys in %s or MPS_API__SECRET_ID", settings.api_keys_path)

@@ -7,6 +7,7 @@ import sys
 import click
 
 from mps_dagster.cli.abort import abort
+from mps_dagster.cli.api import api
 from mps_dagster.cli.backfill import backfill
 from mps_dagster.cli.demo import demo
 from mps_dagster.cli.doctor import doctor
@@ -29,6 +30,7 @@ def mps() -> None:
 
 for command in (
     up,
+    api,
     demo,
     process,
     status,

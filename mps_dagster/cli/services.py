@@ -13,6 +13,7 @@ from pathlib import Path
 import requests
 
 from mps_dagster.api.health import check_database
+from mps_dagster.api.keys import make_first_key
 from mps_dagster.errors import MpsError
 from mps_dagster.ffmpeg.process import service
 from mps_dagster.settings import Settings
@@ -50,7 +51,9 @@ def services(settings: Settings) -> Iterator[None]:
     """Run everything for as long as the block lasts; ready when the block begins."""
     prepare(settings)
     check_database(settings)
-    for port, name in ((settings.ui_port, "MPS_UI_PORT"), (settings.files_port, "MPS_FILES_PORT")):
+    make_first_key(settings)
+    ports = {"MPS_UI_PORT": settings.ui_port, "MPS_FILES_PORT": settings.files_port, "MPS_API__PORT": settings.api.port}
+    for name, port in ports.items():
         _check_free(port, name)
     programs = Path(sys.executable).parent
     environment = _environment(settings)
@@ -59,12 +62,15 @@ def services(settings: Settings) -> Iterator[None]:
         "--workspace", str(settings.project / "workspace.yaml"),
     ]  # fmt: skip
     files = [sys.executable, "-m", "mps_dagster.api.files"]
+    api = [sys.executable, "-m", "mps_dagster.api.server"]
     logs = settings.home / "logs"
     logs.mkdir(exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(service(dagster, cwd=settings.project, log=logs / "dagster.log", environment=environment))
         stack.enter_context(service(files, cwd=settings.project, log=logs / "files.log", environment=environment))
+        stack.enter_context(service(api, cwd=settings.project, log=logs / "api.log", environment=environment))
         _wait(f"{settings.ui_url}/server_info", logs / "dagster.log")
+        _wait(f"{settings.api_url}/health", logs / "api.log")
         _wait(f"{settings.files_url}/", logs / "files.log")
         yield
 

@@ -22,6 +22,7 @@ def up() -> None:
         signal.signal(number, lambda *_: stop.set())
     with services(settings):
         click.echo(f"Dagster UI  {settings.ui_url}")
+        click.echo(f"API         {settings.api_url}  keys: {settings.api_keys_path}")
         good, bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
         for workflow in good:
             where = workflow.trigger.bucket

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mps_dagster.errors import InvalidConfiguration, MpsError
 from mps_dagster.execution.attachments import with_digests
@@ -44,6 +45,15 @@ def break_down(
         )  # fmt: skip
         subtasks.append(subtask)
     return tuple(subtasks)
+
+
+def refused(task: str, kind: str, number: int, output: Mapping[str, Any], error: MpsError, source: Source) -> Subtask:
+    """An output whose parameters are wrong: it fails alone, saying so."""
+    label = str(output.get("name") or output.get("definition") or 0)
+    return Subtask(
+        id=re.sub(r"[^A-Za-z0-9_]", "_", f"{number}_{label}_refused")[:64], task=task, type=kind, label=label,
+        source=source, bucket=source.bucket, spec=dict(output), plan=None, refusal=Refusal.of(error),
+    )  # fmt: skip
 
 
 def output_keys(plan: Plan) -> Iterable[str]:

@@ -110,6 +110,11 @@ class RunRecord:
     bucket: str
     key: str
     priority: int = 0
+    session_id: str = ""
+    session_context: str = ""
+    """What the caller of ProcessMedia wants back."""
+    url: str = ""
+    """Where a source came from that was named by its URL."""
     steps: tuple[StepRecord, ...] = ()
 
 
@@ -155,6 +160,9 @@ class TaskRun:
     priority: int
     source: Source | None
     subtasks: tuple[SubtaskState, ...]
+    session_id: str = ""
+    session_context: str = ""
+    url: str = ""
 
     @property
     def failed(self) -> bool:
@@ -185,6 +193,7 @@ def task_run(record: RunRecord, *, progress: Mapping[str, float] | None = None, 
         created_s=record.created_s, started_s=record.started_s, ended_s=record.ended_s,
         bucket=record.bucket, key=record.key, priority=record.priority,
         source=_source(source_step), subtasks=subtasks,
+        session_id=record.session_id, session_context=record.session_context, url=record.url,
     )  # fmt: skip
 
 

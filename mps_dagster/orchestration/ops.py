@@ -6,15 +6,17 @@ from typing import Any
 
 import dagster as dg
 
-from mps_dagster.errors import MpsError
+from mps_dagster.errors import InvalidInput, MpsError
 from mps_dagster.execution.assemble import assemble as assemble_task
 from mps_dagster.execution.break_down import break_down as plan_subtasks
+from mps_dagster.execution.break_down import refused
+from mps_dagster.execution.download import download
 from mps_dagster.execution.perform import Worker
 from mps_dagster.execution.progress import ProgressFile
 from mps_dagster.execution.subtask import Subtask, SubtaskResult, TaskResult
 from mps_dagster.media.info import Facts
 from mps_dagster.orchestration.metadata import source_metadata, subtask_metadata, task_metadata
-from mps_dagster.workflow.model import Place, Source, Task
+from mps_dagster.workflow.model import UPLOAD, Place, Source, Task
 from mps_dagster.workflow.store import parse_task
 from mps_dagster.workflow.templates import Templates
 
@@ -78,12 +80,17 @@ def fetch_source(
         ),
         "output": dg.Field(dg.Permissive(), default_value={}, description="Place for all tasks: {bucket, dir}."),
         "notify": dg.Field([dg.Permissive()], default_value=[], description="Sinks, as in a workflow file."),
+        "url": dg.Field(str, default_value="", description="Where the object comes from, if it is not there yet."),
     },
     required_resource_keys=WORKER,
     retry_policy=RETRIES,
 )
 def source_op(context: dg.OpExecutionContext) -> dg.Output[dict[str, Any]]:
     config = context.op_config
+    if config["url"]:
+        with failures(context, input={"url": config["url"]}):
+            worker: Worker = context.resources.worker
+            download(config["url"], worker.buckets.get(config["bucket"]), config["key"], worker.settings)
     return fetch_source(
         context, config["bucket"], config["key"], config["etag"], Place.model_validate(config["output"])
     )
@@ -107,12 +114,17 @@ def break_down(context: dg.OpExecutionContext, source: dict[str, Any]) -> Iterat
     task, origin = None, None
     if document.get("outputs"):
         with failures(context, task=document):
-            task = _task(document, source, worker)
-            origin = _origin(source, task)
-            subtasks = plan_subtasks(
-                task, origin, buckets=worker.buckets, templates_dir=worker.settings.templates_dir,
-                ffmpeg_version=worker.ffmpeg.version,
-            )  # fmt: skip
+            task, wrong = _task(document, source, worker)
+            origin = _origin(source, task.source if task else document.get("source", UPLOAD))
+            if task:
+                subtasks = plan_subtasks(
+                    task, origin, buckets=worker.buckets, templates_dir=worker.settings.templates_dir,
+                    ffmpeg_version=worker.ffmpeg.version,
+                )  # fmt: skip
+            name, kind = document["name"], document["type"]
+            subtasks += tuple(
+                refused(name, kind, number, document["outputs"][number], wrong[number], origin) for number in wrong
+            )
     for subtask in subtasks:
         yield dg.DynamicOutput(subtask.model_dump(mode="json"), mapping_key=subtask.id, output_name="subtasks")
     members = {
@@ -173,17 +185,29 @@ def made_of(task: Task, source: Source) -> str:
     return f"{task.revision}.{source.etag}"
 
 
-def _task(document: dict[str, Any], source: dict[str, Any], worker: Worker) -> Task:
-    """The task of the run config, validated again; templates that it still names are filled in."""
+def _task(document: dict[str, Any], source: dict[str, Any], worker: Worker) -> tuple[Task | None, dict[int, MpsError]]:
+    """The task of the run config, validated again, templates that it still names filled in; and the outputs that are wrong.
+
+    A workflow's were validated when its file was loaded. ProcessMedia's were not: MPS tells of them in the task's result.
+    """
     output = Upload.model_validate(source).output if "results" not in source else Place()
     templates = Templates.load(worker.settings.templates_dir)
     inherited = {key: value for key, value in output.model_dump().items() if value}
-    body = {key: value for key, value in document.items() if key != "name"}
-    return parse_task(document["name"], body, inherited, templates, where=document["name"])
+    name, body = document["name"], {key: value for key, value in document.items() if key != "name"}
+    wrong: dict[int, MpsError] = {}
+    for number, wanted in enumerate(document["outputs"]):
+        try:
+            parse_task(name, {**body, "outputs": [wanted]}, inherited, templates, where=name)
+        except InvalidInput as error:
+            wrong[number] = error
+    right = [wanted for number, wanted in enumerate(document["outputs"]) if number not in wrong]
+    if not right:
+        return None, wrong
+    return parse_task(name, {**body, "outputs": right}, inherited, templates, where=name), wrong
 
 
-def _origin(source: dict[str, Any], task: Task) -> Source:
+def _origin(source: dict[str, Any], place: str) -> Source:
     """The upload, or the output of another task that this one works on."""
     if "results" not in source:
         return Upload.model_validate(source).source
-    return TaskResult.model_validate(source).as_source(task.source.partition("/")[2])
+    return TaskResult.model_validate(source).as_source(place.partition("/")[2])

@@ -40,6 +40,8 @@ def run_record(instance: DagsterInstance, run: DagsterRun, workflow: Workflow | 
         status=run.status.value, created_s=record.create_timestamp.timestamp() if record else 0.0,
         started_s=record.start_time if record else None, ended_s=record.end_time if record else None,
         bucket=bucket, key=key, priority=int(run.tags.get("dagster/priority", "0")), steps=steps_of(_events(instance, run.run_id)),
+        session_id=run.tags.get("mps/session_id", ""), session_context=run.tags.get("mps/session_context", ""),
+        url=run.tags.get("mps/url", ""),
     )  # fmt: skip
 
 

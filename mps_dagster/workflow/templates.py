@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ class Template(Facts):
     name: str = Field(min_length=1, max_length=64)
     comment: str = Field("", max_length=256)
     parameters: dict[str, Any]
+    created: datetime | None = None
+    updated: datetime | None = None
+    """UTC; of templates that were made through the API."""
 
 
 class TemplateFile(Facts):

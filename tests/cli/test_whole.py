@@ -15,13 +15,20 @@ from pathlib import Path
 import pytest
 import requests
 from projects import VOD, command_lines, make_project
+from tencentcloud.common.credential import Credential
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+from tencentcloud.common.profile.client_profile import ClientProfile
+from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.mps.v20190612 import models
+from tencentcloud.mps.v20190612.mps_client import MpsClient
 
 from mps_dagster.api.processing import Processing
 from mps_dagster.execution.task_run import TaskRun
-from mps_dagster.settings import Settings
+from mps_dagster.settings import ApiSettings, Settings
 
 pytestmark = pytest.mark.xdist_group("services")
 
+SECRET_ID, SECRET_KEY = "AKIDwhole", "a key that nobody guesses"
 MPS = str(Path(sys.executable).parent / "mps")
 SLOW = """
 name: slow
@@ -45,7 +52,8 @@ def free_port() -> int:
 def settings(tmp_path_factory) -> Settings:
     broken = "name: broken\ntrigger: {bucket: inbox}\ntasks: {}"
     made = make_project(tmp_path_factory.mktemp("whole"), vod=VOD, slow=SLOW, broken=broken)
-    return made.model_copy(update={"ui_port": free_port(), "files_port": free_port()})
+    api = ApiSettings(port=free_port(), secret_id=SECRET_ID, secret_key=SECRET_KEY)
+    return made.model_copy(update={"ui_port": free_port(), "files_port": free_port(), "api": api})
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +61,7 @@ def environment(settings) -> dict[str, str]:
     return {
         **os.environ, "MPS_PROJECT": str(settings.project), "MPS_HOME": str(settings.home),
         "MPS_UI_PORT": str(settings.ui_port), "MPS_FILES_PORT": str(settings.files_port), "MPS_SETTLE_S": "0.5",
+        "MPS_API__PORT": str(settings.api.port), "MPS_API__SECRET_ID": SECRET_ID, "MPS_API__SECRET_KEY": SECRET_KEY,
     }  # fmt: skip
 
 
@@ -113,6 +122,122 @@ def test_a_dropped_file_is_found_processed_and_announced(up, mps, settings, clip
     web = next(subtask.result for subtask in run.subtasks if subtask.label == "small")
     picture = requests.get(f"{settings.files_url}/{web.bucket}/{web.preview_key}", timeout=5)
     assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
+
+
+@pytest.fixture
+def sdk(up, settings) -> Callable[..., dict]:
+    """An action of MPS's API, called with Tencent's own SDK."""
+    profile = ClientProfile(httpProfile=HttpProfile(protocol="http", endpoint=f"127.0.0.1:{settings.api.port}"))
+    client = MpsClient(Credential(SECRET_ID, SECRET_KEY), "ap-guangzhou", profile)
+
+    def call(action: str, **parameters: object) -> dict:
+        request = getattr(models, f"{action}Request")()
+        request.from_json_string(json.dumps(parameters))
+        return json.loads(getattr(client, action)(request).to_json_string())
+
+    return call
+
+
+def finished(sdk: Callable[..., dict], task_id: str) -> dict:
+    wait_until(lambda: sdk("DescribeTaskDetail", TaskId=task_id)["Status"] == "FINISH")
+    return sdk("DescribeTaskDetail", TaskId=task_id)
+
+
+def cos(key: str) -> dict:
+    return {"Type": "COS", "CosInputInfo": {"Bucket": "inbox", "Region": "ap-guangzhou", "Object": key}}
+
+
+EVERYTHING = {
+    "TranscodeTaskSet": [
+        {"Definition": 100010},
+        {"Definition": 0, "RawParameter": {"Container": "mp3", "RemoveVideo": 1, "AudioTemplate": {"Codec": "mp3", "Bitrate": 64, "SampleRate": 44100}}},
+        {"Definition": 424242},
+    ],
+    "AnimatedGraphicTaskSet": [{"Definition": 20000, "StartTimeOffset": 0, "EndTimeOffset": 1}],
+    "SnapshotByTimeOffsetTaskSet": [{"Definition": 10, "ExtTimeOffsetSet": ["0s", "50%"]}],
+    "SampleSnapshotTaskSet": [{"Definition": 10}],
+    "ImageSpriteTaskSet": [{"Definition": 10}],
+}  # fmt: skip
+
+
+def test_the_official_sdk_processes_a_file_with_every_task_type(sdk, settings, clips):
+    """ProcessMedia, DescribeTaskDetail until FINISH, every output; a template that is not there fails alone."""
+    buckets = Processing.of(settings).buckets
+    buckets.get("inbox").publish(clips.video(), "api/film.mp4")
+    started = sdk(
+        "ProcessMedia", InputInfo=cos("/api/film.mp4"), OutputDir="/api/", MediaProcessTask=EVERYTHING, TasksPriority=5,
+        OutputStorage={"Type": "COS", "CosOutputStorage": {"Bucket": "outputs", "Region": "ap-guangzhou"}},
+        SessionId="story", SessionContext="context",
+    )  # fmt: skip
+    with pytest.raises(TencentCloudSDKException) as caught:
+        sdk("ProcessMedia", InputInfo=cos("/api/film.mp4"), MediaProcessTask=EVERYTHING, SessionId="story")
+    assert caught.value.code == "InvalidParameterValue.SessionId"
+    detail = finished(sdk, started["TaskId"])
+    assert (detail["SessionId"], detail["SessionContext"], detail["TasksPriority"]) == ("story", "context", 5)
+    task = detail["WorkflowTask"]
+    assert (task["Status"], task["ErrCode"], task["MetaData"]["Width"]) == ("FINISH", 0, 320)
+    told = [
+        next(value for value in result.values() if isinstance(value, dict)) for result in task["MediaProcessResultSet"]
+    ]
+    assert sorted((result["Status"], result["ErrCodeExt"]) for result in told) == [
+        ("FAIL", "InvalidInput.DefinitionNotExist"), *[("SUCCESS", "SUCCESS")] * 6,
+    ]  # fmt: skip
+    paths = [path for result in told if result["Output"] for path in output_paths(result["Output"])]
+    assert len(paths) == 2 + 1 + 2 + 10 + 2
+    for path in paths:
+        assert path.startswith("/api/")
+        assert buckets.get("outputs").head(path.removeprefix("/")).size > 0
+
+
+def output_paths(output: dict) -> list[str]:
+    single = [output[name] for name in ("Path", "WebVttPath") if output.get(name)]
+    return [*single, *(output.get("ImagePathSet") or ()), *(info["Path"] for info in output.get("PicInfoSet") or ())]
+
+
+@pytest.mark.parametrize(("content", "key"), [(b"no video", "/api/text.mp4"), (None, "/api/gone.mp4")])
+def test_a_source_that_cannot_be_used_is_told_by_the_documented_code(sdk, settings, content, key):
+    """The call is accepted; the task says it."""
+    if content:
+        Processing.of(settings).buckets.get("inbox").write(key.removeprefix("/"), content)
+    started = sdk("ProcessMedia", InputInfo=cos(key), MediaProcessTask={"TranscodeTaskSet": [{"Definition": 100010}]})
+    assert finished(sdk, started["TaskId"])["WorkflowTask"]["ErrCode"] == 60000
+
+
+def test_tasks_that_a_sensor_launched_are_seen_through_the_api_too(sdk, settings, clips):
+    """The state is Dagster's, whoever began the run."""
+    processing = Processing.of(settings)
+    processing.buckets.get("inbox").publish(clips.video(), "in/seen.mp4")
+    run = wait_for(processing, "in/seen.mp4", until=ended)
+    assert (
+        sdk("DescribeTaskDetail", TaskId=run.task_id)["WorkflowTask"]["InputInfo"]["CosInputInfo"]["Object"]
+        == "/in/seen.mp4"
+    )
+    listed = sdk("DescribeTasks", Status="FINISH", SubTaskHasFailed=False, Limit=100)
+    assert run.task_id in [task["TaskId"] for task in listed["TaskSet"]]
+    page = sdk("DescribeTasks", Status="FINISH", Limit=1)
+    following = sdk("DescribeTasks", Status="FINISH", Limit=1, ScrollToken=page["ScrollToken"])
+    assert page["TaskSet"][0]["TaskId"] != following["TaskSet"][0]["TaskId"]
+
+
+def test_the_api_tells_what_a_file_is_and_what_is_wrong_with_a_call(sdk, settings, clips):
+    """By the codes of MPS."""
+    Processing.of(settings).buckets.get("inbox").publish(clips.video(), "api/probe.mp4")
+    assert sdk("DescribeMediaMetaData", InputInfo=cos("/api/probe.mp4"))["MetaData"]["Duration"] == 2.0
+    for action, parameters, code in [
+        ("DescribeMediaMetaData", {"InputInfo": cos("/api/none.mp4")}, "InvalidParameterValue.SrcFile"),
+        ("DescribeMediaMetaData", {"InputInfo": {"Type": "URL", "UrlInputInfo": {"Url": "http://169.254.169.254/a.mp4"}}}, "InvalidParameterValue.SrcFile"),
+        ("DescribeTaskDetail", {"TaskId": "none"}, "ResourceNotFound"),
+        ("DescribeTasks", {"Status": "FINISH", "Limit": 101}, "InvalidParameterValue.Limit"),
+        ("ManageTask", {"OperationType": "Pause", "TaskId": "none"}, "InvalidParameterValue.InvalidOperationType"),
+        ("ManageTask", {"OperationType": "Abort", "TaskId": "none"}, "InvalidParameterValue.TaskId"),
+        ("ProcessMedia", {"InputInfo": cos("/a.mp4")}, "InvalidParameter"),
+        ("ProcessMedia", {"InputInfo": cos("/a.mp4"), "AiAnalysisTask": {"Definition": 10}}, "UnsupportedOperation"),
+        ("ProcessMedia", {"InputInfo": cos("/a.mp4"), "SessionId": "x" * 51}, "InvalidParameterValue.SessionIdTooLong"),
+        ("CreateLiveRecordTemplate", {}, "UnsupportedOperation"),
+    ]:  # fmt: skip
+        with pytest.raises(TencentCloudSDKException) as caught:
+            sdk(action, **parameters)
+        assert caught.value.code == code, (action, parameters)
 
 
 def test_what_was_made_of_what_can_be_asked(up, mps, settings, clips):

@@ -1,0 +1,213 @@
+"""`MediaProcessTask` and `TaskNotifyConfig` of a request (reference A.4 to A.8) as our tasks and sinks.
+
+What a task's parameters mean is left to its spec: MPS accepts the call and tells of wrong ones in the task's result.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic.alias_generators import to_snake
+
+from mps_dagster.api.action import NotOffered, RequestModel
+from mps_dagster.api.actions.storage import MediaInputInfo, TaskOutputStorage
+from mps_dagster.api.error import ApiError, missing
+from mps_dagster.api.keys import ApiKey
+from mps_dagster.settings import Settings
+
+Document = dict[str, Any]
+MAX_ENTRIES = 100
+
+
+class NumberFormat(RequestModel):
+    initial_value: int = 0
+    increment: int = 1
+    min_length: int = 1
+    place_holder: str = "0"
+
+
+class RawImageWatermark(RequestModel):
+    image_content: MediaInputInfo
+    width: str = "10%"
+    height: str = "0px"
+    repeat_type: str = "repeat"
+
+
+class RawWatermark(RequestModel):
+    type: Literal["image"]
+    coordinate_origin: str = "TopLeft"
+    x_pos: str = Field("0px", alias="XPos")
+    y_pos: str = Field("0px", alias="YPos")
+    image_template: RawImageWatermark
+
+
+class Watermark(RequestModel):
+    definition: int = Field(ge=0)
+    raw_parameter: RawWatermark | None = None
+    text_content: str | None = Field(None, max_length=100)
+    svg_content: NotOffered = None
+    start_time_offset: float | None = None
+    end_time_offset: float | None = None
+
+
+class Output(RequestModel):
+    """What the entries of all task sets have."""
+
+    definition: int = Field(ge=0)
+    output_storage: TaskOutputStorage | None = None
+    output_object_path: str | None = Field(None, max_length=1024)
+    object_number_format: NumberFormat | None = None
+    ext_info: str | None = None
+
+
+class Transcode(Output):
+    raw_parameter: Document | None = None
+    override_parameter: Document | None = None
+    watermark_set: tuple[Watermark, ...] = Field((), max_length=10)
+    blind_watermark: NotOffered = None
+    mosaic_set: NotOffered = None
+    start_time_offset: float | None = None
+    end_time_offset: float | None = None
+    segment_object_name: str | None = None
+    head_tail_parameter: NotOffered = None
+
+
+class AnimatedGraphic(Output):
+    start_time_offset: float
+    end_time_offset: float
+
+
+class SampleSnapshot(Output):
+    watermark_set: tuple[Watermark, ...] = Field((), max_length=10)
+
+
+class SnapshotByTimeOffset(SampleSnapshot):
+    ext_time_offset_set: tuple[str, ...] = ()
+    time_offset_set: tuple[float, ...] = ()
+
+
+class ImageSprite(Output):
+    web_vtt_object_name: str | None = None
+
+
+Set = Field((), max_length=MAX_ENTRIES)
+
+
+class MediaProcessTask(RequestModel):
+    transcode_task_set: Annotated[tuple[Transcode, ...], Set] = ()
+    animated_graphic_task_set: Annotated[tuple[AnimatedGraphic, ...], Set] = ()
+    snapshot_by_time_offset_task_set: Annotated[tuple[SnapshotByTimeOffset, ...], Set] = ()
+    sample_snapshot_task_set: Annotated[tuple[SampleSnapshot, ...], Set] = ()
+    image_sprite_task_set: Annotated[tuple[ImageSprite, ...], Set] = ()
+    adaptive_dynamic_streaming_task_set: NotOffered = None
+
+    def outputs(self, key: ApiKey, settings: Settings) -> dict[str, list[Document]]:
+        """By task type, the outputs as a workflow file would write them."""
+        sets: dict[str, tuple[Output, ...]] = {
+            "transcode": self.transcode_task_set,
+            "animated_graphics": self.animated_graphic_task_set,
+            "snapshot_by_time_offset": self.snapshot_by_time_offset_task_set,
+            "sample_snapshot": self.sample_snapshot_task_set,
+            "image_sprite": self.image_sprite_task_set,
+        }
+        return {kind: _documents(entries, key, settings) for kind, entries in sets.items() if entries}
+
+    def bucket(self, settings: Settings) -> str:
+        """The bucket that outputs name of their own; they all go to one place here."""
+        named = {
+            entry.output_storage.bucket(settings)
+            for name in type(self).model_fields
+            for entry in getattr(self, name) or ()
+            if entry.output_storage
+        } - {""}
+        if len(named) > 1:
+            raise ApiError(
+                "UnsupportedOperation",
+                "Outputs of one task in several buckets are not offered here; call once for each.",
+            )
+        return named.pop() if named else ""
+
+
+def _documents(entries: tuple[Output, ...], key: ApiKey, settings: Settings) -> list[Document]:
+    seen: Counter[int] = Counter()
+    documents = []
+    for entry in entries:
+        document = entry.model_dump(
+            exclude_none=True, exclude_defaults=True, exclude={"output_storage", "ext_info", "watermark_set"}
+        )
+        document = {"definition": entry.definition, **document}
+        for name in ("raw_parameter", "override_parameter"):
+            if name in document:
+                document[name] = snake(document[name])
+        if marks := getattr(entry, "watermark_set", ()):
+            document["watermark_set"] = [_watermark(mark, key, settings) for mark in marks]
+        # Two outputs of one template are told apart by a name.
+        seen[entry.definition] += 1
+        if seen[entry.definition] > 1:
+            document["name"] = f"{entry.definition}_{seen[entry.definition]}"
+        documents.append(document)
+    return documents
+
+
+def _watermark(mark: Watermark, key: ApiKey, settings: Settings) -> Document:
+    document = mark.model_dump(exclude_none=True, exclude={"raw_parameter"})
+    if mark.definition or mark.raw_parameter is None:
+        return document
+    raw = mark.raw_parameter
+    bucket, path = raw.image_template.image_content.place(key, settings)
+    image = raw.image_template.model_dump(exclude={"image_content"}) | {"image_content": f"{bucket}/{path}"}
+    return document | raw.model_dump(exclude={"image_template"}) | {"image_template": image}
+
+
+def snake(value: Any) -> Any:
+    """Our names of MPS's fields; what is null is as if absent."""
+    if isinstance(value, dict):
+        return {to_snake(name): snake(item) for name, item in value.items() if item is not None}
+    return [snake(item) for item in value] if isinstance(value, list) else value
+
+
+class AwsSqs(RequestModel):
+    sqs_region: str = Field("", alias="SQSRegion")
+    sqs_queue_name: str = Field(alias="SQSQueueName", min_length=1)
+    s3_secret_id: NotOffered = Field(None, alias="S3SecretId")
+    s3_secret_key: NotOffered = Field(None, alias="S3SecretKey")
+
+
+class TaskNotifyConfig(RequestModel):
+    notify_type: Literal["", "CMQ", "TDMQ-CMQ", "URL", "AWS-SQS", "SCF"] = ""
+    notify_mode: Literal["", "Finish", "Change"] = ""
+    notify_url: str = ""
+    cmq_model: Literal["", "Queue", "Topic"] = ""
+    cmq_region: str = ""
+    topic_name: str = ""
+    queue_name: str = ""
+    aws_sqs: AwsSqs | None = Field(None, alias="AwsSQS")
+    notify_key: str = Field("", repr=False)
+
+    def sink(self) -> Document:
+        """As under `notify:` in a workflow file."""
+        mode = {"notify_mode": "change"} if self.notify_mode == "Change" else {}
+        match self.notify_type:
+            case "URL":
+                if not self.notify_url:
+                    raise missing("TaskNotifyConfig.NotifyUrl")
+                key = {"notify_key": self.notify_key} if self.notify_key else {}
+                return {"type": "url", "url": self.notify_url, **key, **mode}
+            case "AWS-SQS":
+                if self.aws_sqs is None:
+                    raise missing("TaskNotifyConfig.AwsSQS")
+                region = {"region": self.aws_sqs.sqs_region} if self.aws_sqs.sqs_region else {}
+                return {"type": "aws_sqs", "queue": self.aws_sqs.sqs_queue_name, **region, **mode}
+            case "SCF":
+                raise ApiError("UnsupportedOperation", "Notification by SCF is not offered here.")
+        if self.cmq_model == "Topic":
+            return {"type": "tdmq_cmq", "model": "topic", "topic": self.topic_name, "region": self.cmq_region, **mode}
+        return {"type": "tdmq_cmq", "model": "queue", "queue": self.queue_name, "region": self.cmq_region, **mode}
+
+    def echo(self) -> Document:
+        """For queries; never the key."""
+        return self.model_dump(by_alias=True, exclude={"notify_key", "aws_sqs"}) | {
+            "AwsSQS": self.aws_sqs.model_dump(by_alias=True, exclude_none=True) if self.aws_sqs else None
+        }

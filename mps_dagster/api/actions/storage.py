@@ -1,0 +1,106 @@
+"""Where things are, in the words of MPS's requests (reference A.2, A.3), with what the caller's key may do there."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_core import PydanticCustomError
+
+from mps_dagster.api.action import NotOffered, RequestModel
+from mps_dagster.api.error import ApiError, missing
+from mps_dagster.api.keys import ApiKey
+from mps_dagster.errors import InvalidInput
+from mps_dagster.settings import Settings
+from mps_dagster.workflow.storage_info import cos_bucket, object_key, s3_bucket
+
+
+class CosInputInfo(RequestModel):
+    bucket: str = Field(min_length=1)
+    region: str = ""
+    object: str = Field(min_length=1)
+
+
+class UrlInputInfo(RequestModel):
+    url: str = Field(pattern=r"^https?://[^\s/]+\S*$", max_length=2048)
+
+
+class S3InputInfo(RequestModel):
+    """Keys are the deployment's own (MPS_S3__*), not the request's."""
+
+    s3_bucket: str = Field(alias="S3Bucket", min_length=1)
+    s3_region: str = Field("", alias="S3Region")
+    s3_object: str = Field(alias="S3Object", min_length=1)
+    s3_secret_id: NotOffered = Field(None, alias="S3SecretId")
+    s3_secret_key: NotOffered = Field(None, alias="S3SecretKey")
+
+
+class MediaInputInfo(RequestModel):
+    type: Literal["COS", "URL", "AWS-S3", "VOD"]
+    cos_input_info: CosInputInfo | None = None
+    url_input_info: UrlInputInfo | None = None
+    s3_input_info: S3InputInfo | None = Field(None, alias="S3InputInfo")
+    vod_input_info: NotOffered = Field(None, alias="VODInputInfo")
+
+    def place(self, key: ApiKey, settings: Settings) -> tuple[str, str]:
+        """Bucket and key of a COS or S3 object that the caller may read."""
+        match self.type, self.cos_input_info, self.s3_input_info:
+            case "COS", CosInputInfo() as cos, _:
+                bucket, path = cos_bucket(cos.bucket, settings), cos.object
+            case "AWS-S3", _, S3InputInfo() as s3:
+                bucket, path = s3_bucket(s3.s3_bucket), s3.s3_object
+            case "COS", None, _:
+                raise missing("InputInfo.CosInputInfo")
+            case "AWS-S3", _, None:
+                raise missing("InputInfo.S3InputInfo")
+            case _:
+                raise ApiError("UnsupportedOperation", f"An input of type {self.type} is not offered here.")
+        key.check_read(bucket)
+        try:
+            return bucket, object_key(path)
+        except InvalidInput as error:
+            raise ApiError("InvalidParameterValue", f"InputInfo: {error}") from error
+
+    @property
+    def url(self) -> str:
+        """Of a URL input; empty for the others."""
+        if self.type != "URL":
+            return ""
+        if self.url_input_info is None:
+            raise missing("InputInfo.UrlInputInfo")
+        return self.url_input_info.url
+
+
+class CosOutputStorage(RequestModel):
+    bucket: str = ""
+    region: str = ""
+
+
+class S3OutputStorage(RequestModel):
+    s3_bucket: str = Field(alias="S3Bucket", min_length=1)
+    s3_region: str = Field("", alias="S3Region")
+    s3_secret_id: NotOffered = Field(None, alias="S3SecretId")
+    s3_secret_key: NotOffered = Field(None, alias="S3SecretKey")
+
+
+class TaskOutputStorage(RequestModel):
+    type: Literal["COS", "AWS-S3", "VOD"]
+    cos_output_storage: CosOutputStorage | None = None
+    s3_output_storage: S3OutputStorage | None = Field(None, alias="S3OutputStorage")
+    vod_output_storage: NotOffered = Field(None, alias="VODOutputStorage")
+
+    def bucket(self, settings: Settings) -> str:
+        """Empty if nothing is named: then it is inherited."""
+        if self.type == "COS":
+            named = self.cos_output_storage.bucket if self.cos_output_storage else ""
+            return cos_bucket(named, settings) if named else ""
+        if self.type == "AWS-S3" and self.s3_output_storage:
+            return s3_bucket(self.s3_output_storage.s3_bucket)
+        raise ApiError("UnsupportedOperation", f"An output storage of type {self.type} is not offered here.")
+
+
+def check_dir(path: str) -> str:
+    """An output dir. MPS wants slashes at both ends and takes it without."""
+    if any(part in (".", "..") for part in path.split("/")) or "\0" in path:
+        raise PydanticCustomError("InvalidParameterValue", "it is no directory")
+    return path

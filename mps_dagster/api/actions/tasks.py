@@ -1,0 +1,287 @@
+"""ProcessMedia, and asking about and ending what it and workflows started (reference A, B, F)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from mps_dagster.api.action import Action, Call, NotOffered, RequestModel
+from mps_dagster.api.actions.media_tasks import MediaProcessTask, TaskNotifyConfig
+from mps_dagster.api.actions.storage import MediaInputInfo, TaskOutputStorage, check_dir
+from mps_dagster.api.error import ApiError
+from mps_dagster.api.keys import ApiKey
+from mps_dagster.api.processing import UPLOADS, Processing
+from mps_dagster.errors import MpsError
+from mps_dagster.execution.download import fetch
+from mps_dagster.execution.task_run import ENDED, TaskRun, run_id_of
+from mps_dagster.ffmpeg.program import Ffmpeg
+from mps_dagster.notify.results import iso, meta_data, workflow_task
+from mps_dagster.settings import Settings
+
+OUTPUTS = "outputs"
+"""Where outputs of a URL go if the request names no place."""
+SESSION_S = 3 * 24 * 3600
+LOOK_BACK_S = 7 * 24 * 3600
+STATES = {
+    "WAITING": ["QUEUED", "NOT_STARTED", "MANAGED"],
+    "PROCESSING": ["STARTING", "STARTED", "CANCELING"],
+    "FINISH": ["SUCCESS", "FAILURE", "CANCELED"],
+}
+NOT_TASKS = frozenset({"backfill", "retention"})
+
+
+class ProcessMediaRequest(RequestModel):
+    input_info: MediaInputInfo
+    output_storage: TaskOutputStorage | None = None
+    output_dir: str = Field("", max_length=1024)
+    schedule_id: int | None = None
+    media_process_task: MediaProcessTask | None = None
+    ai_content_review_task: NotOffered = None
+    ai_analysis_task: NotOffered = None
+    ai_recognition_task: NotOffered = None
+    ai_quality_control_task: NotOffered = None
+    smart_subtitles_task: NotOffered = None
+    smart_erase_task: NotOffered = None
+    ai_dubbing_task: NotOffered = Field(None, alias="AIDubbingTask")
+    task_notify_config: TaskNotifyConfig | None = None
+    tasks_priority: int = Field(0, ge=-10, le=10)
+    session_id: str = ""
+    session_context: str = ""
+    task_type: Literal["", "Online", "Offline"] = ""
+    resource_id: str = ""
+    activities: NotOffered = None
+    skip_mate_data: int = 0
+
+    _dir = field_validator("output_dir")(check_dir)
+
+    @field_validator("session_id")
+    @classmethod
+    def _short_id(cls, text: str) -> str:
+        if len(text) > 50:
+            raise PydanticCustomError("InvalidParameterValue.SessionIdTooLong", "it is longer than 50 characters")
+        return text
+
+    @field_validator("session_context")
+    @classmethod
+    def _short_context(cls, text: str) -> str:
+        if len(text) > 1000:
+            raise PydanticCustomError(
+                "InvalidParameterValue.SessionContextTooLong", "it is longer than 1000 characters"
+            )
+        return text
+
+
+class TaskRequest(RequestModel):
+    task_id: str
+
+
+class ManageTaskRequest(RequestModel):
+    operation_type: str
+    task_id: str
+
+
+class DescribeTasksRequest(RequestModel):
+    status: Literal["WAITING", "PROCESSING", "FINISH"]
+    sub_task_has_failed: bool | None = None
+    limit: int = 10
+    scroll_token: str = ""
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+
+    @field_validator("limit")
+    @classmethod
+    def _in_range(cls, limit: int) -> int:
+        if not 1 <= limit <= 100:
+            raise PydanticCustomError("InvalidParameterValue.Limit", "it is 1 to 100")
+        return limit
+
+
+class DescribeMediaMetaDataRequest(RequestModel):
+    input_info: MediaInputInfo
+    mode: str = ""
+
+
+def task_actions(settings: Settings) -> dict[str, Action[Any]]:
+    """Made once for a server; each call reads workflows and templates as they are then."""
+    tasks = _Tasks(settings, threading.Lock())
+    return {
+        "ProcessMedia": Action(ProcessMediaRequest, tasks.process_media),
+        "DescribeTaskDetail": Action(TaskRequest, tasks.describe_task_detail),
+        "DescribeTasks": Action(DescribeTasksRequest, tasks.describe_tasks),
+        "ManageTask": Action(ManageTaskRequest, tasks.manage_task),
+        "DescribeMediaMetaData": Action(DescribeMediaMetaDataRequest, tasks.describe_media_meta_data),
+    }
+
+
+@dataclass(frozen=True)
+class _Tasks:
+    settings: Settings
+    session_lock: threading.Lock
+    """Between asking whether a SessionId was used and using it."""
+
+    @property
+    def processing(self) -> Processing:
+        return Processing.of(self.settings)
+
+    def process_media(self, call: Call[ProcessMediaRequest]) -> dict[str, Any]:
+        request = call.request
+        if request.schedule_id is not None:
+            raise ApiError("UnsupportedOperation", "ScheduleId is not offered here yet; run the workflow by an upload.")
+        task = request.media_process_task or MediaProcessTask()
+        outputs = task.outputs(call.key, self.settings)
+        if not outputs:
+            raise ApiError("InvalidParameter", "MediaProcessTask has no task.")
+        source = self._source(request, task, call.key)
+        tags = {"dagster/priority": str(request.tasks_priority), "mps/account": call.key.secret_id}
+        if source["url"]:
+            tags["mps/url"] = source["url"]
+        if request.task_notify_config:
+            tags["mps/notify"] = json.dumps(request.task_notify_config.echo())
+        if request.session_context:
+            tags["mps/session_context"] = request.session_context
+        documents = {kind: {"outputs": entries} for kind, entries in outputs.items()}
+        with self.session_lock:
+            if request.session_id:
+                self._check_session(request.session_id, call.key)
+                tags["mps/session_id"] = request.session_id
+            return {"TaskId": self.processing.launch_media(source, documents, tags)}
+
+    def _source(self, request: ProcessMediaRequest, task: MediaProcessTask, key: ApiKey) -> dict[str, Any]:
+        """The config of the run's source: where it is, where its outputs go, who is told."""
+        url = request.input_info.url
+        if url:
+            name = posixpath.basename(unquote(urlsplit(url).path)) or "source"
+            bucket, path = UPLOADS, f"url/{hashlib.sha256(f'{url} {uuid.uuid4()}'.encode()).hexdigest()[:16]}/{name}"
+        else:
+            bucket, path = request.input_info.place(key, self.settings)
+        common = request.output_storage.bucket(self.settings) if request.output_storage else ""
+        target = task.bucket(self.settings) or common or (OUTPUTS if url else bucket)
+        key.check_write(target)
+        place = {
+            "bucket": target,
+            **({"dir": f"/{request.output_dir.strip('/')}/"} if request.output_dir.strip("/") else {}),
+        }
+        notify = [request.task_notify_config.sink()] if request.task_notify_config else []
+        return {"bucket": bucket, "key": path, "etag": "", "output": place, "notify": notify, "url": url}
+
+    def _check_session(self, session_id: str, key: ApiKey) -> None:
+        wanted = {
+            "tags": [{"key": "mps/session_id", "value": session_id}, {"key": "mps/account", "value": key.secret_id}],
+            "createdAfter": time.time() - SESSION_S,
+        }
+        if self.processing.dagster.runs(wanted, limit=1):
+            raise ApiError("InvalidParameterValue.SessionId", "Duplicate recognition code. Request deduplicated.")
+
+    def describe_task_detail(self, call: Call[TaskRequest]) -> dict[str, Any]:
+        run, tags = self._run(call.request.task_id, call.key)
+        return {
+            "TaskType": "WorkflowTask", "Status": run.state, "CreateTime": iso(run.created_s),
+            "BeginProcessTime": iso(run.started_s), "FinishTime": iso(run.ended_s), "WorkflowTask": workflow_task(run),
+            "EditMediaTask": None, "LiveStreamProcessTask": None, "ScheduleTask": None, "LiveScheduleTask": None,
+            "TaskNotifyConfig": json.loads(tags["mps/notify"]) if "mps/notify" in tags else None,
+            "TasksPriority": run.priority, "SessionId": run.session_id, "SessionContext": run.session_context, "ExtInfo": "",
+        }  # fmt: skip
+
+    def _run(self, task_id: str, key: ApiKey, code: str = "ResourceNotFound") -> tuple[TaskRun, Mapping[str, str]]:
+        try:
+            root = run_id_of(task_id)
+        except ValueError as error:
+            raise ApiError(code, f"There is no task {task_id[:100]!r}.") from error
+        processing = self.processing
+        found = processing.dagster.newest_of(root)
+        if found is None:
+            raise ApiError(code, f"There is no task {task_id}.")
+        run, tags = processing.described(found), {tag["key"]: tag["value"] for tag in found["tags"]}
+        # What somebody started is theirs to see, also where it came from a URL.
+        if tags.get("mps/account") != key.secret_id:
+            key.check_read(run.bucket)
+        return run, tags
+
+    def describe_tasks(self, call: Call[DescribeTasksRequest]) -> dict[str, Any]:
+        request, processing = call.request, self.processing
+        since = request.start_time.timestamp() if request.start_time else 0.0
+        wanted: dict[str, Any] = {
+            "statuses": _statuses(request), "createdAfter": max(since, time.time() - LOOK_BACK_S),
+            **({"createdBefore": request.end_time.timestamp()} if request.end_time else {}),
+        }  # fmt: skip
+        cursor = _cursor(request.scroll_token)
+        runs = processing.dagster.runs(wanted, limit=request.limit + 1, cursor=cursor)
+        page = runs[: request.limit]
+        tasks = [processing.recorded(run) for run in page if run["jobName"] not in NOT_TASKS]
+        return {
+            "TaskSet": [_simple(task) for task in tasks if _may_read(call.key, task.bucket)],
+            "ScrollToken": page[-1]["runId"] if len(runs) > request.limit else "",
+            "TotalCount": processing.dagster.count(wanted),
+        }
+
+    def manage_task(self, call: Call[ManageTaskRequest]) -> dict[str, Any]:
+        """Ours ends a task that is being processed, too; MPS's only one that waits."""
+        if call.request.operation_type != "Abort":
+            raise ApiError("InvalidParameterValue.InvalidOperationType", "OperationType can only be Abort.")
+        run, tags = self._run(call.request.task_id, call.key, "InvalidParameterValue.TaskId")
+        if tags.get("mps/account") != call.key.secret_id:
+            call.key.check_write(run.bucket)
+        if run.outcome in ENDED:
+            raise ApiError("InvalidParameterValue.NotProcessingTask", f"The task has ended ({run.outcome}).")
+        self.processing.dagster.terminate(run.run_id)
+        return {}
+
+    def describe_media_meta_data(self, call: Call[DescribeMediaMetaDataRequest]) -> dict[str, Any]:
+        info, settings = call.request.input_info, self.settings
+        settings.scratch_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=settings.scratch_dir, prefix="probe-") as folder:
+            path = Path(folder) / "source"
+            try:
+                if info.url:
+                    fetch(info.url, path, settings)
+                else:
+                    bucket, key = info.place(call.key, settings)
+                    self.processing.buckets.get(bucket).fetch(key, path)
+                media = Ffmpeg.of(settings).probe(path)
+            except MpsError as error:
+                raise ApiError("InvalidParameterValue.SrcFile", str(error)) from error
+            return {"MetaData": meta_data(media, path.stat().st_size)}
+
+
+def _statuses(request: DescribeTasksRequest) -> list[str]:
+    if request.status != "FINISH" or request.sub_task_has_failed is None:
+        return STATES[request.status]
+    return ["FAILURE", "CANCELED"] if request.sub_task_has_failed else ["SUCCESS"]
+
+
+def _cursor(token: str) -> str | None:
+    if not token:
+        return None
+    try:
+        return str(uuid.UUID(token))
+    except ValueError as error:
+        raise ApiError("InvalidParameterValue", "ScrollToken is none that was given out.") from error
+
+
+def _may_read(key: ApiKey, bucket: str) -> bool:
+    try:
+        key.check_read(bucket)
+    except ApiError:
+        return False
+    return True
+
+
+def _simple(run: TaskRun) -> dict[str, Any]:
+    return {
+        "TaskId": run.task_id, "TaskType": "WorkflowTask", "CreateTime": iso(run.created_s),
+        "BeginProcessTime": iso(run.started_s), "FinishTime": iso(run.ended_s), "SubTaskTypes": [],
+    }  # fmt: skip
