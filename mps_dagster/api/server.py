@@ -16,6 +16,7 @@ from starlette.routing import Route
 from mps_dagster.api.action import Action
 from mps_dagster.api.actions.tasks import task_actions
 from mps_dagster.api.actions.templates import template_actions
+from mps_dagster.api.actions.workflows import workflow_actions
 from mps_dagster.api.keys import load_keys
 from mps_dagster.api.limits import RateLimits
 from mps_dagster.api.parse_notification import PARSE_NOTIFICATION
@@ -33,6 +34,7 @@ def create_service(settings: Settings) -> Service:
         "ParseNotification": PARSE_NOTIFICATION,
         **task_actions(settings),
         **template_actions(settings),
+        **workflow_actions(settings),
     }
     keys = load_keys(settings)
     if not keys:

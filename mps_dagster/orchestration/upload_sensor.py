@@ -56,6 +56,7 @@ class Look:
     """One look for uploads that have no run yet."""
 
     def __init__(self, workflow: Workflow, bucket: Bucket, requested: Requested) -> None:
+        self.workflow = workflow
         self.trigger = workflow.trigger
         self.bucket = bucket
         self.requested = requested
@@ -92,6 +93,8 @@ class Look:
             # Our own output: remembered, so that no sweep looks at it again.
             self.requested.add([wanted])
             return None
+        if not self.workflow.takes(info.key, info.modified):
+            return None
         if not info.settled:
             self.unsettled += 1
             return None
@@ -116,7 +119,7 @@ class Look:
 
     def _sweep(self, after: str) -> str:
         for page in _pages(self.bucket.list(self.trigger.prefix, after=after)):
-            taken = [info for info in page if self.trigger.takes(info.key)]
+            taken = [info for info in page if self.workflow.takes(info.key, info.modified)]
             keys = {info.key: run_key(self.trigger.bucket, info.key, info.etag) for info in taken}
             known = self.requested.among(keys.values())
             for info in page:
@@ -188,7 +191,7 @@ def upload_sensor(workflow: Workflow) -> dg.SensorDefinition:
         name=sensor_name(workflow.name),
         job_name=workflow.name,
         minimum_interval_seconds=INTERVAL_S,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=dg.DefaultSensorStatus.RUNNING if workflow.enabled else dg.DefaultSensorStatus.STOPPED,
         description=f"Launches {workflow.name} for each upload to {trigger.bucket}{trigger.dir}.",
     )
     def sensor(context: dg.SensorEvaluationContext, worker: dg.ResourceParam[Worker]) -> dg.SensorResult:

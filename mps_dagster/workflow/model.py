@@ -211,7 +211,13 @@ class Workflow(Facts):
     """What an admin configures. One YAML file, one Dagster job, one upload sensor."""
 
     name: Name
+    id: int | None = Field(None, ge=1, description="MPS's WorkflowId, of workflows that were made through the API.")
+    title: str = Field("", max_length=128, description="MPS's WorkflowName; any characters.")
     description: str = ""
+    enabled: bool = Field(True, description="Whether uploads trigger it. It can be run by hand all the same.")
+    enabled_at: datetime | None = Field(None, description="UTC; what was uploaded before does not trigger it.")
+    created: datetime | None = None
+    updated: datetime | None = None
     trigger: Trigger
     output: Place = Place()
     notify: tuple[SinkConfig, ...] = ()
@@ -224,11 +230,21 @@ class Workflow(Facts):
         """Changes when any task does."""
         return hashlib.sha256("".join(task.revision for task in self.tasks.values()).encode()).hexdigest()[:12]
 
+    def takes(self, key: str, modified: datetime) -> bool:
+        """Whether an upload triggers it."""
+        since = self.enabled_at and self.enabled_at.replace(tzinfo=self.enabled_at.tzinfo or UTC)
+        return self.enabled and self.trigger.takes(key) and (since is None or modified >= since)
+
     @model_validator(mode="after")
     def _tasks_fit_together(self) -> Workflow:
         _check_sources(self.tasks)
         _check_paths(self.tasks)
         return self
+
+
+def derived_id(name: str) -> int:
+    """A WorkflowId for a workflow that an admin wrote by hand: made of its name, and above all that are given out."""
+    return 2**40 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:4])
 
 
 def key_prefix(folder: str) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -62,6 +66,7 @@ def environment(settings) -> dict[str, str]:
         **os.environ, "MPS_PROJECT": str(settings.project), "MPS_HOME": str(settings.home),
         "MPS_UI_PORT": str(settings.ui_port), "MPS_FILES_PORT": str(settings.files_port), "MPS_SETTLE_S": "0.5",
         "MPS_API__PORT": str(settings.api.port), "MPS_API__SECRET_ID": SECRET_ID, "MPS_API__SECRET_KEY": SECRET_KEY,
+        "MPS_WEB__ALLOW": '["127.0.0.1"]',
     }  # fmt: skip
 
 
@@ -238,6 +243,64 @@ def test_the_api_tells_what_a_file_is_and_what_is_wrong_with_a_call(sdk, setting
         with pytest.raises(TencentCloudSDKException) as caught:
             sdk(action, **parameters)
         assert caught.value.code == code, (action, parameters)
+
+
+@pytest.fixture
+def hook() -> Iterator[SimpleNamespace]:
+    """A receiver of callbacks."""
+    got: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}/hook", got=got)
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_whole_story_with_nothing_but_the_official_sdk(sdk, hook, settings, clips):
+    """Template, workflow, enable, upload, poll, callback, parse it; what was there before enabling is left alone."""
+    inbox = Processing.of(settings).buckets.get("inbox")
+    inbox.publish(clips.video(), "story/early.mp4")
+    template = sdk("CreateSampleSnapshotTemplate", Name="story", SampleType="Percent", SampleInterval=50, Width=160)[
+        "Definition"
+    ]
+    workflow = sdk(
+        "CreateWorkflow", WorkflowName="故事 story!", OutputDir="/story-out/", TaskPriority=1,
+        Trigger={"Type": "CosFileUpload", "CosFileUploadTrigger": {"Bucket": "inbox", "Region": "ap-guangzhou", "Dir": "/story/"}},
+        OutputStorage={"Type": "COS", "CosOutputStorage": {"Bucket": "outputs", "Region": "ap-guangzhou"}},
+        MediaProcessTask={"SampleSnapshotTaskSet": [{"Definition": template}]},
+        TaskNotifyConfig={"NotifyType": "URL", "NotifyUrl": hook.url, "NotifyKey": "a key"},
+    )["WorkflowId"]  # fmt: skip
+    [shown] = sdk("DescribeWorkflows", WorkflowIds=[workflow])["WorkflowInfoSet"]
+    assert (shown["Status"], shown["WorkflowName"]) == ("Disabled", "故事 story!")
+    inbox.publish(clips.video(), "story/also early.mp4")
+    time.sleep(1.1)
+    sdk("EnableWorkflow", WorkflowId=workflow)
+    with pytest.raises(TencentCloudSDKException):
+        sdk("DeleteWorkflow", WorkflowId=workflow)
+    inbox.publish(clips.video(), "story/film.mp4")
+    wait_until(lambda: hook.got)
+    parsed = sdk("ParseNotification", Content=hook.got[0])
+    event = parsed["WorkflowTaskEvent"]
+    assert event["InputInfo"]["CosInputInfo"]["Object"] == "/story/film.mp4"
+    assert parsed["Sign"] == hashlib.md5(f"{parsed['Timestamp']}a key".encode()).hexdigest()
+    assert sdk("DescribeTaskDetail", TaskId=event["TaskId"])["Status"] == "FINISH"
+    [result] = event["MediaProcessResultSet"]
+    for path in result["SampleSnapshotTask"]["Output"]["ImagePathSet"]:
+        assert Processing.of(settings).buckets.get("outputs").head(path.removeprefix("/")).size > 0
+    sdk("DisableWorkflow", WorkflowId=workflow)
+    inbox.publish(clips.video(), "story/late.mp4")
+    sdk("DeleteWorkflow", WorkflowId=workflow)
+    assert sdk("DescribeWorkflows", WorkflowIds=[workflow])["TotalCount"] == 0
+    assert len(hook.got) == 1
 
 
 def test_what_was_made_of_what_can_be_asked(up, mps, settings, clips):

@@ -92,6 +92,14 @@ class ImageSprite(Output):
     web_vtt_object_name: str | None = None
 
 
+SETS: dict[str, tuple[str, type[Output]]] = {
+    "transcode": ("TranscodeTaskSet", Transcode),
+    "animated_graphics": ("AnimatedGraphicTaskSet", AnimatedGraphic),
+    "snapshot_by_time_offset": ("SnapshotByTimeOffsetTaskSet", SnapshotByTimeOffset),
+    "sample_snapshot": ("SampleSnapshotTaskSet", SampleSnapshot),
+    "image_sprite": ("ImageSpriteTaskSet", ImageSprite),
+}
+"""Our task types, and MPS's sets of them."""
 Set = Field((), max_length=MAX_ENTRIES)
 
 
@@ -105,13 +113,7 @@ class MediaProcessTask(RequestModel):
 
     def outputs(self, key: ApiKey, settings: Settings) -> dict[str, list[Document]]:
         """By task type, the outputs as a workflow file would write them."""
-        sets: dict[str, tuple[Output, ...]] = {
-            "transcode": self.transcode_task_set,
-            "animated_graphics": self.animated_graphic_task_set,
-            "snapshot_by_time_offset": self.snapshot_by_time_offset_task_set,
-            "sample_snapshot": self.sample_snapshot_task_set,
-            "image_sprite": self.image_sprite_task_set,
-        }
+        sets: dict[str, tuple[Output, ...]] = {kind: getattr(self, to_snake(name)) for kind, (name, _) in SETS.items()}
         return {kind: _documents(entries, key, settings) for kind, entries in sets.items() if entries}
 
     def bucket(self, settings: Settings) -> str:

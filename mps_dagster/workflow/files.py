@@ -1,0 +1,97 @@
+"""Workflows that are made while the service runs: each is a YAML file in `workflows/`, just as an admin would write it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mps_dagster.errors import InvalidConfiguration
+from mps_dagster.storage.drafts import draft_of
+from mps_dagster.workflow.model import Workflow
+from mps_dagster.workflow.store import parse_workflow
+from mps_dagster.workflow.templates import Templates
+
+Document = dict[str, Any]
+FIRST = 100_001
+LAST = ".last_workflow"
+
+
+class WorkflowFiles:
+    """Writes one file per workflow, whole or not at all. IDs are never used twice, also not after a workflow is deleted."""
+
+    def __init__(self, folder: Path, applied: Callable[[], None]) -> None:
+        """`applied` has Dagster read the files anew; if it raises, the files are as they were before."""
+        self._folder = folder
+        self._applied = applied
+        self._lock = threading.Lock()
+
+    def documents(self) -> Iterator[tuple[Path, Document]]:
+        """Every workflow file as it is written, an admin's too."""
+        for path in sorted(self._folder.glob("*.yaml")):
+            document = yaml.safe_load(path.read_text())
+            if isinstance(document, dict):
+                yield path, document
+
+    def find(self, workflow_id: int) -> Document | None:
+        """One of ours."""
+        path = self._path(workflow_id)
+        return yaml.safe_load(path.read_text()) if path.is_file() else None
+
+    def create(self, document: Mapping[str, Any], templates: Templates) -> int:
+        with self._lock:
+            number = self._next()
+            with self._replacing(number):
+                self._write(number, {"name": f"w{number}", "id": number, **document}, templates)
+            return number
+
+    def replace(self, workflow_id: int, document: Mapping[str, Any], templates: Templates) -> None:
+        with self._lock, self._replacing(workflow_id):
+            self._write(workflow_id, document, templates)
+
+    def delete(self, workflow_id: int) -> None:
+        with self._lock, self._replacing(workflow_id):
+            self._path(workflow_id).unlink()
+
+    @contextmanager
+    def _replacing(self, workflow_id: int) -> Iterator[None]:
+        path = self._path(workflow_id)
+        before = path.read_bytes() if path.exists() else None
+        try:
+            yield
+            self._applied()
+        except Exception:
+            if before is None:
+                path.unlink(missing_ok=True)
+            else:
+                self._put(path, before)
+            raise
+
+    def _write(self, workflow_id: int, document: Mapping[str, Any], templates: Templates) -> Workflow:
+        text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
+        workflow = parse_workflow(text, templates, name=f"workflow {workflow_id}")
+        self._put(self._path(workflow_id), text.encode())
+        return workflow
+
+    def _next(self) -> int:
+        counter = self._folder / LAST
+        last = int(counter.read_text()) if counter.exists() else FIRST - 1
+        numbers = [document.get("id") or 0 for _, document in self.documents()]
+        number = max([last, FIRST - 1, *numbers]) + 1
+        self._put(counter, str(number).encode())
+        return number
+
+    def _path(self, workflow_id: int) -> Path:
+        if workflow_id < 1:
+            raise InvalidConfiguration(f"{workflow_id} is no workflow")
+        return self._folder / f"w{workflow_id}.yaml"
+
+    def _put(self, path: Path, content: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with draft_of(path) as draft:
+            draft.write_bytes(content)
+            draft.replace(path)

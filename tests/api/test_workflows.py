@@ -1,0 +1,204 @@
+"""Workflows through the API, called with Tencent's own SDK: what is made is a file that Dagster loads."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from projects import VOD
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+from tencentcloud.mps.v20190612 import models
+
+from mps_dagster.api.graphql import Dagster
+from mps_dagster.api.limits import RateLimits
+from mps_dagster.api.server import create_service
+from mps_dagster.errors import MpsError
+from mps_dagster.settings import Settings
+from mps_dagster.workflow.model import Workflow
+from mps_dagster.workflow.store import load_workflows
+from mps_dagster.workflow.templates import Templates
+
+from .conftest import SECRET_ID, SECRET_KEY, serving
+
+TRIGGER = {
+    "Type": "CosFileUpload",
+    "CosFileUploadTrigger": {"Bucket": "inbox", "Region": "r", "Dir": "/in/", "Formats": ["mp4", ".mov"]},
+}
+TASKS = {
+    "TranscodeTaskSet": [{"Definition": 100010, "OutputObjectPath": "{inputName}_{definition}.{format}"}, {"Definition": 100020}],
+    "AnimatedGraphicTaskSet": [{"Definition": 20000, "StartTimeOffset": 0.0, "EndTimeOffset": 0.0}],
+    "SnapshotByTimeOffsetTaskSet": [{"Definition": 10, "ExtTimeOffsetSet": ["1s", "50%"]}],
+    "SampleSnapshotTaskSet": [{"Definition": 10}],
+    "ImageSpriteTaskSet": [{"Definition": 10}],
+}  # fmt: skip
+REQUEST = {
+    "WorkflowName": "nightly", "Trigger": TRIGGER, "MediaProcessTask": TASKS, "OutputDir": "/out/", "TaskPriority": 3,
+    "OutputStorage": {"Type": "COS", "CosOutputStorage": {"Bucket": "outputs", "Region": "r"}},
+    "TaskNotifyConfig": {"NotifyType": "TDMQ-CMQ", "CmqModel": "Queue", "CmqRegion": "gz", "QueueName": "events", "NotifyMode": "Change"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(project=tmp_path, home=tmp_path / "home", api={"secret_id": SECRET_ID, "secret_key": SECRET_KEY})
+
+
+@pytest.fixture
+def reloads(monkeypatch) -> list[int]:
+    """How often Dagster was told; tests/cli has a real one."""
+    told: list[int] = []
+    monkeypatch.setattr(Dagster, "reload", lambda _: told.append(1))
+    return told
+
+
+@pytest.fixture
+def call(settings, client_to, reloads) -> Callable[..., dict]:
+    service = replace(create_service(settings), limits=RateLimits({"*": 1e6}))
+    with serving(settings, service) as address:
+        client = client_to(address)
+
+        def call(action: str, **parameters: object) -> dict:
+            request = getattr(models, f"{action}Request")()
+            request.from_json_string(json.dumps(parameters))
+            return json.loads(getattr(client, action)(request).to_json_string())
+
+        yield call
+
+
+def refused(call: Callable[..., dict], action: str, **parameters: object) -> str:
+    with pytest.raises(TencentCloudSDKException) as caught:
+        call(action, **parameters)
+    return caught.value.code
+
+
+def loaded(settings: Settings) -> dict[str, Workflow]:
+    good, bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
+    assert bad == ()
+    return {workflow.name: workflow for workflow in good}
+
+
+def test_a_workflow_is_the_file_that_an_admin_would_write(call, settings, reloads):
+    """Disabled at first; Dagster is told."""
+    number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
+    workflow = loaded(settings)[f"w{number}"]
+    assert (workflow.title, workflow.enabled, workflow.priority, workflow.id) == ("nightly", False, 3, number)
+    assert (workflow.trigger.bucket, workflow.trigger.prefix, workflow.trigger.formats) == (
+        "inbox",
+        "in/",
+        ("mp4", "mov"),
+    )
+    assert (workflow.output.bucket, workflow.output.dir) == ("outputs", "/out/")
+    assert {name: len(task.specs) for name, task in workflow.tasks.items()} == {
+        "transcode": 2, "animated_graphics": 1, "snapshot_by_time_offset": 1, "sample_snapshot": 1, "image_sprite": 1,
+    }  # fmt: skip
+    assert workflow.notify[0].address == "tdmq_cmq:gz/queue/events"
+    assert workflow.notify[0].notify_mode == "change"
+    assert reloads == [1]
+
+
+def test_a_workflow_is_shown_as_it_was_asked_for(call):
+    """In the members of the SDK's own model."""
+    number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
+    [shown] = call("DescribeWorkflows")["WorkflowInfoSet"]
+    assert (shown["WorkflowId"], shown["WorkflowName"], shown["Status"], shown["TaskPriority"]) == (
+        number,
+        "nightly",
+        "Disabled",
+        3,
+    )
+    trigger = shown["Trigger"]["CosFileUploadTrigger"]
+    assert (trigger["Bucket"], trigger["Dir"], trigger["Formats"]) == ("inbox", "/in/", ["mp4", ".mov"])
+    assert shown["OutputStorage"]["CosOutputStorage"]["Bucket"] == "outputs"
+    for name, entries in TASKS.items():
+        for entry, asked in zip(shown["MediaProcessTask"][name], entries, strict=True):
+            assert {member: entry[member] for member in asked} == asked
+    notify = shown["TaskNotifyConfig"]
+    assert (notify["NotifyType"], notify["QueueName"], notify["CmqRegion"], notify["NotifyMode"]) == (
+        "TDMQ-CMQ",
+        "events",
+        "gz",
+        "Change",
+    )
+
+
+def test_enabled_it_stands_and_disabled_it_may_be_changed_and_deleted(call, settings):
+    """MPS's rules."""
+    number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
+    call("EnableWorkflow", WorkflowId=number)
+    enabled = loaded(settings)[f"w{number}"]
+    assert enabled.enabled
+    assert enabled.enabled_at is not None
+    assert call("DescribeWorkflows", Status="Enabled")["TotalCount"] == 1
+    assert refused(call, "ResetWorkflow", WorkflowId=number, **REQUEST) == "InvalidParameterValue"
+    assert refused(call, "DeleteWorkflow", WorkflowId=number) == "InvalidParameterValue"
+    call("DisableWorkflow", WorkflowId=number)
+    call(
+        "ResetWorkflow", WorkflowId=number, **(REQUEST | {"WorkflowName": "other", "TaskPriority": 0, "OutputDir": ""})
+    )
+    changed = loaded(settings)[f"w{number}"]
+    assert (changed.title, changed.priority, changed.output.dir, changed.enabled) == ("other", 0, "", False)
+    call("DeleteWorkflow", WorkflowId=number)
+    assert loaded(settings) == {}
+    assert refused(call, "EnableWorkflow", WorkflowId=number) == "ResourceNotFound.TemplateNotExist"
+    assert call("CreateWorkflow", **REQUEST)["WorkflowId"] > number
+
+
+def test_an_admin_s_own_workflow_is_shown_and_left_alone(call, settings):
+    """By an ID that is made of its name."""
+    settings.workflows_dir.mkdir()
+    (settings.workflows_dir / "vod.yaml").write_text(VOD)
+    [shown] = call("DescribeWorkflows")["WorkflowInfoSet"]
+    assert (shown["WorkflowName"], shown["Status"]) == ("vod", "Enabled")
+    assert call("DescribeWorkflows", WorkflowIds=[shown["WorkflowId"]])["TotalCount"] == 1
+    for action in ("DisableWorkflow", "DeleteWorkflow"):
+        assert refused(call, action, WorkflowId=shown["WorkflowId"]) == "ResourceNotFound.TemplateNotExist"
+    assert (settings.workflows_dir / "vod.yaml").read_text() == VOD
+
+
+def test_what_dagster_does_not_load_is_not_there(call, settings, monkeypatch):
+    """The file is as it was before."""
+    number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
+    path = settings.workflows_dir / f"w{number}.yaml"
+    before = path.read_text()
+
+    def fails(_: Dagster) -> None:
+        raise MpsError("no Dagster answers")
+
+    monkeypatch.setattr(Dagster, "reload", fails)
+    assert refused(call, "EnableWorkflow", WorkflowId=number) == "FailedOperation"
+    assert refused(call, "CreateWorkflow", **(REQUEST | {"WorkflowName": "b"})) == "FailedOperation"
+    assert refused(call, "DeleteWorkflow", WorkflowId=number) == "FailedOperation"
+    assert path.read_text() == before
+    assert list(loaded(settings)) == [f"w{number}"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"WorkflowName": ""}, "InvalidParameterValue"),
+        ({"WorkflowName": "x" * 129}, "InvalidParameterValue"),
+        ({"MediaProcessTask": {}}, "InvalidParameterValue"),
+        ({"MediaProcessTask": {"TranscodeTaskSet": [{"Definition": 424242}]}}, "ResourceNotFound.TemplateNotExist"),
+        ({"MediaProcessTask": {"SampleSnapshotTaskSet": [{"Definition": 10}] * 2}}, "InvalidParameterValue"),
+        ({"OutputDir": "/../x/"}, "InvalidParameterValue"),
+        ({"TaskPriority": 11}, "InvalidParameterValue"),
+        ({"AiAnalysisTask": {"Definition": 10}}, "UnsupportedOperation"),
+        ({"Trigger": {"Type": "CosFileUpload"}}, "MissingParameter"),
+        ({"Trigger": {"Type": "CosFileUpload", "CosFileUploadTrigger": {"Bucket": "no/bucket", "Region": "r"}}}, "InvalidParameterValue"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_told_by_mps_s_code(call, settings, change, code):
+    """And nothing is made."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert refused(call, "CreateWorkflow", **(REQUEST | change)) == code
+    assert loaded(settings) == {}
+
+
+def test_two_workflows_have_two_names(call):
+    """As in MPS."""
+    call("CreateWorkflow", **REQUEST)
+    assert refused(call, "CreateWorkflow", **REQUEST) == "InvalidParameterValue"
