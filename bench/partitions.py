@@ -64,12 +64,14 @@ def _measure(sizes: list[int]) -> None:
 
         for size in sizes:
             grow(size - 3000 if size > 3000 else 0)
-            adding = _seconds(lambda: grow(total + 1000)) if size > 3000 else _seconds(lambda: grow(size), 1)
+            adding = _seconds(lambda: grow(total + 1000)) if size > 3000 else _seconds(lambda size=size: grow(size), 1)
             some = [f"in/2026/11/23/clip {number:07d}.mp4" for number in range(0, total * 2, max(1, total // 500))]
             loading = _seconds(lambda: instance.get_dynamic_partitions(name))
             asking = _seconds(lambda some=some: instance.get_existing_dynamic_partitions(name, some[:1000]))
             shown = page()
-            assert len(shown.json()["data"]["assetNodeOrError"]["partitionKeysByDimension"][0]["partitionKeys"]) == total
+            assert (
+                len(shown.json()["data"]["assetNodeOrError"]["partitionKeysByDimension"][0]["partitionKeys"]) == total
+            )
             showing = _seconds(page)
             megabytes = len(shown.content) / 1e6
             print(f"{total:>10} {adding:>8.2f}s {loading:>8.2f}s {asking:>12.3f}s {showing:>7.2f}s {megabytes:>11.2f}")

@@ -143,10 +143,11 @@ def _measure(wanted: int) -> dict[str, object]:
     from dagster._daemon.sensor import execute_sensor_iteration
 
     logger = logging.getLogger("bench")
+    target = ModuleTarget("mps_dagster.definitions", None, None, "mps_dagster")
     started = time.monotonic()
     with (
         dg.DagsterInstance.get() as instance,
-        create_test_daemon_workspace_context(ModuleTarget("mps_dagster.definitions", None, None, "mps_dagster"), instance) as workspace,
+        create_test_daemon_workspace_context(target, instance) as workspace,
     ):
         submitters = ThreadPoolExecutor(SUBMITTERS)
         server = _code_server()
