@@ -11,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -60,7 +61,9 @@ def verify(message: Message, claim: Claim, secret_key: str, now: float, *, servi
         )
     if claim.signed_headers:
         day = datetime.fromtimestamp(claim.timestamp, UTC).strftime("%Y-%m-%d")
-        genuine = (claim.date, claim.service) == (day, service) and _tc3_matches(message, claim, secret_key)
+        # The SDK for Node takes the first label of the endpoint for the service.
+        services = (service, message.headers.get("host", "").partition(".")[0])
+        genuine = claim.date == day and claim.service in services and _tc3_matches(message, claim, secret_key)
     else:
         genuine = _same(_v1_signature(message, claim, secret_key), claim.signature)
     if not genuine:
@@ -112,17 +115,24 @@ def _tc3_matches(message: Message, claim: Claim, secret_key: str) -> bool:
     key = f"TC3{secret_key}".encode()
     for part in (claim.date, claim.service, "tc3_request"):
         key = hmac.digest(key, part.encode(), "sha256")
-    # The documentation has header values in lower case, the Python SDK as they are sent.
+    sent = {name: message.headers[name].strip() for name in claim.signed_headers}
+    # The documentation has header values in lower case, the SDK for Python as they are sent; the one for Node signs the
+    # host without its port.
+    bare = {**sent, "host": _without_port(sent["host"])}
+    ways = (sent, {name: value.lower() for name, value in sent.items()}, bare)
     return any(
-        _same(hmac.digest(key, _tc3_text(message, claim, lower=lower).encode(), "sha256").hex(), claim.signature)
-        for lower in (False, True)
+        _same(hmac.digest(key, _tc3_text(message, claim, headers).encode(), "sha256").hex(), claim.signature)
+        for headers in ways
     )
 
 
-def _tc3_text(message: Message, claim: Claim, *, lower: bool) -> str:
+def _without_port(host: str) -> str:
+    return re.sub(r":[0-9]{1,5}$", "", host)
+
+
+def _tc3_text(message: Message, claim: Claim, values: Mapping[str, str]) -> str:
     """What is signed."""
-    values = [(name, message.headers[name].strip()) for name in claim.signed_headers]
-    headers = "".join(f"{name}:{value.lower() if lower else value}\n" for name, value in values)
+    headers = "".join(f"{name}:{values[name]}\n" for name in claim.signed_headers)
     is_post = message.method == "POST"
     payload = message.body if is_post else b""
     if message.headers.get("x-tc-content-sha256") == UNSIGNED:
