@@ -71,7 +71,7 @@ class Processing:
             )
         target.publish(path, key)
 
-    def run_workflow(self, workflow: Workflow, key: str) -> str:
+    def run_workflow(self, workflow: Workflow, key: str, more_tags: Mapping[str, str] | None = None) -> str:
         """Run a workflow on an object of its trigger bucket; return the TaskId."""
         bucket = workflow.trigger.bucket
         info = self.buckets.get(bucket).head(key)
@@ -84,7 +84,7 @@ class Processing:
             "dagster/run_key": run_key(bucket, key, info.etag), "dagster/sensor_name": sensor_name(workflow.name),
         }  # fmt: skip
         config = {"ops": {f"{workflow.name}__source": {"config": {"etag": info.etag}}}}
-        return task_id(self.dagster.launch(workflow.name, config, tags))
+        return task_id(self.dagster.launch(workflow.name, config, tags | dict(more_tags or {})))
 
     def process_media(
         self,

@@ -10,7 +10,8 @@ from typing import Any
 from mps_dagster.execution.assemble import manifest_key
 from mps_dagster.execution.task_run import SubtaskState, TaskRun
 from mps_dagster.notify.outbox import Event
-from mps_dagster.notify.results import Body, workflow_task
+from mps_dagster.notify.results import Body, schedule_task, workflow_task
+from mps_dagster.workflow.files import is_schedule
 
 
 def event(run: TaskRun) -> Event:
@@ -35,18 +36,22 @@ def event_id(task_id: str, run_id: str, outcome: str) -> str:
 
 def callback(run: TaskRun) -> Body:
     """What is sent: no `Response` around it and no RequestId."""
+    scheduled = is_schedule(run.workflow)
     return {
-        "EventType": "WorkflowTask",
-        "WorkflowTaskEvent": workflow_task(run),
-        "ScheduleTaskEvent": None, "LiveScheduleTaskEvent": None, "EditMediaTaskEvent": None,
+        "EventType": "ScheduleTask" if scheduled else "WorkflowTask",
+        "WorkflowTaskEvent": None if scheduled else workflow_task(run),
+        "ScheduleTaskEvent": schedule_task(run) if scheduled else None,
+        "LiveScheduleTaskEvent": None, "EditMediaTaskEvent": None,
         "SessionId": run.session_id, "SessionContext": run.session_context, "ExtInfo": json.dumps({"Manifests": _manifests(run)}),
     }  # fmt: skip
 
 
 def pointer(body: Mapping[str, Any]) -> Body:
     """The same without its results: who needs them reads the manifests, which `ExtInfo` names."""
-    task = {**body["WorkflowTaskEvent"], "MediaProcessResultSet": [], "MetaData": None}
-    return {**body, "WorkflowTaskEvent": task}
+    member, results = ("WorkflowTaskEvent", "MediaProcessResultSet")
+    if body.get("ScheduleTaskEvent"):
+        member, results = ("ScheduleTaskEvent", "ActivityResultSet")
+    return {**body, member: {**body[member], results: [], "MetaData": None}}
 
 
 def _manifests(run: TaskRun) -> list[str]:

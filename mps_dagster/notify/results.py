@@ -48,6 +48,20 @@ def workflow_task(run: TaskRun) -> Body:
     }  # fmt: skip
 
 
+def schedule_task(run: TaskRun) -> Body:
+    """MPS's ScheduleTask: the same of a schedule, whose nodes are the workflow's tasks."""
+    task = workflow_task(run)
+    results = [
+        {
+            "ActivityType": result["Type"],
+            "ActivityResItem": {name: result[name] for name in MEMBERS.values() if result.get(name)},
+        }
+        for result in task["MediaProcessResultSet"]
+    ]
+    common = ("TaskId", "Status", "ErrCode", "Message", "InputInfo", "MetaData")
+    return {**{name: task[name] for name in common}, "ActivityResultSet": results}
+
+
 def iso(at_s: float | None) -> str:
     """As MPS writes times, UTC to the second."""
     return NEVER if at_s is None else datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,24 +19,31 @@ from mps_dagster.workflow.templates import Templates
 
 Document = dict[str, Any]
 FIRST = 100_001
-LAST = ".last_workflow"
+WORKFLOW, SCHEDULE = "w", "s"
+"""What the names of MPS's workflows and of its schedules (orchestrations) begin with; both are workflows here."""
+
+
+def is_schedule(workflow: str) -> bool:
+    """Whether a workflow, by its name, was made as one of MPS's schedules."""
+    return re.fullmatch(rf"{SCHEDULE}[0-9]+", workflow) is not None
 
 
 class WorkflowFiles:
     """Writes one file per workflow, whole or not at all. IDs are never used twice, also not after a workflow is deleted."""
 
-    def __init__(self, folder: Path, applied: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, applied: Callable[[], None], prefix: str = WORKFLOW) -> None:
         """`applied` has Dagster read the files anew; if it raises, the files are as they were before."""
         self._folder = folder
         self._applied = applied
+        self._prefix = prefix
         self._lock = threading.Lock()
 
-    def documents(self) -> Iterator[tuple[Path, Document]]:
-        """Every workflow file as it is written, an admin's too."""
+    def documents(self) -> Iterator[Document]:
+        """Every file of this kind as it is written; those that an admin wrote are workflows."""
         for path in sorted(self._folder.glob("*.yaml")):
             document = yaml.safe_load(path.read_text())
-            if isinstance(document, dict):
-                yield path, document
+            if isinstance(document, dict) and is_schedule(str(document.get("name"))) is (self._prefix == SCHEDULE):
+                yield document
 
     def find(self, workflow_id: int) -> Document | None:
         """One of ours."""
@@ -46,7 +54,7 @@ class WorkflowFiles:
         with self._lock:
             number = self._next()
             with self._replacing(number):
-                self._write(number, {"name": f"w{number}", "id": number, **document}, templates)
+                self._write(number, {"name": f"{self._prefix}{number}", "id": number, **document}, templates)
             return number
 
     def replace(self, workflow_id: int, document: Mapping[str, Any], templates: Templates) -> None:
@@ -78,9 +86,9 @@ class WorkflowFiles:
         return workflow
 
     def _next(self) -> int:
-        counter = self._folder / LAST
+        counter = self._folder / f".last_{self._prefix}"
         last = int(counter.read_text()) if counter.exists() else FIRST - 1
-        numbers = [document.get("id") or 0 for _, document in self.documents()]
+        numbers = [document.get("id") or 0 for document in self.documents()]
         number = max([last, FIRST - 1, *numbers]) + 1
         self._put(counter, str(number).encode())
         return number
@@ -88,7 +96,7 @@ class WorkflowFiles:
     def _path(self, workflow_id: int) -> Path:
         if workflow_id < 1:
             raise InvalidConfiguration(f"{workflow_id} is no workflow")
-        return self._folder / f"w{workflow_id}.yaml"
+        return self._folder / f"{self._prefix}{workflow_id}.yaml"
 
     def _put(self, path: Path, content: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -28,10 +28,11 @@ REFUSED = {
     "an example's template or workflow is not here": {
         "ResourceNotFound.TemplateNotExist": [
             *(f"{verb}{kind}Template" for verb in ("Modify", "Delete") for kind in ("Transcode", "AnimatedGraphics", "SampleSnapshot", "SnapshotByTimeOffset", "ImageSprite", "Watermark")),
-            "EnableWorkflow", "DisableWorkflow", "DeleteWorkflow", "ResetWorkflow", "CreateWorkflow",
+            "EnableSchedule", "DisableSchedule", "DeleteSchedule", "ModifySchedule", "EnableWorkflow", "DisableWorkflow", "DeleteWorkflow", "ResetWorkflow", "CreateWorkflow",
         ],
     },
     "an example's task is not here": {"ResourceNotFound": ["DescribeTaskDetail"], "InvalidParameterValue.TaskId": ["ManageTask"]},
+    "an example has two outputs on one path": {"InvalidParameterValue": ["CreateSchedule"]},
     "an example's scroll token was not given out here": {"InvalidParameterValue": ["DescribeTasks"]},
     "an example's content is abridged, and so no JSON": {"InvalidParameterValue.InvalidContent": ["ParseNotification"]},
     "an example's file is not here": {"InvalidParameterValue.SrcFile": ["DescribeMediaMetaData"]},

@@ -20,6 +20,7 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from mps_dagster.api.action import Action, Call, NotOffered, RequestModel
+from mps_dagster.api.actions.definitions import Definitions
 from mps_dagster.api.actions.media_tasks import MediaProcessTask, TaskNotifyConfig
 from mps_dagster.api.actions.storage import MediaInputInfo, TaskOutputStorage, check_dir
 from mps_dagster.api.error import ApiError
@@ -29,8 +30,9 @@ from mps_dagster.errors import MpsError
 from mps_dagster.execution.download import fetch
 from mps_dagster.execution.task_run import ENDED, TaskRun, run_id_of
 from mps_dagster.ffmpeg.program import Ffmpeg
-from mps_dagster.notify.results import iso, meta_data, workflow_task
+from mps_dagster.notify.results import iso, meta_data, schedule_task, workflow_task
 from mps_dagster.settings import Settings
+from mps_dagster.workflow.files import SCHEDULE, is_schedule
 
 OUTPUTS = "outputs"
 """Where outputs of a URL go if the request names no place."""
@@ -139,26 +141,49 @@ class _Tasks:
 
     def process_media(self, call: Call[ProcessMediaRequest]) -> dict[str, Any]:
         request = call.request
-        if request.schedule_id is not None:
-            raise ApiError("UnsupportedOperation", "ScheduleId is not offered here yet; run the workflow by an upload.")
-        task = request.media_process_task or MediaProcessTask()
-        outputs = task.outputs(call.key, self.settings)
-        if not outputs:
-            raise ApiError("InvalidParameter", "MediaProcessTask has no task.")
-        source = self._source(request, task, call.key)
-        tags = {"dagster/priority": str(request.tasks_priority), "mps/account": call.key.secret_id}
-        if source["url"]:
-            tags["mps/url"] = source["url"]
-        if request.task_notify_config:
-            tags["mps/notify"] = json.dumps(request.task_notify_config.echo())
-        if request.session_context:
-            tags["mps/session_context"] = request.session_context
-        documents = {kind: {"outputs": entries} for kind, entries in outputs.items()}
+        tags = self._tags(request, call.key)
         with self.session_lock:
             if request.session_id:
                 self._check_session(request.session_id, call.key)
-                tags["mps/session_id"] = request.session_id
-            return {"TaskId": self.processing.launch_media(source, documents, tags)}
+            launch = self._schedule if request.schedule_id is not None else self._media
+            return {"TaskId": launch(request, call.key, tags)}
+
+    def _schedule(self, request: ProcessMediaRequest, key: ApiKey, tags: Mapping[str, str]) -> str:
+        """Run a schedule on an object of its own bucket, as it stands: its places and sinks are its own."""
+        other = ("media_process_task", "output_storage", "output_dir", "task_notify_config")
+        if any(getattr(request, name) for name in other):
+            raise ApiError(
+                "UnsupportedOperation", "With ScheduleId, tasks, output and notification are the schedule's own here."
+            )
+        document = Definitions.of(self.settings, SCHEDULE).ours(request.schedule_id or 0)
+        bucket, path = request.input_info.place(key, self.settings)
+        if bucket != document["trigger"]["bucket"]:
+            raise ApiError(
+                "UnsupportedOperation", "With ScheduleId, the input is in the bucket of the schedule's trigger here."
+            )
+        key.check_write(document["output"]["bucket"])
+        processing = self.processing
+        return processing.run_workflow(processing.workflow(document["name"]), path, tags)
+
+    def _media(self, request: ProcessMediaRequest, key: ApiKey, tags: Mapping[str, str]) -> str:
+        task = request.media_process_task or MediaProcessTask()
+        outputs = task.outputs(key, self.settings)
+        if not outputs:
+            raise ApiError("InvalidParameter", "MediaProcessTask has no task.")
+        documents = {kind: {"outputs": entries} for kind, entries in outputs.items()}
+        return self.processing.launch_media(self._source(request, task, key), documents, tags)
+
+    def _tags(self, request: ProcessMediaRequest, key: ApiKey) -> dict[str, str]:
+        """What a query tells of the request later on."""
+        config = request.task_notify_config
+        tags = {
+            "mps/account": key.secret_id, "mps/url": request.input_info.url, "mps/session_id": request.session_id,
+            "mps/session_context": request.session_context, "mps/notify": json.dumps(config.echo()) if config else "",
+        }  # fmt: skip
+        return {
+            "dagster/priority": str(request.tasks_priority),
+            **{name: value for name, value in tags.items() if value},
+        }
 
     def _source(self, request: ProcessMediaRequest, task: MediaProcessTask, key: ApiKey) -> dict[str, Any]:
         """The config of the run's source: where it is, where its outputs go, who is told."""
@@ -188,10 +213,12 @@ class _Tasks:
 
     def describe_task_detail(self, call: Call[TaskRequest]) -> dict[str, Any]:
         run, tags = self._run(call.request.task_id, call.key)
+        scheduled = is_schedule(run.workflow)
         return {
-            "TaskType": "WorkflowTask", "Status": run.state, "CreateTime": iso(run.created_s),
-            "BeginProcessTime": iso(run.started_s), "FinishTime": iso(run.ended_s), "WorkflowTask": workflow_task(run),
-            "EditMediaTask": None, "LiveStreamProcessTask": None, "ScheduleTask": None, "LiveScheduleTask": None,
+            "TaskType": "ScheduleTask" if scheduled else "WorkflowTask", "Status": run.state, "CreateTime": iso(run.created_s),
+            "BeginProcessTime": iso(run.started_s), "FinishTime": iso(run.ended_s),
+            "WorkflowTask": None if scheduled else workflow_task(run), "ScheduleTask": schedule_task(run) if scheduled else None,
+            "EditMediaTask": None, "LiveStreamProcessTask": None, "LiveScheduleTask": None,
             "TaskNotifyConfig": json.loads(tags["mps/notify"]) if "mps/notify" in tags else None,
             "TasksPriority": run.priority, "SessionId": run.session_id, "SessionContext": run.session_context, "ExtInfo": "",
         }  # fmt: skip

@@ -1,0 +1,217 @@
+"""Create, Describe, Modify, Enable, Disable and Delete schedules (reference C.4).
+
+A schedule (orchestration) is a workflow here whose tasks are the nodes of its graph: one that follows a transcode works on
+that one's output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from mps_dagster.api.action import Action, Call, RequestModel
+from mps_dagster.api.actions.definitions import (
+    Definitions,
+    Listed,
+    Trigger,
+    number_of,
+    place,
+    shown,
+    shown_output,
+    sinks,
+)
+from mps_dagster.api.actions.media_tasks import SETS, MediaProcessTask, TaskNotifyConfig
+from mps_dagster.api.actions.storage import TaskOutputStorage, check_dir
+from mps_dagster.api.error import ApiError
+from mps_dagster.api.keys import ApiKey
+from mps_dagster.settings import Settings
+from mps_dagster.workflow.files import SCHEDULE, Document
+
+ACTIVITIES = {
+    "action-trans": ("transcode", "TranscodeTask"),
+    "action-animated-graphics": ("animated_graphics", "AnimatedGraphicTask"),
+    "action-snapshotByTimeOffset": ("snapshot_by_time_offset", "SnapshotByTimeOffsetTask"),
+    "action-samplesnapshot": ("sample_snapshot", "SampleSnapshotTask"),
+    "action-image-sprite": ("image_sprite", "ImageSpriteTask"),
+}
+"""MPS's node types: our task type, and the member of ActivityPara that has its parameters."""
+
+
+class Activity(RequestModel):
+    activity_type: str
+    reardrive_index: tuple[int, ...] = ()
+    """Places in the list of the nodes that follow."""
+    predrive_index: tuple[int, ...] = ()
+    activity_para: dict[str, Any] | None = None
+
+
+class ScheduleParts(RequestModel):
+    output_storage: TaskOutputStorage | None = None
+    output_dir: str = Field("", max_length=1024)
+    task_notify_config: TaskNotifyConfig | None = None
+    resource_id: str = ""
+
+    _dir = field_validator("output_dir")(check_dir)
+
+
+class CreateScheduleRequest(ScheduleParts):
+    schedule_name: str = Field(min_length=1, max_length=128)
+    trigger: Trigger
+    activities: tuple[Activity, ...] = Field(min_length=1, max_length=100)
+
+
+class Named(RequestModel):
+    schedule_id: int
+
+
+class ModifyScheduleRequest(ScheduleParts, Named):
+    schedule_name: str = Field("", max_length=128)
+    trigger: Trigger | None = None
+    activities: tuple[Activity, ...] = Field((), max_length=100)
+
+
+class DescribeSchedulesRequest(Listed):
+    schedule_ids: tuple[int, ...] = Field((), max_length=100)
+    trigger_type: Literal["", "CosFileUpload", "AwsS3FileUpload"] = ""
+
+
+def schedule_actions(settings: Settings) -> dict[str, Action[Any]]:
+    schedules = _Schedules(Definitions.of(settings, SCHEDULE))
+    return {
+        "CreateSchedule": Action(CreateScheduleRequest, schedules.create),
+        "DescribeSchedules": Action(DescribeSchedulesRequest, schedules.describe),
+        "ModifySchedule": Action(ModifyScheduleRequest, schedules.modify),
+        "EnableSchedule": Action(Named, schedules.enable),
+        "DisableSchedule": Action(Named, schedules.disable),
+        "DeleteSchedule": Action(Named, schedules.delete),
+    }
+
+
+@dataclass(frozen=True)
+class _Schedules:
+    definitions: Definitions
+
+    def create(self, call: Call[CreateScheduleRequest]) -> dict[str, Any]:
+        request, settings = call.request, self.definitions.settings
+        trigger = request.trigger.document(settings)
+        document = {
+            "title": request.schedule_name, "trigger": trigger,
+            "output": place(trigger, request.output_storage, request.output_dir, "", call.key, settings),
+            "notify": sinks(request.task_notify_config), "tasks": tasks_of(request.activities, call.key, settings),
+        }  # fmt: skip
+        return {"ScheduleId": self.definitions.create(document)}
+
+    def modify(self, call: Call[ModifyScheduleRequest]) -> dict[str, Any]:
+        """What is given; its graph is given whole."""
+        request, key, settings = call.request, call.key, self.definitions.settings
+        document = self.definitions.disabled(request.schedule_id)
+        given = request.model_fields_set
+        changed = {name: document[name] for name in ("title", "trigger", "output", "notify", "tasks")}
+        if request.schedule_name:
+            changed["title"] = request.schedule_name
+        if request.trigger:
+            changed["trigger"] = request.trigger.document(settings)
+        if {"trigger", "output_storage", "output_dir"} & given:
+            storage, directory = request.output_storage, document["output"].get("dir", "")
+            directory = request.output_dir if "output_dir" in given else directory
+            inherited = "" if storage else document["output"]["bucket"]
+            changed["output"] = place(changed["trigger"], storage, directory, inherited, key, settings)
+        if request.task_notify_config:
+            changed["notify"] = sinks(request.task_notify_config)
+        if request.activities:
+            changed["tasks"] = tasks_of(request.activities, key, settings)
+        self.definitions.replace(request.schedule_id, changed)
+        return {}
+
+    def enable(self, call: Call[Named]) -> dict[str, Any]:
+        self.definitions.enable(call.request.schedule_id)
+        return {}
+
+    def disable(self, call: Call[Named]) -> dict[str, Any]:
+        self.definitions.disable(call.request.schedule_id)
+        return {}
+
+    def delete(self, call: Call[Named]) -> dict[str, Any]:
+        self.definitions.delete(call.request.schedule_id)
+        return {}
+
+    def describe(self, call: Call[DescribeSchedulesRequest]) -> dict[str, Any]:
+        total, page = self.definitions.listed(call.request.schedule_ids, call.request)
+        found = [_info(document) for document in page]
+        wanted = call.request.trigger_type
+        return {
+            "TotalCount": total,
+            "ScheduleInfoSet": [info for info in found if wanted in ("", info["Trigger"]["Type"])],
+        }
+
+
+def tasks_of(activities: tuple[Activity, ...], key: ApiKey, settings: Settings) -> Document:
+    """The nodes between `input` and `output` as tasks; the name of one is its place in the list."""
+    before: dict[int, int] = {}
+    for number, node in enumerate(activities):
+        for following in node.reardrive_index:
+            if not 0 <= following < len(activities):
+                raise _wrong(number, f"ReardriveIndex names {following}, and there are {len(activities)} activities")
+            if activities[following].activity_type != "output" and before.setdefault(following, number) != number:
+                raise _wrong(following, "it follows two others")
+    tasks: Document = {}
+    for number, node in enumerate(activities):
+        if node.activity_type in ("input", "output"):
+            continue
+        kind, output = _output(number, node, key, settings)
+        upstream = before.get(number)
+        if upstream is None:
+            raise _wrong(number, "nothing leads to it")
+        source = {} if activities[upstream].activity_type == "input" else {"source": f"t{upstream}"}
+        tasks[f"t{number}"] = {"type": kind, **source, "outputs": [output]}
+    if not tasks:
+        raise ApiError("InvalidParameterValue", "Activities has nothing to do.")
+    return tasks
+
+
+def _output(number: int, node: Activity, key: ApiKey, settings: Settings) -> tuple[str, Document]:
+    if node.activity_type not in ACTIVITIES:
+        raise ApiError("UnsupportedOperation", f"An activity of type {node.activity_type} is not offered here.")
+    kind, member = ACTIVITIES[node.activity_type]
+    given = (node.activity_para or {}).get(member)
+    if not isinstance(given, dict):
+        raise _wrong(number, f"it has no ActivityPara.{member}")
+    name, _ = SETS[kind]
+    task = MediaProcessTask.model_validate({name: [given]})
+    if task.bucket(settings):
+        raise ApiError("UnsupportedOperation", "An OutputStorage of a single activity is not offered here.")
+    return kind, task.outputs(key, settings)[kind][0]
+
+
+def _wrong(number: int, problem: str) -> ApiError:
+    return ApiError("InvalidParameterValue", f"Activities.{number}: {problem}.")
+
+
+def _info(document: Document) -> dict[str, Any]:
+    info = shown(document)
+    return {
+        "ScheduleId": number_of(document), "ScheduleName": document.get("title"), "Activities": _activities(document["tasks"]),
+        **info, "ResourceId": "",
+    }  # fmt: skip
+
+
+def _activities(tasks: Document) -> list[Document]:
+    """The graph again: `input` first, then the tasks, `output` last."""
+    places = {name: number for number, name in enumerate(tasks, start=1)}
+    last = len(tasks) + 1
+    members = {kind: (activity, member) for activity, (kind, member) in ACTIVITIES.items()}
+    followers: dict[int, list[int]] = {number: [] for number in range(last)}
+    for name, task in tasks.items():
+        followers[places.get(task.get("source", ""), 0)].append(places[name])
+    shown_tasks = [
+        {
+            "ActivityType": members[task["type"]][0],
+            "ReardriveIndex": followers[places[name]] or [last],
+            "ActivityPara": {members[task["type"]][1]: shown_output(task["outputs"][0], SETS[task["type"]][1])},
+        }
+        for name, task in tasks.items()
+    ]
+    first = {"ActivityType": "input", "ReardriveIndex": followers[0]}
+    return [first, *shown_tasks, {"ActivityType": "output"}]

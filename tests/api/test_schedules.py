@@ -1,0 +1,145 @@
+"""Schedules (orchestrations) through the API: their graphs become serial tasks of a workflow, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+from tencentcloud.mps.v20190612 import models
+
+from mps_dagster.api.graphql import Dagster
+from mps_dagster.api.limits import RateLimits
+from mps_dagster.api.server import create_service
+from mps_dagster.settings import Settings
+from mps_dagster.workflow.store import load_workflows
+from mps_dagster.workflow.templates import Templates
+
+from .conftest import SECRET_ID, SECRET_KEY, serving
+
+TRIGGER = {
+    "Type": "CosFileUpload",
+    "CosFileUploadTrigger": {"Bucket": "inbox", "Region": "r", "Dir": "/in/", "Formats": ["mp4"]},
+}
+TRANSCODE = {"ActivityType": "action-trans", "ActivityPara": {"TranscodeTask": {"Definition": 100010}}}
+STILLS = {"ActivityType": "action-samplesnapshot", "ActivityPara": {"SampleSnapshotTask": {"Definition": 10}}}
+GIF = {
+    "ActivityType": "action-animated-graphics",
+    "ActivityPara": {"AnimatedGraphicTask": {"Definition": 20000, "StartTimeOffset": 0.0, "EndTimeOffset": 1.0}},
+}
+GRAPH = [
+    {"ActivityType": "input", "ReardriveIndex": [1, 2]},
+    TRANSCODE | {"ReardriveIndex": [3]},
+    STILLS | {"ReardriveIndex": [4]},
+    GIF | {"ReardriveIndex": [4]},
+    {"ActivityType": "output"},
+]  # fmt: skip
+REQUEST = {"ScheduleName": "graph", "Trigger": TRIGGER, "Activities": GRAPH, "OutputDir": "/out/"}
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(project=tmp_path, home=tmp_path / "home", api={"secret_id": SECRET_ID, "secret_key": SECRET_KEY})
+
+
+@pytest.fixture
+def call(settings, client_to, monkeypatch) -> Callable[..., dict]:
+    monkeypatch.setattr(Dagster, "reload", lambda _: None)
+    service = replace(create_service(settings), limits=RateLimits({"*": 1e6}))
+    with serving(settings, service) as address:
+        client = client_to(address)
+
+        def call(action: str, **parameters: object) -> dict:
+            request = getattr(models, f"{action}Request")()
+            request.from_json_string(json.dumps(parameters))
+            return json.loads(getattr(client, action)(request).to_json_string())
+
+        yield call
+
+
+def refused(call: Callable[..., dict], action: str, **parameters: object) -> str:
+    with pytest.raises(TencentCloudSDKException) as caught:
+        call(action, **parameters)
+    return caught.value.code
+
+
+def test_the_graph_is_serial_tasks_of_a_workflow(call, settings):
+    """What follows a transcode works on its output."""
+    number = call("CreateSchedule", **REQUEST)["ScheduleId"]
+    [workflow], bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
+    assert bad == ()
+    assert (workflow.name, workflow.title, workflow.enabled) == (f"s{number}", "graph", False)
+    assert {name: (task.type, task.upstream) for name, task in workflow.tasks.items()} == {
+        "t1": ("transcode", "source"), "t2": ("sample_snapshot", "source"), "t3": ("animated_graphics", "t1"),
+    }  # fmt: skip
+
+
+def test_a_schedule_is_shown_as_it_was_asked_for(call):
+    """And is no workflow to MPS."""
+    number = call("CreateSchedule", **REQUEST)["ScheduleId"]
+    [shown] = call("DescribeSchedules", ScheduleIds=[number])["ScheduleInfoSet"]
+    assert (shown["ScheduleName"], shown["Status"], shown["OutputDir"]) == ("graph", "Disabled", "/out/")
+    assert shown["Trigger"]["CosFileUploadTrigger"]["Bucket"] == "inbox"
+    for node, asked in zip(shown["Activities"], GRAPH, strict=True):
+        assert node["ActivityType"] == asked["ActivityType"]
+        assert (node["ReardriveIndex"] or []) == asked.get("ReardriveIndex", [])
+        for member, parameters in asked.get("ActivityPara", {}).items():
+            assert {name: node["ActivityPara"][member][name] for name in parameters} == parameters
+    assert call("DescribeWorkflows")["TotalCount"] == 0
+
+
+def test_a_schedule_is_changed_in_part_and_its_graph_as_a_whole(call):
+    """Disabled; enabled it stands."""
+    number = call("CreateSchedule", **REQUEST)["ScheduleId"]
+    call("ModifySchedule", ScheduleId=number, ScheduleName="other")
+    graph = [
+        {"ActivityType": "input", "ReardriveIndex": [1]},
+        STILLS | {"ReardriveIndex": [2]},
+        {"ActivityType": "output"},
+    ]
+    call("ModifySchedule", ScheduleId=number, Activities=graph, OutputDir="")
+    [shown] = call("DescribeSchedules")["ScheduleInfoSet"]
+    assert (shown["ScheduleName"], len(shown["Activities"]), shown["OutputDir"]) == ("other", 3, "")
+    call("EnableSchedule", ScheduleId=number)
+    assert refused(call, "ModifySchedule", ScheduleId=number, ScheduleName="x") == "InvalidParameterValue"
+    assert refused(call, "DeleteSchedule", ScheduleId=number) == "InvalidParameterValue"
+    call("DisableSchedule", ScheduleId=number)
+    call("DeleteSchedule", ScheduleId=number)
+    assert call("DescribeSchedules")["TotalCount"] == 0
+
+
+def test_a_schedule_may_be_triggered_by_s3_and_its_queue(call, settings):
+    """Which MPS offers for schedules only."""
+    sqs = {"SQSRegion": "us-east-1", "SQSQueueName": "news"}
+    trigger = {
+        "Type": "AwsS3FileUpload",
+        "AwsS3FileUploadTrigger": {"S3Bucket": "media", "S3Region": "us-east-1", "AwsSQS": sqs},
+    }
+    call("CreateSchedule", **(REQUEST | {"Trigger": trigger}))
+    [workflow], _ = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
+    assert (workflow.trigger.bucket, workflow.trigger.queue, workflow.trigger.queue_region) == (
+        "s3://media",
+        "news",
+        "us-east-1",
+    )
+    assert workflow.trigger.takes("any.thing")
+
+
+@pytest.mark.parametrize(
+    ("graph", "code"),
+    [
+        ([{"ActivityType": "input", "ReardriveIndex": [7]}], "InvalidParameterValue"),
+        ([{"ActivityType": "input"}, {"ActivityType": "output"}], "InvalidParameterValue"),
+        ([{"ActivityType": "input"}, STILLS], "InvalidParameterValue"),
+        ([{"ActivityType": "input", "ReardriveIndex": [1]}, {"ActivityType": "action-trans"}], "InvalidParameterValue"),
+        ([{"ActivityType": "input", "ReardriveIndex": [1, 2]}, TRANSCODE | {"ReardriveIndex": [2]}, STILLS], "InvalidParameterValue"),
+        ([{"ActivityType": "input", "ReardriveIndex": [1]}, STILLS | {"ReardriveIndex": [2]}, GIF], "InvalidParameterValue"),
+        ([{"ActivityType": "input", "ReardriveIndex": [1]}, {"ActivityType": "action-AIAnalysis"}], "UnsupportedOperation"),
+    ],
+)  # fmt: skip
+def test_a_graph_that_cannot_be_is_told(call, settings, graph, code):
+    """Nothing leads there, it leads nowhere, two lead to one, or there is no such work here."""
+    assert refused(call, "CreateSchedule", **(REQUEST | {"Activities": graph})) == code
+    assert not list(settings.workflows_dir.glob("*.yaml"))
