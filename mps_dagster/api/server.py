@@ -20,8 +20,9 @@ from mps_dagster.api.actions.templates import template_actions
 from mps_dagster.api.actions.workflows import workflow_actions
 from mps_dagster.api.keys import load_keys
 from mps_dagster.api.limits import RateLimits
+from mps_dagster.api.openapi import openapi
 from mps_dagster.api.parse_notification import PARSE_NOTIFICATION
-from mps_dagster.api.service import Service
+from mps_dagster.api.service import VERSION, Service
 from mps_dagster.api.wire import CONTENT_TYPE, Message
 from mps_dagster.errors import MpsError
 from mps_dagster.settings import Settings
@@ -60,7 +61,16 @@ def create_app(service: Service) -> Starlette:
     async def health(request: Request) -> Response:  # noqa: ARG001
         return JSONResponse({"status": "ok"})
 
-    return Starlette(routes=[Route("/", call, methods=["GET", "POST"]), Route("/health", health, methods=["GET"])])
+    async def description(request: Request) -> Response:  # noqa: ARG001
+        return JSONResponse(openapi(service.actions, VERSION))
+
+    return Starlette(
+        routes=[
+            Route("/", call, methods=["GET", "POST"]),
+            Route("/health", health, methods=["GET"]),
+            Route("/openapi.json", description, methods=["GET"]),
+        ]
+    )
 
 
 def create_server(settings: Settings, service: Service) -> uvicorn.Server:

@@ -16,8 +16,8 @@ from mps_dagster.errors import DefinitionNotExist, InvalidConfiguration
 from mps_dagster.media.info import Facts
 from mps_dagster.tasks import TASKS
 
-KINDS = (*TASKS, "watermark_template")
-"""What a template can be for. `watermark_template` holds one watermark, for `watermark_set`."""
+KINDS = (*TASKS, "watermark_template", "adaptive_dynamic_streaming")
+"""What a template can be for. `watermark_template` holds one watermark, for `watermark_set`; adaptive streaming has no task yet."""
 
 
 class Template(Facts):

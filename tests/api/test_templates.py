@@ -22,6 +22,7 @@ from mps_dagster.workflow.templates import Templates
 from .conftest import SECRET_ID, SECRET_KEY, serving
 
 CREATE = {
+    "AdaptiveDynamicStreaming": {"Format": "HLS", "StreamInfos": [{"Video": {"Codec": "h264", "Fps": 25, "Bitrate": 300, "Height": 360}, "Audio": {"Codec": "aac", "Bitrate": 48, "SampleRate": 44100}}], "DisableHigherVideoBitrate": 1},
     "Transcode": {"Container": "mp4", "VideoTemplate": {"Codec": "h264", "Fps": 25, "Bitrate": 500, "Height": 360}, "AudioTemplate": {"Codec": "aac", "Bitrate": 64, "SampleRate": 44100}},
     "AnimatedGraphics": {"Fps": 5, "Width": 320, "Format": "webp", "Quality": 80.0},
     "SampleSnapshot": {"SampleType": "Percent", "SampleInterval": 20, "Width": 320, "Format": "png"},
@@ -77,7 +78,7 @@ def test_a_template_is_made_shown_changed_and_deleted(call, settings, kind):
         "for tests",
     )
     for name, value in CREATE[kind].items():
-        if not isinstance(value, dict):
+        if not isinstance(value, dict | list):
             assert template[name] == value, name
     assert template["CreateTime"].endswith("Z")
     call(f"Modify{kind}Template", Definition=definition, Comment="changed")
@@ -156,6 +157,8 @@ def test_a_list_is_filtered_and_paged(call):
         ("CreateSnapshotByTimeOffsetTemplate", {"Width": 5000}, "InvalidParameterValue.Width"),
         ("CreateSnapshotByTimeOffsetTemplate", {"Name": "x" * 65}, "InvalidParameterValue"),
         ("CreateImageSpriteTemplate", {"SampleType": "Time", "SampleInterval": 1, "RowCount": 0, "ColumnCount": 1}, "InvalidParameterValue.RowCount"),
+        ("CreateAdaptiveDynamicStreamingTemplate", {"Format": "SMOOTH", "StreamInfos": [{}]}, "InvalidParameterValue"),
+        ("CreateAdaptiveDynamicStreamingTemplate", {"Format": "HLS", "StreamInfos": []}, "InvalidParameterValue"),
         ("CreateWatermarkTemplate", {"Type": "svg", "SvgTemplate": {"Width": "10px"}}, "UnsupportedOperation"),
         ("CreateWatermarkTemplate", {"Type": "image"}, "InvalidParameterValue"),
         ("CreateWatermarkTemplate", {"Type": "image", "ImageTemplate": {"ImageContent": "hello"}}, "InvalidParameterValue.ImageContent"),

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +19,7 @@ from types import SimpleNamespace
 
 import pytest
 import requests
-from projects import VOD, command_lines, make_project
+from projects import ROOT, VOD, command_lines, make_project
 from tencentcloud.common.credential import Credential
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 from tencentcloud.common.profile.client_profile import ClientProfile
@@ -301,6 +302,44 @@ def test_the_whole_story_with_nothing_but_the_official_sdk(sdk, hook, settings, 
     sdk("DeleteWorkflow", WorkflowId=workflow)
     assert sdk("DescribeWorkflows", WorkflowIds=[workflow])["TotalCount"] == 0
     assert len(hook.got) == 1
+
+
+def test_a_schedule_runs_its_graph_by_hand(sdk, settings, clips):
+    """Serial: what follows a transcode is made of its output."""
+    Processing.of(settings).buckets.get("inbox").publish(clips.video(), "graph/film.mp4")
+    schedule = sdk(
+        "CreateSchedule", ScheduleName="graph", OutputDir="/graph-out/",
+        Trigger={"Type": "CosFileUpload", "CosFileUploadTrigger": {"Bucket": "inbox", "Region": "r", "Dir": "/graph/"}},
+        OutputStorage={"Type": "COS", "CosOutputStorage": {"Bucket": "outputs", "Region": "r"}},
+        Activities=[
+            {"ActivityType": "input", "ReardriveIndex": [1]},
+            {"ActivityType": "action-trans", "ReardriveIndex": [2], "ActivityPara": {"TranscodeTask": {"Definition": 100010}}},
+            {"ActivityType": "action-samplesnapshot", "ReardriveIndex": [3], "ActivityPara": {"SampleSnapshotTask": {"Definition": 10}}},
+            {"ActivityType": "output"},
+        ],
+    )["ScheduleId"]  # fmt: skip
+    started = sdk("ProcessMedia", InputInfo=cos("/graph/film.mp4"), ScheduleId=schedule)
+    detail = finished(sdk, started["TaskId"])
+    assert (detail["TaskType"], detail["WorkflowTask"]) == ("ScheduleTask", None)
+    results = detail["ScheduleTask"]["ActivityResultSet"]
+    assert [result["ActivityType"] for result in results] == ["Transcode", "SampleSnapshot"]
+    pictures = results[1]["ActivityResItem"]["SampleSnapshotTask"]["Output"]["ImagePathSet"]
+    assert pictures[0] == "/graph-out/film_transcode_100010_sampleSnapshot_10_0.jpg"
+    sdk("DeleteSchedule", ScheduleId=schedule)
+
+
+def test_the_example_in_the_docs_runs(up, settings, clips, tmp_path, monkeypatch, capsys):
+    """A newcomer copies it."""
+    Processing.of(settings).buckets.get("inbox").publish(clips.video(), "clip.mp4")
+    text = (ROOT / "docs" / "moving-from-mps.md").read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / ".mps").mkdir()
+    keys = f"keys: [{{secret_id: {SECRET_ID}, secret_key: {SECRET_KEY}}}]"
+    (tmp_path / ".mps" / "api_keys.yaml").write_text(keys)
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        exec(text.replace("127.0.0.1:3002", f"127.0.0.1:{settings.api.port}"), {})
+    assert capsys.readouterr().out.startswith("mps-WorkflowTask-")
 
 
 def test_what_was_made_of_what_can_be_asked(up, mps, settings, clips):

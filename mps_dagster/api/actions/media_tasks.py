@@ -167,7 +167,7 @@ def snake(value: Any) -> Any:
     """Our names of MPS's fields; what is null is as if absent."""
     if isinstance(value, dict):
         return {to_snake(name): snake(item) for name, item in value.items() if item is not None}
-    return [snake(item) for item in value] if isinstance(value, list) else value
+    return [snake(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class AwsSqs(RequestModel):

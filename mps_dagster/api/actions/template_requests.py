@@ -13,11 +13,14 @@ from pydantic.alias_generators import to_pascal
 
 from mps_dagster.api.action import NotOffered, RequestModel
 from mps_dagster.api.error import ApiError
+from mps_dagster.ffmpeg.encode import AudioTemplate, VideoTemplate
 from mps_dagster.ffmpeg.overlay import Watermark
+from mps_dagster.media.info import Facts
 from mps_dagster.tasks import TASKS
 
 Parameters = dict[str, Any]
 WATERMARK = "watermark_template"
+ADAPTIVE = "adaptive_dynamic_streaming"
 MAX_IMAGE_BYTES = 10 * 2**20
 MAX_IMAGE_SIDE = 4096
 
@@ -74,6 +77,17 @@ class WatermarkTemplate(Labels):
     svg_template: NotOffered = None
 
 
+class AdaptiveDynamicStreaming(Labels):
+    """Kept and shown; its task comes with its own release."""
+
+    format: Literal["HLS", "MPEG-DASH"] | None = None
+    stream_infos: tuple[Parameters, ...] | None = Field(None, min_length=1, max_length=10)
+    disable_higher_video_bitrate: Literal[0, 1] | None = None
+    disable_higher_video_resolution: Literal[0, 1] | None = None
+    pure_audio: Literal[0, 1] | None = None
+    segment_type: str | None = None
+
+
 class Named(RequestModel):
     definition: int
 
@@ -87,6 +101,7 @@ class Describe(RequestModel):
     container_type: Literal["", "Video", "PureAudio"] = ""
     tehd_type: str = Field("", alias="TEHDType")
     transcode_type: str = ""
+    pure_audio: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +116,13 @@ class Kind:
     """So many of one's own."""
 
 
+class SubStream(Facts):
+    video: VideoTemplate | None = None
+    audio: AudioTemplate
+    remove_audio: Literal[0, 1] = 0
+    remove_video: Literal[0, 1] = 0
+
+
 KINDS = (
     Kind("Transcode", "transcode", Transcode, ("container",), 1000),
     Kind("AnimatedGraphics", "animated_graphics", AnimatedGraphics, ("fps",), 16),
@@ -108,6 +130,7 @@ KINDS = (
     Kind("SnapshotByTimeOffset", "snapshot_by_time_offset", SnapshotByTimeOffset, (), 16),
     Kind("ImageSprite", "image_sprite", ImageSprite, ("sample_type", "sample_interval", "row_count", "column_count"), 16),
     Kind("Watermark", WATERMARK, WatermarkTemplate, ("type",), 1000),
+    Kind("AdaptiveDynamicStreaming", ADAPTIVE, AdaptiveDynamicStreaming, ("format", "stream_infos"), 100),
 )  # fmt: skip
 
 CODES = frozenset({
@@ -130,7 +153,10 @@ NESTED = {
 def check(kind: Kind, parameters: Parameters) -> None:
     """Raise what MPS answers to the first parameter that is wrong."""
     try:
-        if kind.kind == WATERMARK:
+        if kind.kind == ADAPTIVE:
+            for stream in parameters["stream_infos"]:
+                SubStream.model_validate(stream)
+        elif kind.kind == WATERMARK:
             # Text may come with each task.
             words = {"text_content": "text"} if parameters.get("type") == "text" else {}
             Watermark.model_validate({**parameters, **words})

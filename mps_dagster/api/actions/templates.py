@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_pascal
 from mps_dagster.api.action import Action, Call
 from mps_dagster.api.actions.media_tasks import snake
 from mps_dagster.api.actions.template_requests import (
+    ADAPTIVE,
     KINDS,
     WATERMARK,
     Describe,
@@ -123,6 +124,8 @@ def _matches(store: TemplateStore, kind: Kind, template: Template, wanted: Descr
         return False
     if wanted.name and wanted.name not in template.name:
         return False
+    if kind.kind == ADAPTIVE and wanted.pure_audio not in (None, template.parameters.get("pure_audio", 0)):
+        return False
     if wanted.container_type and wanted.container_type != _container_type(template.parameters):
         return False
     if kind.kind == WATERMARK:
@@ -196,9 +199,25 @@ def _shown_watermark(parameters: Parameters) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _shown_adaptive(parameters: Parameters) -> dict[str, Any]:
+    shown: dict[str, Any] = pascal(parameters)
+    for stream in shown["StreamInfos"]:
+        for part in ("Video", "Audio"):
+            if stream.get(part):
+                stream[part]["Codec"] = ENCODERS.get(stream[part].get("Codec"), stream[part].get("Codec"))
+    defaults = {
+        "DisableHigherVideoBitrate": 0,
+        "DisableHigherVideoResolution": 0,
+        "PureAudio": 0,
+        "SegmentType": "ts-segment",
+    }
+    return {**defaults, **shown}
+
+
 _SHOWN: Mapping[str, Callable[[Parameters], dict[str, Any]]] = {
     "transcode": _shown_transcode,
     WATERMARK: _shown_watermark,
+    ADAPTIVE: _shown_adaptive,
 }
 
 
