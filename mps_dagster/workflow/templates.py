@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -46,15 +47,11 @@ class Templates:
     @classmethod
     def load(cls, own: Path | None = None) -> Templates:
         """The presets and, if there is such a folder, its `*.yaml`."""
-        presets = sorted(
-            resources.files("mps_dagster.workflow").joinpath("presets").iterdir(), key=lambda file: file.name
-        )
-        files = [(file.name, file.read_text()) for file in presets if file.name.endswith(".yaml")]
+        files = list(_presets())
         if own and own.is_dir():
-            files += [(str(path), path.read_text()) for path in sorted(own.glob("*.yaml"))]
+            files += [_parsed(str(path), path.read_text()) for path in sorted(own.glob("*.yaml"))]
         found: dict[tuple[str, int | str], Template] = {}
-        for name, text in files:
-            file = _parsed(name, text)
+        for file in files:
             for template in file.templates:
                 found[file.kind, template.definition] = found[file.kind, template.name] = template
         return cls(found)
@@ -102,6 +99,14 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         below = result.get(key)
         result[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return result
+
+
+@cache
+def _presets() -> tuple[TemplateFile, ...]:
+    """Read once: they come with the program, and reading them takes 0.1 s."""
+    folder = resources.files("mps_dagster.workflow").joinpath("presets")
+    files = sorted(folder.iterdir(), key=lambda file: file.name)
+    return tuple(_parsed(file.name, file.read_text()) for file in files if file.name.endswith(".yaml"))
 
 
 def _parsed(name: str, text: str) -> TemplateFile:
