@@ -9,6 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write the file, making its folder; readers see the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with draft_of(path) as draft:
+        draft.write_bytes(content)
+        draft.replace(path)
+
+
 @contextmanager
 def draft_of(target: Path) -> Iterator[Path]:
     """A hidden file beside the target that is gone afterwards unless it was renamed."""

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from mps_dagster.errors import InvalidConfiguration
-from mps_dagster.storage.drafts import draft_of
+from mps_dagster.storage.drafts import write_whole
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.store import parse_workflow
 from mps_dagster.workflow.templates import Templates
@@ -76,13 +76,13 @@ class WorkflowFiles:
             if before is None:
                 path.unlink(missing_ok=True)
             else:
-                self._put(path, before)
+                write_whole(path, before)
             raise
 
     def _write(self, workflow_id: int, document: Mapping[str, Any], templates: Templates) -> Workflow:
         text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
         workflow = parse_workflow(text, templates, name=f"workflow {workflow_id}")
-        self._put(self._path(workflow_id), text.encode())
+        write_whole(self._path(workflow_id), text.encode())
         return workflow
 
     def _next(self) -> int:
@@ -90,16 +90,10 @@ class WorkflowFiles:
         last = int(counter.read_text()) if counter.exists() else FIRST - 1
         numbers = [document.get("id") or 0 for document in self.documents()]
         number = max([last, FIRST - 1, *numbers]) + 1
-        self._put(counter, str(number).encode())
+        write_whole(counter, str(number).encode())
         return number
 
     def _path(self, workflow_id: int) -> Path:
         if workflow_id < 1:
             raise InvalidConfiguration(f"{workflow_id} is no workflow")
         return self._folder / f"{self._prefix}{workflow_id}.yaml"
-
-    def _put(self, path: Path, content: bytes) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with draft_of(path) as draft:
-            draft.write_bytes(content)
-            draft.replace(path)

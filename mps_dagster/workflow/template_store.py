@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from mps_dagster.storage.drafts import draft_of
+from mps_dagster.storage.drafts import write_whole
 from mps_dagster.workflow.templates import Template, Templates
 
 FIRST = 200_001
@@ -56,7 +56,7 @@ class TemplateStore:
     def put_image(self, definition: int, content: bytes, extension: str) -> str:
         """Keep a watermark's picture beside its template; the name by which a template refers to it."""
         name = f"watermark_template_{definition}.{extension}"
-        self._put(self._folder / name, content)
+        write_whole(self._folder / name, content)
         return name
 
     def _next(self) -> int:
@@ -64,22 +64,16 @@ class TemplateStore:
         last = int(counter.read_text()) if counter.exists() else FIRST - 1
         known = [template.definition for template in self.load().by_name.values()]
         definition = max([last, FIRST - 1, *known]) + 1
-        self._put(counter, str(definition).encode())
+        write_whole(counter, str(definition).encode())
         return definition
 
     def _write(self, kind: str, template: Template) -> None:
         document = {"kind": kind, "templates": [template.model_dump(mode="json", exclude_defaults=True)]}
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-        self._put(self._path(kind, template.definition), text.encode())
+        write_whole(self._path(kind, template.definition), text.encode())
 
     def _path(self, kind: str, definition: int) -> Path:
         return self._folder / f"{kind}_{definition}.yaml"
-
-    def _put(self, path: Path, content: bytes) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with draft_of(path) as draft:
-            draft.write_bytes(content)
-            draft.replace(path)
 
 
 def _now() -> datetime:

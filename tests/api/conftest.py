@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,12 +13,15 @@ from typing import Any
 import pytest
 from pydantic import Field
 from tencentcloud.common.credential import Credential
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.mps.v20190612 import models
 from tencentcloud.mps.v20190612.mps_client import MpsClient
 
 from mps_dagster.api.action import Action, Call, NotOffered, RequestModel
 from mps_dagster.api.error import ApiError
+from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.limits import RateLimits
 from mps_dagster.api.server import create_server, create_service
 from mps_dagster.api.service import Service
@@ -150,3 +154,44 @@ def client_to() -> Iterator[Clients]:
 @pytest.fixture
 def client(client_to, address) -> MpsClient:
     return client_to(address)
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    """A deployment of the test's own, with one key that may do everything."""
+    return Settings(project=tmp_path, home=tmp_path / "home", api={"secret_id": SECRET_ID, "secret_key": SECRET_KEY})
+
+
+@pytest.fixture
+def reloads(monkeypatch) -> list[int]:
+    """How often Dagster was told to read the files anew; tests/cli has a real one."""
+    told: list[int] = []
+    monkeypatch.setattr(Dagster, "reload", lambda _: told.append(1))
+    return told
+
+
+@pytest.fixture
+def call(settings, client_to, reloads) -> Iterator[Callable[..., dict[str, Any]]]:
+    """An action of that deployment's API, called with the SDK."""
+    service = replace(create_service(settings), limits=RateLimits({"*": 1e6}))
+    with serving(settings, service) as address:
+        client = client_to(address)
+
+        def call(action: str, **parameters: object) -> dict[str, Any]:
+            request = getattr(models, f"{action}Request")()
+            request.from_json_string(json.dumps(parameters))
+            return json.loads(getattr(client, action)(request).to_json_string())
+
+        yield call
+
+
+@pytest.fixture
+def refused(call) -> Callable[..., str]:
+    """The code by which an action is refused."""
+
+    def refused(action: str, **parameters: object) -> str:
+        with pytest.raises(TencentCloudSDKException) as caught:
+            call(action, **parameters)
+        return caught.value.code
+
+    return refused

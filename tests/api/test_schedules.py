@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import replace
-
 import pytest
-from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
-from tencentcloud.mps.v20190612 import models
 
-from mps_dagster.api.graphql import Dagster
-from mps_dagster.api.limits import RateLimits
-from mps_dagster.api.server import create_service
-from mps_dagster.settings import Settings
 from mps_dagster.workflow.store import load_workflows
 from mps_dagster.workflow.templates import Templates
-
-from .conftest import SECRET_ID, SECRET_KEY, serving
 
 TRIGGER = {
     "Type": "CosFileUpload",
@@ -37,32 +25,6 @@ GRAPH = [
     {"ActivityType": "output"},
 ]  # fmt: skip
 REQUEST = {"ScheduleName": "graph", "Trigger": TRIGGER, "Activities": GRAPH, "OutputDir": "/out/"}
-
-
-@pytest.fixture
-def settings(tmp_path) -> Settings:
-    return Settings(project=tmp_path, home=tmp_path / "home", api={"secret_id": SECRET_ID, "secret_key": SECRET_KEY})
-
-
-@pytest.fixture
-def call(settings, client_to, monkeypatch) -> Callable[..., dict]:
-    monkeypatch.setattr(Dagster, "reload", lambda _: None)
-    service = replace(create_service(settings), limits=RateLimits({"*": 1e6}))
-    with serving(settings, service) as address:
-        client = client_to(address)
-
-        def call(action: str, **parameters: object) -> dict:
-            request = getattr(models, f"{action}Request")()
-            request.from_json_string(json.dumps(parameters))
-            return json.loads(getattr(client, action)(request).to_json_string())
-
-        yield call
-
-
-def refused(call: Callable[..., dict], action: str, **parameters: object) -> str:
-    with pytest.raises(TencentCloudSDKException) as caught:
-        call(action, **parameters)
-    return caught.value.code
 
 
 def test_the_graph_is_serial_tasks_of_a_workflow(call, settings):
@@ -90,7 +52,7 @@ def test_a_schedule_is_shown_as_it_was_asked_for(call):
     assert call("DescribeWorkflows")["TotalCount"] == 0
 
 
-def test_a_schedule_is_changed_in_part_and_its_graph_as_a_whole(call):
+def test_a_schedule_is_changed_in_part_and_its_graph_as_a_whole(call, refused):
     """Disabled; enabled it stands."""
     number = call("CreateSchedule", **REQUEST)["ScheduleId"]
     call("ModifySchedule", ScheduleId=number, ScheduleName="other")
@@ -103,8 +65,8 @@ def test_a_schedule_is_changed_in_part_and_its_graph_as_a_whole(call):
     [shown] = call("DescribeSchedules")["ScheduleInfoSet"]
     assert (shown["ScheduleName"], len(shown["Activities"]), shown["OutputDir"]) == ("other", 3, "")
     call("EnableSchedule", ScheduleId=number)
-    assert refused(call, "ModifySchedule", ScheduleId=number, ScheduleName="x") == "InvalidParameterValue"
-    assert refused(call, "DeleteSchedule", ScheduleId=number) == "InvalidParameterValue"
+    assert refused("ModifySchedule", ScheduleId=number, ScheduleName="x") == "InvalidParameterValue"
+    assert refused("DeleteSchedule", ScheduleId=number) == "InvalidParameterValue"
     call("DisableSchedule", ScheduleId=number)
     call("DeleteSchedule", ScheduleId=number)
     assert call("DescribeSchedules")["TotalCount"] == 0
@@ -139,7 +101,7 @@ def test_a_schedule_may_be_triggered_by_s3_and_its_queue(call, settings):
         ([{"ActivityType": "input", "ReardriveIndex": [1]}, {"ActivityType": "action-AIAnalysis"}], "UnsupportedOperation"),
     ],
 )  # fmt: skip
-def test_a_graph_that_cannot_be_is_told(call, settings, graph, code):
+def test_a_graph_that_cannot_be_is_told(refused, settings, graph, code):
     """Nothing leads there, it leads nowhere, two lead to one, or there is no such work here."""
-    assert refused(call, "CreateSchedule", **(REQUEST | {"Activities": graph})) == code
+    assert refused("CreateSchedule", **(REQUEST | {"Activities": graph})) == code
     assert not list(settings.workflows_dir.glob("*.yaml"))

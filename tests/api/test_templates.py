@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import warnings
-from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from PIL import Image
-from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
-from tencentcloud.mps.v20190612 import models
 
-from mps_dagster.api.limits import RateLimits
-from mps_dagster.api.server import create_service
-from mps_dagster.settings import Settings
 from mps_dagster.workflow.templates import Templates
-
-from .conftest import SECRET_ID, SECRET_KEY, serving
 
 CREATE = {
     "AdaptiveDynamicStreaming": {"Format": "HLS", "StreamInfos": [{"Video": {"Codec": "h264", "Fps": 25, "Bitrate": 300, "Height": 360}, "Audio": {"Codec": "aac", "Bitrate": 48, "SampleRate": 44100}}], "DisableHigherVideoBitrate": 1},
@@ -38,33 +28,8 @@ def picture(size=(8, 8), kind: str = "PNG") -> str:
     return base64.b64encode(content.getvalue()).decode()
 
 
-@pytest.fixture
-def settings(tmp_path) -> Settings:
-    return Settings(project=tmp_path, home=tmp_path / "home", api={"secret_id": SECRET_ID, "secret_key": SECRET_KEY})
-
-
-@pytest.fixture
-def call(settings, client_to) -> Callable[..., dict]:
-    service = replace(create_service(settings), limits=RateLimits({"*": 1e6}))
-    with serving(settings, service) as address:
-        client = client_to(address)
-
-        def call(action: str, **parameters: object) -> dict:
-            request = getattr(models, f"{action}Request")()
-            request.from_json_string(json.dumps(parameters))
-            return json.loads(getattr(client, action)(request).to_json_string())
-
-        yield call
-
-
-def refused(call: Callable[..., dict], action: str, **parameters: object) -> str:
-    with pytest.raises(TencentCloudSDKException) as caught:
-        call(action, **parameters)
-    return caught.value.code
-
-
 @pytest.mark.parametrize("kind", CREATE)
-def test_a_template_is_made_shown_changed_and_deleted(call, settings, kind):
+def test_a_template_is_made_shown_changed_and_deleted(call, refused, settings, kind):
     """By its ID; what is not named in a change stays; after the end it is gone, and its ID is not given again."""
     definition = call(f"Create{kind}Template", Name="mine", Comment="for tests", **CREATE[kind])["Definition"]
 
@@ -89,11 +54,8 @@ def test_a_template_is_made_shown_changed_and_deleted(call, settings, kind):
     }
     call(f"Delete{kind}Template", Definition=definition)
     assert shown()["TotalCount"] == 0
-    assert (
-        refused(call, f"Modify{kind}Template", Definition=definition, Comment="x")
-        == "ResourceNotFound.TemplateNotExist"
-    )
-    assert refused(call, f"Delete{kind}Template", Definition=definition) == "ResourceNotFound.TemplateNotExist"
+    assert refused(f"Modify{kind}Template", Definition=definition, Comment="x") == "ResourceNotFound.TemplateNotExist"
+    assert refused(f"Delete{kind}Template", Definition=definition) == "ResourceNotFound.TemplateNotExist"
     assert call(f"Create{kind}Template", **CREATE[kind])["Definition"] > definition
 
 
@@ -108,7 +70,7 @@ def test_what_is_made_is_what_a_workflow_resolves(call, settings):
     assert resolved["video_template"] == {"codec": "h264", "fps": 25, "bitrate": 500, "height": 240}
 
 
-def test_presets_are_shown_and_stand(call):
+def test_presets_are_shown_and_stand(call, refused):
     """As MPS shows them: the ID of a transcode template is text, codecs are encoders."""
     shown = call("DescribeTranscodeTemplates", Definitions=[100010])
     [preset] = shown["TranscodeTemplateSet"]
@@ -120,10 +82,10 @@ def test_presets_are_shown_and_stand(call):
     ) == ("libx264", 360, 400)
     assert (preset["AudioTemplate"]["Codec"], preset["ContainerType"]) == ("libfdk_aac", "Video")
     assert (
-        refused(call, "ModifyTranscodeTemplate", Definition=100010, Comment="x")
+        refused("ModifyTranscodeTemplate", Definition=100010, Comment="x")
         == "InvalidParameterValue.ModifyDefaultTemplate"
     )
-    assert refused(call, "DeleteTranscodeTemplate", Definition=100010) == "InvalidParameterValue.DeleteDefaultTemplate"
+    assert refused("DeleteTranscodeTemplate", Definition=100010) == "InvalidParameterValue.DeleteDefaultTemplate"
 
 
 def test_a_list_is_filtered_and_paged(call):
@@ -165,11 +127,11 @@ def test_a_list_is_filtered_and_paged(call):
         ("DescribeTranscodeTemplates", {"Limit": 101}, "InvalidParameterValue"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_by_mps_s_code(call, action, parameters, code):
+def test_what_is_wrong_is_told_by_mps_s_code(refused, action, parameters, code):
     """And nothing is made."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert refused(call, action, **parameters) == code
+        assert refused(action, **parameters) == code
 
 
 def test_a_watermark_picture_is_kept_beside_its_template(call, settings):
@@ -191,8 +153,8 @@ def test_a_watermark_picture_is_kept_beside_its_template(call, settings):
     assert not list(settings.templates_dir.glob("watermark*"))
 
 
-def test_there_may_be_so_many_of_a_kind(call):
+def test_there_may_be_so_many_of_a_kind(call, refused):
     """MPS's limit, of one's own."""
     for _ in range(16):
         call("CreateImageSpriteTemplate", **CREATE["ImageSprite"])
-    assert refused(call, "CreateImageSpriteTemplate", **CREATE["ImageSprite"]) == "LimitExceeded.TooMuchTemplate"
+    assert refused("CreateImageSpriteTemplate", **CREATE["ImageSprite"]) == "LimitExceeded.TooMuchTemplate"

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from projects import VOD
-from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
-from tencentcloud.mps.v20190612 import models
 
 from mps_dagster.api.graphql import Dagster
-from mps_dagster.api.limits import RateLimits
-from mps_dagster.api.server import create_service
 from mps_dagster.errors import MpsError
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.store import load_workflows
 from mps_dagster.workflow.templates import Templates
-
-from .conftest import SECRET_ID, SECRET_KEY, serving
 
 TRIGGER = {
     "Type": "CosFileUpload",
@@ -39,39 +30,6 @@ REQUEST = {
     "OutputStorage": {"Type": "COS", "CosOutputStorage": {"Bucket": "outputs", "Region": "r"}},
     "TaskNotifyConfig": {"NotifyType": "TDMQ-CMQ", "CmqModel": "Queue", "CmqRegion": "gz", "QueueName": "events", "NotifyMode": "Change"},
 }  # fmt: skip
-
-
-@pytest.fixture
-def settings(tmp_path) -> Settings:
-    return Settings(project=tmp_path, home=tmp_path / "home", api={"secret_id": SECRET_ID, "secret_key": SECRET_KEY})
-
-
-@pytest.fixture
-def reloads(monkeypatch) -> list[int]:
-    """How often Dagster was told; tests/cli has a real one."""
-    told: list[int] = []
-    monkeypatch.setattr(Dagster, "reload", lambda _: told.append(1))
-    return told
-
-
-@pytest.fixture
-def call(settings, client_to, reloads) -> Callable[..., dict]:
-    service = replace(create_service(settings), limits=RateLimits({"*": 1e6}))
-    with serving(settings, service) as address:
-        client = client_to(address)
-
-        def call(action: str, **parameters: object) -> dict:
-            request = getattr(models, f"{action}Request")()
-            request.from_json_string(json.dumps(parameters))
-            return json.loads(getattr(client, action)(request).to_json_string())
-
-        yield call
-
-
-def refused(call: Callable[..., dict], action: str, **parameters: object) -> str:
-    with pytest.raises(TencentCloudSDKException) as caught:
-        call(action, **parameters)
-    return caught.value.code
 
 
 def loaded(settings: Settings) -> dict[str, Workflow]:
@@ -124,7 +82,7 @@ def test_a_workflow_is_shown_as_it_was_asked_for(call):
     )
 
 
-def test_enabled_it_stands_and_disabled_it_may_be_changed_and_deleted(call, settings):
+def test_enabled_it_stands_and_disabled_it_may_be_changed_and_deleted(call, refused, settings):
     """MPS's rules."""
     number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
     call("EnableWorkflow", WorkflowId=number)
@@ -132,8 +90,8 @@ def test_enabled_it_stands_and_disabled_it_may_be_changed_and_deleted(call, sett
     assert enabled.enabled
     assert enabled.enabled_at is not None
     assert call("DescribeWorkflows", Status="Enabled")["TotalCount"] == 1
-    assert refused(call, "ResetWorkflow", WorkflowId=number, **REQUEST) == "InvalidParameterValue"
-    assert refused(call, "DeleteWorkflow", WorkflowId=number) == "InvalidParameterValue"
+    assert refused("ResetWorkflow", WorkflowId=number, **REQUEST) == "InvalidParameterValue"
+    assert refused("DeleteWorkflow", WorkflowId=number) == "InvalidParameterValue"
     call("DisableWorkflow", WorkflowId=number)
     call(
         "ResetWorkflow", WorkflowId=number, **(REQUEST | {"WorkflowName": "other", "TaskPriority": 0, "OutputDir": ""})
@@ -142,11 +100,11 @@ def test_enabled_it_stands_and_disabled_it_may_be_changed_and_deleted(call, sett
     assert (changed.title, changed.priority, changed.output.dir, changed.enabled) == ("other", 0, "", False)
     call("DeleteWorkflow", WorkflowId=number)
     assert loaded(settings) == {}
-    assert refused(call, "EnableWorkflow", WorkflowId=number) == "ResourceNotFound.TemplateNotExist"
+    assert refused("EnableWorkflow", WorkflowId=number) == "ResourceNotFound.TemplateNotExist"
     assert call("CreateWorkflow", **REQUEST)["WorkflowId"] > number
 
 
-def test_an_admin_s_own_workflow_is_shown_and_left_alone(call, settings):
+def test_an_admin_s_own_workflow_is_shown_and_left_alone(call, refused, settings):
     """By an ID that is made of its name."""
     settings.workflows_dir.mkdir()
     (settings.workflows_dir / "vod.yaml").write_text(VOD)
@@ -154,11 +112,11 @@ def test_an_admin_s_own_workflow_is_shown_and_left_alone(call, settings):
     assert (shown["WorkflowName"], shown["Status"]) == ("vod", "Enabled")
     assert call("DescribeWorkflows", WorkflowIds=[shown["WorkflowId"]])["TotalCount"] == 1
     for action in ("DisableWorkflow", "DeleteWorkflow"):
-        assert refused(call, action, WorkflowId=shown["WorkflowId"]) == "ResourceNotFound.TemplateNotExist"
+        assert refused(action, WorkflowId=shown["WorkflowId"]) == "ResourceNotFound.TemplateNotExist"
     assert (settings.workflows_dir / "vod.yaml").read_text() == VOD
 
 
-def test_what_dagster_does_not_load_is_not_there(call, settings, monkeypatch):
+def test_what_dagster_does_not_load_is_not_there(call, refused, settings, monkeypatch):
     """The file is as it was before."""
     number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
     path = settings.workflows_dir / f"w{number}.yaml"
@@ -168,9 +126,9 @@ def test_what_dagster_does_not_load_is_not_there(call, settings, monkeypatch):
         raise MpsError("no Dagster answers")
 
     monkeypatch.setattr(Dagster, "reload", fails)
-    assert refused(call, "EnableWorkflow", WorkflowId=number) == "FailedOperation"
-    assert refused(call, "CreateWorkflow", **(REQUEST | {"WorkflowName": "b"})) == "FailedOperation"
-    assert refused(call, "DeleteWorkflow", WorkflowId=number) == "FailedOperation"
+    assert refused("EnableWorkflow", WorkflowId=number) == "FailedOperation"
+    assert refused("CreateWorkflow", **(REQUEST | {"WorkflowName": "b"})) == "FailedOperation"
+    assert refused("DeleteWorkflow", WorkflowId=number) == "FailedOperation"
     assert path.read_text() == before
     assert list(loaded(settings)) == [f"w{number}"]
 
@@ -190,15 +148,15 @@ def test_what_dagster_does_not_load_is_not_there(call, settings, monkeypatch):
         ({"Trigger": {"Type": "CosFileUpload", "CosFileUploadTrigger": {"Bucket": "no/bucket", "Region": "r"}}}, "InvalidParameterValue"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_told_by_mps_s_code(call, settings, change, code):
+def test_what_cannot_be_is_told_by_mps_s_code(refused, settings, change, code):
     """And nothing is made."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert refused(call, "CreateWorkflow", **(REQUEST | change)) == code
+        assert refused("CreateWorkflow", **(REQUEST | change)) == code
     assert loaded(settings) == {}
 
 
-def test_two_workflows_have_two_names(call):
+def test_two_workflows_have_two_names(call, refused):
     """As in MPS."""
     call("CreateWorkflow", **REQUEST)
-    assert refused(call, "CreateWorkflow", **REQUEST) == "InvalidParameterValue"
+    assert refused("CreateWorkflow", **REQUEST) == "InvalidParameterValue"
