@@ -58,6 +58,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield _tried(f"sink {sink.address}", partial(_reach, sink, settings))
     yield _put_aside(settings)
     yield _answers("Dagster", f"{settings.ui_url}/server_info")
+    yield _answers("API", f"{settings.api_url}/health")
 
 
 def check_database(settings: Settings) -> str:
