@@ -136,7 +136,11 @@ def _check(workflow: Workflow, wanted: Wanted) -> None:
 def _uploads(bucket: Bucket, workflow: Workflow, wanted: Wanted) -> Iterator[ObjectInfo]:
     trigger = workflow.trigger
     for info in bucket.list(max(trigger.prefix, wanted.prefix.lstrip("/"), key=len)):
-        if not info.settled or not trigger.takes(info.key) or not info.key.startswith(wanted.prefix.lstrip("/")):
+        if (
+            not info.settled
+            or not workflow.takes(info.key, info.modified)
+            or not info.key.startswith(wanted.prefix.lstrip("/"))
+        ):
             continue
         if (not wanted.since or info.modified >= wanted.since) and (not wanted.until or info.modified < wanted.until):
             yield info

@@ -195,6 +195,8 @@ def upload_sensor(workflow: Workflow) -> dg.SensorDefinition:
         description=f"Launches {workflow.name} for each upload to {trigger.bucket}{trigger.dir}.",
     )
     def sensor(context: dg.SensorEvaluationContext, worker: dg.ResourceParam[Worker]) -> dg.SensorResult:
+        if not workflow.enabled:
+            return dg.SensorResult(skip_reason="the workflow is disabled", cursor=context.cursor)
         cursor, now = Cursor.parse(context.cursor), time.time()
         requested = Requested(context.instance, workflow.name)
         since = requested.remember_runs(cursor.since, now)

@@ -231,9 +231,9 @@ class Workflow(Facts):
         return hashlib.sha256("".join(task.revision for task in self.tasks.values()).encode()).hexdigest()[:12]
 
     def takes(self, key: str, modified: datetime) -> bool:
-        """Whether an upload triggers it."""
+        """Whether an upload is one of its own, by place, format and time."""
         since = self.enabled_at and self.enabled_at.replace(tzinfo=self.enabled_at.tzinfo or UTC)
-        return self.enabled and self.trigger.takes(key) and (since is None or modified >= since)
+        return self.trigger.takes(key) and (since is None or modified >= since)
 
     @model_validator(mode="after")
     def _tasks_fit_together(self) -> Workflow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import dagster as dg
@@ -208,6 +209,21 @@ def test_a_file_that_is_no_workflow_takes_no_other_one_down(tmp_path, instance):
     assert house.sensor("vod_uploads")
     with pytest.raises(dg.Failure, match="there is no task type 'transcod'"):
         house.look("broken_is_not_a_workflow")
+
+
+def test_a_disabled_workflow_takes_nothing_and_an_enabled_one_what_came_since(tmp_path, instance):
+    """MPS's rule; a sweep passes by what was there before."""
+    house = furnished(make_project(tmp_path, vod=VOD + "enabled: false\n"), instance)
+    write(house, "in/early.mp4")
+    assert Daemon(house).tick() == []
+    assert house.sensor("vod_uploads").default_status is dg.DefaultSensorStatus.STOPPED
+    moment = datetime.now(UTC).isoformat()
+    (house.settings.workflows_dir / "vod.yaml").write_text(VOD + f"enabled_at: {moment}\n")
+    daemon = Daemon(furnished(house.settings, instance))
+    assert daemon.tick() == []
+    write(house, "in/late.mp4")
+    assert daemon.tick() == ["in/late.mp4"]
+    assert daemon.tick() == []
 
 
 def record(bucket: str, key: str, event: str = "ObjectCreated:Put") -> str:
