@@ -110,7 +110,9 @@ def _report(runs: int, action: str, call: Callable[[], object]) -> None:
         taken.append(time.perf_counter() - started)
     rate = len(taken) / sum(taken)
     p99 = statistics.quantiles(taken, n=100)[98]
-    print(f"{runs:>6} {action:<20} {rate:>10.1f} {1000 * statistics.median(taken):>10.1f} {1000 * p99:>8.1f}", flush=True)
+    print(
+        f"{runs:>6} {action:<20} {rate:>10.1f} {1000 * statistics.median(taken):>10.1f} {1000 * p99:>8.1f}", flush=True
+    )
 
 
 if __name__ == "__main__":
