@@ -304,6 +304,41 @@ def test_the_whole_story_with_nothing_but_the_official_sdk(sdk, hook, settings, 
     assert len(hook.got) == 1
 
 
+def test_a_source_may_be_a_url(sdk, settings, clips, tmp_path):
+    """Fetched when the task runs; what was asked for is what is told."""
+    content = clips.video().read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/a/film%20one.mp4?token=1"
+    source = {"Type": "URL", "UrlInputInfo": {"Url": url}}
+    inside = {"Type": "URL", "UrlInputInfo": {"Url": "http://169.254.169.254/latest/film.mp4"}}
+    task = {"SampleSnapshotTaskSet": [{"Definition": 10}]}
+    try:
+        started = [
+            sdk("ProcessMedia", InputInfo=info, OutputDir="/url/", MediaProcessTask=task) for info in (source, inside)
+        ]
+        good, bad = (finished(sdk, each["TaskId"])["WorkflowTask"] for each in started)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert good["InputInfo"]["UrlInputInfo"]["Url"] == url
+    output = good["MediaProcessResultSet"][0]["SampleSnapshotTask"]["Output"]
+    assert output["ImagePathSet"][0] == "/url/film one_sampleSnapshot_10_0.jpg"
+    assert output["Storage"]["CosOutputStorage"]["Bucket"] == "outputs"
+    assert bad["ErrCode"] == 60000
+    assert "MPS_WEB__ALLOW" in bad["Message"] or "169.254.169.254" in bad["Message"]
+
+
 def test_a_schedule_runs_its_graph_by_hand(sdk, settings, clips):
     """Serial: what follows a transcode is made of its output."""
     Processing.of(settings).buckets.get("inbox").publish(clips.video(), "graph/film.mp4")
