@@ -150,19 +150,25 @@ class Ear:
             self._queue = AnnouncementQueue(trigger.queue, client)
         self._settle(look.requested)
         done: list[Message] = []
-        # Half of the time, so that a busy queue does not stop the sweep.
-        for message in self._queue.receive(RUNS_PER_TICK, look.deadline - LOOK_S / 2):
-            try:
-                keys = self._heard(message, look)
-            except InvalidInput as error:
-                path = set_aside(worker.settings.set_aside_dir / self._workflow.name, message, str(error))
-                look.remarks.append(f"{error}; put aside as {path}")
-                keys = frozenset()
-            if keys:
-                self._waiting.append((time.monotonic() + VISIBILITY_S, message, keys))
-            else:
-                done.append(message)
-        self._queue.delete(done)
+        try:
+            # Half of the time, so that a busy queue does not stop the sweep.
+            for message in self._queue.receive(RUNS_PER_TICK, look.deadline - LOOK_S / 2):
+                keys = self._keys(message, look, worker)
+                if keys:
+                    self._waiting.append((time.monotonic() + VISIBILITY_S, message, keys))
+                else:
+                    done.append(message)
+        finally:
+            # Also if the queue stopped answering in between.
+            self._queue.delete(done)
+
+    def _keys(self, message: Message, look: Look, worker: Worker) -> frozenset[str]:
+        try:
+            return self._heard(message, look)
+        except InvalidInput as error:
+            path = set_aside(worker.settings.set_aside_dir / self._workflow.name, message, str(error))
+            look.remarks.append(f"{error}; put aside as {path}")
+            return frozenset()
 
     def _heard(self, message: Message, look: Look) -> frozenset[str]:
         """Run keys of the uploads that the message tells of and that now wait for their runs."""
