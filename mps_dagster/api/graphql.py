@@ -44,9 +44,9 @@ fragment entry on MetadataEntry {
 """
 _RUN = "runId rootRunId jobName status creationTime startTime endTime assetSelection { path } tags { key value }"
 _RUNS = f"{{ ... on Runs {{ results {{ {_RUN} }} }} ... on PythonError {{ message }} }}"
-_FAMILY = f"""query($id: String!) {{
-  runsOrError(filter: {{tags: [{{key: "dagster/root_run_id", value: $id}}]}}, limit: 1) {_RUNS} }}"""
-_ONE = f"query($id: ID!) {{ runOrError(runId: $id) {{ __typename ... on Run {{ {_RUN} }} }} }}"
+_FAMILY = f"""query($id: String!, $root: ID!) {{
+  runsOrError(filter: {{tags: [{{key: "dagster/root_run_id", value: $id}}]}}, limit: 1) {_RUNS}
+  runOrError(runId: $root) {{ __typename ... on Run {{ {_RUN} }} }} }}"""
 _MANY = f"""query($filter: RunsFilter, $limit: Int!, $cursor: String) {{
   runsOrError(filter: $filter, limit: $limit, cursor: $cursor) {_RUNS} }}"""
 _COUNT = "query($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { count } } }"
@@ -140,12 +140,10 @@ class Dagster:
 
     def newest_of(self, root_run_id: str) -> dict[str, Any] | None:
         """The newest run of a task: the root run, or its latest retry."""
-        retries = self.ask(_FAMILY, id=root_run_id)["runsOrError"].get("results", [])
-        if retries:
-            found: dict[str, Any] = retries[0]
-            return found
-        run: dict[str, Any] = self.ask(_ONE, id=root_run_id)["runOrError"]
-        return run if run["__typename"] == "Run" else None
+        family = self.ask(_FAMILY, id=root_run_id, root=root_run_id)
+        retries: list[dict[str, Any]] = family["runsOrError"].get("results", [])
+        root: dict[str, Any] = family["runOrError"]
+        return next(iter(retries), root if root["__typename"] == "Run" else None)
 
     def runs(self, wanted: Mapping[str, Any], *, limit: int, cursor: str | None = None) -> list[dict[str, Any]]:
         """Newest first; `wanted` is GraphQL's RunsFilter."""

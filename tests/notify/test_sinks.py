@@ -389,7 +389,7 @@ def test_a_sink_that_cannot_be_is_refused_with_its_field(config, problem):
 
 def test_the_check_in_the_docs_takes_what_we_sign_and_nothing_else(receiver):
     """A receiver copies it."""
-    text = (ROOT / "docs" / "notifications.md").read_text()
+    text = (ROOT / "docs" / "url-callbacks.md").read_text()
     names: dict[str, object] = {}
     exec(text.split("```python\n")[1].split("```")[0], names)
     sink(type="url", url=receiver.url, notify_key="a key").send(EVENT)
