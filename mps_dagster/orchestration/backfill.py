@@ -6,6 +6,7 @@ The bucket's inventory is held against what Dagster recorded, in bulk. Imported 
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,12 +85,11 @@ def plan(instance: DagsterInstance, workflow: Workflow, bucket: Bucket, wanted: 
     history = _History(instance, workflow)
     rows = [row for info in _uploads(bucket, workflow, wanted) if (row := _row(info, workflow, history, wanted))]
     table = pd.DataFrame(rows, columns=["key", "size", "modified", "status", "tasks", "reason", "run_key"])
-    # Our own outputs may lie among the uploads; only the object itself tells.
-    ours = [
-        status == NEVER and _is_ours(bucket, key) for key, status in zip(table["key"], table["status"], strict=True)
-    ]
-    chosen = table[~pd.Series(ours, index=table.index, dtype=bool)]
-    return chosen.sort_values(["modified", "key"]).head(wanted.limit or len(chosen)).reset_index(drop=True)
+    table = table.sort_values(["modified", "key"])
+    # Our own outputs may lie among the uploads; only the object itself tells, so no more of them are asked than needed.
+    uploads = (row for row in table.itertuples() if row.status != NEVER or not _is_ours(bucket, row.key))
+    chosen = [row.Index for row in itertools.islice(uploads, wanted.limit)]
+    return table.loc[chosen].reset_index(drop=True)
 
 
 def launch(instance: DagsterInstance, settings: Settings, workflow: Workflow, table: pd.DataFrame) -> list[str]:
@@ -97,8 +97,6 @@ def launch(instance: DagsterInstance, settings: Settings, workflow: Workflow, ta
     dagster = Dagster(settings.ui_url)
     # The plan is of the files as they are now; what runs must be, too.
     dagster.reload()
-    # The upload sensor need not ask for these, too.
-    Requested(instance, workflow.name).add(table["run_key"])
     tags = {"dagster/priority": PRIORITY, WORKFLOW_TAG: workflow.name, REVISION_TAG: workflow.revision}
     ids = []
     for tasks, rows in table.groupby("tasks", sort=False):
@@ -107,6 +105,8 @@ def launch(instance: DagsterInstance, settings: Settings, workflow: Workflow, ta
         for assets in connected(workflow, tasks):
             title = f"{workflow.name}: {', '.join(assets)} of {len(partitions)} sources"
             ids.append(dagster.backfill([[workflow.name, name] for name in assets], partitions, title, tags))
+        # The upload sensor need not ask for these, too; only now, so that none is lost if Dagster does not answer.
+        Requested(instance, workflow.name).add(rows["run_key"])
     return ids
 
 

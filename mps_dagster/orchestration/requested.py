@@ -37,7 +37,9 @@ class Requested:
         created_after = datetime.fromtimestamp(start, UTC)
         filters = dg.RunsFilter(tags={"dagster/sensor_name": self._sensor}, created_after=created_after)
         records = self._instance.get_run_records(filters)
-        self.add(record.dagster_run.tags["dagster/run_key"] for record in records)
+        # A run that a person launched anew with other tags may have none.
+        tags = [record.dagster_run.tags for record in records]
+        self.add(found["dagster/run_key"] for found in tags if "dagster/run_key" in found)
         newest = max((record.create_timestamp.timestamp() for record in records), default=start + OVERLAP_S)
         return max(newest, since or 0.0)
 

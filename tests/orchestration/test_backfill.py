@@ -150,6 +150,8 @@ def test_our_own_outputs_are_no_sources(plans):
     """Though they lie among them."""
     plans.house.buckets.get("inbox").write("in/a_transcode_small.mp4", b"x", record="_mps/records/1")
     assert plans.plan() == {}
+    plans.put("in/b.mp4")
+    assert plans.plan(limit=1) == {"in/b.mp4": ("never", ALL)}
 
 
 def test_a_failure_is_asked_for_again_only_where_that_can_help(plans):
