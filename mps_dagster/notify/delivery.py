@@ -114,6 +114,6 @@ def _config(delivery: Delivery) -> SinkConfig:
         return _CONFIG.validate_json(delivery.sink)
     except ValidationError as error:
         raise DeliveryFailed(
-            f"event {delivery.event.id} did not reach {delivery.lane}: its sink {delivery.sink} is not valid (any more)",
+            f"event {delivery.event.id} did not reach {delivery.lane}: the sink that waits with it is not valid (any more)",
             hint="another version of mps_dagster put it into the outbox; the event is kept",
         ) from error

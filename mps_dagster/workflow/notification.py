@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -94,7 +95,14 @@ class UrlSink(Sink):
 
     @property
     def address(self) -> str:
-        return f"url:{self.url}"
+        """Sinks that sign with different keys are different ones: each event is signed as it was asked for."""
+        match self.notify_key:
+            case None:
+                return f"url:{self.url}"
+            case FromEnvironment(env=name):
+                return f"url:{self.url} key:{name}"
+            case key:
+                return f"url:{self.url} key:{hashlib.sha256(key.encode()).hexdigest()[:6]}"
 
     def key(self) -> str | None:
         """The secret itself; KeyError if its variable is not set."""

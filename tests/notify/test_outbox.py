@@ -425,3 +425,16 @@ def test_an_event_whose_add_returned_survives_a_killed_process(tmp_path):
     process.join()
     ours.close()
     assert ids(Outbox(path).due(0, 1000))[:50] == added
+
+
+@pytest.mark.parametrize("other", [None, "key two", {"env": "HOOK_KEY"}], ids=["none", "another", "by name"])
+def test_each_event_is_signed_with_the_key_that_it_was_asked_for_with(outbox, other):
+    """Two callers may name one URL, each with a key of its own."""
+    given = [UrlSink(type="url", url="http://good.example/", notify_key=key) for key in ("key one", other)]
+    for number, sink in enumerate(given):
+        outbox.add(event(number), [sink])
+    used = {}
+    for delivery in outbox.due(0):
+        used[delivery.event.id] = UrlSink.model_validate_json(delivery.sink)
+        assert "key one" not in delivery.lane
+    assert used == {"e0": given[0], "e1": given[1]}
