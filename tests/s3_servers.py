@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -64,11 +65,15 @@ def layered(layer: Layer) -> Iterator[str]:
     thread.join()
 
 
+SECOND_VERSION = {"list-type", "start-after", "continuation-token", "max-keys"}
 COS_HOST = "cos.ap-guangzhou.localhost"
 
 
 def cos(environ: Environ) -> Answer | None:
-    """What COS refuses (reference H.1): path style, and bodies with checksums behind them."""
+    """What COS refuses (reference H.1): path style, and bodies with checksums behind them.
+
+    Its listing is the first version of S3's (`marker`); here in pages of two, as a server may answer.
+    """
     host = environ["HTTP_HOST"].partition(":")[0]
     bucket = host.removesuffix(COS_HOST).rstrip(".")
     if not bucket:
@@ -80,6 +85,9 @@ def cos(environ: Environ) -> Answer | None:
         return Answer("411 Length Required", "MissingContentLength")
     if len(environ["PATH_INFO"].encode("latin-1")) - 1 > 850:
         return Answer("400 Bad Request", "KeyTooLong")
+    if environ["REQUEST_METHOD"] == "GET" and environ["PATH_INFO"] == "/":
+        asked = [pair for pair in parse_qsl(environ["QUERY_STRING"], True) if pair[0] not in SECOND_VERSION]
+        environ["QUERY_STRING"] = urlencode([*asked, ("max-keys", "2")])
     # moto is asked in path style.
     environ["PATH_INFO"] = f"/{bucket}{environ['PATH_INFO']}"
     for name in ("REQUEST_URI", "RAW_URI"):

@@ -104,9 +104,10 @@ class S3Bucket:
             return self._info(key, self._client.head_object(Bucket=self._bucket, Key=check_key(key)))
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
-        pages = self._client.get_paginator("list_objects_v2")
+        # The first version of the call: COS documents no other one, and would end silently after a thousand keys.
+        pages = self._client.get_paginator("list_objects")
         with self._errors("list", prefix):
-            for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, StartAfter=after):
+            for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, Marker=after):
                 for item in page.get("Contents", ()):
                     if self._is_object(item["Key"]):
                         yield ObjectInfo(item["Key"], item["Size"], item["ETag"].strip('"'), item["LastModified"])
