@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from mps_dagster.workflow.naming import object_key
 
 LOCATION = {"repositoryLocationName": "mps_dagster", "repositoryName": "__repository__"}
 TIMEOUT_S = 60
+STARTING_S = 20.0
+"""How long an abort waits for a run to begin; that takes 2 s, or more on a busy machine."""
 
 
 class DagsterUnreachable(MpsError):
@@ -68,7 +71,7 @@ _ADD_PARTITION = """mutation($key: String!, $name: String!, $repository: Reposit
   addDynamicPartition(partitionKey: $key, partitionsDefName: $name, repositorySelector: $repository) { __typename
   ... on PythonError { message } ... on UnauthorizedError { message } } }"""
 _TERMINATE = """mutation($id: String!) { terminateRun(runId: $id) { __typename
-  ... on TerminateRunFailure { message } ... on RunNotFoundError { message } ... on PythonError { message } } }"""
+  ... on TerminateRunFailure { message run { status } } ... on RunNotFoundError { message } ... on PythonError { message } } }"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +183,15 @@ class Dagster:
         )
 
     def terminate(self, run_id: str) -> None:
-        reply = self.ask(_TERMINATE, id=run_id)["terminateRun"]
-        if reply["__typename"] != "TerminateRunSuccess":
-            raise InvalidInput(f"run {run_id} was not ended: {reply.get('message', reply['__typename'])}")
+        """End a run. Dagster ends none that is just being started, so its begin is waited for."""
+        deadline = time.monotonic() + STARTING_S
+        while True:
+            reply = self.ask(_TERMINATE, id=run_id)["terminateRun"]
+            if reply["__typename"] == "TerminateRunSuccess":
+                return
+            if (reply.get("run") or {}).get("status") != "STARTING" or time.monotonic() > deadline:
+                raise InvalidInput(f"run {run_id} was not ended: {reply.get('message', reply['__typename'])}")
+            time.sleep(0.2)
 
     def _events(self, run_id: str) -> Iterator[StepEvent]:
         cursor: str | None = None

@@ -6,8 +6,9 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import requests
@@ -15,7 +16,7 @@ import requests
 from mps_dagster.api.health import check_database
 from mps_dagster.api.keys import make_first_key
 from mps_dagster.errors import MpsError
-from mps_dagster.ffmpeg.process import service
+from mps_dagster.ffmpeg.process import Server, service
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.store import load_workflows
 from mps_dagster.workflow.templates import Templates
@@ -25,6 +26,34 @@ START_TIMEOUT_S = 120
 
 class ServiceDown(MpsError):
     """One of our servers did not come up."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """What was started, by its log."""
+
+    processes: Mapping[Path, Server]
+
+    def check(self) -> None:
+        """Raise `ServiceDown` if one of them has ended: what is left serves nobody."""
+        for log, process in self.processes.items():
+            if process.poll() is not None:
+                raise ServiceDown(f"{log.stem} has ended (exit code {process.returncode})", hint=f"see {log}")
+
+    def wait(self, url: str) -> None:
+        """Until it is answered."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            self.check()
+            try:
+                requests.get(url, timeout=2)
+            except requests.RequestException:
+                time.sleep(0.3)
+            else:
+                return
+        raise ServiceDown(
+            f"{url} did not answer within {START_TIMEOUT_S} s", hint=f"see {', '.join(map(str, self.processes))}"
+        )
 
 
 def prepare(settings: Settings) -> None:
@@ -47,7 +76,7 @@ def prepare(settings: Settings) -> None:
 
 
 @contextmanager
-def services(settings: Settings) -> Iterator[None]:
+def services(settings: Settings) -> Iterator[Services]:
     """Run everything for as long as the block lasts; ready when the block begins."""
     prepare(settings)
     check_database(settings)
@@ -66,13 +95,14 @@ def services(settings: Settings) -> Iterator[None]:
     logs = settings.home / "logs"
     logs.mkdir(exist_ok=True)
     with ExitStack() as stack:
-        stack.enter_context(service(dagster, cwd=settings.project, log=logs / "dagster.log", environment=environment))
-        stack.enter_context(service(files, cwd=settings.project, log=logs / "files.log", environment=environment))
-        stack.enter_context(service(api, cwd=settings.project, log=logs / "api.log", environment=environment))
-        _wait(f"{settings.ui_url}/server_info", logs / "dagster.log")
-        _wait(f"{settings.api_url}/health", logs / "api.log")
-        _wait(f"{settings.files_url}/", logs / "files.log")
-        yield
+        started: dict[Path, Server] = {}
+        for name, argv in (("dagster", dagster), ("files", files), ("api", api)):
+            log = logs / f"{name}.log"
+            started[log] = stack.enter_context(service(argv, cwd=settings.project, log=log, environment=environment))
+        found = Services(started)
+        for url in (f"{settings.ui_url}/server_info", f"{settings.api_url}/health", f"{settings.files_url}/"):
+            found.wait(url)
+        yield found
 
 
 def running(settings: Settings) -> bool:
@@ -101,15 +131,3 @@ def _check_free(port: int, name: str) -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise ServiceDown(f"port {port} is taken", hint=f"end what listens there, or set {name} to another port")
-
-
-def _wait(url: str, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        try:
-            requests.get(url, timeout=2)
-        except requests.RequestException:
-            time.sleep(0.3)
-        else:
-            return
-    raise ServiceDown(f"{url} did not answer within {START_TIMEOUT_S} s", hint=f"see {log}")

@@ -20,7 +20,7 @@ def up() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with services(settings):
+    with services(settings) as running:
         click.echo(f"Dagster UI  {settings.ui_url}")
         click.echo(f"API         {settings.api_url}  keys: {settings.api_keys_path}")
         good, bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
@@ -31,4 +31,5 @@ def up() -> None:
         for file in bad:
             click.echo(f"{file.path.name} is not valid: mps workflows validate", err=True)
         click.echo("Ctrl-C ends it")
-        stop.wait()
+        while not stop.wait(1):
+            running.check()

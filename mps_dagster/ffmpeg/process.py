@@ -29,6 +29,9 @@ _ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 """Nothing of ours: no credential reaches a process that parses hostile files."""
 
 
+Server = subprocess.Popen[bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one process may use."""
@@ -116,8 +119,8 @@ def run(
 
 
 @contextmanager
-def service(argv: Sequence[str], *, cwd: Path, log: Path, environment: Mapping[str, str]) -> Iterator[int]:
-    """Run one of our own servers (trusted, unlimited) for as long as the block lasts; yields its process id."""
+def service(argv: Sequence[str], *, cwd: Path, log: Path, environment: Mapping[str, str]) -> Iterator[Server]:
+    """Run one of our own servers (trusted, unlimited) for as long as the block lasts."""
     with (
         log.open("ab") as sink,
         subprocess.Popen(
@@ -128,13 +131,14 @@ def service(argv: Sequence[str], *, cwd: Path, log: Path, environment: Mapping[s
             stdout=sink,
             stderr=sink,
             start_new_session=True,
-            preexec_fn=_die_with_parent(),
+            # Not killed: Dagster's servers stop their own children on SIGTERM, and would orphan them.
+            preexec_fn=_die_with_parent(signal.SIGTERM),
         ) as child,
     ):
         try:
-            yield child.pid
+            yield child
         finally:
-            # Dagster's servers stop their own children on SIGTERM; only what is left after that is killed.
+            # Only what is left after that is killed.
             child.terminate()
             with suppress(subprocess.TimeoutExpired):
                 child.wait(timeout=15)
@@ -162,7 +166,7 @@ def _child(
 
 
 def _prepare(limits: Limits) -> Callable[[], None]:
-    die_with_parent = _die_with_parent()
+    die_with_parent = _die_with_parent(signal.SIGKILL)
     wanted = {
         resource.RLIMIT_AS: limits.memory_bytes,
         resource.RLIMIT_CPU: int(limits.cpu_s),
@@ -183,12 +187,12 @@ def _prepare(limits: Limits) -> Callable[[], None]:
     return prepare
 
 
-def _die_with_parent() -> Callable[[], None]:
+def _die_with_parent(by: signal.Signals) -> Callable[[], None]:
     if sys.platform != "linux":
         return lambda: None
     # Loaded before the fork: a child of a threaded process must not take locks.
     libc = ctypes.CDLL(None)
-    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, by)
 
 
 def _pump(child: subprocess.Popen[bytes], stdout: _Capture, stderr: _Capture, limits: Limits) -> str:

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import requests
+from deployments import (
+    MPS,
+    SECRET_ID,
+    SECRET_KEY,
+    environment_of,
+    leftovers,
+    official_sdk,
+    start,
+    wait_until,
+    with_ports,
+)
 from projects import ROOT, VOD, command_lines, make_project
-from tencentcloud.common.credential import Credential
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
-from tencentcloud.common.profile.client_profile import ClientProfile
-from tencentcloud.common.profile.http_profile import HttpProfile
-from tencentcloud.mps.v20190612 import models
-from tencentcloud.mps.v20190612.mps_client import MpsClient
 
 from mps_dagster.api.processing import Processing
 from mps_dagster.execution.task_run import TaskRun
-from mps_dagster.settings import ApiSettings, Settings
+from mps_dagster.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("services")
 
-SECRET_ID, SECRET_KEY = "AKIDwhole", "a key that nobody guesses"
-MPS = str(Path(sys.executable).parent / "mps")
 SLOW = """
 name: slow
 trigger: {bucket: slow}
@@ -47,36 +47,15 @@ tasks:
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory) -> Settings:
     broken = "name: broken\ntrigger: {bucket: inbox}\ntasks: {}"
-    made = make_project(tmp_path_factory.mktemp("whole"), vod=VOD, slow=SLOW, broken=broken)
-    api = ApiSettings(port=free_port(), secret_id=SECRET_ID, secret_key=SECRET_KEY)
-    return made.model_copy(update={"ui_port": free_port(), "files_port": free_port(), "api": api})
+    return with_ports(make_project(tmp_path_factory.mktemp("whole"), vod=VOD, slow=SLOW, broken=broken))
 
 
 @pytest.fixture(scope="module")
-def environment(settings) -> dict[str, str]:
-    return {
-        **os.environ, "MPS_PROJECT": str(settings.project), "MPS_HOME": str(settings.home),
-        "MPS_UI_PORT": str(settings.ui_port), "MPS_FILES_PORT": str(settings.files_port), "MPS_SETTLE_S": "0.5",
-        "MPS_API__PORT": str(settings.api.port), "MPS_API__SECRET_ID": SECRET_ID, "MPS_API__SECRET_KEY": SECRET_KEY,
-        "MPS_WEB__ALLOW": '["127.0.0.1"]',
-    }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def up(settings, environment) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen([MPS, "up"], env=environment, stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            if "Ctrl-C" in line:
-                break
+def up(settings) -> Iterator[subprocess.Popen[str]]:
+    with start(settings) as process:
         yield process
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
@@ -84,17 +63,13 @@ def up(settings, environment) -> Iterator[subprocess.Popen[str]]:
     assert not leftovers(settings), log[-2000:]
 
 
-def leftovers(settings: Settings) -> list[str]:
-    """Processes that still speak of this home."""
-    return [line for line in command_lines() if str(settings.home) in line and "pytest" not in line]
-
-
 @pytest.fixture
-def mps(up, environment) -> Callable[..., str]:
+def mps(up, settings) -> Callable[..., str]:
     """Run a command; return what it printed. Fails with what it said."""
 
     def mps(*args: str, returncode: int = 0) -> str:
-        done = subprocess.run([MPS, *args], env=environment, capture_output=True, text=True, check=False, timeout=120)
+        command, environment = [MPS, *args], environment_of(settings)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == returncode, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -132,16 +107,7 @@ def test_a_dropped_file_is_found_processed_and_announced(up, mps, settings, clip
 
 @pytest.fixture
 def sdk(up, settings) -> Callable[..., dict]:
-    """An action of MPS's API, called with Tencent's own SDK."""
-    profile = ClientProfile(httpProfile=HttpProfile(protocol="http", endpoint=f"127.0.0.1:{settings.api.port}"))
-    client = MpsClient(Credential(SECRET_ID, SECRET_KEY), "ap-guangzhou", profile)
-
-    def call(action: str, **parameters: object) -> dict:
-        request = getattr(models, f"{action}Request")()
-        request.from_json_string(json.dumps(parameters))
-        return json.loads(getattr(client, action)(request).to_json_string())
-
-    return call
+    return official_sdk(settings)
 
 
 def finished(sdk: Callable[..., dict], task_id: str) -> dict:
@@ -416,13 +382,6 @@ def test_a_changed_workflow_is_made_up_for(up, mps, settings, clips):
     wait_until(lambda: "0 sources" in mps(*plan, "--status", "stale", "--status", "running"))
 
 
-def wait_until(done: Callable[[], bool], timeout_s: float = 150) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not done():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(1)
-
-
 def test_a_file_that_is_still_being_written_is_taken_when_it_is_whole(up, settings, clips):
     """One run, of the whole file."""
     processing = Processing.of(settings)
@@ -479,14 +438,26 @@ def test_an_aborted_task_ends_its_ffmpeg_and_is_announced(mps, settings, clips):
     """Nothing goes on encoding for nobody."""
     processing = Processing.of(settings)
     (settings.buckets_dir / "slow").mkdir(exist_ok=True)
-    processing.buckets.get("slow").publish(clips.video(4), "clip.mp4")
-    run = wait_for(processing, "clip.mp4", until=lambda run: any(subtask.progress > 0 for subtask in run.subtasks))
+    processing.buckets.get("slow").publish(clips.video(4), "long.mp4")
+    run = wait_for(processing, "long.mp4", until=lambda run: any(subtask.progress > 0 for subtask in run.subtasks))
     mps("abort", run.task_id)
-    assert wait_for(processing, "clip.mp4", until=ended).outcome == "CANCELED"
+    assert wait_for(processing, "long.mp4", until=ended).outcome == "CANCELED"
     time.sleep(1)
     assert not any("libsvtav1" in line for line in command_lines())
     event = json.loads(mps("notifications", "receive", "--queue", "aborted", "--wait", "60"))["event"]
     assert event["WorkflowTaskEvent"]["Message"] == "the task was aborted"
+
+
+def test_a_task_may_be_aborted_while_it_is_being_started(sdk, settings, clips):
+    """Dagster ends no run in that state; its begin is waited for."""
+    Processing.of(settings).buckets.get("inbox").publish(clips.video(), "api/abort.mp4")
+    task = {"TranscodeTaskSet": [{"Definition": 100010}]}
+    run = sdk("ProcessMedia", InputInfo=cos("/api/abort.mp4"), MediaProcessTask=task)["TaskId"]
+    deadline = time.monotonic() + 60
+    while sdk("DescribeTaskDetail", TaskId=run)["Status"] == "WAITING" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    sdk("ManageTask", OperationType="Abort", TaskId=run)
+    assert finished(sdk, run)["WorkflowTask"]["ErrCode"] != 0
 
 
 def test_a_file_that_is_no_workflow_is_told(mps):

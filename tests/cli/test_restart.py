@@ -1,0 +1,52 @@
+"""`mps up` is killed in the middle of its work and started again: what was asked for is still known and done."""
+
+from __future__ import annotations
+
+import pytest
+from deployments import leftovers, official_sdk, start, wait_until, with_ports
+from projects import make_project
+
+from mps_dagster.api.processing import Processing
+
+pytestmark = pytest.mark.xdist_group("services")
+
+SLOW = {
+    "TranscodeTaskSet": [
+        {"Definition": 0, "RawParameter": {"Container": "mp4", "RemoveAudio": 1,
+         "VideoTemplate": {"Codec": "av1", "Fps": 60, "Bitrate": 9000, "Width": 3840, "Height": 2160}}},
+    ],
+}  # fmt: skip
+QUICK = {"SampleSnapshotTaskSet": [{"Definition": 10}]}
+
+
+def test_what_was_asked_for_outlives_a_kill_of_everything(tmp_path, clips):
+    """Finished tasks are described as before, running ones can still be ended, waiting ones are done."""
+    settings = with_ports(make_project(tmp_path))
+    sdk = official_sdk(settings)
+    Processing.of(settings).buckets.get("inbox").publish(clips.video(20), "clip.mp4")
+    source = {"Type": "COS", "CosInputInfo": {"Bucket": "inbox", "Region": "", "Object": "/clip.mp4"}}
+
+    def ask(task: dict) -> str:
+        return sdk("ProcessMedia", InputInfo=source, OutputDir="/out/", MediaProcessTask=task)["TaskId"]
+
+    def described(task: str) -> dict:
+        return {**sdk("DescribeTaskDetail", TaskId=task), "RequestId": ""}
+
+    with start(settings) as first:
+        finished = ask(QUICK)
+        wait_until(lambda: described(finished)["Status"] == "FINISH")
+        before = described(finished)
+        # More than are run at once, so that the last one waits.
+        running = [ask(SLOW) for _ in range(3)]
+        waiting = ask(QUICK)
+        wait_until(lambda: described(running[0])["Status"] == "PROCESSING")
+        first.kill()
+    with start(settings) as second:
+        assert described(finished) == before
+        for task in running:
+            sdk("ManageTask", OperationType="Abort", TaskId=task)
+        wait_until(lambda: described(waiting)["Status"] == "FINISH")
+        [result] = described(waiting)["WorkflowTask"]["MediaProcessResultSet"]
+        assert result["SampleSnapshotTask"]["Status"] == "SUCCESS"
+        second.terminate()
+    wait_until(lambda: not leftovers(settings), 60)

@@ -1,0 +1,81 @@
+"""A whole deployment for tests: `mps up` in a process of its own, asked with Tencent's own SDK."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from projects import command_lines
+from tencentcloud.common.credential import Credential
+from tencentcloud.common.profile.client_profile import ClientProfile
+from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.mps.v20190612 import models
+from tencentcloud.mps.v20190612.mps_client import MpsClient
+
+from mps_dagster.settings import ApiSettings, Settings
+
+SECRET_ID, SECRET_KEY = "AKIDwhole", "a key that nobody guesses"
+MPS = str(Path(sys.executable).parent / "mps")
+
+
+def with_ports(settings: Settings) -> Settings:
+    """The settings of a deployment that stands beside others."""
+    api = ApiSettings(port=_free_port(), secret_id=SECRET_ID, secret_key=SECRET_KEY)
+    return settings.model_copy(update={"ui_port": _free_port(), "files_port": _free_port(), "api": api})
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    return {
+        **os.environ, "MPS_PROJECT": str(settings.project), "MPS_HOME": str(settings.home),
+        "MPS_UI_PORT": str(settings.ui_port), "MPS_FILES_PORT": str(settings.files_port), "MPS_SETTLE_S": "0.5",
+        "MPS_API__PORT": str(settings.api.port), "MPS_API__SECRET_ID": SECRET_ID, "MPS_API__SECRET_KEY": SECRET_KEY,
+        "MPS_WEB__ALLOW": '["127.0.0.1"]',
+    }  # fmt: skip
+
+
+def start(settings: Settings) -> subprocess.Popen[str]:
+    """Returns when everything answers."""
+    process = subprocess.Popen([MPS, "up"], env=environment_of(settings), stdout=subprocess.PIPE, text=True)
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if "Ctrl-C" in line:
+            return process
+    raise AssertionError(f"mps up ended: {''.join(said)}")
+
+
+def wait_until(done: Callable[[], bool], timeout_s: float = 150) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.5)
+
+
+def leftovers(settings: Settings) -> list[str]:
+    """Processes that still speak of this home."""
+    return [line for line in command_lines() if str(settings.home) in line and "pytest" not in line]
+
+
+def official_sdk(settings: Settings) -> Callable[..., dict]:
+    """An action of MPS's API, called with Tencent's own SDK."""
+    profile = ClientProfile(httpProfile=HttpProfile(protocol="http", endpoint=f"127.0.0.1:{settings.api.port}"))
+    client = MpsClient(Credential(SECRET_ID, SECRET_KEY), "ap-guangzhou", profile)
+
+    def call(action: str, **parameters: object) -> dict:
+        request = getattr(models, f"{action}Request")()
+        request.from_json_string(json.dumps(parameters))
+        return json.loads(getattr(client, action)(request).to_json_string())
+
+    return call
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
