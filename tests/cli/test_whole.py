@@ -322,6 +322,8 @@ def test_a_schedule_runs_its_graph_by_hand(sdk, settings, clips):
     started = sdk("ProcessMedia", InputInfo=cos("/graph/film.mp4"), ScheduleId=schedule)
     detail = finished(sdk, started["TaskId"])
     assert (detail["TaskType"], detail["WorkflowTask"]) == ("ScheduleTask", None)
+    listed = {task["TaskId"]: task["TaskType"] for task in sdk("DescribeTasks", Status="FINISH")["TaskSet"]}
+    assert listed[started["TaskId"]] == "ScheduleTask"
     results = detail["ScheduleTask"]["ActivityResultSet"]
     assert [result["ActivityType"] for result in results] == ["Transcode", "SampleSnapshot"]
     pictures = results[1]["ActivityResItem"]["SampleSnapshotTask"]["Output"]["ImagePathSet"]

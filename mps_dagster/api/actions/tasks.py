@@ -146,7 +146,7 @@ class _Tasks:
         run, tags = self._run(call.request.task_id, call.key)
         scheduled = is_schedule(run.workflow)
         return {
-            "TaskType": "ScheduleTask" if scheduled else "WorkflowTask", "Status": run.state, "CreateTime": iso(run.created_s),
+            "TaskType": _type(run), "Status": run.state, "CreateTime": iso(run.created_s),
             "BeginProcessTime": iso(run.started_s), "FinishTime": iso(run.ended_s),
             "WorkflowTask": None if scheduled else workflow_task(run), "ScheduleTask": schedule_task(run) if scheduled else None,
             "EditMediaTask": None, "LiveStreamProcessTask": None, "LiveScheduleTask": None,
@@ -238,8 +238,12 @@ def _may_read(key: ApiKey, bucket: str) -> bool:
     return True
 
 
+def _type(run: TaskRun) -> str:
+    return "ScheduleTask" if is_schedule(run.workflow) else "WorkflowTask"
+
+
 def _simple(run: TaskRun) -> dict[str, Any]:
     return {
-        "TaskId": run.task_id, "TaskType": "WorkflowTask", "CreateTime": iso(run.created_s),
+        "TaskId": run.task_id, "TaskType": _type(run), "CreateTime": iso(run.created_s),
         "BeginProcessTime": iso(run.started_s), "FinishTime": iso(run.ended_s), "SubTaskTypes": [],
     }  # fmt: skip
