@@ -42,6 +42,9 @@ class ApiKey(Facts):
     def check_write(self, bucket: str) -> None:
         self._check(bucket, self.write, "write")
 
+    def may_read(self, bucket: str) -> bool:
+        return any(fnmatchcase(bucket, pattern) for pattern in self.read)
+
     def _check(self, bucket: str, allowed: Iterable[str], verb: str) -> None:
         if not any(fnmatchcase(bucket, pattern) for pattern in allowed):
             problem = f"The key {self.secret_id} may not {verb} the bucket {bucket!r}."

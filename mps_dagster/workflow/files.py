@@ -39,9 +39,13 @@ class WorkflowFiles:
         self._lock = threading.Lock()
 
     def documents(self) -> Iterator[Document]:
-        """Every file of this kind as it is written; those that an admin wrote are workflows."""
+        """Every file of this kind as it is written; those that an admin wrote are workflows. What is no YAML is left out."""
         for path in sorted(self._folder.glob("*.yaml")):
-            document = yaml.safe_load(path.read_text())
+            try:
+                document = yaml.safe_load(path.read_text())
+            except (OSError, UnicodeDecodeError, yaml.YAMLError):
+                # `mps workflows validate` and a failing sensor tell of it.
+                continue
             if isinstance(document, dict) and is_schedule(str(document.get("name"))) is (self._prefix == SCHEDULE):
                 yield document
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import pytest
 from projects import VOD
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+from tencentcloud.mps.v20190612 import models
 
 from mps_dagster.api.graphql import Dagster
+from mps_dagster.api.server import create_service
 from mps_dagster.errors import MpsError
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.store import load_workflows
 from mps_dagster.workflow.templates import Templates
+
+from .conftest import serving
 
 TRIGGER = {
     "Type": "CosFileUpload",
@@ -160,3 +166,43 @@ def test_two_workflows_have_two_names(call, refused):
     """As in MPS."""
     call("CreateWorkflow", **REQUEST)
     assert refused("CreateWorkflow", **REQUEST) == "InvalidParameterValue"
+
+
+def test_a_file_that_is_no_workflow_keeps_no_other_from_being_made_and_shown(call, settings):
+    """`mps workflows validate` tells of it."""
+    settings.workflows_dir.mkdir(parents=True)
+    for number, text in enumerate(("{", "trigger: here", "{name: x, trigger: {bucket: b}, tasks: {t: no}}", "\x00")):
+        (settings.workflows_dir / f"bad{number}.yaml").write_text(text)
+    number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
+    shown = call("DescribeWorkflows")["WorkflowInfoSet"]
+    assert [workflow["WorkflowId"] for workflow in shown] == [number]
+
+
+KEYS = """
+keys:
+  - {secret_id: AKIDowner, secret_key: a key of sixteen characters, read: [inbox], write: [outputs]}
+  - {secret_id: AKIDother, secret_key: a key of sixteen characters, read: [elsewhere], write: ["*"]}
+"""
+
+
+def test_a_key_manages_and_sees_workflows_of_its_own_buckets_only(settings, client_to, reloads):
+    """Somebody else's is neither shown nor switched nor deleted."""
+    settings.home.mkdir(parents=True)
+    settings.api_keys_path.touch(mode=0o600)
+    settings.api_keys_path.write_text(KEYS)
+    with serving(settings, create_service(settings)) as address:
+
+        def ask(who: str, action: str, **parameters: object) -> dict:
+            client = client_to(address, secret_id=who, secret_key="a key of sixteen characters")
+            request = getattr(models, f"{action}Request")()
+            request.from_json_string(json.dumps(parameters))
+            return json.loads(getattr(client, action)(request).to_json_string())
+
+        number = ask("AKIDowner", "CreateWorkflow", **REQUEST)["WorkflowId"]
+        for action in ("EnableWorkflow", "DisableWorkflow", "DeleteWorkflow"):
+            with pytest.raises(TencentCloudSDKException) as caught:
+                ask("AKIDother", action, WorkflowId=number)
+            assert caught.value.code == "UnauthorizedOperation"
+        assert ask("AKIDother", "DescribeWorkflows")["TotalCount"] == 0
+        assert ask("AKIDowner", "DescribeWorkflows")["TotalCount"] == 1
+        ask("AKIDowner", "DeleteWorkflow", WorkflowId=number)

@@ -22,6 +22,7 @@ from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.files import Document, WorkflowFiles
 from mps_dagster.workflow.model import derived_id
 from mps_dagster.workflow.storage_info import cos_bucket, output_storage, s3_bucket
+from mps_dagster.workflow.store import load_workflows
 from mps_dagster.workflow.templates import Templates
 
 T = TypeVar("T")
@@ -94,50 +95,60 @@ class Definitions:
         made = {"enabled": False, "created": _now(), "updated": _now(), **document}
         return _told(lambda: self.files.create(made, self._templates))
 
-    def replace(self, number: int, document: Document) -> None:
+    def replace(self, number: int, document: Document, key: ApiKey) -> None:
         """All of it anew, but for its ID."""
-        before = self.disabled(number)
+        before = self.disabled(number, key)
         self._check_title(document["title"], number)
         kept = {name: before[name] for name in ("name", "id", "enabled", "created")}
         _told(lambda: self.files.replace(number, {**kept, "updated": _now(), **document}, self._templates))
 
-    def enable(self, number: int) -> None:
+    def enable(self, number: int, key: ApiKey) -> None:
         """From now on: files that were uploaded before are not processed."""
-        document = self.ours(number)
+        document = self.ours(number, key)
         if not document["enabled"]:
             self._check_bucket(document["trigger"]["bucket"])
             changed = {**document, "enabled": True, "enabled_at": _now(), "updated": _now()}
             _told(lambda: self.files.replace(number, changed, self._templates))
 
-    def disable(self, number: int) -> None:
-        document = self.ours(number)
+    def disable(self, number: int, key: ApiKey) -> None:
+        document = self.ours(number, key)
         if document["enabled"]:
             changed = {**document, "enabled": False, "updated": _now()}
             _told(lambda: self.files.replace(number, changed, self._templates))
 
-    def delete(self, number: int) -> None:
-        self.disabled(number)
+    def delete(self, number: int, key: ApiKey) -> None:
+        self.disabled(number, key)
         _told(lambda: self.files.delete(number))
 
-    def listed(self, ids: tuple[int, ...], wanted: Listed) -> tuple[int, list[Document]]:
-        """How many match, and the wanted page of them, newest first."""
+    def listed(self, ids: tuple[int, ...], wanted: Listed, key: ApiKey) -> tuple[int, list[Document]]:
+        """How many match, and the wanted page of them, newest first; of buckets that the caller may read.
+
+        A file that an admin wrote is shown if it is valid; those made here always are as MPS wants them.
+        """
+        valid = {workflow.name for workflow in load_workflows(self.settings.workflows_dir, self._templates)[0]}
         found = [
             document
             for document in sorted(self.files.documents(), key=lambda item: str(item.get("created")), reverse=True)
-            if (not ids or number_of(document) in ids) and wanted.status in ("", status_of(document))
+            if (not ids or number_of(document) in ids)
+            and wanted.status in ("", status_of(document))
+            and ("id" in document or document.get("name") in valid)
+            and key.may_read(document["trigger"]["bucket"])
         ]
         return len(found), found[wanted.offset : wanted.offset + wanted.limit]
 
-    def ours(self, number: int) -> Document:
+    def ours(self, number: int, key: ApiKey) -> Document:
+        """One that was made here, and of buckets that the caller may use as it does."""
         document = self.files.find(number) if number > 0 else None
         if document is None:
             raise ApiError(
                 "ResourceNotFound.TemplateNotExist", f"There is none with the ID {number} that was made here."
             )
+        key.check_read(document["trigger"]["bucket"])
+        key.check_write(document["output"]["bucket"])
         return document
 
-    def disabled(self, number: int) -> Document:
-        document = self.ours(number)
+    def disabled(self, number: int, key: ApiKey) -> Document:
+        document = self.ours(number, key)
         if document["enabled"]:
             raise ApiError("InvalidParameterValue", f"{number} is enabled; disable it first.")
         return document

@@ -106,7 +106,7 @@ class _Schedules:
     def modify(self, call: Call[ModifyScheduleRequest]) -> dict[str, Any]:
         """What is given; its graph is given whole."""
         request, key, settings = call.request, call.key, self.definitions.settings
-        document = self.definitions.disabled(request.schedule_id)
+        document = self.definitions.disabled(request.schedule_id, key)
         given = request.model_fields_set
         changed = {name: document[name] for name in ("title", "trigger", "output", "notify", "tasks")}
         if request.schedule_name:
@@ -122,23 +122,23 @@ class _Schedules:
             changed["notify"] = sinks(request.task_notify_config)
         if request.activities:
             changed["tasks"] = tasks_of(request.activities, key, settings)
-        self.definitions.replace(request.schedule_id, changed)
+        self.definitions.replace(request.schedule_id, changed, key)
         return {}
 
     def enable(self, call: Call[Named]) -> dict[str, Any]:
-        self.definitions.enable(call.request.schedule_id)
+        self.definitions.enable(call.request.schedule_id, call.key)
         return {}
 
     def disable(self, call: Call[Named]) -> dict[str, Any]:
-        self.definitions.disable(call.request.schedule_id)
+        self.definitions.disable(call.request.schedule_id, call.key)
         return {}
 
     def delete(self, call: Call[Named]) -> dict[str, Any]:
-        self.definitions.delete(call.request.schedule_id)
+        self.definitions.delete(call.request.schedule_id, call.key)
         return {}
 
     def describe(self, call: Call[DescribeSchedulesRequest]) -> dict[str, Any]:
-        total, page = self.definitions.listed(call.request.schedule_ids, call.request)
+        total, page = self.definitions.listed(call.request.schedule_ids, call.request, call.key)
         found = [_info(document) for document in page]
         wanted = call.request.trigger_type
         return {

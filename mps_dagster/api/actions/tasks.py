@@ -86,13 +86,12 @@ class _Tasks:
             raise ApiError(
                 "UnsupportedOperation", "With ScheduleId, tasks, output and notification are the schedule's own here."
             )
-        document = Definitions.of(self.settings, SCHEDULE).ours(request.schedule_id or 0)
+        document = Definitions.of(self.settings, SCHEDULE).ours(request.schedule_id or 0, key)
         bucket, path = request.input_info.place(key, self.settings)
         if bucket != document["trigger"]["bucket"]:
             raise ApiError(
                 "UnsupportedOperation", "With ScheduleId, the input is in the bucket of the schedule's trigger here."
             )
-        key.check_write(document["output"]["bucket"])
         processing = self.processing
         return processing.run_workflow(processing.workflow(document["name"]), path, tags)
 
@@ -181,7 +180,7 @@ class _Tasks:
         page = runs[: request.limit]
         tasks = [processing.recorded(run) for run in page if run["jobName"] not in NOT_TASKS]
         return {
-            "TaskSet": [_simple(task) for task in tasks if _may_read(call.key, task.bucket)],
+            "TaskSet": [_simple(task) for task in tasks if call.key.may_read(task.bucket)],
             "ScrollToken": page[-1]["runId"] if len(runs) > request.limit else "",
             "TotalCount": processing.dagster.count(wanted),
         }
@@ -228,14 +227,6 @@ def _cursor(token: str) -> str | None:
         return str(uuid.UUID(token))
     except ValueError as error:
         raise ApiError("InvalidParameterValue", "ScrollToken is none that was given out.") from error
-
-
-def _may_read(key: ApiKey, bucket: str) -> bool:
-    try:
-        key.check_read(bucket)
-    except ApiError:
-        return False
-    return True
 
 
 def _type(run: TaskRun) -> str:

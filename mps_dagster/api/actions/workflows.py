@@ -73,24 +73,24 @@ class _Workflows:
         return {"WorkflowId": self.definitions.create(self._document(call.request, call.key))}
 
     def reset(self, call: Call[ResetWorkflowRequest]) -> dict[str, Any]:
-        self.definitions.replace(call.request.workflow_id, self._document(call.request, call.key))
+        self.definitions.replace(call.request.workflow_id, self._document(call.request, call.key), call.key)
         return {}
 
     def enable(self, call: Call[Named]) -> dict[str, Any]:
-        self.definitions.enable(call.request.workflow_id)
+        self.definitions.enable(call.request.workflow_id, call.key)
         return {}
 
     def disable(self, call: Call[Named]) -> dict[str, Any]:
-        self.definitions.disable(call.request.workflow_id)
+        self.definitions.disable(call.request.workflow_id, call.key)
         return {}
 
     def delete(self, call: Call[Named]) -> dict[str, Any]:
-        self.definitions.delete(call.request.workflow_id)
+        self.definitions.delete(call.request.workflow_id, call.key)
         return {}
 
     def describe(self, call: Call[DescribeWorkflowsRequest]) -> dict[str, Any]:
         """An admin's own files are shown, too, by an ID that is made of their name."""
-        total, page = self.definitions.listed(call.request.workflow_ids, call.request)
+        total, page = self.definitions.listed(call.request.workflow_ids, call.request, call.key)
         return {"TotalCount": total, "WorkflowInfoSet": [_info(document) for document in page]}
 
     def _document(self, request: WorkflowRequest, key: ApiKey) -> Document:
