@@ -50,6 +50,10 @@ _RUNS = f"{{ ... on Runs {{ results {{ {_RUN} }} }} ... on PythonError {{ messag
 _FAMILY = f"""query($id: String!, $root: ID!) {{
   runsOrError(filter: {{tags: [{{key: "dagster/root_run_id", value: $id}}]}}, limit: 1) {_RUNS}
   runOrError(runId: $root) {{ __typename ... on Run {{ {_RUN} }} }} }}"""
+_RETRIED = """{ runTagsOrError(tagKeys: ["dagster/root_run_id"]) {
+  ... on RunTags { tags { values } } ... on PythonError { message } } }"""
+_RETRY = """r%d: runsOrError(filter: {tags: [{key: "dagster/root_run_id", value: "%s"}]}, limit: 1) {
+  ... on Runs { results { runId } } }"""
 _MANY = f"""query($filter: RunsFilter, $limit: Int!, $cursor: String) {{
   runsOrError(filter: $filter, limit: $limit, cursor: $cursor) {_RUNS} }}"""
 _COUNT = "query($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { count } } }"
@@ -147,6 +151,21 @@ class Dagster:
         retries: list[dict[str, Any]] = family["runsOrError"].get("results", [])
         root: dict[str, Any] = family["runOrError"]
         return next(iter(retries), root if root["__typename"] == "Run" else None)
+
+    def without_retried(self, runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """These runs but for those whose task was run again since: a task is what its newest run is."""
+        roots = {run["runId"]: run["rootRunId"] or run["runId"] for run in runs}
+        retried = sorted(self._retried() & set(roots.values()))
+        # Dagster's filter takes one value of a tag, hence one question for each.
+        asked = [_RETRY % numbered for numbered in enumerate(retried)]
+        reply = self.ask("{ " + " ".join(asked) + " }") if asked else {}
+        newest = {root: run["runId"] for number, root in enumerate(retried) for run in reply[f"r{number}"]["results"]}
+        return [run for run in runs if newest.get(roots[run["runId"]], run["runId"]) == run["runId"]]
+
+    def _retried(self) -> set[str]:
+        """The root runs of all retries that there are."""
+        found = self.ask(_RETRIED)["runTagsOrError"]["tags"]
+        return {value for tag in found for value in tag["values"]}
 
     def runs(self, wanted: Mapping[str, Any], *, limit: int, cursor: str | None = None) -> list[dict[str, Any]]:
         """Newest first; `wanted` is GraphQL's RunsFilter."""

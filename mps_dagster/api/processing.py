@@ -154,7 +154,7 @@ class Processing:
     def tasks(self, *, limit: int, statuses: Sequence[str] = ()) -> Iterator[TaskRun]:
         """Newest first, without their subtasks."""
         wanted = {"statuses": list(statuses)} if statuses else {}
-        for run in self.dagster.runs(wanted, limit=limit):
+        for run in self.dagster.without_retried(self.dagster.runs(wanted, limit=limit)):
             yield self.recorded(run)
 
     def _record(self, run: Mapping[str, Any], *, steps: bool) -> RunRecord:

@@ -119,6 +119,9 @@ def cos(key: str) -> dict:
     return {"Type": "COS", "CosInputInfo": {"Bucket": "inbox", "Region": "ap-guangzhou", "Object": key}}
 
 
+REEXECUTE = """mutation($run: String!) {
+  launchRunReexecution(reexecutionParams: {parentRunId: $run, strategy: ALL_STEPS}) {
+    __typename ... on PythonError { message } } }"""
 EVERYTHING = {
     "TranscodeTaskSet": [
         {"Definition": 100010},
@@ -186,9 +189,39 @@ def test_tasks_that_a_sensor_launched_are_seen_through_the_api_too(sdk, settings
     )
     listed = sdk("DescribeTasks", Status="FINISH", SubTaskHasFailed=False, Limit=100)
     assert run.task_id in [task["TaskId"] for task in listed["TaskSet"]]
-    page = sdk("DescribeTasks", Status="FINISH", Limit=1)
-    following = sdk("DescribeTasks", Status="FINISH", Limit=1, ScrollToken=page["ScrollToken"])
-    assert page["TaskSet"][0]["TaskId"] != following["TaskSet"][0]["TaskId"]
+
+
+def test_tasks_are_listed_page_by_page(sdk, settings, clips):
+    """Newest first; the token of one page leads to the next."""
+    inbox = Processing.of(settings).buckets.get("inbox")
+    inbox.publish(clips.video(), "api/paged.mp4")
+    task = {"SampleSnapshotTaskSet": [{"Definition": 10}]}
+    started = [
+        sdk("ProcessMedia", InputInfo=cos("/api/paged.mp4"), OutputDir=f"/paged-{n}/", MediaProcessTask=task)["TaskId"]
+        for n in range(2)
+    ]
+    for task_id in started:
+        finished(sdk, task_id)
+    first = sdk("DescribeTasks", Status="FINISH", Limit=1)
+    second = sdk("DescribeTasks", Status="FINISH", Limit=1, ScrollToken=first["ScrollToken"])
+    assert [task["TaskId"] for page in (first, second) for task in page["TaskSet"]] == started[::-1]
+
+
+def test_a_task_that_is_run_again_stays_one_task(sdk, settings, clips):
+    """As with "Re-execute" in the UI: what is told of it is its newest run's."""
+    processing = Processing.of(settings)
+    asked = {"InputInfo": cos("/api/later.mp4"), "MediaProcessTask": {"SampleSnapshotTaskSet": [{"Definition": 10}]}}
+    task_id = sdk("ProcessMedia", **asked)["TaskId"]
+    assert finished(sdk, task_id)["WorkflowTask"]["ErrCode"] == 60000
+    processing.buckets.get("inbox").publish(clips.video(), "api/later.mp4")
+    run_id = processing.describe(task_id).run_id
+    again = processing.dagster.ask(REEXECUTE, run=run_id)["launchRunReexecution"]
+    assert again["__typename"] == "LaunchRunSuccess", again
+    wait_until(lambda: sdk("DescribeTaskDetail", TaskId=task_id)["WorkflowTask"]["ErrCode"] == 0)
+    assert len(finished(sdk, task_id)["WorkflowTask"]["MediaProcessResultSet"]) == 1
+    for failed, times in ((True, 0), (False, 1)):
+        listed = sdk("DescribeTasks", Status="FINISH", SubTaskHasFailed=failed, Limit=100)["TaskSet"]
+        assert [task["TaskId"] for task in listed].count(task_id) == times
 
 
 def test_the_api_tells_what_a_file_is_and_what_is_wrong_with_a_call(sdk, settings, clips):

@@ -178,7 +178,8 @@ class _Tasks:
         cursor = _cursor(request.scroll_token)
         runs = processing.dagster.runs(wanted, limit=request.limit + 1, cursor=cursor)
         page = runs[: request.limit]
-        tasks = [processing.recorded(run) for run in page if run["jobName"] not in NOT_TASKS]
+        ours = [run for run in page if run["jobName"] not in NOT_TASKS]
+        tasks = [processing.recorded(run) for run in processing.dagster.without_retried(ours)]
         return {
             "TaskSet": [_simple(task) for task in tasks if call.key.may_read(task.bucket)],
             "ScrollToken": page[-1]["runId"] if len(runs) > request.limit else "",
