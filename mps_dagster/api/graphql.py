@@ -155,7 +155,7 @@ class Dagster:
     def without_retried(self, runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """These runs but for those whose task was run again since: a task is what its newest run is."""
         roots = {run["runId"]: run["rootRunId"] or run["runId"] for run in runs}
-        retried = sorted(self._retried() & set(roots.values()))
+        retried = sorted(self._retried() & set(roots.values())) if roots else []
         # Dagster's filter takes one value of a tag, hence one question for each.
         asked = [_RETRY % numbered for numbered in enumerate(retried)]
         reply = self.ask("{ " + " ".join(asked) + " }") if asked else {}
