@@ -46,7 +46,11 @@ def lineage(address: str, places: tuple[str, ...]) -> None:
 
 def _places(workflow: Workflow) -> set[str]:
     """The buckets of a workflow's outputs."""
-    return {task.output.bucket or workflow.trigger.bucket for task in workflow.tasks.values()}
+    return {
+        spec.output_bucket or task.output.bucket or workflow.trigger.bucket
+        for task in workflow.tasks.values()
+        for spec in task.specs
+    }
 
 
 def _show_output(console: Console, record: Record, address: str, buckets: Buckets, settings: Settings) -> None:

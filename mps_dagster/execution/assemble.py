@@ -22,7 +22,7 @@ def manifest(subtasks: Sequence[Subtask]) -> list[dict[str, str]]:
 
 
 def manifest_key(workflow: str, upload: str, task: str) -> str:
-    """Where a task's result on an upload lies in the bucket of its outputs."""
+    """Where a task's result on an upload lies, in the bucket of its first output."""
     return f"{RECORDS_DIR}manifests/{workflow}/{upload}/{task}.json"
 
 
@@ -43,11 +43,11 @@ def assemble(
             f"task {task.name}: no result came from {', '.join(missing)}, though nothing failed",
             hint="re-execute the run with all steps; what stands already is not made again",
         )
-    place = task.place(source)
     key = manifest_key(workflow, source.upload, task.name)
     result = TaskResult(
         workflow=workflow, task=task.name, type=task.type, run_id=run_id, source=source,
         results=tuple(by_id[member] for member in members), manifest_key=key,
     )  # fmt: skip
-    buckets.get(place.bucket).write(key, result.model_dump_json(indent=2).encode(), content_type="application/json")
+    content = result.model_dump_json(indent=2).encode()
+    buckets.get(result.results[0].bucket).write(key, content, content_type="application/json")
     return result

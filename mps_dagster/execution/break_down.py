@@ -30,17 +30,17 @@ def break_down(
     place = task.place(source)
     subtasks = []
     for number, spec in enumerate(task.specs):
-        plan, refusal = None, None
+        plan, refusal, bucket = None, None, spec.output_bucket or place.bucket
         try:
             looked_at = with_digests(spec, buckets, templates_dir)
             plan = TASKS[task.type].plan(looked_at, source.media, task.names(spec, source))
-            _check_keys(plan, source, place.bucket)
+            _check_keys(plan, source, bucket)
         except MpsError as error:
             plan, refusal = None, Refusal.of(error)
         subtask = Subtask(
             id=_identifier(number, spec), task=task.name, type=task.type, label=spec.label, source=source,
-            bucket=place.bucket, spec=spec.model_dump(mode="json"), plan=plan, refusal=refusal,
-            fingerprint=_fingerprint(source, place.bucket, plan, ffmpeg_version) if plan else "",
+            bucket=bucket, spec=spec.model_dump(mode="json"), plan=plan, refusal=refusal,
+            fingerprint=_fingerprint(source, bucket, plan, ffmpeg_version) if plan else "",
             revision=task.revision,
         )  # fmt: skip
         subtasks.append(subtask)

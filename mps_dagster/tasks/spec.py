@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, field_validator
 
 from mps_dagster.errors import InvalidConfiguration, NoVideoMedia
 from mps_dagster.ffmpeg.overlay import Watermark
@@ -14,6 +14,7 @@ from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.ffmpeg.stills import Stills
 from mps_dagster.media.geometry import Adaptive, FillType
 from mps_dagster.media.info import Facts, MediaInfo, VideoStream
+from mps_dagster.storage.keys import check_bucket_name
 
 Side = Annotated[int, Field(ge=0, le=4096, description="Pixels, 0 or up to 4096; 0 = follows from the other side.")]
 
@@ -38,7 +39,13 @@ class Spec(Facts):
         "", description="What people call this output. Also `{definition}` where no template is named."
     )
     output_object_path: str = Field("", description="Path of the output; empty = MPS's default name (reference A.9).")
+    output_bucket: str = Field("", description="Where it goes, if not to the bucket of its task's other outputs.")
     object_number_format: NumberFormat = NumberFormat()
+
+    @field_validator("output_bucket")
+    @classmethod
+    def _is_bucket(cls, name: str) -> str:
+        return check_bucket_name(name) if name else name
 
     @property
     def label(self) -> str:

@@ -287,7 +287,7 @@ def _check_paths(tasks: dict[str, Task]) -> None:
         for spec in task.specs:
             owner = f"{task.name}/{spec.label}"
             for path in _paths(task, spec):
-                other = owners.setdefault((task.output.bucket, path), owner)
+                other = owners.setdefault((spec.output_bucket or task.output.bucket, path), owner)
                 if other != owner:
                     raise ValueError(
                         f"outputs {other} and {owner} would both be written to {path!r}; set output_object_path on one"

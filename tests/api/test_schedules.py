@@ -17,6 +17,7 @@ GIF = {
     "ActivityType": "action-animated-graphics",
     "ActivityPara": {"AnimatedGraphicTask": {"Definition": 20000, "StartTimeOffset": 0.0, "EndTimeOffset": 1.0}},
 }
+WRONG = {"ActivityType": "action-trans", "ActivityPara": {"TranscodeTask": {"Definition": "HD"}}}
 GRAPH = [
     {"ActivityType": "input", "ReardriveIndex": [1, 2]},
     TRANSCODE | {"ReardriveIndex": [3]},
@@ -99,6 +100,7 @@ def test_a_schedule_may_be_triggered_by_s3_and_its_queue(call, settings):
         ([{"ActivityType": "input", "ReardriveIndex": [1, 2]}, TRANSCODE | {"ReardriveIndex": [2]}, STILLS], "InvalidParameterValue"),
         ([{"ActivityType": "input", "ReardriveIndex": [1]}, STILLS | {"ReardriveIndex": [2]}, GIF], "InvalidParameterValue"),
         ([{"ActivityType": "input", "ReardriveIndex": [1]}, {"ActivityType": "action-AIAnalysis"}], "UnsupportedOperation"),
+        ([{"ActivityType": "input", "ReardriveIndex": [1]}, WRONG | {"ReardriveIndex": []}], "InvalidParameterValue"),
     ],
 )  # fmt: skip
 def test_a_graph_that_cannot_be_is_told(refused, settings, graph, code):

@@ -24,8 +24,24 @@ TRIGGER = {
     "Type": "CosFileUpload",
     "CosFileUploadTrigger": {"Bucket": "inbox", "Region": "r", "Dir": "/in/", "Formats": ["mp4", ".mov"]},
 }
+ELSEWHERE = {"Type": "AWS-S3", "S3OutputStorage": {"S3Bucket": "elsewhere", "S3Region": ""}}
+LOGO = {
+    "Definition": 0,
+    "RawParameter": {
+        "Type": "image", "CoordinateOrigin": "TopLeft", "XPos": "10%", "YPos": "0px",
+        "ImageTemplate": {
+            "ImageContent": {
+                "Type": "COS", "CosInputInfo": {"Bucket": "inbox", "Region": "", "Object": "/logo.png"},
+            },
+            "Width": "20%", "Height": "0px", "RepeatType": "repeat",
+        },
+    },
+}  # fmt: skip
 TASKS = {
-    "TranscodeTaskSet": [{"Definition": 100010, "OutputObjectPath": "{inputName}_{definition}.{format}"}, {"Definition": 100020}],
+    "TranscodeTaskSet": [
+        {"Definition": 100010, "OutputObjectPath": "{inputName}_{definition}.{format}", "OutputStorage": ELSEWHERE},
+        {"Definition": 100020, "WatermarkSet": [LOGO]},
+    ],
     "AnimatedGraphicTaskSet": [{"Definition": 20000, "StartTimeOffset": 0.0, "EndTimeOffset": 0.0}],
     "SnapshotByTimeOffsetTaskSet": [{"Definition": 10, "ExtTimeOffsetSet": ["1s", "50%"]}],
     "SampleSnapshotTaskSet": [{"Definition": 10}],
@@ -36,6 +52,15 @@ REQUEST = {
     "OutputStorage": {"Type": "COS", "CosOutputStorage": {"Bucket": "outputs", "Region": "r"}},
     "TaskNotifyConfig": {"NotifyType": "TDMQ-CMQ", "CmqModel": "Queue", "CmqRegion": "gz", "QueueName": "events", "NotifyMode": "Change"},
 }  # fmt: skip
+
+
+def what_of(shown: object, asked: object) -> object:
+    """Of what is shown, the members that were asked for: the SDK fills in all others with null."""
+    if isinstance(asked, dict):
+        return {name: what_of(shown[name], value) for name, value in asked.items()}
+    if isinstance(asked, list):
+        return [what_of(*pair) for pair in zip(shown, asked, strict=True)]
+    return shown
 
 
 def loaded(settings: Settings) -> dict[str, Workflow]:
@@ -76,9 +101,7 @@ def test_a_workflow_is_shown_as_it_was_asked_for(call):
     trigger = shown["Trigger"]["CosFileUploadTrigger"]
     assert (trigger["Bucket"], trigger["Dir"], trigger["Formats"]) == ("inbox", "/in/", ["mp4", ".mov"])
     assert shown["OutputStorage"]["CosOutputStorage"]["Bucket"] == "outputs"
-    for name, entries in TASKS.items():
-        for entry, asked in zip(shown["MediaProcessTask"][name], entries, strict=True):
-            assert {member: entry[member] for member in asked} == asked
+    assert what_of(shown["MediaProcessTask"], TASKS) == TASKS
     notify = shown["TaskNotifyConfig"]
     assert (notify["NotifyType"], notify["QueueName"], notify["CmqRegion"], notify["NotifyMode"]) == (
         "TDMQ-CMQ",
@@ -180,13 +203,14 @@ def test_a_file_that_is_no_workflow_keeps_no_other_from_being_made_and_shown(cal
 
 KEYS = """
 keys:
-  - {secret_id: AKIDowner, secret_key: a key of sixteen characters, read: [inbox], write: [outputs]}
+  - {secret_id: AKIDowner, secret_key: a key of sixteen characters, read: [inbox], write: [outputs, "s3://elsewhere"]}
+  - {secret_id: AKIDpart, secret_key: a key of sixteen characters, read: [inbox], write: [outputs]}
   - {secret_id: AKIDother, secret_key: a key of sixteen characters, read: [elsewhere], write: ["*"]}
 """
 
 
 def test_a_key_manages_and_sees_workflows_of_its_own_buckets_only(settings, client_to, reloads):
-    """Somebody else's is neither shown nor switched nor deleted."""
+    """Somebody else's is neither shown nor switched nor deleted; nor one of which a single output lies elsewhere."""
     settings.home.mkdir(parents=True)
     settings.api_keys_path.touch(mode=0o600)
     settings.api_keys_path.write_text(KEYS)
@@ -200,9 +224,10 @@ def test_a_key_manages_and_sees_workflows_of_its_own_buckets_only(settings, clie
 
         number = ask("AKIDowner", "CreateWorkflow", **REQUEST)["WorkflowId"]
         for action in ("EnableWorkflow", "DisableWorkflow", "DeleteWorkflow"):
-            with pytest.raises(TencentCloudSDKException) as caught:
-                ask("AKIDother", action, WorkflowId=number)
-            assert caught.value.code == "UnauthorizedOperation"
+            for who in ("AKIDother", "AKIDpart"):
+                with pytest.raises(TencentCloudSDKException) as caught:
+                    ask(who, action, WorkflowId=number)
+                assert caught.value.code == "UnauthorizedOperation"
         assert ask("AKIDother", "DescribeWorkflows")["TotalCount"] == 0
         assert ask("AKIDowner", "DescribeWorkflows")["TotalCount"] == 1
         ask("AKIDowner", "DeleteWorkflow", WorkflowId=number)

@@ -245,6 +245,17 @@ def test_our_own_outputs_are_known_as_ours(clips, upload, made, worker):
         assert record.result == result
 
 
+def test_one_output_may_go_to_a_bucket_of_its_own(clips, upload, made, worker):
+    """And so may two of one name to two buckets."""
+    still = {"definition": 10, "ext_time_offset_set": ["0s"]}
+    source = upload(clips.video(), "a.mp4")
+    here, there = made(source, "snapshot_by_time_offset", still, {**still, "name": "there", "output_bucket": "archive"})
+    assert (here.bucket, there.bucket) == ("outputs", "archive")
+    for result in (here, there):
+        bucket = worker.buckets.get(result.bucket)
+        assert Record.model_validate_json(bucket.read(bucket.head(result.main[0].key).record)).result == result
+
+
 def test_an_output_never_overwrites_its_source(clips, upload, planned):
     """Whatever the output path says."""
     source = upload(clips.video(), "a.mp4")

@@ -67,6 +67,7 @@ def changed(old: str, new: str) -> str:
         pytest.param(changed("source: web/small", "source: stills"), "not one video or audio file", id="source of pictures"),
         pytest.param(changed("source: web/small", "source: teaser"), "circle: teaser -> teaser", id="circle"),
         pytest.param(changed("name: sound, raw", "name: small, raw"), "two outputs are called 'small'", id="label"),
+        pytest.param(changed("name: sound, raw", "output_bucket: 'a b', name: sound, raw"), "'a b' is no bucket", id="bucket of one output"),
         pytest.param(
             changed("{name: sound, raw_parameter: {container: mp3}}", "{name: other, output_object_path: '{inputName}_transcode_small.{format}'}"),
             "outputs web/small and web/other would both be written to", id="path",

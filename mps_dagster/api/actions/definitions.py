@@ -10,18 +10,19 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, field_validator
 
 from mps_dagster.api.action import RequestModel
-from mps_dagster.api.actions.media_tasks import AwsSqs, Output, TaskNotifyConfig
-from mps_dagster.api.actions.storage import TaskOutputStorage, check_dir
+from mps_dagster.api.actions.media_tasks import AwsSqs, Output, RawWatermark, TaskNotifyConfig
+from mps_dagster.api.actions.storage import check_dir
 from mps_dagster.api.error import ApiError, missing
 from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.keys import ApiKey
+from mps_dagster.api.processing import split_address
 from mps_dagster.errors import DefinitionNotExist, InvalidInput, MpsError
 from mps_dagster.notify.results import iso, pascal
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.files import Document, WorkflowFiles
 from mps_dagster.workflow.model import derived_id
-from mps_dagster.workflow.storage_info import cos_bucket, output_storage, s3_bucket
+from mps_dagster.workflow.storage_info import cos_bucket, input_info, output_storage, s3_bucket
 from mps_dagster.workflow.store import load_workflows
 from mps_dagster.workflow.templates import Templates
 
@@ -89,8 +90,9 @@ class Definitions:
     def of(cls, settings: Settings, prefix: str) -> Definitions:
         return cls(settings, WorkflowFiles(settings.workflows_dir, lambda: Dagster(settings.ui_url).reload(), prefix))
 
-    def create(self, document: Document) -> int:
+    def create(self, document: Document, key: ApiKey) -> int:
         """Disabled at first."""
+        check_places(document, key)
         self._check_title(document["title"], None)
         made = {"enabled": False, "created": _now(), "updated": _now(), **document}
         return _told(lambda: self.files.create(made, self._templates))
@@ -98,6 +100,7 @@ class Definitions:
     def replace(self, number: int, document: Document, key: ApiKey) -> None:
         """All of it anew, but for its ID."""
         before = self.disabled(number, key)
+        check_places(document, key)
         self._check_title(document["title"], number)
         kept = {name: before[name] for name in ("name", "id", "enabled", "created")}
         _told(lambda: self.files.replace(number, {**kept, "updated": _now(), **document}, self._templates))
@@ -143,8 +146,7 @@ class Definitions:
             raise ApiError(
                 "ResourceNotFound.TemplateNotExist", f"There is none with the ID {number} that was made here."
             )
-        key.check_read(document["trigger"]["bucket"])
-        key.check_write(document["output"]["bucket"])
+        check_places(document, key)
         return document
 
     def disabled(self, number: int, key: ApiKey) -> Document:
@@ -170,20 +172,17 @@ class Definitions:
             raise ApiError("ResourceNotFound.CosBucketNotExist", str(error)) from error
 
 
-def place(
-    trigger: Document,
-    storage: TaskOutputStorage | None,
-    directory: str,
-    own_bucket: str,
-    key: ApiKey,
-    settings: Settings,
-) -> Document:
-    """As under `output:`, checked against what the caller may do."""
-    common = storage.bucket(settings) if storage else ""
-    target = own_bucket or common or trigger["bucket"]
-    key.check_read(trigger["bucket"])
-    key.check_write(target)
-    return {"bucket": target, **({"dir": slashed(directory)} if directory.strip("/") else {})}
+def place(bucket: str, directory: str) -> Document:
+    """As under `output:`."""
+    return {"bucket": bucket, **({"dir": slashed(directory)} if directory.strip("/") else {})}
+
+
+def check_places(document: Document, key: ApiKey) -> None:
+    """Raise `ApiError` unless the caller may use every bucket as the definition does."""
+    key.check_read(document["trigger"]["bucket"])
+    for task in document["tasks"].values():
+        for output in task["outputs"]:
+            key.check_write(output.get("output_bucket") or document["output"]["bucket"])
 
 
 def slashed(path: str) -> str:
@@ -221,7 +220,22 @@ def shown(document: Document) -> Document:
 def shown_output(document: Document, model: type[Output]) -> Document:
     """As MPS has it; what an admin wrote out in full besides is not shown."""
     entry: Document = pascal({name: value for name, value in document.items() if name in model.model_fields})
+    if "output_bucket" in document:
+        entry["OutputStorage"] = output_storage(document["output_bucket"])
+    if "watermark_set" in document:
+        entry["WatermarkSet"] = [_shown_watermark(mark) for mark in document["watermark_set"]]
     return {"Definition": 0, **entry}
+
+
+def _shown_watermark(document: Document) -> Document:
+    raw = {name: value for name, value in document.items() if name in RawWatermark.model_fields}
+    mark: Document = pascal({name: value for name, value in document.items() if name not in raw})
+    image = str(raw.get("image_template", {}).get("image_content", ""))
+    if not image:
+        return mark
+    shown: Document = pascal(raw)
+    shown["ImageTemplate"]["ImageContent"] = input_info(*split_address(image))
+    return {**mark, "RawParameter": shown}
 
 
 def sinks(config: TaskNotifyConfig | None) -> list[Document]:

@@ -6,13 +6,14 @@ What a task's parameters mean is left to its spec: MPS accepts the call and tell
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.alias_generators import to_snake
 
 from mps_dagster.api.action import NotOffered, RequestModel
-from mps_dagster.api.actions.storage import MediaInputInfo, TaskOutputStorage
+from mps_dagster.api.actions.storage import MediaInputInfo, TaskOutputStorage, bucket_of
 from mps_dagster.api.error import ApiError, missing
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.settings import Settings
@@ -116,21 +117,6 @@ class MediaProcessTask(RequestModel):
         sets: dict[str, tuple[Output, ...]] = {kind: getattr(self, to_snake(name)) for kind, (name, _) in SETS.items()}
         return {kind: _documents(entries, key, settings) for kind, entries in sets.items() if entries}
 
-    def bucket(self, settings: Settings) -> str:
-        """The bucket that outputs name of their own; they all go to one place here."""
-        named = {
-            entry.output_storage.bucket(settings)
-            for name in type(self).model_fields
-            for entry in getattr(self, name) or ()
-            if entry.output_storage
-        } - {""}
-        if len(named) > 1:
-            raise ApiError(
-                "UnsupportedOperation",
-                "Outputs of one task in several buckets are not offered here; call once for each.",
-            )
-        return named.pop() if named else ""
-
 
 def _documents(entries: tuple[Output, ...], key: ApiKey, settings: Settings) -> list[Document]:
     seen: Counter[int] = Counter()
@@ -143,6 +129,9 @@ def _documents(entries: tuple[Output, ...], key: ApiKey, settings: Settings) -> 
         for name in ("raw_parameter", "override_parameter"):
             if name in document:
                 document[name] = snake(document[name])
+        if bucket := bucket_of(entry.output_storage, settings):
+            key.check_write(bucket)
+            document["output_bucket"] = bucket
         if marks := getattr(entry, "watermark_set", ()):
             document["watermark_set"] = [_watermark(mark, key, settings) for mark in marks]
         # Two outputs of one template are told apart by a name.
@@ -151,6 +140,11 @@ def _documents(entries: tuple[Output, ...], key: ApiKey, settings: Settings) -> 
             document["name"] = f"{entry.definition}_{seen[entry.definition]}"
         documents.append(document)
     return documents
+
+
+def inherits_place(outputs: Mapping[str, Iterable[Document]]) -> bool:
+    """Whether any output goes to the place that is named for all of them."""
+    return any("output_bucket" not in output for entries in outputs.values() for output in entries)
 
 
 def _watermark(mark: Watermark, key: ApiKey, settings: Settings) -> Document:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from mps_dagster.api.action import Action, Call, RequestModel
+from mps_dagster.api.action import Action, Call, RequestModel, read_request
 from mps_dagster.api.actions.definitions import (
     Definitions,
     Listed,
@@ -23,7 +23,7 @@ from mps_dagster.api.actions.definitions import (
     sinks,
 )
 from mps_dagster.api.actions.media_tasks import SETS, MediaProcessTask, TaskNotifyConfig
-from mps_dagster.api.actions.storage import TaskOutputStorage, check_dir
+from mps_dagster.api.actions.storage import TaskOutputStorage, bucket_of, check_dir
 from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.settings import Settings
@@ -96,28 +96,25 @@ class _Schedules:
     def create(self, call: Call[CreateScheduleRequest]) -> dict[str, Any]:
         request, settings = call.request, self.definitions.settings
         trigger = request.trigger.document(settings)
+        bucket = bucket_of(request.output_storage, settings) or trigger["bucket"]
         document = {
-            "title": request.schedule_name, "trigger": trigger,
-            "output": place(trigger, request.output_storage, request.output_dir, "", call.key, settings),
+            "title": request.schedule_name, "trigger": trigger, "output": place(bucket, request.output_dir),
             "notify": sinks(request.task_notify_config), "tasks": tasks_of(request.activities, call.key, settings),
         }  # fmt: skip
-        return {"ScheduleId": self.definitions.create(document)}
+        return {"ScheduleId": self.definitions.create(document, call.key)}
 
     def modify(self, call: Call[ModifyScheduleRequest]) -> dict[str, Any]:
         """What is given; its graph is given whole."""
         request, key, settings = call.request, call.key, self.definitions.settings
         document = self.definitions.disabled(request.schedule_id, key)
-        given = request.model_fields_set
         changed = {name: document[name] for name in ("title", "trigger", "output", "notify", "tasks")}
         if request.schedule_name:
             changed["title"] = request.schedule_name
         if request.trigger:
             changed["trigger"] = request.trigger.document(settings)
-        if {"trigger", "output_storage", "output_dir"} & given:
-            storage, directory = request.output_storage, document["output"].get("dir", "")
-            directory = request.output_dir if "output_dir" in given else directory
-            inherited = "" if storage else document["output"]["bucket"]
-            changed["output"] = place(changed["trigger"], storage, directory, inherited, key, settings)
+        bucket = bucket_of(request.output_storage, settings) or document["output"]["bucket"]
+        before = document["output"].get("dir", "")
+        changed["output"] = place(bucket, request.output_dir if "output_dir" in request.model_fields_set else before)
         if request.task_notify_config:
             changed["notify"] = sinks(request.task_notify_config)
         if request.activities:
@@ -179,10 +176,7 @@ def _output(number: int, node: Activity, key: ApiKey, settings: Settings) -> tup
     if not isinstance(given, dict):
         raise _wrong(number, f"it has no ActivityPara.{member}")
     name, _ = SETS[kind]
-    task = MediaProcessTask.model_validate({name: [given]})
-    if task.bucket(settings):
-        raise ApiError("UnsupportedOperation", "An OutputStorage of a single activity is not offered here.")
-    return kind, task.outputs(key, settings)[kind][0]
+    return kind, read_request(MediaProcessTask, {name: [given]}).outputs(key, settings)[kind][0]
 
 
 def _wrong(number: int, problem: str) -> ApiError:

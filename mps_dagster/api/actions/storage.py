@@ -89,14 +89,17 @@ class TaskOutputStorage(RequestModel):
     s3_output_storage: S3OutputStorage | None = Field(None, alias="S3OutputStorage")
     vod_output_storage: NotOffered = Field(None, alias="VODOutputStorage")
 
-    def bucket(self, settings: Settings) -> str:
-        """Empty if nothing is named: then it is inherited."""
-        if self.type == "COS":
-            named = self.cos_output_storage.bucket if self.cos_output_storage else ""
-            return cos_bucket(named, settings) if named else ""
-        if self.type == "AWS-S3" and self.s3_output_storage:
-            return s3_bucket(self.s3_output_storage.s3_bucket)
-        raise ApiError("UnsupportedOperation", f"An output storage of type {self.type} is not offered here.")
+
+def bucket_of(storage: TaskOutputStorage | None, settings: Settings) -> str:
+    """Empty if nothing is named: then it is inherited."""
+    if storage is None:
+        return ""
+    if storage.type == "COS":
+        named = storage.cos_output_storage.bucket if storage.cos_output_storage else ""
+        return cos_bucket(named, settings) if named else ""
+    if storage.type == "AWS-S3" and storage.s3_output_storage:
+        return s3_bucket(storage.s3_output_storage.s3_bucket)
+    raise ApiError("UnsupportedOperation", f"An output storage of type {storage.type} is not offered here.")
 
 
 def check_dir(path: str) -> str:

@@ -17,7 +17,8 @@ from urllib.parse import unquote, urlsplit
 
 from mps_dagster.api.action import Action, Call
 from mps_dagster.api.actions.definitions import Definitions
-from mps_dagster.api.actions.media_tasks import MediaProcessTask
+from mps_dagster.api.actions.media_tasks import MediaProcessTask, inherits_place
+from mps_dagster.api.actions.storage import bucket_of
 from mps_dagster.api.actions.task_requests import (
     DescribeMediaMetaDataRequest,
     DescribeTasksRequest,
@@ -100,8 +101,11 @@ class _Tasks:
         outputs = task.outputs(key, self.settings)
         if not outputs:
             raise ApiError("InvalidParameter", "MediaProcessTask has no task.")
+        source = self._source(request, key)
+        if inherits_place(outputs):
+            key.check_write(source["output"]["bucket"])
         documents = {kind: {"outputs": entries} for kind, entries in outputs.items()}
-        return self.processing.launch_media(self._source(request, task, key), documents, tags)
+        return self.processing.launch_media(source, documents, tags)
 
     def _tags(self, request: ProcessMediaRequest, key: ApiKey) -> dict[str, str]:
         """What a query tells of the request later on."""
@@ -115,7 +119,7 @@ class _Tasks:
             **{name: value for name, value in tags.items() if value},
         }
 
-    def _source(self, request: ProcessMediaRequest, task: MediaProcessTask, key: ApiKey) -> dict[str, Any]:
+    def _source(self, request: ProcessMediaRequest, key: ApiKey) -> dict[str, Any]:
         """The config of the run's source: where it is, where its outputs go, who is told."""
         url = request.input_info.url
         if url:
@@ -123,11 +127,8 @@ class _Tasks:
             bucket, path = UPLOADS, f"url/{hashlib.sha256(f'{url} {uuid.uuid4()}'.encode()).hexdigest()[:16]}/{name}"
         else:
             bucket, path = request.input_info.place(key, self.settings)
-        common = request.output_storage.bucket(self.settings) if request.output_storage else ""
-        target = task.bucket(self.settings) or common or (OUTPUTS if url else bucket)
-        key.check_write(target)
         place = {
-            "bucket": target,
+            "bucket": bucket_of(request.output_storage, self.settings) or (OUTPUTS if url else bucket),
             **({"dir": f"/{request.output_dir.strip('/')}/"} if request.output_dir.strip("/") else {}),
         }
         notify = [request.task_notify_config.sink()] if request.task_notify_config else []

@@ -19,7 +19,7 @@ from mps_dagster.api.actions.definitions import (
     sinks,
 )
 from mps_dagster.api.actions.media_tasks import SETS, MediaProcessTask, TaskNotifyConfig
-from mps_dagster.api.actions.storage import TaskOutputStorage, check_dir
+from mps_dagster.api.actions.storage import TaskOutputStorage, bucket_of, check_dir
 from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.settings import Settings
@@ -70,7 +70,7 @@ class _Workflows:
     definitions: Definitions
 
     def create(self, call: Call[WorkflowRequest]) -> dict[str, Any]:
-        return {"WorkflowId": self.definitions.create(self._document(call.request, call.key))}
+        return {"WorkflowId": self.definitions.create(self._document(call.request, call.key), call.key)}
 
     def reset(self, call: Call[ResetWorkflowRequest]) -> dict[str, Any]:
         self.definitions.replace(call.request.workflow_id, self._document(call.request, call.key), call.key)
@@ -101,10 +101,10 @@ class _Workflows:
         outputs = task.outputs(key, settings)
         if not outputs:
             raise ApiError("InvalidParameterValue", "MediaProcessTask has no task.")
-        target = place(trigger, request.output_storage, request.output_dir, task.bucket(settings), key, settings)
+        bucket = bucket_of(request.output_storage, settings) or trigger["bucket"]
         return {
-            "title": request.workflow_name, "trigger": trigger, "output": target, "notify": sinks(request.task_notify_config),
-            "priority": request.task_priority,
+            "title": request.workflow_name, "trigger": trigger, "output": place(bucket, request.output_dir),
+            "notify": sinks(request.task_notify_config), "priority": request.task_priority,
             "tasks": {kind: {"type": kind, "outputs": entries} for kind, entries in outputs.items()},
         }  # fmt: skip
 
