@@ -19,7 +19,7 @@ from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import Task, Workflow
-from mps_dagster.workflow.naming import partition_key, run_key, sensor_name, uploads_name
+from mps_dagster.workflow.naming import by_hand_name, partition_key, run_key, sensor_name, uploads_name
 from mps_dagster.workflow.store import load_workflows, parse_task
 from mps_dagster.workflow.templates import Templates
 
@@ -71,7 +71,7 @@ class Processing:
             )
         target.publish(path, key)
 
-    def run_workflow(self, workflow: Workflow, key: str, more_tags: Mapping[str, str] | None = None) -> str:
+    def run_workflow(self, workflow: Workflow, key: str) -> str:
         """Run a workflow on an object of its trigger bucket; return the TaskId."""
         bucket = workflow.trigger.bucket
         info = self.buckets.get(bucket).head(key)
@@ -84,7 +84,12 @@ class Processing:
             "dagster/run_key": run_key(bucket, key, info.etag), "dagster/sensor_name": sensor_name(workflow.name),
         }  # fmt: skip
         config = {"ops": {f"{workflow.name}__source": {"config": {"etag": info.etag}}}}
-        return task_id(self.dagster.launch(workflow.name, config, tags | dict(more_tags or {})))
+        return task_id(self.dagster.launch(workflow.name, config, tags))
+
+    def run_schedule(self, schedule: Workflow, source: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        """Run a schedule on any object; its outputs go to the source's place, but for those that have a bucket of their own."""
+        tasks = {f"{schedule.name}__{name}": {"output": source["output"]} for name in schedule.tasks}
+        return self._launch(by_hand_name(schedule.name), schedule.name, source, tasks, tags)
 
     def process_media(
         self,
@@ -115,9 +120,19 @@ class Processing:
         self, source: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]], tags: Mapping[str, str]
     ) -> str:
         """Run tasks (each with its outputs) on a source as the job `process_media` has it; return the TaskId."""
+        return self._launch("process_media", "process_media", source, tasks, tags)
+
+    def _launch(
+        self,
+        job: str,
+        workflow: str,
+        source: Mapping[str, Any],
+        tasks: Mapping[str, Mapping[str, Any]],
+        tags: Mapping[str, str],
+    ) -> str:
         ops = {"source": {"config": dict(source)}, **{name: {"config": {"task": task}} for name, task in tasks.items()}}
-        own = {"mps/workflow": "process_media", "mps/bucket": source["bucket"], "mps/key": source["key"]}
-        return task_id(self.dagster.launch("process_media", {"ops": ops}, {**own, **tags}))
+        own = {"mps/workflow": workflow, "mps/bucket": source["bucket"], "mps/key": source["key"]}
+        return task_id(self.dagster.launch(job, {"ops": ops}, {**own, **tags}))
 
     def put_by_hand(self, path: Path) -> tuple[str, str]:
         """Put a local file into the uploads bucket, under a key of its own."""
@@ -149,7 +164,8 @@ class Processing:
     def _tasks_of(self, record: RunRecord) -> list[Task]:
         """What the workflow has as it is now, where the run was of all of it."""
         workflow = self._workflows.get(record.workflow)
-        return list(workflow.tasks.values()) if workflow and record.job == workflow.name else []
+        whole = workflow and record.job in (workflow.name, by_hand_name(workflow.name))
+        return list(workflow.tasks.values()) if workflow and whole else []
 
     def tasks(self, *, limit: int, statuses: Sequence[str] = ()) -> Iterator[TaskRun]:
         """Newest first, without their subtasks."""

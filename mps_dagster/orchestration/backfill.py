@@ -116,7 +116,7 @@ def connected(workflow: Workflow, tasks: tuple[str, ...]) -> list[list[str]]:
     Dagster leaves out of a backfill what hangs on nothing else in it.
     """
     sets: dict[str, list[str]] = {}
-    for task in _upstream_first(workflow):
+    for task in workflow.upstream_first:
         if task.name in tasks:
             mine = next((found for found in sets.values() if task.upstream in found), None)
             if mine is None:
@@ -185,7 +185,7 @@ class _History:
     def __init__(self, instance: DagsterInstance, workflow: Workflow) -> None:
         self._instance = instance
         self._workflow = workflow
-        self.tasks = _upstream_first(workflow)
+        self.tasks = workflow.upstream_first
         self._made = {task.name: self._read_made(task.name) for task in self.tasks}
         self._attempts = {task.name: self._read_attempts(task.name) for task in self.tasks}
         self._runs = self._read_runs({run for attempts in self._attempts.values() for run in attempts.values()})
@@ -242,11 +242,3 @@ class _History:
             for start in range(0, len(ordered), _AT_ONCE)
             for run in self._instance.get_runs(RunsFilter(run_ids=ordered[start : start + _AT_ONCE]))
         }
-
-
-def _upstream_first(workflow: Workflow) -> list[Task]:
-    ordered: list[Task] = []
-    while len(ordered) < len(workflow.tasks):
-        ready = {UPLOAD, *(task.name for task in ordered)}
-        ordered += [task for task in workflow.tasks.values() if task not in ordered and task.upstream in ready]
-    return ordered

@@ -13,7 +13,9 @@ from mps_dagster.orchestration.ops import assemble, break_down, fetch_source, so
 from mps_dagster.orchestration.runs import PROCESS_MEDIA, WORKFLOW_TAG
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import UPLOAD, Place, Task, Workflow
-from mps_dagster.workflow.naming import object_key, uploads_name
+from mps_dagster.workflow.naming import by_hand_name, object_key, uploads_name
+
+Graphs = Mapping[str, dg.GraphDefinition]
 
 
 def uploads(workflow: str) -> dg.DynamicPartitionsDefinition:
@@ -21,9 +23,39 @@ def uploads(workflow: str) -> dg.DynamicPartitionsDefinition:
     return dg.DynamicPartitionsDefinition(name=uploads_name(workflow))
 
 
-def workflow_assets(workflow: Workflow) -> list[dg.AssetsDefinition]:
+def workflow_assets(workflow: Workflow, graphs: Graphs) -> list[dg.AssetsDefinition]:
     """The source and every task, all partitioned by the source object."""
-    return [_source_asset(workflow), *(_task_asset(workflow, task) for task in workflow.tasks.values())]
+    return [
+        _source_asset(workflow),
+        *(_task_asset(workflow, task, graphs[task.name]) for task in workflow.tasks.values()),
+    ]
+
+
+def workflow_graphs(workflow: Workflow) -> Graphs:
+    """By task."""
+    return {
+        task.name: _task_graph(
+            f"{workflow.name}__{task.name}", workflow.name, task.model_dump(mode="json"), heavy=TASKS[task.type].heavy
+        )
+        for task in workflow.tasks.values()
+    }
+
+
+def by_hand_job(workflow: Workflow, graphs: Graphs, executor: dg.ExecutorDefinition) -> dg.JobDefinition:
+    """A workflow on one object of any bucket, which is no upload of its own and so no partition; filled by run config."""
+
+    @dg.job(
+        name=by_hand_name(workflow.name),
+        description=f"{workflow.title or workflow.name}, by hand: what ProcessMedia runs for its ScheduleId.",
+        executor_def=executor,
+        tags={WORKFLOW_TAG: workflow.name},
+    )
+    def by_hand() -> None:
+        results = {UPLOAD: source_op()}
+        for task in workflow.upstream_first:
+            results[task.name] = graphs[task.name](results[task.upstream])
+
+    return by_hand
 
 
 def process_media_job(executor: dg.ExecutorDefinition) -> dg.JobDefinition:
@@ -85,10 +117,7 @@ def _source_asset(workflow: Workflow) -> dg.AssetsDefinition:
     return source
 
 
-def _task_asset(workflow: Workflow, task: Task) -> dg.AssetsDefinition:
-    graph = _task_graph(
-        f"{workflow.name}__{task.name}", workflow.name, task.model_dump(mode="json"), heavy=TASKS[task.type].heavy
-    )
+def _task_asset(workflow: Workflow, task: Task, graph: dg.GraphDefinition) -> dg.AssetsDefinition:
     return dg.AssetsDefinition.from_graph(
         graph,
         keys_by_input_name={"source": dg.AssetKey([workflow.name, task.upstream])},

@@ -20,7 +20,7 @@ from mps_dagster.notify.delivery import deliver_due
 from mps_dagster.notify.event import change, event, event_id
 from mps_dagster.notify.outbox import Outbox
 from mps_dagster.notify.sinks import open_sink
-from mps_dagster.orchestration.runs import PROCESS_MEDIA, run_record, source_config, workflow_of
+from mps_dagster.orchestration.runs import run_record, source_config, workflow_of
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.notification import SinkConfig
@@ -130,12 +130,12 @@ def _state(instance: DagsterInstance, run: DagsterRun, workflow: Workflow | None
 
 
 def _sinks(run: DagsterRun, workflow: Workflow | None) -> tuple[SinkConfig, ...]:
-    if workflow is not None:
-        return workflow.notify
-    if run.job_name != PROCESS_MEDIA:
-        return ()
+    """Whom ProcessMedia named, or else whom the workflow names."""
+    named = source_config(run).get("notify")
+    if not named:
+        return workflow.notify if workflow else ()
     try:
-        return _SINKS.validate_python(source_config(run).get("notify", ()))
+        return _SINKS.validate_python(named)
     except ValidationError:
         # Only a launchpad can get here: CLI and API validate before they launch. The run itself says nothing of it.
         return ()

@@ -55,7 +55,7 @@ def source_of(run: DagsterRun, workflow: Workflow | None) -> tuple[str, str]:
 
 
 def source_config(run: DagsterRun) -> Mapping[str, Any]:
-    """What `process_media` was asked for: object, output place, sinks."""
+    """What a run by hand was asked for: object, output place, sinks; nothing of any other run."""
     ops: Any = run.run_config.get("ops", {})
     config: Mapping[str, Any] = ops.get("source", {}).get("config", {})
     return config

@@ -230,6 +230,15 @@ class Workflow(Facts):
         """Changes when any task does."""
         return hashlib.sha256("".join(task.revision for task in self.tasks.values()).encode()).hexdigest()[:12]
 
+    @property
+    def upstream_first(self) -> list[Task]:
+        """Its tasks, each behind the one that it works on."""
+        ordered: list[Task] = []
+        while len(ordered) < len(self.tasks):
+            ready = {UPLOAD, *(task.name for task in ordered)}
+            ordered += [task for task in self.tasks.values() if task not in ordered and task.upstream in ready]
+        return ordered
+
     def takes(self, key: str, modified: datetime) -> bool:
         """Whether an upload is one of its own, by place, format and time."""
         since = self.enabled_at and self.enabled_at.replace(tzinfo=self.enabled_at.tzinfo or UTC)

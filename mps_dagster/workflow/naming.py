@@ -28,6 +28,11 @@ def sensor_name(workflow: str) -> str:
     return f"{workflow}_uploads"
 
 
+def by_hand_name(schedule: str) -> str:
+    """The job that runs a schedule on an object of any bucket."""
+    return f"{schedule}_by_hand"
+
+
 def uploads_name(workflow: str) -> str:
     """The partition set of a workflow's sources."""
     return f"{workflow}_uploads"

@@ -339,7 +339,7 @@ def test_a_source_may_be_a_url(sdk, settings, clips, tmp_path):
 
 
 def test_a_schedule_runs_its_graph_by_hand(sdk, settings, clips):
-    """Serial: what follows a transcode is made of its output."""
+    """Serial: what follows a transcode is made of its output. On an object of any bucket, to the place that the call names."""
     Processing.of(settings).buckets.get("inbox").publish(clips.video(), "graph/film.mp4")
     schedule = sdk(
         "CreateSchedule", ScheduleName="graph", OutputDir="/graph-out/",
@@ -361,6 +361,13 @@ def test_a_schedule_runs_its_graph_by_hand(sdk, settings, clips):
     assert [result["ActivityType"] for result in results] == ["Transcode", "SampleSnapshot"]
     pictures = results[1]["ActivityResItem"]["SampleSnapshotTask"]["Output"]["ImagePathSet"]
     assert pictures[0] == "/graph-out/film_transcode_100010_sampleSnapshot_10_0.jpg"
+    Processing.of(settings).buckets.get("drafts").publish(clips.video(), "scene.mp4")
+    source = {"Type": "COS", "CosInputInfo": {"Bucket": "drafts", "Region": "r", "Object": "/scene.mp4"}}
+    elsewhere = finished(sdk, sdk("ProcessMedia", InputInfo=source, ScheduleId=schedule, OutputDir="/cut/")["TaskId"])
+    assert elsewhere["ScheduleTask"]["InputInfo"]["CosInputInfo"]["Bucket"] == "drafts"
+    output = elsewhere["ScheduleTask"]["ActivityResultSet"][1]["ActivityResItem"]["SampleSnapshotTask"]["Output"]
+    assert output["Storage"]["CosOutputStorage"]["Bucket"] == "outputs"
+    assert output["ImagePathSet"][0] == "/cut/scene_transcode_100010_sampleSnapshot_10_0.jpg"
     sdk("DeleteSchedule", ScheduleId=schedule)
 
 

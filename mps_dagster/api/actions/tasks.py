@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mps_dagster.api.action import Action, Call
-from mps_dagster.api.actions.definitions import Definitions
+from mps_dagster.api.actions.definitions import Definitions, slashed
 from mps_dagster.api.actions.media_tasks import MediaProcessTask, inherits_place
 from mps_dagster.api.actions.storage import bucket_of
 from mps_dagster.api.actions.task_requests import (
@@ -36,6 +36,7 @@ from mps_dagster.ffmpeg.program import Ffmpeg
 from mps_dagster.notify.results import iso, meta_data, schedule_task, workflow_task
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.files import SCHEDULE, is_schedule
+from mps_dagster.workflow.model import Place
 
 OUTPUTS = "outputs"
 """Where outputs of a URL go if the request names no place."""
@@ -74,34 +75,29 @@ class _Tasks:
     def process_media(self, call: Call[ProcessMediaRequest]) -> dict[str, Any]:
         request = call.request
         tags = self._tags(request, call.key)
+        launch = self._schedule if request.schedule_id is not None else self._media
+        if not request.session_id:
+            return {"TaskId": launch(request, call.key, tags)}
         with self.session_lock:
-            if request.session_id:
-                self._check_session(request.session_id, call.key)
-            launch = self._schedule if request.schedule_id is not None else self._media
+            self._check_session(request.session_id, call.key)
             return {"TaskId": launch(request, call.key, tags)}
 
     def _schedule(self, request: ProcessMediaRequest, key: ApiKey, tags: Mapping[str, str]) -> str:
-        """Run a schedule on an object of its own bucket, as it stands: its places and sinks are its own."""
-        other = ("media_process_task", "output_storage", "output_dir", "task_notify_config")
-        if any(getattr(request, name) for name in other):
-            raise ApiError(
-                "UnsupportedOperation", "With ScheduleId, tasks, output and notification are the schedule's own here."
-            )
+        """Run a schedule on any object. What the call names (place, sink) goes before what the schedule has."""
+        if request.media_process_task:
+            raise ApiError("UnsupportedOperation", "With ScheduleId, the tasks are the schedule's own here.")
         document = Definitions.of(self.settings, SCHEDULE).ours(request.schedule_id or 0, key)
-        bucket, path = request.input_info.place(key, self.settings)
-        if bucket != document["trigger"]["bucket"]:
-            raise ApiError(
-                "UnsupportedOperation", "With ScheduleId, the input is in the bucket of the schedule's trigger here."
-            )
+        source = self._source(request, key, Place.model_validate(document["output"]))
+        key.check_write(source["output"]["bucket"])
         processing = self.processing
-        return processing.run_workflow(processing.workflow(document["name"]), path, tags)
+        return processing.run_schedule(processing.workflow(document["name"]), source, tags)
 
     def _media(self, request: ProcessMediaRequest, key: ApiKey, tags: Mapping[str, str]) -> str:
         task = request.media_process_task or MediaProcessTask()
         outputs = task.outputs(key, self.settings)
         if not outputs:
             raise ApiError("InvalidParameter", "MediaProcessTask has no task.")
-        source = self._source(request, key)
+        source = self._source(request, key, Place())
         if inherits_place(outputs):
             key.check_write(source["output"]["bucket"])
         documents = {kind: {"outputs": entries} for kind, entries in outputs.items()}
@@ -119,7 +115,7 @@ class _Tasks:
             **{name: value for name, value in tags.items() if value},
         }
 
-    def _source(self, request: ProcessMediaRequest, key: ApiKey) -> dict[str, Any]:
+    def _source(self, request: ProcessMediaRequest, key: ApiKey, default: Place) -> dict[str, Any]:
         """The config of the run's source: where it is, where its outputs go, who is told."""
         url = request.input_info.url
         if url:
@@ -127,9 +123,10 @@ class _Tasks:
             bucket, path = UPLOADS, f"url/{hashlib.sha256(f'{url} {uuid.uuid4()}'.encode()).hexdigest()[:16]}/{name}"
         else:
             bucket, path = request.input_info.place(key, self.settings)
+        named = bucket_of(request.output_storage, self.settings)
         place = {
-            "bucket": bucket_of(request.output_storage, self.settings) or (OUTPUTS if url else bucket),
-            **({"dir": f"/{request.output_dir.strip('/')}/"} if request.output_dir.strip("/") else {}),
+            "bucket": named or default.bucket or (OUTPUTS if url else bucket),
+            "dir": slashed(request.output_dir) if request.output_dir.strip("/") else default.dir,
         }
         notify = [request.task_notify_config.sink()] if request.task_notify_config else []
         return {"bucket": bucket, "key": path, "etag": "", "output": place, "notify": notify, "url": url}
