@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic.alias_generators import to_pascal
@@ -24,6 +24,9 @@ class RequestModel(Facts):
 
     model_config = ConfigDict(alias_generator=to_pascal, coerce_numbers_to_str=True, allow_inf_nan=False)
 
+    codes: ClassVar[Mapping[str, str]] = {}
+    """What MPS's InvalidParameterValue is followed by, by the path of the parameter that is wrong."""
+
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, members: Any) -> Any:
@@ -33,7 +36,7 @@ class RequestModel(Facts):
 
 
 def _not_offered(value: Any) -> None:
-    if value not in ("", [], {}):
+    if value not in ("", 0, "0", "default", [], {}):
         raise PydanticCustomError("UnsupportedOperation", "is not offered here")
 
 
@@ -75,7 +78,14 @@ def read_request(model: type[M], parameters: Mapping[str, Any]) -> M:
             raise ApiError("UnknownParameter", f"The parameter `{path}` is not recognized.")
         case kind if kind[0].isupper():
             # A validator names a code of MPS itself: PydanticCustomError("InvalidParameterValue.Fps", …).
-            raise ApiError(kind, f"`{path}`: {problem['msg']}")
+            raise ApiError(kind, f"`{path}`: {problem['msg']}" if path else problem["msg"])
         case _:
-            text = problem["msg"].removeprefix("Value error, ")
-            raise ApiError("InvalidParameterValue", f"The value of `{path}` is not valid: {text}.")
+            raise invalid(model, path, problem["msg"])
+
+
+def invalid(model: type[RequestModel], path: str, problem: str) -> ApiError:
+    """By the code that MPS has for this parameter of this action, if it has one."""
+    code = model.codes.get(".".join(part for part in path.split(".") if not part.isdecimal()))
+    problem = problem.removeprefix("Value error, ")
+    text = f"The value of `{path}` is not valid: {problem}." if path else f"{problem}."
+    return ApiError(f"InvalidParameterValue.{code}" if code else "InvalidParameterValue", text)

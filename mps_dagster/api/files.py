@@ -22,6 +22,8 @@ from mps_dagster.storage.keys import check_key, content_type_of
 from mps_dagster.storage.local import LocalBucket
 
 SERVED = ("image/", "video/", "audio/", "text/vtt", "application/vnd.apple.mpegurl")
+TEMPLATES = ".templates"
+"""Pictures of watermark templates; no bucket is called so."""
 HEADERS = {
     # An SVG or a playlist could hold script or addresses; nothing here may act.
     "Content-Security-Policy": "sandbox; default-src 'none'; img-src 'self'; media-src 'self'",
@@ -52,6 +54,11 @@ def _response(buckets: Buckets, settings: Settings, bucket: str, key: str) -> Re
     kind = content_type_of(key)
     if not kind.startswith(SERVED) or "svg" in kind:
         return PlainTextResponse(f"{kind} is not served", status_code=403)
+    if bucket == TEMPLATES:
+        picture = settings.templates_dir / key
+        if not picture.is_file():
+            raise SourceNotAccessible(f"there is no picture {key}")
+        return FileResponse(picture, media_type=kind, headers=HEADERS)
     origin = buckets.get(bucket)
     if isinstance(origin, LocalBucket):
         return FileResponse(origin.path(key), media_type=kind, headers=HEADERS)

@@ -3,8 +3,11 @@
     keys:
       - secret_id: AKIDexample
         secret_key: at least sixteen characters
+        account: news                  # optional
         read: [inbox, "s3://media"]
         write: ["out-*"]
+
+Keys of one account own the templates and the SessionIds of one another; a key without one stands alone.
 
 The file holds the secret keys as they are: both signatures are made with the key itself, so a hash of it could check
 neither. It is therefore read only if nobody but its owner may read it (mode 0600), and the keys are never logged.
@@ -33,8 +36,14 @@ class ApiKey(Facts):
 
     secret_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")
     secret_key: SecretStr = Field(min_length=16)
+    account: str = Field("", pattern=r"^[A-Za-z0-9_-]{0,128}$", description="Whose it is; empty = its own.")
     read: tuple[str, ...] = Field((), description="Buckets that it may read, by name; `*` stands for any characters.")
     write: tuple[str, ...] = Field((), description="Buckets that it may write.")
+
+    @property
+    def owner(self) -> str:
+        """To whom belongs what the key makes."""
+        return self.account or self.secret_id
 
     def check_read(self, bucket: str) -> None:
         self._check(bucket, self.read, "read")

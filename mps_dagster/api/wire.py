@@ -21,8 +21,10 @@ CONTENT_TYPE = "application/json"
 FORM = "application/x-www-form-urlencoded"
 
 MAX_FIELDS = 10_000
+"""Names in a form."""
 MAX_DEPTH = 32
-"""Names in a form; a few times what MPS's own parameters have."""
+MAX_ITEMS = 1000
+"""Of a list. All three are a few times what MPS's own parameters have: what is larger only costs time."""
 
 COMMON = frozenset({
     "Action", "Version", "Region", "Timestamp", "Nonce", "SecretId", "SignatureMethod", "Signature", "Token", "Language",
@@ -81,6 +83,7 @@ def parameters(message: Message) -> dict[str, Any]:
         raise ApiError("InvalidParameter", f"The body is not JSON: {error}.") from error
     if not isinstance(members, dict):
         raise ApiError("InvalidParameter", "The body is not a JSON object.")
+    _check_shape(members, MAX_DEPTH)
     return members
 
 
@@ -100,6 +103,27 @@ def unflatten(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
             raise _contradiction(name)
         node[last] = value
     return {name: _with_lists(value, name) for name, value in root.items()}
+
+
+def _check_shape(value: Any, deeper: int) -> None:
+    if isinstance(value, str) and not _is_unicode(value):
+        raise ApiError("InvalidParameter", "The body holds text that is no Unicode (a lone surrogate).")
+    if not isinstance(value, dict | list):
+        return
+    if not deeper:
+        raise ApiError("InvalidParameter", f"The body is nested more than {MAX_DEPTH} levels deep.")
+    if isinstance(value, list) and len(value) > MAX_ITEMS:
+        raise ApiError("InvalidParameter", f"A list of the body has more than {MAX_ITEMS} elements.")
+    for item in value.values() if isinstance(value, dict) else value:
+        _check_shape(item, deeper - 1)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_json(text: str) -> Any:

@@ -23,7 +23,7 @@ from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.storage.sqs import make_sqs_client
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.naming import partition_key, run_key, sensor_name
-from mps_dagster.workflow.store import BadWorkflow
+from mps_dagster.workflow.templates import BadFile
 
 RUNS_PER_TICK = 100
 """Creating a run takes Dagster 0.1 to 0.2 s (bench/uploads.py); the rest of a burst follows in the next tick."""
@@ -221,7 +221,7 @@ def upload_sensor(workflow: Workflow) -> dg.SensorDefinition:
     return sensor
 
 
-def bad_workflow_sensor(bad: BadWorkflow) -> dg.SensorDefinition:
+def bad_workflow_sensor(bad: BadFile) -> dg.SensorDefinition:
     """A file that is no workflow shows in the UI as a sensor that fails with the reason."""
 
     @dg.sensor(

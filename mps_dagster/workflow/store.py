@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,29 +11,21 @@ from pydantic import ValidationError
 
 from mps_dagster.errors import InvalidConfiguration, MpsError
 from mps_dagster.workflow.model import Task, Workflow
-from mps_dagster.workflow.templates import Templates, merged
+from mps_dagster.workflow.templates import BadFile, Templates, merged
 
 Model = TypeVar("Model", Workflow, Task)
 
 
-@dataclass(frozen=True, slots=True)
-class BadWorkflow:
-    """A file that is no workflow, and why."""
-
-    path: Path
-    problem: str
-
-
-def load_workflows(folder: Path, templates: Templates) -> tuple[tuple[Workflow, ...], tuple[BadWorkflow, ...]]:
-    """All workflows of `folder`, in file-name order, and the files that hold none."""
+def load_workflows(folder: Path, templates: Templates) -> tuple[tuple[Workflow, ...], tuple[BadFile, ...]]:
+    """All workflows of `folder`, in file-name order, and the files (of templates, too) that are wrong."""
     good: dict[str, Workflow] = {}
-    bad: list[BadWorkflow] = []
+    bad = [*templates.bad]
     for path in sorted(folder.glob("*.yaml")):
         try:
             workflow = parse_workflow(path.read_text(), templates, name=path.name)
             _check_beside(workflow, good, path.name)
         except (MpsError, OSError, UnicodeDecodeError) as error:
-            bad.append(BadWorkflow(path, str(error)))
+            bad.append(BadFile(path, str(error)))
         else:
             good[workflow.name] = workflow
     return tuple(good.values()), tuple(bad)

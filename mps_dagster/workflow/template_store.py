@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from mps_dagster.storage.drafts import write_whole
-from mps_dagster.workflow.templates import Template, Templates
+from mps_dagster.workflow.templates import Template, TemplateFile, Templates, merged
 
 FIRST = 200_001
 """Below it are MPS's presets and what people number by hand."""
 LAST = ".last_definition"
-_LOCK = threading.Lock()
+CHANGING = threading.RLock()
+"""Held from reading what stands to writing what follows from it."""
 
 
 class TemplateStore:
@@ -28,36 +28,51 @@ class TemplateStore:
     def load(self) -> Templates:
         return Templates.load(self._folder)
 
-    def create(self, kind: str, name: str, comment: str, parameters: Mapping[str, Any]) -> Template:
-        with _LOCK:
-            definition = self._next()
-            made = _now()
-            template = Template(
-                definition=definition, name=name or str(definition), comment=comment, parameters=dict(parameters),
-                created=made, updated=made,
-            )  # fmt: skip
-            self._write(kind, template)
+    def find(self, kind: str, definition: int) -> Template | None:
+        """One of these files; no preset, and nothing of an admin's file."""
+        try:
+            document = yaml.safe_load(self._path(kind, definition).read_text())
+        except FileNotFoundError:
+            return None
+        return TemplateFile.model_validate(document).templates[0]
+
+    def create(self, kind: str, template: Template, image: bytes | None) -> Template:
+        """Under an ID of its own; without a name, it is called by that."""
+        with CHANGING:
+            definition, now = self._next(), _now()
+            named = {"definition": definition, "name": template.name or str(definition), "created": now}
+            return self.replace(kind, template.model_copy(update=named), image)
+
+    def replace(self, kind: str, template: Template, image: bytes | None = None) -> Template:
+        with CHANGING:
+            if image is not None:
+                # There before anybody is told of it.
+                content = {"image_content": self._put_image(template.definition, image)}
+                changed = merged(template.parameters, {"image_template": content})
+                template = template.model_copy(update={"parameters": changed})
+            template = template.model_copy(update={"updated": _now()})
+            document = {"kind": kind, "templates": [template.model_dump(mode="json", exclude_defaults=True)]}
+            text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+            write_whole(self._path(kind, template.definition), text.encode())
+            self._remove_images(template.definition, but=image_of(template))
             return template
 
-    def replace(self, kind: str, template: Template) -> None:
-        with _LOCK:
-            self._write(kind, template.model_copy(update={"updated": _now()}))
-
     def delete(self, kind: str, definition: int) -> None:
-        with _LOCK:
-            self._path(kind, definition).unlink()
-            for image in self._folder.glob(f"{self._path(kind, definition).stem}.*"):
-                image.unlink()
+        with CHANGING:
+            self._path(kind, definition).unlink(missing_ok=True)
+            self._remove_images(definition)
 
-    def owns(self, kind: str, definition: int) -> bool:
-        """Whether the template is one of these files, and not a preset or part of an admin's file."""
-        return self._path(kind, definition).is_file()
-
-    def put_image(self, definition: int, content: bytes, extension: str) -> str:
-        """Keep a watermark's picture beside its template; the name by which a template refers to it."""
-        name = f"watermark_template_{definition}.{extension}"
+    def _put_image(self, definition: int, content: bytes) -> str:
+        extension = "png" if content.startswith(b"\x89PNG") else "jpg"
+        name = f"watermark_template_{definition}_{hashlib.sha256(content).hexdigest()[:12]}.{extension}"
         write_whole(self._folder / name, content)
         return name
+
+    def _remove_images(self, definition: int, but: str = "") -> None:
+        for extension in ("png", "jpg"):
+            for image in self._folder.glob(f"watermark_template_{definition}_*.{extension}"):
+                if image.name != but:
+                    image.unlink(missing_ok=True)
 
     def _next(self) -> int:
         counter = self._folder / LAST
@@ -67,13 +82,13 @@ class TemplateStore:
         write_whole(counter, str(definition).encode())
         return definition
 
-    def _write(self, kind: str, template: Template) -> None:
-        document = {"kind": kind, "templates": [template.model_dump(mode="json", exclude_defaults=True)]}
-        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-        write_whole(self._path(kind, template.definition), text.encode())
-
     def _path(self, kind: str, definition: int) -> Path:
         return self._folder / f"{kind}_{definition}.yaml"
+
+
+def image_of(template: Template) -> str:
+    """The file of a watermark's picture; empty if it has none."""
+    return str(template.parameters.get("image_template", {}).get("image_content", ""))
 
 
 def _now() -> datetime:

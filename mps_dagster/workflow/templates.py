@@ -29,6 +29,8 @@ class Template(Facts):
     created: datetime | None = None
     updated: datetime | None = None
     """UTC; of templates that were made through the API."""
+    owner: str = ""
+    """Whose key made it through the API; nobody else sees it there."""
 
 
 class TemplateFile(Facts):
@@ -39,22 +41,37 @@ class TemplateFile(Facts):
 
 
 @dataclass(frozen=True, slots=True)
+class BadFile:
+    """A file of the project that is not what it should be, and why."""
+
+    path: Path
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class Templates:
     """Found by kind and by ID or name. An admin's template stands in for a preset of the same ID."""
 
     by_name: Mapping[tuple[str, int | str], Template]
+    bad: tuple[BadFile, ...] = ()
 
     @classmethod
     def load(cls, own: Path | None = None) -> Templates:
-        """The presets and, if there is such a folder, its `*.yaml`."""
-        files = list(_presets())
-        if own and own.is_dir():
-            files += [_parsed(str(path), path.read_text()) for path in sorted(own.glob("*.yaml"))]
+        """The presets and, if there is such a folder, its `*.yaml`; a file that is wrong takes no other one down."""
+        files, bad = list(_presets()), list[BadFile]()
+        for path in sorted(own.glob("*.yaml")) if own and own.is_dir() else ():
+            try:
+                files.append(_parsed(str(path), path.read_text()))
+            except (InvalidConfiguration, OSError, UnicodeDecodeError) as error:
+                bad.append(BadFile(path, str(error)))
         found: dict[tuple[str, int | str], Template] = {}
         for file in files:
             for template in file.templates:
-                found[file.kind, template.definition] = found[file.kind, template.name] = template
-        return cls(found)
+                found[file.kind, template.definition] = template
+                # A stranger must not redirect who names a template of the house.
+                if not template.owner or (file.kind, template.name) not in found:
+                    found[file.kind, template.name] = template
+        return cls(found, tuple(bad))
 
     def get(self, kind: str, definition: int | str) -> Template:
         try:

@@ -52,6 +52,8 @@ class Outer(RequestModel):
         ({"Name": None, "Items": None, "S3InputInfo": None, "Unknown": None}, {}),
         ({"AiTask": {}}, {}),
         ({"AiTask": ""}, {}),
+        ({"AiTask": 0}, {}),
+        ({"AiTask": "default"}, {}),
         ({"AiTask": None}, {}),
     ],
 )
@@ -82,7 +84,7 @@ def test_types_are_taken_as_they_are_meant(sent, read):
         ({"Enabled": "maybe"}, "InvalidParameterValue", "`Enabled`"),
         ({"Url": "file:///etc/passwd"}, "InvalidParameterValue", "`Url`"),
         ({"AiTask": {"Definition": 10}}, "UnsupportedOperation", "`AiTask`"),
-        ({"AiTask": 0}, "UnsupportedOperation", "`AiTask`"),
+        ({"AiTask": 1}, "UnsupportedOperation", "`AiTask`"),
     ],
 )
 def test_what_is_wrong_is_named_by_its_path(sent, code, path):

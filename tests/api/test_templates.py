@@ -5,20 +5,31 @@ from __future__ import annotations
 import base64
 import io
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import requests
 from PIL import Image
+from servers import served
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
+from mps_dagster.api.server import create_service
+from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.templates import Templates
 
+from .conftest import serving
+
+VIDEO = {"Codec": "h264", "Fps": 25, "Bitrate": 500}
+AUDIO = {"Codec": "aac", "Bitrate": 64, "SampleRate": 44100}
+TEXT = {"FontType": "arial.ttf", "FontSize": "32px", "FontColor": "0xFF0000", "FontAlpha": 0.5}
 CREATE = {
     "AdaptiveDynamicStreaming": {"Format": "HLS", "StreamInfos": [{"Video": {"Codec": "h264", "Fps": 25, "Bitrate": 300, "Height": 360}, "Audio": {"Codec": "aac", "Bitrate": 48, "SampleRate": 44100}}], "DisableHigherVideoBitrate": 1},
-    "Transcode": {"Container": "mp4", "VideoTemplate": {"Codec": "h264", "Fps": 25, "Bitrate": 500, "Height": 360}, "AudioTemplate": {"Codec": "aac", "Bitrate": 64, "SampleRate": 44100}},
+    "Transcode": {"Container": "mp4", "VideoTemplate": VIDEO | {"Height": 360}, "AudioTemplate": AUDIO},
     "AnimatedGraphics": {"Fps": 5, "Width": 320, "Format": "webp", "Quality": 80.0},
     "SampleSnapshot": {"SampleType": "Percent", "SampleInterval": 20, "Width": 320, "Format": "png"},
     "SnapshotByTimeOffset": {"Height": 240, "FillType": "white"},
     "ImageSprite": {"SampleType": "Time", "SampleInterval": 5, "RowCount": 4, "ColumnCount": 5, "Width": 128},
-    "Watermark": {"Type": "text", "XPos": "10px", "TextTemplate": {"FontType": "arial.ttf", "FontSize": "32px", "FontColor": "0xFF0000", "FontAlpha": 0.5}},
+    "Watermark": {"Type": "text", "XPos": "10px", "TextTemplate": TEXT},
 }  # fmt: skip
 
 
@@ -91,16 +102,35 @@ def test_presets_are_shown_and_stand(call, refused):
 def test_a_list_is_filtered_and_paged(call):
     """By kind, name and container type; the total is of all that match."""
     call("CreateTranscodeTemplate", Name="house video", **CREATE["Transcode"])
-    call("CreateTranscodeTemplate", Name="house sound", Container="mp3", RemoveVideo=1)
+    call(
+        "CreateTranscodeTemplate",
+        Name="house sound",
+        Container="mp3",
+        RemoveVideo=1,
+        AudioTemplate=AUDIO | {"Codec": "mp3"},
+    )
     everything = call("DescribeTranscodeTemplates", Limit=100)
     assert everything["TotalCount"] == len(everything["TranscodeTemplateSet"]) > 10
     assert call("DescribeTranscodeTemplates", Type="Custom")["TotalCount"] == 2
     assert call("DescribeTranscodeTemplates", Type="Custom", ContainerType="PureAudio")["TotalCount"] == 1
     assert call("DescribeTranscodeTemplates", Name="house")["TotalCount"] == 2
+    assert call("DescribeTranscodeTemplates", TranscodeType="TEHD")["TotalCount"] == 0
+    assert call("DescribeTranscodeTemplates", TEHDType="Common")["TotalCount"] == everything["TotalCount"]
     page = call("DescribeTranscodeTemplates", Offset=1, Limit=2)
     assert [t["Definition"] for t in page["TranscodeTemplateSet"]] == [
         t["Definition"] for t in everything["TranscodeTemplateSet"][1:3]
     ]
+
+
+def test_a_template_that_cannot_be_keeps_no_other_from_being_shown(call, settings):
+    """An admin wrote it."""
+    settings.templates_dir.mkdir(parents=True, exist_ok=True)
+    (settings.templates_dir / "bad.yaml").write_text("kind: [")
+    (settings.templates_dir / "own.yaml").write_text(
+        "kind: transcode\ntemplates: [{definition: 7, name: no, parameters: {video_template: {mode: FOO}}}]"
+    )
+    assert call("DescribeTranscodeTemplates", Definitions=[100030])["TotalCount"] == 1
+    assert call("DescribeTranscodeTemplates", Definitions=[7])["TotalCount"] == 0
 
 
 @pytest.mark.parametrize(
@@ -108,8 +138,21 @@ def test_a_list_is_filtered_and_paged(call):
     [
         ("CreateTranscodeTemplate", {}, "MissingParameter"),
         ("CreateTranscodeTemplate", {"Container": "avi"}, "InvalidParameterValue.Container"),
-        ("CreateTranscodeTemplate", {"Container": "mp4", "VideoTemplate": {"Codec": "mpeg9"}}, "InvalidParameterValue.VideoCodec"),
-        ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveVideo": 1, "RemoveAudio": 1}, "InvalidParameterValue"),
+        ("CreateTranscodeTemplate", {"Container": "mxf"}, "UnsupportedOperation"),
+        ("CreateTranscodeTemplate", {"Container": "mp4"}, "InvalidParameterValue"),
+        ("CreateTranscodeTemplate", {"Container": "mp4", "VideoTemplate": VIDEO}, "InvalidParameterValue"),
+        ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Codec": "mpeg9"}}, "InvalidParameterValue.VideoCodec"),
+        ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Codec": "h266"}}, "UnsupportedOperation"),
+        ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Codec": "vp9", "BitDepth": 9}}, "InvalidParameterValue"),
+        ("CreateTranscodeTemplate", {"Container": "mov", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Codec": "vp9"}}, "InvalidParameterValue"),
+        ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": {"Codec": "h264", "Fps": 25}}, "MissingParameter"),
+        ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Bitrate": 127}}, "InvalidParameterValue.VideoBitrate"),
+        ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Fps": 121}}, "InvalidParameterValue.Fps"),
+        ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Width": 64}}, "InvalidParameterValue.Resolution"),
+        ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Sar": "2:1"}}, "UnsupportedOperation"),
+        ("CreateTranscodeTemplate", {"Container": "mp3", "AudioTemplate": AUDIO | {"Codec": "mp3", "Bitrate": 257}}, "InvalidParameterValue.AudioBitrate"),
+        ("CreateTranscodeTemplate", {"Container": "mp3", "AudioTemplate": AUDIO | {"Codec": "mp3", "SampleRate": 1}}, "InvalidParameterValue.AudioSampleRate"),
+        ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveVideo": 1, "RemoveAudio": 1}, "InvalidParameterValue.RemoveVideo"),
         ("CreateTranscodeTemplate", {"Container": "mp4", "EnhanceConfig": {"VideoEnhance": {}}}, "UnsupportedOperation"),
         ("CreateAnimatedGraphicsTemplate", {"Fps": 31}, "InvalidParameterValue.Fps"),
         ("CreateAnimatedGraphicsTemplate", {"Fps": 2, "Quality": 101}, "InvalidParameterValue.Quality"),
@@ -117,14 +160,32 @@ def test_a_list_is_filtered_and_paged(call):
         ("CreateSampleSnapshotTemplate", {"SampleType": "Frames", "SampleInterval": 1}, "InvalidParameterValue.SampleType"),
         ("CreateSampleSnapshotTemplate", {"SampleType": "Time", "SampleInterval": 0}, "InvalidParameterValue.SampleInterval"),
         ("CreateSnapshotByTimeOffsetTemplate", {"Width": 5000}, "InvalidParameterValue.Width"),
-        ("CreateSnapshotByTimeOffsetTemplate", {"Name": "x" * 65}, "InvalidParameterValue"),
+        ("CreateAnimatedGraphicsTemplate", {"Fps": 2, "Width": 64}, "InvalidParameterValue.Resolution"),
+        ("CreateSampleSnapshotTemplate", {"SampleType": "Percent", "SampleInterval": 101}, "InvalidParameterValue.SampleInterval"),
+        ("CreateSampleSnapshotTemplate", {"SampleType": "Percent"}, "MissingParameter"),
+        ("CreateSnapshotByTimeOffsetTemplate", {"Name": "x" * 65}, "InvalidParameterValue.Name"),
+        ("CreateSnapshotByTimeOffsetTemplate", {"Comment": "x" * 257}, "InvalidParameterValue.Comment"),
         ("CreateImageSpriteTemplate", {"SampleType": "Time", "SampleInterval": 1, "RowCount": 0, "ColumnCount": 1}, "InvalidParameterValue.RowCount"),
-        ("CreateAdaptiveDynamicStreamingTemplate", {"Format": "SMOOTH", "StreamInfos": [{}]}, "InvalidParameterValue"),
+        ("CreateImageSpriteTemplate", {"SampleType": "Time", "SampleInterval": 1, "RowCount": 11, "ColumnCount": 10}, "InvalidParameterValue.RowCount"),
+        ("CreateImageSpriteTemplate", {"SampleType": "Time", "SampleInterval": 1, "RowCount": 1, "ColumnCount": 1, "FillType": "white"}, "InvalidParameterValue.FillType"),
+        ("CreateAdaptiveDynamicStreamingTemplate", {"Format": "SMOOTH", "StreamInfos": [{"Video": VIDEO, "Audio": AUDIO}]}, "InvalidParameterValue.Format"),
+        ("CreateAdaptiveDynamicStreamingTemplate", {"Format": "HLS", "StreamInfos": [{"Video": VIDEO | {"Codec": "h263"}, "Audio": AUDIO}]}, "InvalidParameterValue.Codec"),
+        ("CreateAdaptiveDynamicStreamingTemplate", {"Format": "HLS", "StreamInfos": [{"Audio": AUDIO}]}, "InvalidParameterValue"),
+        ("CreateAdaptiveDynamicStreamingTemplate", {"Format": "HLS", "PureAudio": 1, "StreamInfos": [{"Video": VIDEO, "Audio": AUDIO}]}, "InvalidParameterValue"),
+        ("CreateAdaptiveDynamicStreamingTemplate", {"Format": "MPEG-DASH", "SegmentType": "ts-segment", "StreamInfos": [{"Video": VIDEO, "Audio": AUDIO}]}, "InvalidParameterValue"),
         ("CreateAdaptiveDynamicStreamingTemplate", {"Format": "HLS", "StreamInfos": []}, "InvalidParameterValue"),
         ("CreateWatermarkTemplate", {"Type": "svg", "SvgTemplate": {"Width": "10px"}}, "UnsupportedOperation"),
-        ("CreateWatermarkTemplate", {"Type": "image"}, "InvalidParameterValue"),
+        ("CreateWatermarkTemplate", {"Type": "foo"}, "InvalidParameterValue.Type"),
+        ("CreateWatermarkTemplate", {"Type": "text"}, "InvalidParameterValue.TextTemplate"),
+        ("CreateWatermarkTemplate", {"Type": "text", "TextTemplate": TEXT | {"FontSize": "3px"}}, "InvalidParameterValue.TextTemplate"),
+        ("CreateWatermarkTemplate", {"Type": "text", "TextTemplate": TEXT | {"FontAlpha": 2}}, "InvalidParameterValue.TextAlpha"),
+        ("CreateWatermarkTemplate", {"Type": "image"}, "InvalidParameterValue.ImageTemplate"),
+        ("CreateWatermarkTemplate", {"Type": "image", "ImageTemplate": {"ImageContent": 5}}, "InvalidParameterValue.ImageContent"),
         ("CreateWatermarkTemplate", {"Type": "image", "ImageTemplate": {"ImageContent": "hello"}}, "InvalidParameterValue.ImageContent"),
-        ("DescribeTranscodeTemplates", {"Limit": 101}, "InvalidParameterValue"),
+        ("DescribeTranscodeTemplates", {"Limit": 101}, "InvalidParameterValue.Limit"),
+        ("DescribeTranscodeTemplates", {"TEHDType": "bogus"}, "InvalidParameterValue.TEHDType"),
+        ("DescribeTranscodeTemplates", {"EnhanceType": "VideoEnhance"}, "UnsupportedOperation"),
+        ("DescribeWatermarkTemplates", {"Type": "Custom"}, "InvalidParameterValue.Type"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_by_mps_s_code(refused, action, parameters, code):
@@ -135,26 +196,127 @@ def test_what_is_wrong_is_told_by_mps_s_code(refused, action, parameters, code):
 
 
 def test_a_watermark_picture_is_kept_beside_its_template(call, settings):
-    """Changed with it, deleted with it."""
-    made = call("CreateWatermarkTemplate", Type="image", ImageTemplate={"ImageContent": picture(), "Width": "20%"})
-    file = settings.templates_dir / made["ImageUrl"]
-    with Image.open(file) as kept:
-        assert kept.size == (8, 8)
-    mark = Templates.load(settings.templates_dir).resolve("watermark_template", {"definition": made["Definition"]})
-    assert mark["image_template"] == {"image_content": made["ImageUrl"], "width": "20%"}
-    changed = call(
-        "ModifyWatermarkTemplate",
-        Definition=made["Definition"],
-        ImageTemplate={"ImageContent": picture((4, 4), "JPEG")},
-    )
-    with Image.open(settings.templates_dir / changed["ImageUrl"]) as kept:
-        assert kept.size == (4, 4)
+    """Changed with it, deleted with it; and its address can be opened."""
+    with served(settings) as files:
+
+        def opened(url: str) -> requests.Response:
+            return requests.get(url.replace(settings.files_url, files), timeout=10)
+
+        made = call("CreateWatermarkTemplate", Type="image", ImageTemplate={"ImageContent": picture(), "Width": "20%"})
+        assert Image.open(io.BytesIO(opened(made["ImageUrl"]).content)).size == (8, 8)
+        [shown] = call("DescribeWatermarkTemplates", Definitions=[made["Definition"]])["WatermarkTemplateSet"]
+        assert shown["ImageTemplate"]["ImageUrl"] == made["ImageUrl"]
+        mark = Templates.load(settings.templates_dir).resolve("watermark_template", {"definition": made["Definition"]})
+        assert mark["image_template"]["width"] == "20%"
+        assert (settings.templates_dir / mark["image_template"]["image_content"]).is_file()
+        content = {"ImageContent": picture((4, 4), "JPEG")}
+        changed = call("ModifyWatermarkTemplate", Definition=made["Definition"], ImageTemplate=content)
+        assert Image.open(io.BytesIO(opened(changed["ImageUrl"]).content)).size == (4, 4)
+        assert opened(made["ImageUrl"]).status_code == 404
     call("DeleteWatermarkTemplate", Definition=made["Definition"])
     assert not list(settings.templates_dir.glob("watermark*"))
 
 
-def test_there_may_be_so_many_of_a_kind(call, refused):
-    """MPS's limit, of one's own."""
-    for _ in range(16):
-        call("CreateImageSpriteTemplate", **CREATE["ImageSprite"])
-    assert refused("CreateImageSpriteTemplate", **CREATE["ImageSprite"]) == "LimitExceeded.TooMuchTemplate"
+def test_what_was_set_can_be_taken_back(call, settings):
+    """By MPS's numbers for it."""
+    video = VIDEO | {"Vcrf": 30, "Bframes": 2}
+    definition = call("CreateTranscodeTemplate", Container="mp4", RemoveAudio=1, VideoTemplate=video)["Definition"]
+    call("ModifyTranscodeTemplate", Definition=definition, VideoTemplate={"Vcrf": 100, "Bframes": -1})
+    resolved = Templates.load(settings.templates_dir).resolve("transcode", {"definition": definition})
+    assert TASKS["transcode"].spec.model_validate(resolved).video_template.vcrf is None
+
+
+@pytest.mark.parametrize("way", [{"method": "GET"}, {"sign": "HmacSHA256"}])
+def test_numbers_may_be_text_as_they_are_in_a_form(settings, client_to, reloads, way):
+    """In every dialect the same template."""
+    with serving(settings, create_service(settings)) as address:
+        for kind in ("Transcode", "AdaptiveDynamicStreaming"):
+            parameters = (
+                {**CREATE[kind], "VideoTemplate": VIDEO | {"BitDepth": 10}} if kind == "Transcode" else CREATE[kind]
+            )
+            client_to(address, **way).call_json(f"Create{kind}Template", parameters)
+    resolved = Templates.load(settings.templates_dir).resolve("transcode", {"definition": 200_001})
+    assert (resolved["video_template"]["bit_depth"], resolved["audio_template"]["sample_rate"]) == (10, 44100)
+
+
+WORKFLOW = {
+    "WorkflowName": "uses it",
+    "Trigger": {"Type": "CosFileUpload", "CosFileUploadTrigger": {"Bucket": "inbox", "Region": "r"}},
+}
+
+
+def test_what_a_workflow_uses_is_not_deleted_and_dagster_hears_of_changes(call, refused, reloads):
+    """Nor changed so that the workflow could not use it any more."""
+    definition = call("CreateTranscodeTemplate", **CREATE["Transcode"])["Definition"]
+    override = {"VideoTemplate": {"Codec": "h265"}}
+    tasks = {"TranscodeTaskSet": [{"Definition": definition, "OverrideParameter": override}]}
+    call("CreateWorkflow", **WORKFLOW, MediaProcessTask=tasks)
+    assert refused("DeleteTranscodeTemplate", Definition=definition) == "FailedOperation"
+    reloads.clear()
+    call("ModifyTranscodeTemplate", Definition=definition, VideoTemplate={"Height": 240})
+    assert reloads == [1]
+    assert refused("ModifyTranscodeTemplate", Definition=definition, Container="flv") == "InvalidParameterValue"
+    [template] = call("DescribeTranscodeTemplates", Definitions=[definition])["TranscodeTemplateSet"]
+    assert (template["Container"], template["VideoTemplate"]["Height"]) == ("mp4", 240)
+
+
+KEYS = """
+keys:
+  - {secret_id: AKIDowner, account: house, secret_key: a key of sixteen characters, read: ["*"], write: ["*"]}
+  - {secret_id: AKIDsame, account: house, secret_key: a key of sixteen characters, read: [], write: []}
+  - {secret_id: AKIDother, secret_key: a key of sixteen characters, read: ["*"], write: ["*"]}
+"""
+
+
+def test_a_template_belongs_to_the_account_that_made_it(settings, client_to, reloads):
+    """Nobody else sees, uses, changes or deletes it, or takes the place of one of the house by its name."""
+    settings.home.mkdir(parents=True)
+    settings.api_keys_path.touch(mode=0o600)
+    settings.api_keys_path.write_text(KEYS)
+    with serving(settings, create_service(settings)) as address:
+
+        def ask(who: str, action: str, **parameters: object) -> dict:
+            client = client_to(address, secret_id=who, secret_key="a key of sixteen characters")
+            return client.call_json(action, parameters)["Response"]
+
+        definition = ask("AKIDowner", "CreateTranscodeTemplate", Name="MP4-HD", **CREATE["Transcode"])["Definition"]
+        tasks = {"TranscodeTaskSet": [{"Definition": definition}]}
+        for action, parameters in {
+            "ModifyTranscodeTemplate": {"Definition": definition, "Comment": "mine now"},
+            "DeleteTranscodeTemplate": {"Definition": definition},
+            "CreateWorkflow": {**WORKFLOW, "MediaProcessTask": tasks},
+        }.items():
+            with pytest.raises(TencentCloudSDKException) as caught:
+                ask("AKIDother", action, **parameters)
+            assert caught.value.code == "ResourceNotFound.TemplateNotExist"
+        wanted = {"Definitions": [definition]}
+        assert ask("AKIDother", "DescribeTranscodeTemplates", **wanted)["TotalCount"] == 0
+        assert ask("AKIDsame", "DescribeTranscodeTemplates", **wanted)["TotalCount"] == 1
+        ask("AKIDsame", "ModifyTranscodeTemplate", Definition=definition, Comment="ours")
+    named = Templates.load(settings.templates_dir).resolve("transcode", {"definition": "MP4-HD"})
+    assert named["definition"] == 100030
+
+
+def test_templates_that_are_made_and_changed_at_once_are_counted_and_kept(call):
+    """Neither one too many, nor one change lost."""
+    with ThreadPoolExecutor(24) as threads:
+        made = list(
+            threads.map(lambda _: _or_code(call, "CreateImageSpriteTemplate", **CREATE["ImageSprite"]), range(24))
+        )
+    assert made.count("LimitExceeded.TooMuchTemplate") == 8
+    definition = next(answer["Definition"] for answer in made if isinstance(answer, dict))
+    changes = [{"Name": "both"}, {"Comment": "kept"}, {"Width": 256}, {"RowCount": 3}]
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda change: call("ModifyImageSpriteTemplate", Definition=definition, **change), changes))
+    [template] = call("DescribeImageSpriteTemplates", Definitions=[definition])["ImageSpriteTemplateSet"]
+    assert [template[name] for change in changes for name in change] == ["both", "kept", 256, 3]
+    with ThreadPoolExecutor(4) as threads:
+        gone = list(threads.map(lambda _: _or_code(call, "DeleteImageSpriteTemplate", Definition=definition), range(4)))
+    assert gone.count("ResourceNotFound.TemplateNotExist") == 3
+
+
+def _or_code(call, action: str, **parameters: object) -> dict | str:
+    try:
+        return call(action, **parameters)
+    except TencentCloudSDKException as error:
+        return error.code

@@ -83,6 +83,7 @@ def test_no_body_is_no_parameters():
     [
         b"{", b"[]", b"null", b'"A"', b"\xff", b'{"A": "\xff"}', b'{"A": NaN}', b'{"A": -Infinity}', b'{"A": 1e999}',
         b'{"A": ' + b"9" * 5000 + b"}", b'{"A":' * 100_000, b"\xef\xbb\xbf{}",
+        b'{"A": ' + b"[" * 40 + b"]" * 40 + b"}", b'{"A": [' + b"{}," * 1001 + b"{}]}", b'{"A": "\\ud800"}',
     ],
 )  # fmt: skip
 def test_what_is_no_json_object_is_refused(body):

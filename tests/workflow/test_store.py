@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from projects import ROOT, VOD
 
-from mps_dagster.errors import InvalidConfiguration, MpsError
+from mps_dagster.errors import MpsError
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.store import load_workflows, parse_workflow
 from mps_dagster.workflow.templates import Templates
@@ -143,11 +143,19 @@ def test_resolving_what_is_resolved_changes_nothing():
     assert TEMPLATES.resolve("transcode", once) == once
 
 
-def test_a_template_file_that_is_wrong_is_told(tmp_path):
-    """With its name."""
-    (tmp_path / "own.yaml").write_text("kind: transcoding\ntemplates: []")
-    with pytest.raises(InvalidConfiguration, match=r"own\.yaml"):
-        Templates.load(tmp_path)
+@pytest.mark.parametrize("text", [b"kind: transcoding\ntemplates: []", b"kind: [", b"\xff\xfe", b"- 1"])
+def test_a_template_file_that_is_wrong_is_told_and_takes_nothing_else_down(tmp_path, text):
+    """With its name; only a workflow that names one of its templates is wrong, too."""
+    (tmp_path / "own.yaml").write_bytes(text)
+    templates = Templates.load(tmp_path)
+    assert templates.get("transcode", 100030)
+    folder = tmp_path / "workflows"
+    folder.mkdir()
+    (folder / "vod.yaml").write_text(VOD)
+    good, bad = load_workflows(folder, templates)
+    assert [workflow.name for workflow in good] == ["vod"]
+    assert [file.path.name for file in bad] == ["own.yaml"]
+    assert bad[0].problem
 
 
 def test_two_workflows_cannot_read_one_queue(tmp_path):

@@ -9,14 +9,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.alias_generators import to_snake
 
 from mps_dagster.api.action import NotOffered, RequestModel
+from mps_dagster.api.actions.encoding import OverrideTranscode, RawTranscode, parameters_of
 from mps_dagster.api.actions.storage import MediaInputInfo, TaskOutputStorage, bucket_of
 from mps_dagster.api.error import ApiError, missing
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.settings import Settings
+from mps_dagster.workflow.template_store import TemplateStore
 
 Document = dict[str, Any]
 MAX_ENTRIES = 100
@@ -56,16 +58,17 @@ class Watermark(RequestModel):
 class Output(RequestModel):
     """What the entries of all task sets have."""
 
-    definition: int = Field(ge=0)
+    definition: int = Field(ge=1)
     output_storage: TaskOutputStorage | None = None
     output_object_path: str | None = Field(None, max_length=1024)
     object_number_format: NumberFormat | None = None
-    ext_info: str | None = None
+    ext_info: NotOffered = None
 
 
 class Transcode(Output):
-    raw_parameter: Document | None = None
-    override_parameter: Document | None = None
+    definition: int = Field(ge=0, description="0 is for `RawParameter`, all others for `OverrideParameter`.")
+    raw_parameter: RawTranscode | None = None
+    override_parameter: OverrideTranscode | None = None
     watermark_set: tuple[Watermark, ...] = Field((), max_length=10)
     blind_watermark: NotOffered = None
     mosaic_set: NotOffered = None
@@ -73,6 +76,12 @@ class Transcode(Output):
     end_time_offset: float | None = None
     segment_object_name: str | None = None
     head_tail_parameter: NotOffered = None
+
+    @model_validator(mode="after")
+    def _says_what_is_wanted(self) -> Transcode:
+        if not self.definition and self.raw_parameter is None:
+            raise ValueError("Definition 0 needs a RawParameter")
+        return self
 
 
 class AnimatedGraphic(Output):
@@ -102,6 +111,7 @@ SETS: dict[str, tuple[str, type[Output]]] = {
 }
 """Our task types, and MPS's sets of them."""
 Set = Field((), max_length=MAX_ENTRIES)
+WRITTEN_BY_HAND = {"output_storage", "watermark_set", "raw_parameter", "override_parameter"}
 
 
 class MediaProcessTask(RequestModel):
@@ -115,20 +125,20 @@ class MediaProcessTask(RequestModel):
     def outputs(self, key: ApiKey, settings: Settings) -> dict[str, list[Document]]:
         """By task type, the outputs as a workflow file would write them."""
         sets: dict[str, tuple[Output, ...]] = {kind: getattr(self, to_snake(name)) for kind, (name, _) in SETS.items()}
-        return {kind: _documents(entries, key, settings) for kind, entries in sets.items() if entries}
+        return {kind: _documents(kind, entries, key, settings) for kind, entries in sets.items() if entries}
 
 
-def _documents(entries: tuple[Output, ...], key: ApiKey, settings: Settings) -> list[Document]:
+def _documents(kind: str, entries: tuple[Output, ...], key: ApiKey, settings: Settings) -> list[Document]:
     seen: Counter[int] = Counter()
     documents = []
     for entry in entries:
-        document = entry.model_dump(
-            exclude_none=True, exclude_defaults=True, exclude={"output_storage", "ext_info", "watermark_set"}
-        )
+        _check_owner(kind, entry.definition, key, settings)
+        document = entry.model_dump(exclude_none=True, exclude_defaults=True, exclude=WRITTEN_BY_HAND)
         document = {"definition": entry.definition, **document}
-        for name in ("raw_parameter", "override_parameter"):
-            if name in document:
-                document[name] = snake(document[name])
+        # As MPS says: each is for one kind of definition only.
+        name = "override_parameter" if entry.definition else "raw_parameter"
+        if parameters := getattr(entry, name, None):
+            document[name] = parameters_of(parameters)
         if bucket := bucket_of(entry.output_storage, settings):
             key.check_write(bucket)
             document["output_bucket"] = bucket
@@ -147,7 +157,14 @@ def inherits_place(outputs: Mapping[str, Iterable[Document]]) -> bool:
     return any("output_bucket" not in output for entries in outputs.values() for output in entries)
 
 
+def _check_owner(kind: str, definition: int, key: ApiKey, settings: Settings) -> None:
+    template = TemplateStore(settings.templates_dir).find(kind, definition)
+    if template and template.owner != key.owner:
+        raise ApiError("ResourceNotFound.TemplateNotExist", f"There is no template {definition}.")
+
+
 def _watermark(mark: Watermark, key: ApiKey, settings: Settings) -> Document:
+    _check_owner("watermark_template", mark.definition, key, settings)
     document = mark.model_dump(exclude_none=True, exclude={"raw_parameter"})
     if mark.definition or mark.raw_parameter is None:
         return document
@@ -155,13 +172,6 @@ def _watermark(mark: Watermark, key: ApiKey, settings: Settings) -> Document:
     bucket, path = raw.image_template.image_content.place(key, settings)
     image = raw.image_template.model_dump(exclude={"image_content"}) | {"image_content": f"{bucket}/{path}"}
     return document | raw.model_dump(exclude={"image_template"}) | {"image_template": image}
-
-
-def snake(value: Any) -> Any:
-    """Our names of MPS's fields; what is null is as if absent."""
-    if isinstance(value, dict):
-        return {to_snake(name): snake(item) for name, item in value.items() if item is not None}
-    return [snake(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class AwsSqs(RequestModel):

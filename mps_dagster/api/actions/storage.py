@@ -12,6 +12,7 @@ from mps_dagster.api.error import ApiError, missing
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.errors import InvalidInput
 from mps_dagster.settings import Settings
+from mps_dagster.storage.keys import check_bucket_name
 from mps_dagster.workflow.storage_info import cos_bucket, object_key, s3_bucket
 
 
@@ -46,9 +47,9 @@ class MediaInputInfo(RequestModel):
         """Bucket and key of a COS or S3 object that the caller may read."""
         match self.type, self.cos_input_info, self.s3_input_info:
             case "COS", CosInputInfo() as cos, _:
-                bucket, path = cos_bucket(cos.bucket, settings), cos.object
+                bucket, path = _checked(cos_bucket(cos.bucket, settings)), cos.object
             case "AWS-S3", _, S3InputInfo() as s3:
-                bucket, path = s3_bucket(s3.s3_bucket), s3.s3_object
+                bucket, path = _checked(s3_bucket(s3.s3_bucket)), s3.s3_object
             case "COS", None, _:
                 raise missing("InputInfo.CosInputInfo")
             case "AWS-S3", _, None:
@@ -96,10 +97,17 @@ def bucket_of(storage: TaskOutputStorage | None, settings: Settings) -> str:
         return ""
     if storage.type == "COS":
         named = storage.cos_output_storage.bucket if storage.cos_output_storage else ""
-        return cos_bucket(named, settings) if named else ""
+        return _checked(cos_bucket(named, settings)) if named else ""
     if storage.type == "AWS-S3" and storage.s3_output_storage:
-        return s3_bucket(storage.s3_output_storage.s3_bucket)
+        return _checked(s3_bucket(storage.s3_output_storage.s3_bucket))
     raise ApiError("UnsupportedOperation", f"An output storage of type {storage.type} is not offered here.")
+
+
+def _checked(bucket: str) -> str:
+    try:
+        return check_bucket_name(bucket)
+    except InvalidInput as error:
+        raise ApiError("ResourceNotFound.CosBucketNameInvalid", str(error)) from error
 
 
 def check_dir(path: str) -> str:

@@ -5,234 +5,225 @@ The kinds differ in their parameters only, which the task's own spec validates; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic.alias_generators import to_pascal
 
-from mps_dagster.api.action import Action, Call
-from mps_dagster.api.actions.media_tasks import snake
+from mps_dagster.api.action import Action, Call, RequestModel, invalid
+from mps_dagster.api.actions.encoding import parameters_of
+from mps_dagster.api.actions.shown_templates import container_type, image_url, shown
 from mps_dagster.api.actions.template_requests import (
     ADAPTIVE,
     KINDS,
     WATERMARK,
+    AdaptiveDynamicStreaming,
     Describe,
     Kind,
-    Labels,
     Named,
-    Parameters,
-    check,
     picture_of,
 )
 from mps_dagster.api.error import ApiError
+from mps_dagster.api.graphql import Dagster
+from mps_dagster.api.keys import ApiKey
 from mps_dagster.ffmpeg.overlay import Watermark
-from mps_dagster.notify.results import iso, pascal
 from mps_dagster.settings import Settings
 from mps_dagster.tasks import TASKS
-from mps_dagster.workflow.template_store import TemplateStore
+from mps_dagster.workflow.model import Workflow
+from mps_dagster.workflow.store import load_workflows
+from mps_dagster.workflow.template_store import CHANGING, TemplateStore
 from mps_dagster.workflow.templates import Template, merged
 
-ENCODERS = {"h264": "libx264", "h265": "libx265", "aac": "libfdk_aac", "mp3": "libmp3lame"}
-"""MPS takes codecs by name and tells of them by encoder (reference J.9)."""
+Parameters = dict[str, Any]
 
 
 def template_actions(settings: Settings) -> dict[str, Action[Any]]:
-    store = TemplateStore(settings.templates_dir)
     actions: dict[str, Action[Any]] = {}
     for kind in KINDS:
-        modify = type(f"Modify{kind.wire}", (kind.request, Named), {"__module__": __name__})
+        templates = _Templates(settings, TemplateStore(settings.templates_dir), kind)
         actions |= {
-            f"Create{kind.wire}Template": Action(kind.request, partial(_create, store, kind)),
-            f"Modify{kind.wire}Template": Action(modify, partial(_modify, store, kind)),
-            f"Delete{kind.wire}Template": Action(Named, partial(_delete, store, kind)),
-            f"Describe{kind.wire}Templates": Action(Describe, partial(_describe, store, kind)),
+            f"Create{kind.wire}Template": Action(kind.create, templates.create),
+            f"Modify{kind.wire}Template": Action(kind.modify, templates.modify),
+            f"Delete{kind.wire}Template": Action(Named, templates.delete),
+            f"Describe{kind.wire}Templates": Action(kind.describe, templates.describe),
         }
     return actions
 
 
-def _create(store: TemplateStore, kind: Kind, call: Call[Any]) -> dict[str, Any]:
-    given = _given(call.request)
-    missing = next((name for name in kind.required if name not in given), None)
-    if missing:
-        raise ApiError("MissingParameter", f"The request is missing a required parameter `{to_pascal(missing)}`.")
-    own = [template for template in _all(store, kind) if store.owns(kind.kind, template.definition)]
-    if len(own) >= kind.most:
-        raise ApiError("LimitExceeded.TooMuchTemplate", f"There are {kind.most} templates of this kind already.")
-    image = picture_of(given)
-    check(kind, given)
-    template = store.create(kind.kind, call.request.name, call.request.comment, given)
-    if image:
-        template = _with_image(store, kind, template, image)
-    return {
-        "Definition": template.definition,
-        **({"ImageUrl": _shown_image(template)} if kind.kind == WATERMARK else {}),
-    }
+@dataclass(frozen=True)
+class _Templates:
+    """Those of one kind: presets, an admin's, and one's own."""
 
+    settings: Settings
+    store: TemplateStore
+    kind: Kind
 
-def _modify(store: TemplateStore, kind: Kind, call: Call[Any]) -> dict[str, Any]:
-    template = _own(store, kind, call.request.definition, "InvalidParameterValue.ModifyDefaultTemplate")
-    given = _given(call.request)
-    if given.get("type", template.parameters.get("type")) != template.parameters.get("type"):
-        raise ApiError("InvalidParameterValue.Type", "The type of a watermark template cannot be changed.")
-    image = picture_of(given)
-    parameters = merged(template.parameters, given)
-    check(kind, parameters)
-    labels = {
-        name: getattr(call.request, name) for name in ("name", "comment") if name in call.request.model_fields_set
-    }
-    changed = template.model_copy(update={**labels, "parameters": parameters})
-    store.replace(kind.kind, changed)
-    if image:
-        changed = _with_image(store, kind, changed, image)
-    return {"ImageUrl": _shown_image(changed)} if image else {}
+    def create(self, call: Call[Any]) -> dict[str, Any]:
+        request, image = call.request, _picture(call.request)
+        parameters = _parameters(request)
+        self._check(parameters, image)
+        with CHANGING:
+            if sum(template.owner == call.key.owner for template in self._seen_by(call.key)) >= self.kind.most:
+                problem = f"There are {self.kind.most} templates of this kind already."
+                raise ApiError("LimitExceeded.TooMuchTemplate", problem)
+            made = Template(
+                definition=1, name=request.name or "unnamed", comment=request.comment, parameters=parameters,
+                owner=call.key.owner,
+            )  # fmt: skip
+            template = self.store.create(self.kind.kind, made, image)
+        return {"Definition": template.definition, **self._image(template)}
 
+    def modify(self, call: Call[Any]) -> dict[str, Any]:
+        request, image = call.request, _picture(call.request)
+        with CHANGING:
+            template = self._own(request.definition, call.key, "InvalidParameterValue.ModifyDefaultTemplate")
+            given = _parameters(request)
+            if given.get("type", template.parameters.get("type")) != template.parameters.get("type"):
+                raise ApiError("InvalidParameterValue.Type", "The type of a watermark template cannot be changed.")
+            parameters = merged(template.parameters, given)
+            self._check(parameters, image)
+            labels = {name: getattr(request, name) for name in ("name", "comment") if name in request.model_fields_set}
+            changed = template.model_copy(update={**labels, "parameters": parameters})
+            changed = self._replace(template, changed, image)
+        return self._image(changed) if image else {}
 
-def _delete(store: TemplateStore, kind: Kind, call: Call[Named]) -> dict[str, Any]:
-    template = _own(store, kind, call.request.definition, "InvalidParameterValue.DeleteDefaultTemplate")
-    store.delete(kind.kind, template.definition)
-    return {}
+    def delete(self, call: Call[Named]) -> dict[str, Any]:
+        with CHANGING:
+            template = self._own(call.request.definition, call.key, "InvalidParameterValue.DeleteDefaultTemplate")
+            if users := self._users(template):
+                # MPS would fail their tasks from then on; a workflow that names nothing cannot even be loaded here.
+                problem = f"Template {template.definition} is used by the workflows {', '.join(users)}."
+                raise ApiError("FailedOperation", problem)
+            self.store.delete(self.kind.kind, template.definition)
+        return {}
 
-
-def _describe(store: TemplateStore, kind: Kind, call: Call[Describe]) -> dict[str, Any]:
-    wanted = call.request
-    found = [template for template in _all(store, kind) if _matches(store, kind, template, wanted)]
-    page = found[wanted.offset : wanted.offset + wanted.limit]
-    return {
-        "TotalCount": len(found),
-        f"{kind.wire}TemplateSet": [_shown(store, kind, template) for template in page],
-    }
-
-
-def _all(store: TemplateStore, kind: Kind) -> list[Template]:
-    """Presets first, by ID."""
-    templates = {t.definition: t for (name, _), t in store.load().by_name.items() if name == kind.kind}
-    return [templates[definition] for definition in sorted(templates)]
-
-
-def _own(store: TemplateStore, kind: Kind, definition: int, preset: str) -> Template:
-    template = next((item for item in _all(store, kind) if item.definition == definition), None)
-    if template is None:
-        raise ApiError("ResourceNotFound.TemplateNotExist", f"There is no template {definition}.")
-    if not store.owns(kind.kind, definition):
-        raise ApiError(preset, f"Template {definition} is a preset, or an admin's file; it cannot be changed here.")
-    return template
-
-
-def _matches(store: TemplateStore, kind: Kind, template: Template, wanted: Describe) -> bool:
-    if wanted.definitions and template.definition not in wanted.definitions:
-        return False
-    if wanted.name and wanted.name not in template.name:
-        return False
-    if kind.kind == ADAPTIVE and wanted.pure_audio not in (None, template.parameters.get("pure_audio", 0)):
-        return False
-    if wanted.container_type and wanted.container_type != _container_type(template.parameters):
-        return False
-    if kind.kind == WATERMARK:
-        return wanted.type in ("", template.parameters.get("type", "image"))
-    return wanted.type in ("", _origin(store, kind, template))
-
-
-def _given(request: Labels) -> Parameters:
-    """The parameters that the request has, in our names."""
-    fields = request.model_dump(exclude={"name", "comment", "definition"}, exclude_unset=True, exclude_none=True)
-    return {name: snake(value) for name, value in fields.items()}
-
-
-def _with_image(store: TemplateStore, kind: Kind, template: Template, image: bytes) -> Template:
-    name = store.put_image(template.definition, image, "png" if image.startswith(b"\x89PNG") else "jpg")
-    parameters = merged(template.parameters, {"image_template": {"image_content": name}})
-    changed = template.model_copy(update={"parameters": parameters})
-    store.replace(kind.kind, changed)
-    return changed
-
-
-def _shown(store: TemplateStore, kind: Kind, template: Template) -> dict[str, Any]:
-    parameters = template.parameters
-    common = {
-        "Definition": str(template.definition) if kind.kind == "transcode" else template.definition,
-        "Name": template.name, "Comment": template.comment, "Type": _origin(store, kind, template),
-        "CreateTime": _time(template.created), "UpdateTime": _time(template.updated),
-    }  # fmt: skip
-    return (
-        {**common, **_SHOWN[kind.kind](parameters)}
-        if kind.kind in _SHOWN
-        else {**common, **_shown_spec(kind, parameters)}
-    )
-
-
-def _shown_spec(kind: Kind, parameters: Parameters) -> dict[str, Any]:
-    points = {"ext_time_offset_set": ["0s"]} if kind.kind == "snapshot_by_time_offset" else {}
-    spec = TASKS[kind.kind].spec.model_validate({**parameters, **points}).model_dump(mode="json")
-    names = [name for name in kind.request.model_fields if name in spec and name not in ("name", "comment")]
-    shown: dict[str, Any] = pascal({name: spec[name] for name in names})
-    return shown
-
-
-def _shown_transcode(parameters: Parameters) -> dict[str, Any]:
-    spec = TASKS["transcode"].spec.model_validate(parameters).model_dump(mode="json")
-    video, audio = spec["video_template"], spec["audio_template"]
-    for stream in (video, audio):
-        stream["codec"] = ENCODERS.get(stream["codec"], stream["codec"])
-    # Ours, or of changes only.
-    video.pop("effort", None)
-    audio.pop("stream_selects", None)
-    audio_only = _container_type(parameters) == "PureAudio"
-    return {
-        "Container": spec["container"], "RemoveVideo": spec["remove_video"], "RemoveAudio": spec["remove_audio"],
-        "VideoTemplate": None if audio_only else pascal(video), "AudioTemplate": pascal(audio),
-        "ContainerType": _container_type(parameters), "TEHDConfig": None, "EnhanceConfig": None, "AliasName": "",
-    }  # fmt: skip
-
-
-def _shown_watermark(parameters: Parameters) -> dict[str, Any]:
-    mark = Watermark.model_validate({**parameters, "text_content": "text"}).model_dump(mode="json")
-    image, text = mark["image_template"], mark["text_template"]
-    if image:
-        image = {
-            "image_url": image["image_content"],
-            **{name: image[name] for name in ("width", "height", "repeat_type")},
+    def describe(self, call: Call[Describe]) -> dict[str, Any]:
+        wanted = call.request
+        found = [
+            template for template in self._seen_by(call.key)
+            if self._matches(template, wanted) and _fits(self.kind, template.parameters)
+        ]  # fmt: skip
+        page = found[wanted.offset : wanted.offset + wanted.limit]
+        return {
+            "TotalCount": len(found),
+            f"{self.kind.wire}TemplateSet": [shown(self.kind, template, self.settings) for template in page],
         }
-    return {
-        "Type": mark["type"], "CoordinateOrigin": mark["coordinate_origin"], "XPos": mark["x_pos"], "YPos": mark["y_pos"],
-        "ImageTemplate": pascal(image), "TextTemplate": pascal(text), "SvgTemplate": None,
-    }  # fmt: skip
+
+    def _replace(self, template: Template, changed: Template, image: bytes | None) -> Template:
+        """Write it and have Dagster take it up; all is as before if a workflow could not use it any more."""
+        users = self._users(template)
+        written = self.store.replace(self.kind.kind, changed, image)
+        if not users:
+            return written
+        lost = sorted(users.keys() - {workflow.name for workflow in self._workflows()})
+        if lost:
+            self.store.replace(self.kind.kind, template)
+            raise ApiError("InvalidParameterValue", f"The workflows {', '.join(lost)} could not use it any more.")
+        Dagster(self.settings.ui_url).reload()
+        return written
+
+    def _seen_by(self, key: ApiKey) -> list[Template]:
+        """Presets first, by ID."""
+        templates = {t.definition: t for (name, _), t in self.store.load().by_name.items() if name == self.kind.kind}
+        return [
+            templates[definition] for definition in sorted(templates) if templates[definition].owner in ("", key.owner)
+        ]
+
+    def _own(self, definition: int, key: ApiKey, preset: str) -> Template:
+        template = next((item for item in self._seen_by(key) if item.definition == definition), None)
+        if template is None:
+            raise ApiError("ResourceNotFound.TemplateNotExist", f"There is no template {definition}.")
+        if not template.owner:
+            raise ApiError(preset, f"Template {definition} is a preset, or an admin's file; it cannot be changed here.")
+        return template
+
+    def _users(self, template: Template) -> dict[str, Workflow]:
+        """The workflows that name it, by their names."""
+        return {
+            workflow.name: workflow
+            for workflow in self._workflows()
+            if any(_names(task.type, spec, self.kind.kind, template) for task in workflow.tasks.values() for spec in task.specs)
+        }  # fmt: skip
+
+    def _workflows(self) -> tuple[Workflow, ...]:
+        return load_workflows(self.settings.workflows_dir, self.store.load())[0]
+
+    def _matches(self, template: Template, wanted: Describe) -> bool:
+        if wanted.definitions and template.definition not in wanted.definitions:
+            return False
+        if wanted.name not in template.name:
+            return False
+        own = {
+            "type": template.parameters.get("type", "image") if self.kind.kind == WATERMARK else _origin(template),
+            "container_type": container_type(template.parameters),
+            # Top Speed and enhancement are refused: all that there are are common ones.
+            "tehd_type": "Common", "transcode_type": "Common", "pure_audio": template.parameters.get("pure_audio", 0),
+        }  # fmt: skip
+        return all(getattr(wanted, name, None) in (None, "", value) for name, value in own.items())
+
+    def _check(self, parameters: Parameters, image: bytes | None) -> None:
+        """Raise what MPS answers to the first parameter that does not go with the others."""
+        if image is not None:
+            picture = {"image_template": {"image_content": "in the request"}}
+            parameters = merged(parameters, picture)
+        try:
+            _validate(self.kind, parameters)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+        else:
+            return
+        text = problem["msg"].removeprefix("Value error, ")
+        path = ".".join(to_pascal(str(part)) for part in problem["loc"])
+        if "webp needs" in text:
+            raise ApiError("InvalidParameterValue.FormatWebpWidthAndHeightBothZero", text)
+        # What contradicts another parameter begins with its own name.
+        raise invalid(self.kind.create, path or to_pascal(text.partition(" ")[0]), text)
+
+    def _image(self, template: Template) -> dict[str, str]:
+        return {"ImageUrl": image_url(template, self.settings)} if self.kind.kind == WATERMARK else {}
 
 
-def _shown_adaptive(parameters: Parameters) -> dict[str, Any]:
-    shown: dict[str, Any] = pascal(parameters)
-    for stream in shown["StreamInfos"]:
-        for part in ("Video", "Audio"):
-            if stream.get(part):
-                stream[part]["Codec"] = ENCODERS.get(stream[part].get("Codec"), stream[part].get("Codec"))
-    defaults = {
-        "DisableHigherVideoBitrate": 0,
-        "DisableHigherVideoResolution": 0,
-        "PureAudio": 0,
-        "SegmentType": "ts-segment",
-    }
-    return {**defaults, **shown}
+def _picture(request: RequestModel) -> bytes | None:
+    image = getattr(request, "image_template", None)
+    return picture_of(image.image_content) if image and image.image_content else None
 
 
-_SHOWN: Mapping[str, Callable[[Parameters], dict[str, Any]]] = {
-    "transcode": _shown_transcode,
-    WATERMARK: _shown_watermark,
-    ADAPTIVE: _shown_adaptive,
-}
+def _parameters(request: RequestModel) -> Parameters:
+    given = parameters_of(request)
+    for name in ("name", "comment", "definition"):
+        given.pop(name, None)
+    # The picture is a file of its own.
+    given.get("image_template", {}).pop("image_content", None)
+    return given
 
 
-def _shown_image(template: Template) -> str:
-    return str(template.parameters.get("image_template", {}).get("image_content", ""))
+def _validate(kind: Kind, parameters: Parameters) -> None:
+    if kind.kind == ADAPTIVE:
+        AdaptiveDynamicStreaming.model_validate(parameters, by_alias=False, by_name=True)
+    elif kind.kind == WATERMARK:
+        # Text may come with each task.
+        words = {"text_content": "text"} if parameters.get("type") == "text" else {}
+        Watermark.model_validate({**parameters, **words})
+    else:
+        points: Parameters = {"ext_time_offset_set": ["0s"]} if kind.kind == "snapshot_by_time_offset" else {}
+        TASKS[kind.kind].spec.model_validate({**parameters, **points})
 
 
-def _container_type(parameters: Parameters) -> str:
-    audio = parameters.get("container") in ("mp3", "flac", "ogg", "m4a", "wav") or parameters.get("remove_video") == 1
-    return "PureAudio" if audio else "Video"
+def _fits(kind: Kind, parameters: Parameters) -> bool:
+    """An admin's file may say what no task takes; who names that template is told."""
+    try:
+        _validate(kind, parameters)
+    except ValidationError:
+        return False
+    return True
 
 
-def _origin(store: TemplateStore, kind: Kind, template: Template) -> str:
-    return "Custom" if store.owns(kind.kind, template.definition) else "Preset"
+def _names(task: str, spec: Any, kind: str, template: Template) -> bool:
+    if kind == WATERMARK:
+        return any(mark.definition == template.definition for mark in getattr(spec, "watermark_set", ()))
+    return task == kind and spec.definition == template.definition
 
 
-def _time(moment: Any) -> str:
-    return iso(moment.timestamp()) if moment else ""
+def _origin(template: Template) -> str:
+    return "Custom" if template.owner else "Preset"
