@@ -48,8 +48,9 @@ fragment entry on MetadataEntry {
 _RUN = "runId rootRunId jobName status creationTime startTime endTime assetSelection { path } tags { key value }"
 _RUNS = f"{{ ... on Runs {{ results {{ {_RUN} }} }} ... on PythonError {{ message }} }}"
 _FAMILY = f"""query($id: String!, $root: ID!) {{
-  runsOrError(filter: {{tags: [{{key: "dagster/root_run_id", value: $id}}]}}, limit: 1) {_RUNS}
-  runOrError(runId: $root) {{ __typename ... on Run {{ {_RUN} }} }} }}"""
+  runsOrError(filter: {{tags: [{{key: "dagster/root_run_id", value: $id}}]}}, limit: 1) {{
+    ... on Runs {{ results {{ {_RUN} runConfigYaml }} }} ... on PythonError {{ message }} }}
+  runOrError(runId: $root) {{ __typename ... on Run {{ {_RUN} runConfigYaml }} }} }}"""
 _RETRIED = """{ runTagsOrError(tagKeys: ["dagster/root_run_id"]) {
   ... on RunTags { tags { values } } ... on PythonError { message } } }"""
 _RETRY = """r%d: runsOrError(filter: {tags: [{key: "dagster/root_run_id", value: "%s"}]}, limit: 1) {
@@ -146,7 +147,7 @@ class Dagster:
         return backfill
 
     def newest_of(self, root_run_id: str) -> dict[str, Any] | None:
-        """The newest run of a task: the root run, or its latest retry."""
+        """The newest run of a task (the root run, or its latest retry), with its config."""
         family = self.ask(_FAMILY, id=root_run_id, root=root_run_id)
         retries: list[dict[str, Any]] = family["runsOrError"].get("results", [])
         root: dict[str, Any] = family["runOrError"]
@@ -180,7 +181,7 @@ class Dagster:
 
     def record(self, run: Mapping[str, Any], *, steps: bool = True) -> RunRecord:
         """A run as it is recorded; without its steps, one query less."""
-        tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+        tags = tags_of(run)
         # "Materialize" in the UI sets no tag of ours: the assets say whose they are, the partition what it was made of.
         assets = [key["path"][0] for key in run["assetSelection"] or ()]
         return RunRecord(
@@ -224,6 +225,10 @@ class Dagster:
             if not page["hasMore"]:
                 return
             cursor = page["cursor"]
+
+
+def tags_of(run: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in run["tags"]}
 
 
 _KINDS = frozenset({"STEP_START", "STEP_OUTPUT", "STEP_SUCCESS", "STEP_FAILURE", "STEP_RESTARTED", "STEP_UP_FOR_RETRY"})

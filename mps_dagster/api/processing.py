@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mps_dagster.api.graphql import Dagster
+import yaml
+
+from mps_dagster.api.graphql import Dagster, tags_of
 from mps_dagster.errors import InvalidConfiguration, InvalidInput, SourceNotAccessible
 from mps_dagster.execution.progress import read_progress
 from mps_dagster.execution.task_run import ENDED, RunRecord, TaskRun, run_id_of, task_id, task_run
@@ -120,7 +123,7 @@ class Processing:
         self, source: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]], tags: Mapping[str, str]
     ) -> str:
         """Run tasks (each with its outputs) on a source as the job `process_media` has it; return the TaskId."""
-        return self._launch("process_media", "process_media", source, tasks, tags)
+        return self._launch("process_media", "process_media", source, tasks, {"mps/types": ",".join(tasks), **tags})
 
     def _launch(
         self,
@@ -155,11 +158,25 @@ class Processing:
         """A run of Dagster's as the task run that it is, with its subtasks."""
         record = self._record(run, steps=True)
         progress = {} if record.status in ENDED else read_progress(self.settings.progress_dir, record.run_id)
-        return task_run(record, progress=progress, tasks=self._tasks_of(record))
+        tasks = self._tasks_of(record) or list(self._asked(run.get("runConfigYaml", "")))
+        return task_run(record, progress=progress, tasks=tasks)
 
     def recorded(self, run: Mapping[str, Any]) -> TaskRun:
         """The same without its subtasks, which are a query of their own."""
         return task_run(self._record(run, steps=False))
+
+    def types_of(self, run: Mapping[str, Any]) -> list[str]:
+        """MPS's names of what a run makes."""
+        asked = tags_of(run).get("mps/types", "").split(",")
+        names = [*asked, *(task.type for task in self._tasks_of(self.dagster.record(run, steps=False)))]
+        return list(dict.fromkeys(TASKS[name].wire for name in names if name in TASKS))
+
+    def _asked(self, config: str) -> Iterator[Task]:
+        """What ProcessMedia was asked for; outputs that are wrong are told of by the run."""
+        for name, op in (yaml.safe_load(config) or {}).get("ops", {}).items():
+            for output in op.get("config", {}).get("task", {}).get("outputs", ()) if name in TASKS else ():
+                with suppress(InvalidInput):
+                    yield parse_task(name, {"type": name, "outputs": [output]}, {}, self.templates, where=name)
 
     def _tasks_of(self, record: RunRecord) -> list[Task]:
         """What the workflow has as it is now, where the run was of all of it."""

@@ -28,13 +28,14 @@ def break_down(
 ) -> tuple[Subtask, ...]:
     """One subtask per output, in the task's order. An output that cannot be made of this source fails alone."""
     place = task.place(source)
-    subtasks = []
+    subtasks, taken = [], dict[tuple[str, str], str]()
     for number, spec in enumerate(task.specs):
         plan, refusal, bucket = None, None, spec.output_bucket or place.bucket
         try:
             looked_at = with_digests(spec, buckets, templates_dir)
             plan = TASKS[task.type].plan(looked_at, source.media, task.names(spec, source))
             _check_keys(plan, source, bucket)
+            _check_taken(plan, bucket, spec.label, taken)
         except MpsError as error:
             plan, refusal = None, Refusal.of(error)
         subtask = Subtask(
@@ -74,6 +75,17 @@ def _check_keys(plan: Plan, source: Source, bucket: str) -> None:
             raise InvalidConfiguration(
                 f"the output would overwrite its own source {source.uri}", hint="set output_object_path"
             )
+
+
+def _check_taken(plan: Plan, bucket: str, label: str, taken: dict[tuple[str, str], str]) -> None:
+    """Of two outputs on one path only the first is made: they would be there in turn, each said to stand."""
+    keys = [(bucket, key) for key in output_keys(plan)]
+    other = next((taken[key] for key in keys if key in taken), None)
+    if other is not None:
+        raise InvalidConfiguration(
+            f"output {other} is written to {plan.primary_key!r} already", hint="set output_object_path on one of them"
+        )
+    taken.update(dict.fromkeys(keys, label))
 
 
 def _identifier(number: int, spec: Spec) -> str:

@@ -116,14 +116,12 @@ def break_down(context: dg.OpExecutionContext, source: dict[str, Any]) -> Iterat
         with failures(context, task=document):
             task, wrong = _task(document, source, worker)
             origin = _origin(source, task.source if task else document.get("source", UPLOAD))
-            if task:
-                subtasks = plan_subtasks(
-                    task, origin, buckets=worker.buckets, templates_dir=worker.settings.templates_dir,
-                    ffmpeg_version=worker.ffmpeg.version,
-                )  # fmt: skip
+            made = _planned(task, origin, worker) if task else iter(())
             name, kind = document["name"], document["type"]
-            subtasks += tuple(
-                refused(name, kind, number, document["outputs"][number], wrong[number], origin) for number in wrong
+            # In the order in which they were asked for.
+            subtasks = tuple(
+                refused(name, kind, number, output, wrong[number], origin) if number in wrong else next(made)
+                for number, output in enumerate(document["outputs"])
             )
     for subtask in subtasks:
         yield dg.DynamicOutput(subtask.model_dump(mode="json"), mapping_key=subtask.id, output_name="subtasks")
@@ -183,6 +181,11 @@ def assemble(
 def made_of(task: Task, source: Source) -> str:
     """The data version of a task's asset: by which revision of the task, and of which content."""
     return f"{task.revision}.{source.etag}"
+
+
+def _planned(task: Task, source: Source, worker: Worker) -> Iterator[Subtask]:
+    templates, version = worker.settings.templates_dir, worker.ffmpeg.version
+    return iter(plan_subtasks(task, source, buckets=worker.buckets, templates_dir=templates, ffmpeg_version=version))
 
 
 def _task(document: dict[str, Any], source: dict[str, Any], worker: Worker) -> tuple[Task | None, dict[int, MpsError]]:

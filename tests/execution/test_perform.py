@@ -245,6 +245,21 @@ def test_our_own_outputs_are_known_as_ours(clips, upload, made, worker):
         assert record.result == result
 
 
+def test_of_two_outputs_on_one_path_the_first_is_made(clips, upload, planned):
+    """The other one fails by itself, and says which one has the path."""
+    still = {"definition": 10, "ext_time_offset_set": ["0s"]}
+    other = {**still, "name": "other"}
+    first, second, third = planned(
+        upload(clips.video()),
+        "snapshot_by_time_offset",
+        still,
+        other,
+        {**other, "name": "third", "output_object_path": "x"},
+    )
+    assert (first.refusal, third.refusal) == (None, None)
+    assert "output 10 is written to" in second.refusal.message
+
+
 def test_one_output_may_go_to_a_bucket_of_its_own(clips, upload, made, worker):
     """And so may two of one name to two buckets."""
     still = {"definition": 10, "ext_time_offset_set": ["0s"]}

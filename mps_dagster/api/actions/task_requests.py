@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from mps_dagster.api.action import NotOffered, RequestModel
@@ -63,13 +63,18 @@ class ManageTaskRequest(RequestModel):
     task_id: str
 
 
+def _in_utc(moment: datetime) -> datetime:
+    """MPS's times are; one without a zone is, too."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 class DescribeTasksRequest(RequestModel):
     status: Literal["WAITING", "PROCESSING", "FINISH"]
     sub_task_has_failed: bool | None = None
     limit: int = 10
     scroll_token: str = ""
-    start_time: datetime | None = None
-    end_time: datetime | None = None
+    start_time: Annotated[datetime, AfterValidator(_in_utc)] | None = None
+    end_time: Annotated[datetime, AfterValidator(_in_utc)] | None = None
 
     @field_validator("limit")
     @classmethod

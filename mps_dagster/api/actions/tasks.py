@@ -8,7 +8,7 @@ import posixpath
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +27,7 @@ from mps_dagster.api.actions.task_requests import (
     TaskRequest,
 )
 from mps_dagster.api.error import ApiError
+from mps_dagster.api.graphql import tags_of
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.api.processing import UPLOADS, Processing
 from mps_dagster.errors import MpsError
@@ -75,7 +76,7 @@ class _Tasks:
     def process_media(self, call: Call[ProcessMediaRequest]) -> dict[str, Any]:
         request = call.request
         tags = self._tags(request, call.key)
-        launch = self._schedule if request.schedule_id is not None else self._media
+        launch = self._schedule if request.schedule_id else self._media
         if not request.session_id:
             return {"TaskId": launch(request, call.key, tags)}
         with self.session_lock:
@@ -107,7 +108,7 @@ class _Tasks:
         """What a query tells of the request later on."""
         config = request.task_notify_config
         tags = {
-            "mps/account": key.secret_id, "mps/url": request.input_info.url, "mps/session_id": request.session_id,
+            "mps/account": key.owner, "mps/url": request.input_info.url, "mps/session_id": request.session_id,
             "mps/session_context": request.session_context, "mps/notify": json.dumps(config.echo()) if config else "",
         }  # fmt: skip
         return {
@@ -133,7 +134,7 @@ class _Tasks:
 
     def _check_session(self, session_id: str, key: ApiKey) -> None:
         wanted = {
-            "tags": [{"key": "mps/session_id", "value": session_id}, {"key": "mps/account", "value": key.secret_id}],
+            "tags": [{"key": "mps/session_id", "value": session_id}, {"key": "mps/account", "value": key.owner}],
             "createdAfter": time.time() - SESSION_S,
         }
         if self.processing.dagster.runs(wanted, limit=1):
@@ -158,11 +159,10 @@ class _Tasks:
             raise ApiError(code, f"There is no task {task_id[:100]!r}.") from error
         processing = self.processing
         found = processing.dagster.newest_of(root)
-        if found is None:
+        if found is None or found["jobName"] in NOT_TASKS:
             raise ApiError(code, f"There is no task {task_id}.")
-        run, tags = processing.described(found), {tag["key"]: tag["value"] for tag in found["tags"]}
-        # What somebody started is theirs to see, also where it came from a URL.
-        if tags.get("mps/account") != key.secret_id:
+        run, tags = processing.described(found), tags_of(found)
+        if not _is_theirs(tags, key):
             key.check_read(run.bucket)
         return run, tags
 
@@ -177,19 +177,22 @@ class _Tasks:
         runs = processing.dagster.runs(wanted, limit=request.limit + 1, cursor=cursor)
         page = runs[: request.limit]
         ours = [run for run in page if run["jobName"] not in NOT_TASKS]
-        tasks = [processing.recorded(run) for run in processing.dagster.without_retried(ours)]
+        tasks = [(processing.recorded(run), run) for run in processing.dagster.without_retried(ours)]
         return {
-            "TaskSet": [_simple(task) for task in tasks if call.key.may_read(task.bucket)],
+            "TaskSet": [
+                _simple(task, processing.types_of(run)) for task, run in tasks
+                if _is_theirs(tags_of(run), call.key) or call.key.may_read(task.bucket)
+            ],
             "ScrollToken": page[-1]["runId"] if len(runs) > request.limit else "",
             "TotalCount": processing.dagster.count(wanted),
-        }
+        }  # fmt: skip
 
     def manage_task(self, call: Call[ManageTaskRequest]) -> dict[str, Any]:
         """Ours ends a task that is being processed, too; MPS's only one that waits."""
         if call.request.operation_type != "Abort":
             raise ApiError("InvalidParameterValue.InvalidOperationType", "OperationType can only be Abort.")
         run, tags = self._run(call.request.task_id, call.key, "InvalidParameterValue.TaskId")
-        if tags.get("mps/account") != call.key.secret_id:
+        if not _is_theirs(tags, call.key):
             call.key.check_write(run.bucket)
         if run.outcome in ENDED:
             raise ApiError("InvalidParameterValue.NotProcessingTask", f"The task has ended ({run.outcome}).")
@@ -232,8 +235,13 @@ def _type(run: TaskRun) -> str:
     return "ScheduleTask" if is_schedule(run.workflow) else "WorkflowTask"
 
 
-def _simple(run: TaskRun) -> dict[str, Any]:
+def _is_theirs(tags: Mapping[str, str], key: ApiKey) -> bool:
+    """What somebody started is theirs to see, also where it came from a URL."""
+    return tags.get("mps/account") == key.owner
+
+
+def _simple(run: TaskRun, types: Sequence[str]) -> dict[str, Any]:
     return {
         "TaskId": run.task_id, "TaskType": _type(run), "CreateTime": iso(run.created_s),
-        "BeginProcessTime": iso(run.started_s), "FinishTime": iso(run.ended_s), "SubTaskTypes": [],
+        "BeginProcessTime": iso(run.started_s), "FinishTime": iso(run.ended_s), "SubTaskTypes": list(types),
     }  # fmt: skip
