@@ -36,6 +36,7 @@ from mps_dagster.execution.task_run import ENDED, TaskRun, run_id_of
 from mps_dagster.ffmpeg.program import Ffmpeg
 from mps_dagster.notify.results import iso, meta_data, schedule_task, workflow_task
 from mps_dagster.settings import Settings
+from mps_dagster.storage.web import without_userinfo
 from mps_dagster.workflow.files import SCHEDULE, is_schedule
 from mps_dagster.workflow.model import Place
 
@@ -108,8 +109,9 @@ class _Tasks:
         """What a query tells of the request later on."""
         config = request.task_notify_config
         tags = {
-            "mps/account": key.owner, "mps/url": request.input_info.url, "mps/session_id": request.session_id,
-            "mps/session_context": request.session_context, "mps/notify": json.dumps(config.echo()) if config else "",
+            "mps/account": key.owner, "mps/url": without_userinfo(request.input_info.url),
+            "mps/session_id": request.session_id, "mps/session_context": request.session_context,
+            "mps/notify": json.dumps(config.echo()) if config else "",
         }  # fmt: skip
         return {
             "dagster/priority": str(request.tasks_priority),
@@ -206,7 +208,13 @@ class _Tasks:
             path = Path(folder) / "source"
             try:
                 if info.url:
-                    fetch(info.url, path, settings)
+                    fetch(
+                        info.url,
+                        path,
+                        settings.web,
+                        max_bytes=settings.max_source_bytes,
+                        seconds=settings.subtask_timeout_s,
+                    )
                 else:
                     bucket, key = info.place(call.key, settings)
                     self.processing.buckets.get(bucket).fetch(key, path)
