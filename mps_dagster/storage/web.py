@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -24,6 +25,8 @@ __all__ = ["HINT", "GuardedSession", "InvalidIPAddress", "without_userinfo"]
 HINT = "it is no public address; if it is yours, name its host or network in MPS_WEB__ALLOW"
 MAX_REDIRECTS = 5
 SESSION_S = 30.0
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""All of IPv6 that is given out to the public. Outside it are site-local addresses and forms that embed an IPv4 one."""
 
 
 class GuardedSession(requests.Session):
@@ -70,7 +73,14 @@ class GuardedSession(requests.Session):
 
 
 class _PublicAdapter(DeadlineAdapter, IPFilterAdapter):  # type: ignore[misc]  # no type information is published
-    """Looks names up and refuses what they lead to if it is private."""
+    """IPFilterAdapter looks the name up and refuses what is private; here goes what it lets pass."""
+
+    def build_connection_pool_key_attributes(self, *args: Any, **options: Any) -> Any:
+        host, pool = super().build_connection_pool_key_attributes(*args, **options)
+        address = ipaddress.ip_address(host["host"].strip("[]"))
+        if address.version == 6 and address not in GLOBAL_UNICAST:
+            raise InvalidIPAddress(address)
+        return host, pool
 
 
 def without_userinfo(text: str) -> str:

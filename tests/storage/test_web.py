@@ -42,11 +42,11 @@ def server():
     "host",
     ["127.0.0.1", "localhost", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "127.1", "2130706433", "0x7f.0.0.1", "10.0.0.1",
      "172.16.0.1", "192.168.0.1", "169.254.169.254", "[fe80::1]", "[fd00::1]", "100.64.0.1", "224.0.0.1", "[::]",
-     "[64:ff9b::7f00:1]", "[2002:7f00:1::]"],
+     "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[::7f00:1]", "[::ffff:0:7f00:1]", "[fec0::1]"],
 )  # fmt: skip
 def test_an_address_inside_is_not_asked(server, host):
-    """Loopback, private, link-local (cloud metadata), carrier NAT, multicast; in any notation."""
-    with GuardedSession(WebSettings()) as session, pytest.raises(requests.RequestException):
+    """Loopback, private, link- and site-local (cloud metadata), carrier NAT, multicast; in any notation, also deprecated ones."""
+    with GuardedSession(WebSettings()) as session, pytest.raises(InvalidIPAddress):
         session.get(f"http://{host}:{server.server_port}/", timeout=2)
     assert server.asked == []
 
