@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from mps_dagster.api.action import Action
+from mps_dagster.api.actions.meta_data import meta_data_actions
 from mps_dagster.api.actions.schedules import schedule_actions
 from mps_dagster.api.actions.tasks import task_actions
 from mps_dagster.api.actions.templates import template_actions
@@ -35,6 +36,7 @@ def create_service(settings: Settings) -> Service:
     actions: dict[str, Action[Any]] = {
         "ParseNotification": PARSE_NOTIFICATION,
         **task_actions(settings),
+        **meta_data_actions(settings),
         **template_actions(settings),
         **workflow_actions(settings),
         **schedule_actions(settings),

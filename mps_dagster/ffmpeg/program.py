@@ -10,7 +10,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
-from mps_dagster.errors import ToolFailed
+from mps_dagster.errors import ContentMalformed, ToolFailed
 from mps_dagster.ffmpeg.process import Completed, Limits, run
 from mps_dagster.ffmpeg.progress import Progress
 from mps_dagster.media.info import MediaInfo
@@ -49,9 +49,11 @@ class Ffmpeg:
 
         return run([str(self.path), *GLOBAL_ARGS, *args], cwd=cwd, limits=self.limits, on_line=on_line).check()
 
-    def probe(self, path: Path) -> MediaInfo:
+    def probe(self, path: Path, *, wall_s: float = 300) -> MediaInfo:
         """Probe a file of unknown origin in a process of its own: a hostile one may crash or exhaust it."""
-        limits = Limits(wall_s=300, stall_s=300, memory_bytes=min(self.limits.memory_bytes, 4 * 2**30), output_bytes=0)
+        limits = Limits(
+            wall_s=wall_s, stall_s=wall_s, memory_bytes=min(self.limits.memory_bytes, 4 * 2**30), output_bytes=0
+        )
         module = [
             sys.executable,
             "-I",
@@ -62,6 +64,8 @@ class Ffmpeg:
             str(self.max_pixels),
         ]
         done = run(module, cwd=path.parent, limits=limits)
+        if done.ended_by:
+            raise ContentMalformed(f"the probe did not come to an end with this file: {done.ended_by}")
         return parse_child(done.stdout, done.returncode)
 
 

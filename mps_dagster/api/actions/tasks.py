@@ -10,8 +10,6 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -20,7 +18,6 @@ from mps_dagster.api.actions.definitions import Definitions, slashed
 from mps_dagster.api.actions.media_tasks import MediaProcessTask, inherits_place
 from mps_dagster.api.actions.storage import bucket_of
 from mps_dagster.api.actions.task_requests import (
-    DescribeMediaMetaDataRequest,
     DescribeTasksRequest,
     ManageTaskRequest,
     ProcessMediaRequest,
@@ -30,11 +27,8 @@ from mps_dagster.api.error import ApiError
 from mps_dagster.api.graphql import tags_of
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.api.processing import UPLOADS, Processing
-from mps_dagster.errors import MpsError
-from mps_dagster.execution.download import fetch
 from mps_dagster.execution.task_run import ENDED, TaskRun, run_id_of
-from mps_dagster.ffmpeg.program import Ffmpeg
-from mps_dagster.notify.results import iso, meta_data, schedule_task, workflow_task
+from mps_dagster.notify.results import iso, schedule_task, workflow_task
 from mps_dagster.settings import Settings
 from mps_dagster.storage.web import without_userinfo
 from mps_dagster.workflow.files import SCHEDULE, is_schedule
@@ -60,7 +54,6 @@ def task_actions(settings: Settings) -> dict[str, Action[Any]]:
         "DescribeTaskDetail": Action(TaskRequest, tasks.describe_task_detail),
         "DescribeTasks": Action(DescribeTasksRequest, tasks.describe_tasks),
         "ManageTask": Action(ManageTaskRequest, tasks.manage_task),
-        "DescribeMediaMetaData": Action(DescribeMediaMetaDataRequest, tasks.describe_media_meta_data),
     }
 
 
@@ -200,28 +193,6 @@ class _Tasks:
             raise ApiError("InvalidParameterValue.NotProcessingTask", f"The task has ended ({run.outcome}).")
         self.processing.dagster.terminate(run.run_id)
         return {}
-
-    def describe_media_meta_data(self, call: Call[DescribeMediaMetaDataRequest]) -> dict[str, Any]:
-        info, settings = call.request.input_info, self.settings
-        settings.scratch_dir.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=settings.scratch_dir, prefix="probe-") as folder:
-            path = Path(folder) / "source"
-            try:
-                if info.url:
-                    fetch(
-                        info.url,
-                        path,
-                        settings.web,
-                        max_bytes=settings.max_source_bytes,
-                        seconds=settings.subtask_timeout_s,
-                    )
-                else:
-                    bucket, key = info.place(call.key, settings)
-                    self.processing.buckets.get(bucket).fetch(key, path)
-                media = Ffmpeg.of(settings).probe(path)
-            except MpsError as error:
-                raise ApiError("InvalidParameterValue.SrcFile", str(error)) from error
-            return {"MetaData": meta_data(media, path.stat().st_size)}
 
 
 def _statuses(request: DescribeTasksRequest) -> list[str]:
