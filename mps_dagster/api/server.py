@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
+from functools import cache
 from typing import Any
 
 import uvicorn
@@ -19,6 +21,7 @@ from mps_dagster.api.actions.schedules import schedule_actions
 from mps_dagster.api.actions.tasks import task_actions
 from mps_dagster.api.actions.templates import template_actions
 from mps_dagster.api.actions.workflows import workflow_actions
+from mps_dagster.api.idle import IdleSweep
 from mps_dagster.api.keys import load_keys
 from mps_dagster.api.limits import RateLimits
 from mps_dagster.api.openapi import openapi
@@ -29,6 +32,12 @@ from mps_dagster.errors import MpsError
 from mps_dagster.settings import Settings
 
 log = logging.getLogger(__name__)
+
+BODY_S = 30.0
+"""By then a body has come whole; the largest takes 3 Mbit/s."""
+SWEEP_S = 15
+"""Between two looks for connections on which no request comes: the head of one has come whole in twice as long at most."""
+MAX_HEAD_BYTES = 64 * 2**10
 
 
 def create_service(settings: Settings) -> Service:
@@ -52,9 +61,12 @@ def create_app(service: Service) -> Starlette:
 
     async def call(request: Request) -> Response:
         try:
-            body = await _body(request, service.max_body_bytes)
+            async with asyncio.timeout(BODY_S):
+                body = await _body(request, service.max_body_bytes)
         except ClientDisconnect:
             return Response()
+        except TimeoutError:
+            return Response(status_code=408, headers={"Connection": "close"})
         message = Message(request.method, dict(request.headers), request.scope["query_string"].decode("latin-1"), body)
         peer = request.client.host if request.client else ""
         return Response(await run_in_threadpool(service.answer, message, peer), media_type=CONTENT_TYPE)
@@ -63,8 +75,12 @@ def create_app(service: Service) -> Starlette:
     async def health(request: Request) -> Response:  # noqa: ARG001
         return JSONResponse({"status": "ok"})
 
+    @cache
+    def rendered() -> bytes:
+        return bytes(JSONResponse(openapi(service.actions, VERSION)).body)
+
     async def description(request: Request) -> Response:  # noqa: ARG001
-        return JSONResponse(openapi(service.actions, VERSION))
+        return Response(rendered(), media_type=CONTENT_TYPE)
 
     return Starlette(
         routes=[
@@ -76,13 +92,16 @@ def create_app(service: Service) -> Starlette:
 
 
 def create_server(settings: Settings, service: Service) -> uvicorn.Server:
-    return uvicorn.Server(
-        uvicorn.Config(
-            create_app(service), host=settings.api.host, port=settings.api.port,
-            # Ours says more, and addresses of v1 hold signatures.
-            access_log=False, log_level="warning", server_header=False,
-        )
+    config = uvicorn.Config(
+        create_app(service), host=settings.api.host, port=settings.api.port,
+        # Ours says more, and addresses of v1 hold signatures.
+        access_log=False, log_level="warning", server_header=False,
+        # Not whichever parser is installed: httptools takes a head of any size.
+        http="h11", h11_max_incomplete_event_size=MAX_HEAD_BYTES, ws="none", timeout_notify=SWEEP_S,
     )  # fmt: skip
+    server = uvicorn.Server(config)
+    config.callback_notify = IdleSweep(server.server_state.connections)
+    return server
 
 
 async def _body(request: Request, limit: int) -> bytes:

@@ -94,10 +94,9 @@ class Receiver:
 
 
 @contextlib.contextmanager
-def serving(settings: Settings, service: Service, *, parser: str = "auto") -> Iterator[str]:
+def serving(settings: Settings, service: Service) -> Iterator[str]:
     """Host and port."""
     server = create_server(settings, service)
-    server.config.http = parser
     server.config.port = 0
     thread = threading.Thread(target=server.run)
     thread.start()

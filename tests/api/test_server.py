@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
@@ -13,6 +14,7 @@ from dataclasses import replace
 import pytest
 import requests
 
+from mps_dagster.api import server
 from mps_dagster.api.action import Action, RequestModel
 
 from .conftest import SECRET_KEY, serving
@@ -102,22 +104,60 @@ def test_a_client_that_goes_away_is_no_error(address, caplog):
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-@pytest.mark.parametrize("parser", ["h11", "httptools"])
-def test_the_longest_query_is_taken_whatever_parses_it(api_settings, service, receiver, client_to, parser):
-    """uvicorn takes what is installed."""
-    with serving(api_settings, replace(service, actions=receiver.actions), parser=parser) as address:
-        client_to(address, method="GET").call_json("ProcessMedia", {"OutputDir": "x" * 32_700})
-        assert len(receiver.calls[-1].request.output_dir) == 32_700
+def test_the_longest_query_is_taken(address, receiver, client_to):
+    """And a head without end is not."""
+    client_to(address, method="GET").call_json("ProcessMedia", {"OutputDir": "x" * 32_700})
+    assert len(receiver.calls[-1].request.output_dir) == 32_700
+    head = b"GET / HTTP/1.1\r\n" + 40_000 * (b"X: " + 1000 * b"x" + b"\r\n")
+    with socket.create_connection(address.split(":"), timeout=10) as connection, pytest.raises(ConnectionError):
+        connection.sendall(head)
 
 
-@pytest.mark.parametrize("parser", ["h11", "httptools"])
-def test_a_client_that_sends_far_too_much_still_reads_why(api_settings, service, client_to, parser):
+def test_a_client_that_sends_far_too_much_still_reads_why(api_settings, service, client_to):
     """To a connection that closes while it sends, it would say only that the network failed."""
     with (
-        serving(api_settings, replace(service, max_body_bytes=2**20), parser=parser) as address,
+        serving(api_settings, replace(service, max_body_bytes=2**20)) as address,
         pytest.raises(Exception, match="RequestSizeLimitExceeded"),
     ):
         client_to(address).call_json("ProcessMedia", {"OutputDir": "x" * (60 * 2**20)})
+
+
+NEVER_WHOLE = [
+    [b""],
+    [b"POST / HTTP/1.1\r\nHost:"],
+    [b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"],
+    [b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n", b"GET"],
+    [b"POST /health HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", b"half"],
+]
+"""The second part once the first has been answered."""
+
+
+def test_a_request_that_does_not_come_whole_is_not_waited_for(api_settings, service, monkeypatch):
+    """Half a head, half a body; the first of a connection or another one."""
+    monkeypatch.setattr(server, "BODY_S", 0.1)
+    monkeypatch.setattr(server, "SWEEP_S", 0.1)
+    with serving(api_settings, service) as address, contextlib.ExitStack() as stack:
+        connections = []
+        for sent, *rest in NEVER_WHOLE:
+            connection = stack.enter_context(socket.create_connection(address.split(":"), timeout=20))
+            connection.sendall(sent)
+            for more in rest:
+                assert connection.recv(65536).startswith(b"HTTP/1.1")
+                connection.sendall(more)
+            connections.append(connection)
+        for connection in connections:
+            with contextlib.suppress(ConnectionError):
+                while connection.recv(65536):
+                    pass
+
+
+def test_the_description_is_made_once(api_settings, service, monkeypatch):
+    """It takes half a second, and everybody may ask for it."""
+    made = []
+    monkeypatch.setattr(server, "openapi", lambda *_: made.append(1) or {"openapi": "3.1.0"})
+    with serving(api_settings, service) as address:
+        replies = [requests.get(f"http://{address}/openapi.json", timeout=10).json() for _ in range(3)]
+    assert (replies, made) == ([{"openapi": "3.1.0"}] * 3, [1])
 
 
 def test_a_call_that_takes_long_holds_up_no_other(api_settings, service, client_to):
