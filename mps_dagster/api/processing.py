@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -174,9 +173,17 @@ class Processing:
     def _asked(self, config: str) -> Iterator[Task]:
         """What ProcessMedia was asked for; outputs that are wrong are told of by the run."""
         for name, op in (yaml.safe_load(config) or {}).get("ops", {}).items():
-            for output in op.get("config", {}).get("task", {}).get("outputs", ()) if name in TASKS else ():
-                with suppress(InvalidInput):
-                    yield parse_task(name, {"type": name, "outputs": [output]}, {}, self.templates, where=name)
+            outputs = op.get("config", {}).get("task", {}).get("outputs", ()) if name in TASKS else ()
+            right = [output for output in outputs if self._is_right(name, output)]
+            if right:
+                yield parse_task(name, {"type": name, "outputs": right}, {}, self.templates, where=name)
+
+    def _is_right(self, kind: str, output: Any) -> bool:
+        try:
+            parse_task(kind, {"type": kind, "outputs": [output]}, {}, self.templates, where=kind)
+        except InvalidInput:
+            return False
+        return True
 
     def _tasks_of(self, record: RunRecord) -> list[Task]:
         """What the workflow has as it is now, where the run was of all of it."""

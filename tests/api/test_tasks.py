@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+import pytest
+
 from mps_dagster.api.graphql import Dagster
 
 
@@ -19,3 +23,72 @@ def test_the_password_in_a_url_stays_in_the_run(call, monkeypatch):
     assert tags["mps/url"] == "https://films.example/film.mp4?a=@b"
     assert "secret" not in str(tags)
     assert config["ops"]["source"]["config"]["url"] == "https://anna:secret@films.example/film.mp4?a=@b"
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://films.example/a", "http://", "http://[x", "http:///a", "http://@/a", "http://a b/"]
+)
+def test_what_is_no_address_is_refused_at_once(refused, url):
+    """By the parameter's name."""
+    source = {"Type": "URL", "UrlInputInfo": {"Url": url}}
+    tasks = {"TranscodeTaskSet": [{"Definition": 100030}]}
+    assert refused("ProcessMedia", InputInfo=source, MediaProcessTask=tasks) == "InvalidParameterValue"
+
+
+@pytest.mark.parametrize(
+    ("bucket", "code"),
+    [("a/b", "ResourceNotFound.CosBucketNameInvalid"), ("..", "ResourceNotFound.CosBucketNameInvalid")],
+)
+def test_a_bucket_that_cannot_be_is_refused_at_once(refused, bucket, code):
+    """Nothing is launched for it."""
+    source = {"Type": "COS", "CosInputInfo": {"Bucket": bucket, "Region": "r", "Object": "/a.mp4"}}
+    assert (
+        refused("ProcessMedia", InputInfo=source, MediaProcessTask={"SampleSnapshotTaskSet": [{"Definition": 10}]})
+        == code
+    )
+
+
+def run_of(number: int, status: str = "SUCCESS", **tags: str) -> dict:
+    """One of ProcessMedia, as Dagster tells of it."""
+    run_id = f"{number:08d}-0000-0000-0000-000000000000"
+    named = {"mps/workflow": "process_media", "mps/bucket": "inbox", "mps/key": "a.mp4", **tags}
+    return {
+        "runId": run_id, "rootRunId": run_id, "jobName": "process_media", "status": status, "creationTime": 0.0,
+        "startTime": None, "endTime": None, "assetSelection": None,
+        "tags": [{"key": key, "value": value} for key, value in named.items()],
+    }  # fmt: skip
+
+
+def test_tasks_are_listed_with_what_they_make(call, monkeypatch):
+    """A time without a zone is UTC, as all of MPS's are."""
+    asked = []
+    runs = [run_of(1, **{"mps/types": "transcode,sample_snapshot"}), run_of(2)]
+    monkeypatch.setattr(Dagster, "runs", lambda _, wanted, **__: asked.append(wanted) or runs)
+    monkeypatch.setattr(Dagster, "count", lambda *_: 2)
+    monkeypatch.setattr(Dagster, "without_retried", lambda _, runs: runs)
+    answer = call("DescribeTasks", Status="FINISH", EndTime="2026-11-24T08:00:00")
+    assert [task["SubTaskTypes"] for task in answer["TaskSet"]] == [["Transcode", "SampleSnapshot"], []]
+    assert asked[0]["createdBefore"] == datetime(2026, 11, 24, 8, tzinfo=UTC).timestamp()
+    assert call("DescribeTasks", Status="FINISH", StartTime="0001-01-01T00:00:00")["TotalCount"] == 2
+
+
+CONFIG = """
+ops:
+  source: {config: {bucket: inbox, key: a.mp4}}
+  transcode: {config: {task: {outputs: [{definition: 100030}, {definition: 100020}]}}}
+  sample_snapshot: {config: {task: {outputs: [{definition: 10}]}}}
+"""
+
+
+def test_a_task_that_waits_tells_what_it_was_asked_for(call, monkeypatch):
+    """As all of MPS's do; it need not have begun."""
+    waiting = {**run_of(1, "QUEUED"), "runConfigYaml": CONFIG}
+    monkeypatch.setattr(Dagster, "newest_of", lambda *_: waiting)
+    monkeypatch.setattr(Dagster, "_events", lambda *_: iter(()))
+    detail = call("DescribeTaskDetail", TaskId="mps-WorkflowTask-00000001000000000000000000000000")
+    assert detail["Status"] == "WAITING"
+    results = detail["WorkflowTask"]["MediaProcessResultSet"]
+    assert [(result["Type"], (result["TranscodeTask"] or result["SampleSnapshotTask"])["Status"]) for result in results] == [
+        ("Transcode", "PROCESSING"), ("Transcode", "PROCESSING"), ("SampleSnapshot", "PROCESSING"),
+    ]  # fmt: skip
+    assert [result["TranscodeTask"]["Input"]["Definition"] for result in results[:2]] == [100030, 100020]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from mps_dagster.api.action import NotOffered, RequestModel
@@ -24,6 +25,13 @@ class CosInputInfo(RequestModel):
 
 class UrlInputInfo(RequestModel):
     url: str = Field(pattern=r"^https?://[^\s/]+\S*$", max_length=2048)
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        if not urlsplit(url).hostname:
+            raise ValueError("it names no host")
+        return url
 
 
 class S3InputInfo(RequestModel):
