@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
-from pydantic import TypeAdapter, ValidationError
 
+from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.execution.progress import forget
 from mps_dagster.execution.staging import sweep
 from mps_dagster.execution.task_run import TaskRun, task_id, task_run
@@ -23,15 +23,13 @@ from mps_dagster.notify.sinks import open_sink
 from mps_dagster.orchestration.runs import run_record, source_config, workflow_of
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import Workflow
-from mps_dagster.workflow.notification import SinkConfig
+from mps_dagster.workflow.notification import SinkConfig, parse_sinks
 
 ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 INTERVAL_S = 3
 SWEEP_BACK = timedelta(hours=1)
 """How far before the last look the sweep looks again: longer than any sensor is down without anybody noticing."""
 KEEP_DELIVERED = timedelta(days=30)
-
-_SINKS: TypeAdapter[tuple[SinkConfig, ...]] = TypeAdapter(tuple[SinkConfig, ...])
 
 
 def notification_sensors(settings: Settings, workflows: Mapping[str, Workflow]) -> list[dg.SensorDefinition]:
@@ -135,7 +133,7 @@ def _sinks(run: DagsterRun, workflow: Workflow | None) -> tuple[SinkConfig, ...]
     if not named:
         return workflow.notify if workflow else ()
     try:
-        return _SINKS.validate_python(named)
-    except ValidationError:
+        return parse_sinks(named)
+    except InvalidConfiguration:
         # Only a launchpad can get here: CLI and API validate before they launch. The run itself says nothing of it.
         return ()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
+from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.media.info import Facts
 
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
@@ -110,3 +111,20 @@ class UrlSink(Sink):
 
 
 SinkConfig = Annotated[LocalSink | SqsSink | CmqSink | UrlSink, Field(discriminator="type")]
+
+_SINKS: TypeAdapter[tuple[SinkConfig, ...]] = TypeAdapter(tuple[SinkConfig, ...])
+
+
+def parse_sinks(documents: Any) -> tuple[SinkConfig, ...]:
+    """Sinks as they are written under `notify:`; the error names the place, and shows nothing that may be a secret."""
+    try:
+        return _SINKS.validate_python(documents)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+        lines = [f"{_place(item['loc'])}: {item['msg'].removeprefix('Value error, ')}" for item in problems]
+        raise InvalidConfiguration("\n".join(lines)) from None
+
+
+def _place(path: tuple[int | str, ...]) -> str:
+    """`notify[0].url`. Behind the number pydantic puts the type, by which it chose the sink."""
+    return "notify" + "".join(f"[{number}]" for number in path[:1]) + "".join(f".{field}" for field in path[2:])
