@@ -117,6 +117,10 @@ class RunRecord:
     """Where a source came from that was named by its URL."""
     steps: tuple[StepRecord, ...] = ()
 
+    def task_of(self, step: StepRecord) -> str:
+        """The task that a step is part of."""
+        return step.graph.removeprefix(f"{self.workflow}__")
+
 
 @dataclass(frozen=True, slots=True)
 class SubtaskState:
@@ -173,15 +177,15 @@ def task_run(record: RunRecord, *, progress: Mapping[str, float] | None = None, 
     """Read the state out of the record.
 
     `progress` (by step key) says how far running subtasks are; `tasks` is what the workflow has, so that those that were
-    not begun are told of, too.
+    not begun, or whose process died, are told of, too.
     """
     ended = record.status in ENDED
-    steps = {step.key: step for step in record.steps}
     source_step = next((step for step in record.steps if step.op.endswith("source") and not step.graph), None)
     code, number, message = _source_failure(source_step)
-    subtasks = tuple(_subtasks(record, steps, progress or {}, ended=ended))
+    known = {task.name: task for task in tasks}
+    subtasks = tuple(_subtasks(record, progress or {}, known, ended=ended))
     if not number:
-        subtasks += tuple(_not_begun(record, tasks, ended=ended))
+        subtasks += tuple(_not_begun(record, known, ended=ended))
     if not number and record.status == "CANCELED":
         code, number, message = "InternalError", 70000, "the task was aborted"
     if not number and record.status == "FAILURE" and not any(subtask.status == "FAIL" for subtask in subtasks):
@@ -198,13 +202,14 @@ def task_run(record: RunRecord, *, progress: Mapping[str, float] | None = None, 
 
 
 def _subtasks(
-    record: RunRecord, steps: Mapping[str, StepRecord], progress: Mapping[str, float], *, ended: bool
+    record: RunRecord, progress: Mapping[str, float], tasks: Mapping[str, Task], *, ended: bool
 ) -> Iterator[SubtaskState]:
+    steps = {step.key: step for step in record.steps}
     for step in record.steps:
         if step.op != "break_down":
             continue
         if step.status == "failure":
-            yield _failed_task(step)
+            yield _failed_task(step, record.task_of(step), tasks)
         for planned in step.metadata.get("subtasks") or ():
             key = f"{step.graph}.subtask[{planned['id']}]"
             yield _subtask(planned, steps.get(key), progress.get(key, 0.0), ended=ended)
@@ -224,10 +229,10 @@ def _subtask(planned: Mapping[str, Any], step: StepRecord | None, progress: floa
     return SubtaskState(**facts, status="PROCESSING", progress=progress)
 
 
-def _not_begun(record: RunRecord, tasks: Iterable[Task], *, ended: bool) -> Iterator[SubtaskState]:
+def _not_begun(record: RunRecord, tasks: Mapping[str, Task], *, ended: bool) -> Iterator[SubtaskState]:
     """Outputs of tasks that wait for another task, or that will not run because that one failed."""
-    begun = {step.graph.rpartition("__")[2] for step in record.steps if step.op == "break_down"}
-    for task in tasks:
+    begun = {record.task_of(step) for step in record.steps if step.op == "break_down"}
+    for task in tasks.values():
         if task.name in begun:
             continue
         for spec in task.specs:
@@ -244,13 +249,12 @@ def _not_begun(record: RunRecord, tasks: Iterable[Task], *, ended: bool) -> Iter
             yield failed if ended else waiting
 
 
-def _failed_task(step: StepRecord) -> SubtaskState:
-    """A task that could not be broken down has no subtasks; it stands for itself."""
-    task = step.metadata.get("task") or {}
-    name = task.get("name") or step.graph.rpartition("__")[2]
-    return SubtaskState(
-        task=name, id="", type=task.get("type", name), label="", status="FAIL", ended_s=step.ended_s, **_error(step)
-    )
+def _failed_task(step: StepRecord, name: str, tasks: Mapping[str, Task]) -> SubtaskState:
+    """A task that could not be broken down has no subtasks; it stands for itself. A process that died says nothing of it."""
+    told = step.metadata.get("task") or {}
+    # A slot of process_media is called as its type.
+    kind = told.get("type") or (tasks[name].type if name in tasks else name)
+    return SubtaskState(task=name, id="", type=kind, label="", status="FAIL", ended_s=step.ended_s, **_error(step))
 
 
 def _error(step: StepRecord) -> dict[str, Any]:

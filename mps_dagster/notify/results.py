@@ -75,7 +75,8 @@ def _result(subtask: SubtaskState) -> Body:
         "ErrCode": subtask.number,
         "ErrCodeExt": "SUCCESS" if subtask.status == "SUCCESS" else subtask.code,
         "Message": "SUCCESS" if subtask.status == "SUCCESS" else subtask.message,
-        "Input": _INPUTS[kind](subtask),
+        # A task whose process died may be of a type that nobody knows any more.
+        "Input": _INPUTS[kind](subtask) if kind in _INPUTS else None,
         "Output": _OUTPUTS[kind](subtask.result) if subtask.result else None,
     }
     if kind == "Transcode":

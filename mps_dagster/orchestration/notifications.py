@@ -6,15 +6,16 @@ does next to nothing that can fail, and the delivery sensor also looks at what e
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
-from mps_dagster.errors import InvalidConfiguration
+from mps_dagster.errors import StorageFailed
 from mps_dagster.execution.progress import forget
-from mps_dagster.execution.staging import sweep
+from mps_dagster.execution.staging import sweep as remove_scratch
 from mps_dagster.execution.task_run import TaskRun, task_id, task_run
 from mps_dagster.notify.delivery import deliver_due
 from mps_dagster.notify.event import change, event, event_id
@@ -63,26 +64,60 @@ def _delivery_sensor(
         asset_selection=dg.AssetSelection.all(),
     )
     def deliver(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        outbox = Outbox(settings.outbox_path)
+        send = functools.partial(deliver_due, outbox, functools.partial(open_sink, settings=settings))
         now = datetime.now(UTC)
         since = datetime.fromisoformat(context.cursor) if context.cursor else now
-        added = _sweep(context.instance, since - SWEEP_BACK, announce)
+        # What waits goes first, so that nothing that the sweep runs into holds it up.
+        told = [str(send())]
+        sweep = _Sweep(context)
+        _sweep(sweep, settings, since - SWEEP_BACK, announce, tell_changes)
         context.update_cursor(now.isoformat())
-        outbox = Outbox(settings.outbox_path)
-        report = deliver_due(outbox, functools.partial(open_sink, settings=settings))
+        if sweep.added:
+            told.append(str(send()))
         outbox.prune(time.time() - KEEP_DELIVERED.total_seconds())
-        return dg.SkipReason(f"{added} events added; {report}")
-
-    def _sweep(instance: DagsterInstance, since: datetime, announce: functools.partial[bool]) -> int:
-        going_on = instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
-        told = sum(tell_changes(instance, record.dagster_run) for record in going_on)
-        records = instance.get_run_records(RunsFilter(statuses=list(ENDED), updated_after=since))
-        ended = {record.dagster_run.run_id for record in records}
-        sweep(settings.scratch_dir, ended)
-        for run_id in ended:
-            forget(settings.progress_dir, run_id)
-        return told + sum(announce(instance, record.dagster_run) for record in records)
+        return dg.SkipReason("\n".join([f"{sweep.added} events added; {'; '.join(told)}", *sweep.problems]))
 
     return deliver
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """One look for what nobody has told yet."""
+
+    context: dg.SensorEvaluationContext
+    added: int = 0
+    problems: list[str] = field(default_factory=list)
+    """Of single runs: shown, while the others go on. A tick that failed could not move its cursor, and meet them for ever."""
+
+    def tell(self, run: DagsterRun, announce: Callable[[DagsterInstance, DagsterRun], int]) -> None:
+        try:
+            self.added += announce(self.context.instance, run)
+        except StorageFailed:
+            # The outbox cannot be used, which is no matter of this run: nothing is passed over.
+            raise
+        except Exception as error:
+            self.problems.append(f"run {run.run_id} could not be told: {type(error).__name__}: {error}")
+            self.context.log.exception(self.problems[-1])
+
+
+def _sweep(
+    look: _Sweep,
+    settings: Settings,
+    since: datetime,
+    announce: functools.partial[bool],
+    tell_changes: functools.partial[int],
+) -> None:
+    instance = look.context.instance
+    for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
+        look.tell(record.dagster_run, tell_changes)
+    records = instance.get_run_records(RunsFilter(statuses=list(ENDED), updated_after=since))
+    for record in records:
+        look.tell(record.dagster_run, announce)
+    ended = {record.dagster_run.run_id for record in records}
+    remove_scratch(settings.scratch_dir, ended)
+    for run_id in ended:
+        forget(settings.progress_dir, run_id)
 
 
 def _announce(
@@ -132,8 +167,4 @@ def _sinks(run: DagsterRun, workflow: Workflow | None) -> tuple[SinkConfig, ...]
     named = source_config(run).get("notify")
     if not named:
         return workflow.notify if workflow else ()
-    try:
-        return parse_sinks(named)
-    except InvalidConfiguration:
-        # Only a launchpad can get here: CLI and API validate before they launch. The run itself says nothing of it.
-        return ()
+    return parse_sinks(named)

@@ -46,12 +46,16 @@ def furnished(settings, instance) -> SimpleNamespace:
     def sensor(name: str) -> dg.SensorDefinition:
         return next(sensor for sensor in defs.get_repository_def().sensor_defs if sensor.name == name)
 
-    def look(name: str, cursor: str | None = None):
-        with dg.build_sensor_context(
+    def context(name: str, cursor: str | None = None):
+        return dg.build_sensor_context(
             instance=instance, cursor=cursor, definitions=defs, resources=resources(settings), sensor_name=name
-        ) as context:
-            return sensor(name)(context)
+        )
+
+    def look(name: str, cursor: str | None = None):
+        with context(name, cursor) as opened:
+            return sensor(name)(opened)
 
     return SimpleNamespace(
-        settings=settings, defs=defs, buckets=buckets, instance=instance, put=put, run=run, sensor=sensor, look=look
-    )
+        settings=settings, defs=defs, buckets=buckets, instance=instance, put=put, run=run, sensor=sensor, look=look,
+        context=context,
+    )  # fmt: skip

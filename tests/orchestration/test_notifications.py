@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 
 import dagster as dg
 from dagster import DagsterRunStatus
 from projects import VOD, make_project
 
 from mps_dagster.execution.subtask import TaskResult
+from mps_dagster.execution.task_run import task_id
 from mps_dagster.notify.local_queue import LocalQueue
+from mps_dagster.orchestration import notifications, ops
 from mps_dagster.orchestration.notifications import _tell_changes
 from mps_dagster.workflow.store import load_workflows
 from mps_dagster.workflow.templates import Templates
@@ -59,6 +62,57 @@ def test_an_event_that_a_status_sensor_lost_is_brought_by_the_sweep(house, clips
     ]
     assert sorted(result["Status"] for result in results) == ["FAIL", "FAIL", "SUCCESS", "SUCCESS"]
     assert any("not run, because web" in result["Message"] for result in results)
+
+
+def test_a_run_whose_task_died_is_told_like_any_other(house, clips, monkeypatch):
+    """A process that was killed leaves a failure without a word of ours."""
+
+    @contextmanager
+    def dies(context, **facts):
+        if facts.get("task", {}).get("name") == "web":
+            raise dg.Failure("terminated by signal 9 (SIGKILL)", allow_retries=False)
+        yield
+
+    monkeypatch.setattr(ops, "failures", dies)
+    house.put(clips.video(), "in/clip.mp4")
+    assert not house.run("in/clip.mp4").success
+    house.look("deliver_notifications")
+    results = [
+        (result["Type"], next(value for value in result.values() if isinstance(value, dict))["Status"])
+        for result in received(house)[0]["MediaProcessResultSet"]
+    ]
+    assert sorted(results) == [("AnimatedGraphics", "FAIL"), ("SnapshotByTimeOffset", "SUCCESS"), ("Transcode", "FAIL")]
+
+
+def test_a_run_that_cannot_be_told_stops_no_other(house, clips, monkeypatch):
+    """It is shown with its reason, and the sensor goes on from there."""
+    house.put(clips.video(), "in/clip.mp4")
+    bad, good = (house.run("in/clip.mp4").run_id for _ in range(2))
+    read = notifications.run_record
+
+    def unreadable(instance, run, workflow):
+        if run.run_id == bad:
+            raise KeyError("some version's metadata")
+        return read(instance, run, workflow)
+
+    monkeypatch.setattr(notifications, "run_record", unreadable)
+    with house.context("deliver_notifications") as context:
+        said = house.sensor("deliver_notifications")(context)
+    assert [event["TaskId"] for event in received(house)] == [task_id(good)]
+    assert f"run {bad} could not be told: KeyError" in said.skip_message
+    assert context.cursor
+
+
+def test_a_run_whose_sinks_cannot_be_is_shown(house, clips):
+    """Who launched it in the UI is told there."""
+    house.put(clips.video(), "clip.mp4")
+    house.defs.resolve_job_def("process_media").execute_in_process(
+        instance=house.instance,
+        run_config={
+            "ops": {"source": {"config": {"bucket": "inbox", "key": "clip.mp4", "notify": [{"type": "mail"}]}}}
+        },
+    )
+    assert "notify[0]: Input tag 'mail'" in house.look("deliver_notifications").skip_message
 
 
 def test_a_run_that_dagster_will_retry_is_not_told_yet(house, clips):

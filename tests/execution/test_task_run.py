@@ -1,0 +1,41 @@
+"""The state of a task run, out of what Dagster recorded."""
+
+from __future__ import annotations
+
+import pytest
+
+from mps_dagster.execution.task_run import RunRecord, StepRecord, task_run
+from mps_dagster.notify.event import callback
+from mps_dagster.workflow.model import Task
+
+ROOT_ID = "00000000-0000-0000-0000-000000000001"
+WEB = Task(name="web", type="transcode", outputs=({"name": "small", "video_template": {"height": 90}},))
+STILLS = Task(name="stills__b", type="sample_snapshot", outputs=({"definition": 10, "format": "jpg"},))
+
+
+def record(*steps: StepRecord, status: str = "FAILURE", workflow: str = "vod") -> RunRecord:
+    return RunRecord(ROOT_ID, ROOT_ID, workflow, workflow, status, 1.0, 1.0, 3.0, "inbox", "a.mp4", steps=steps)
+
+
+def died(key: str) -> StepRecord:
+    """A step whose process was killed: Dagster says so, and the step says nothing."""
+    return StepRecord(key, "failure", 1.0, 2.0, {}, "terminated by signal 9 (SIGKILL)")
+
+
+@pytest.mark.parametrize(
+    ("workflow", "key", "tasks", "kind"),
+    [
+        ("vod", "vod__web.break_down", [WEB], "Transcode"),
+        ("vod", "vod__stills__b.break_down", [STILLS], "SampleSnapshot"),
+        ("process_media", "transcode.break_down", [], "Transcode"),
+        ("vod", "vod__gone.break_down", [WEB], "gone"),
+    ],
+)
+def test_a_task_whose_process_died_is_told_as_what_it_was(workflow, key, tasks, kind):
+    """Though it could not say so itself; and one that nobody knows is told all the same."""
+    state = task_run(record(died(key), workflow=workflow), tasks=tasks)
+    result = callback(state)["WorkflowTaskEvent"]["MediaProcessResultSet"][0]
+    detail = next(value for value in result.values() if isinstance(value, dict))
+    assert (result["Type"], detail["Status"], detail["ErrCode"]) == (kind, "FAIL", 70000)
+    assert "SIGKILL" in detail["Message"]
+    assert [subtask.task for subtask in state.subtasks].count(state.subtasks[0].task) == 1
