@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from pydantic import TypeAdapter, ValidationError
 
-from mps_dagster.errors import DeliveryFailed, DeliveryRefused
+from mps_dagster.errors import DeliveryFailed, DeliveryRefused, MpsError
 from mps_dagster.notify.outbox import Delivery, Outbox
 from mps_dagster.notify.sinks import Sink
 from mps_dagster.workflow.notification import SinkConfig
@@ -21,6 +23,7 @@ LANE_LIMIT = 100
 THREADS = 32
 """Lanes that are drained at once."""
 
+log = logging.getLogger(__name__)
 _CONFIG: TypeAdapter[SinkConfig] = TypeAdapter(SinkConfig)
 
 Opener = Callable[[SinkConfig], Sink]
@@ -83,8 +86,9 @@ def _drain(outbox: Outbox, open_sink: Opener, now: Callable[[], float], lane: _L
             return
         lane.sending = delivery
         try:
-            sink = sink or open_sink(_config(delivery))
-            sink.send(delivery.event)
+            with _only_known_failures(delivery):
+                sink = sink or open_sink(_config(delivery))
+                sink.send(delivery.event)
         except DeliveryFailed as error:
             outbox.failed(delivery, error, now())
             lane.refused += isinstance(error, DeliveryRefused)
@@ -95,6 +99,19 @@ def _drain(outbox: Outbox, open_sink: Opener, now: Callable[[], float], lane: _L
         lane.sending = None
         if lane.unreachable:
             return
+
+
+@contextmanager
+def _only_known_failures(delivery: Delivery) -> Iterator[None]:
+    """What nobody thought of is a failure of this sink like any other: its lane pauses, and the round goes on."""
+    try:
+        yield
+    except MpsError:
+        raise
+    except Exception as error:
+        what = f"event {delivery.event.id} did not reach {delivery.lane}: {type(error).__name__}: {error}"
+        log.exception(what)
+        raise DeliveryFailed(what) from error
 
 
 def _give_up(outbox: Outbox, lane: _Lane, now: float, budget_s: float) -> None:

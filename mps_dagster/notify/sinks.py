@@ -76,6 +76,17 @@ class _Local:
             raise DeliveryFailed(f"{_attempt(event, self._config)}: {error.message}", hint=error.hint) from error
 
 
+class _Session(GuardedSession):
+    """Follows no redirect, or a receiver could have us post to any address inside our network.
+
+    Nor does it look where one leads, as requests does even if it shall not go there: it reads the whole answer before
+    that, and fails at an address that is none.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+        return None
+
+
 class _Url:
     def __init__(self, config: UrlSink, web: WebSettings) -> None:
         self._config = config
@@ -85,14 +96,12 @@ class _Url:
         try:
             text = self._signed(event).text
             with (
-                GuardedSession(self._web) as session,
+                _Session(self._web) as session,
                 session.post(
                     self._config.url,
                     data=text.encode(),
                     headers={"Content-Type": "application/json", EVENT_ID: event.id},
                     timeout=(CONNECT_S, READ_S),
-                    # Or a receiver could have us post to any address inside our network.
-                    allow_redirects=False,
                     # So that a huge answer is not read.
                     stream=True,
                 ) as response,

@@ -59,7 +59,7 @@ def states(outbox: Outbox, *numbers: int) -> list[str]:
 class Noting:
     """A sink that does what it is told and notes what it was given."""
 
-    def __init__(self, *outcomes: DeliveryFailed | None) -> None:
+    def __init__(self, *outcomes: Exception | None) -> None:
         self.outcomes = list(outcomes)
         self.got: list[str] = []
 
@@ -97,6 +97,16 @@ def test_a_lane_goes_on_after_a_refusal(outbox):
     sink = Noting(None, DeliveryRefused("400"))
     assert deliver_due(outbox, lambda _: sink) == DeliveryReport(delivered=2, refused=1)
     assert sink.got == ["e0", "e1", "e2"]
+
+
+def test_a_failure_that_nobody_thought_of_is_one_of_its_sink(outbox, caplog):
+    """Its lane pauses, the others go on; the log has the traceback."""
+    outbox.add(event(1), [QUEUE, url("http://a.example/")])
+    broken = Noting(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"))
+    report = deliver_due(outbox, lambda config: Noting() if config == QUEUE else broken)
+    assert report == DeliveryReport(delivered=1, unreachable=1)
+    assert "did not reach url:http://a.example/: UnicodeDecodeError" in outbox.deliveries("e1")[1].error
+    assert "Traceback" in caplog.text
 
 
 def test_an_event_is_delivered_only_after_its_sink_returned(outbox):

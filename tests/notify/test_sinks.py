@@ -129,6 +129,34 @@ def test_a_redirect_tells_where_it_leads(receiver):
         sink(type="url", url=receiver.url).send(EVENT)
 
 
+@pytest.mark.parametrize("location", [b"http://[::1", b"\xff\xfe", b"http://x:99999/", b"http://a..b/"])
+def test_a_redirect_to_nowhere_is_a_refusal_like_any_other(receiver, location):
+    """Whatever bytes a receiver writes there."""
+
+    def redirect(handler: BaseHTTPRequestHandler, _: object) -> None:
+        handler.wfile.write(b"HTTP/1.1 302 Found\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n")
+
+    receiver.behave = redirect
+    with pytest.raises(DeliveryRefused, match="answered 302"):
+        sink(type="url", url=receiver.url).send(EVENT)
+
+
+def test_the_answer_of_a_redirect_is_not_read(receiver):
+    """It may have no end."""
+
+    def chatter(handler: BaseHTTPRequestHandler, _: object) -> None:
+        handler.wfile.write(b"HTTP/1.1 302 Found\r\nLocation: http://x.example/\r\n\r\n")
+        for _ in range(1000):
+            handler.wfile.write(b"x" * 65536)
+            written.append(65536)
+
+    written: list[int] = []
+    receiver.behave = chatter
+    with pytest.raises(DeliveryRefused, match="answered 302"):
+        sink(type="url", url=receiver.url).send(EVENT)
+    assert len(written) < 1000
+
+
 def test_a_refusal_whose_text_never_ends_is_still_a_refusal(receiver, monkeypatch):
     """The status is what counts."""
     monkeypatch.setattr(sinks_module, "READ_S", 0.2)
