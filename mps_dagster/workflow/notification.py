@@ -13,6 +13,8 @@ from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.media.info import Facts
 
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
+Region = Annotated[str, Field(pattern=r"^[a-z0-9-]{0,32}$")]
+"""Becomes part of a host name, so it holds nothing that could name another host."""
 
 
 class FromEnvironment(Facts):
@@ -47,8 +49,8 @@ class SqsSink(Sink):
     """An SQS queue by name or URL. A name that ends with `.fifo` is a FIFO queue."""
 
     type: Literal["aws_sqs"]
-    queue: str = Field(min_length=1, max_length=512)
-    region: str | None = None
+    queue: str = Field(pattern=r"^[!-~]{1,512}$")
+    region: Region | None = None
 
     @property
     def address(self) -> str:
@@ -62,7 +64,7 @@ class CmqSink(Sink):
     model: Literal["queue", "topic"] = "queue"
     queue: QueueName | None = None
     topic: QueueName | None = None
-    region: str = Field("", description="Fills {region} in MPS_CMQ__ENDPOINT_URL: gz, sh, bj …")
+    region: Region = Field("", description="Fills {region} in MPS_CMQ__ENDPOINT_URL: gz, sh, bj …")
 
     @model_validator(mode="after")
     def _names_what_it_sends_to(self) -> CmqSink:
@@ -90,8 +92,9 @@ class UrlSink(Sink):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("an address is http:// or https:// with a host")
-        if parts.username or parts.password:
+        if "@" in parts.netloc:
             raise ValueError("an address holds no user name or password: it is shown in logs and in the UI")
+        _check_address(url)
         return url
 
     @property
@@ -108,6 +111,21 @@ class UrlSink(Sink):
     def key(self) -> str | None:
         """The secret itself; KeyError if its variable is not set."""
         return os.environ[self.notify_key.env] if isinstance(self.notify_key, FromEnvironment) else self.notify_key
+
+
+def _check_address(url: str) -> None:
+    """Raise ValueError unless a request can be made to it."""
+    # Imported at need: it costs 0.1 s, and each step's process reads workflows.
+    import requests
+
+    if not url.isprintable():
+        raise ValueError("an address holds no control characters, and nothing that is no Unicode")
+    prepared = requests.Request("POST", url).prepare().url
+    try:
+        # What looks the host up makes it so, and fails where a label is empty or too long.
+        (urlsplit(str(prepared)).hostname or "").encode("idna")
+    except UnicodeError as error:
+        raise ValueError("the host of an address has labels of 1 to 63 characters") from error
 
 
 SinkConfig = Annotated[LocalSink | SqsSink | CmqSink | UrlSink, Field(discriminator="type")]
