@@ -22,6 +22,7 @@ from mps_dagster.storage.buckets import Buckets
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import Task, Workflow
 from mps_dagster.workflow.naming import by_hand_name, partition_key, run_key, sensor_name, uploads_name
+from mps_dagster.workflow.notification import as_written
 from mps_dagster.workflow.store import load_workflows, parse_task
 from mps_dagster.workflow.templates import Templates
 
@@ -85,8 +86,9 @@ class Processing:
             # As the sensor would have launched it, so that it does not launch it once more.
             "dagster/run_key": run_key(bucket, key, info.etag), "dagster/sensor_name": sensor_name(workflow.name),
         }  # fmt: skip
-        config = {"ops": {f"{workflow.name}__source": {"config": {"etag": info.etag}}}}
-        return task_id(self.dagster.launch(workflow.name, config, tags))
+        config = {"etag": info.etag, "notify": as_written(workflow.notify)}
+        ops = {f"{workflow.name}__source": {"config": config}}
+        return task_id(self.dagster.launch(workflow.name, {"ops": ops}, tags))
 
     def run_schedule(self, schedule: Workflow, source: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Run a schedule on any object; its outputs go to the source's place, but for those that have a bucket of their own."""

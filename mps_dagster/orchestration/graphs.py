@@ -103,7 +103,10 @@ def _source_asset(workflow: Workflow) -> dg.AssetsDefinition:
         group_name=workflow.name,
         description=f"An upload to {bucket}{workflow.trigger.dir}: fetched and probed.",
         config_schema={
-            "etag": dg.Field(str, default_value="", description="The announced content; empty takes what is there.")
+            "etag": dg.Field(str, default_value="", description="The announced content; empty takes what is there."),
+            "notify": dg.Field(
+                [dg.Permissive()], default_value=[], description="Whom to tell if the workflow is gone by the end."
+            ),
         },
         required_resource_keys={"worker"},
         kinds={"file"},

@@ -163,8 +163,8 @@ def _state(instance: DagsterInstance, run: DagsterRun, workflow: Workflow | None
 
 
 def _sinks(run: DagsterRun, workflow: Workflow | None) -> tuple[SinkConfig, ...]:
-    """Whom ProcessMedia named, or else whom the workflow names."""
+    """Whom ProcessMedia named, or else whom the workflow names; where that is gone, whom it named when the run began."""
     named = source_config(run).get("notify")
-    if not named:
-        return workflow.notify if workflow else ()
-    return parse_sinks(named)
+    if not named and workflow:
+        return workflow.notify
+    return parse_sinks(named or source_config(run, f"{workflow_of(run)}__source").get("notify", ()))

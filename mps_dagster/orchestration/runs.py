@@ -51,13 +51,13 @@ def source_of(run: DagsterRun, workflow: Workflow | None) -> tuple[str, str]:
     if workflow is not None and partition is not None:
         return workflow.trigger.bucket, object_key(partition)
     config = source_config(run)
-    return config.get("bucket", ""), config.get("key", "")
+    return config.get("bucket") or run.tags.get(BUCKET_TAG, ""), config.get("key") or run.tags.get(KEY_TAG, "")
 
 
-def source_config(run: DagsterRun) -> Mapping[str, Any]:
-    """What a run by hand was asked for: object, output place, sinks; nothing of any other run."""
+def source_config(run: DagsterRun, op: str = "source") -> Mapping[str, Any]:
+    """What a run by hand was asked for: object, output place, sinks; nothing of any other run, whose op has another name."""
     ops: Any = run.run_config.get("ops", {})
-    config: Mapping[str, Any] = ops.get("source", {}).get("config", {})
+    config: Mapping[str, Any] = ops.get(op, {}).get("config", {})
     return config
 
 

@@ -23,6 +23,7 @@ from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.storage.sqs import make_sqs_client
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.naming import partition_key, run_key, sensor_name
+from mps_dagster.workflow.notification import as_written
 from mps_dagster.workflow.templates import BadFile
 
 RUNS_PER_TICK = 100
@@ -276,10 +277,11 @@ def _summary(look: Look, cursor: Cursor) -> str:
 
 
 def _request(workflow: Workflow, key: str, info: ObjectInfo) -> dg.RunRequest:
+    config = {"etag": info.etag, "notify": as_written(workflow.notify)}
     return dg.RunRequest(
         run_key=key,
         partition_key=partition_key(info.key),
-        run_config={"ops": {f"{workflow.name}__source": {"config": {"etag": info.etag}}}},
+        run_config={"ops": {f"{workflow.name}__source": {"config": config}}},
         tags={
             WORKFLOW_TAG: workflow.name,
             BUCKET_TAG: workflow.trigger.bucket,

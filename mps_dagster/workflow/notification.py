@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -141,6 +142,11 @@ def parse_sinks(documents: Any) -> tuple[SinkConfig, ...]:
         problems = error.errors(include_url=False, include_input=False)
         lines = [f"{_place(item['loc'])}: {item['msg'].removeprefix('Value error, ')}" for item in problems]
         raise InvalidConfiguration("\n".join(lines)) from None
+
+
+def as_written(sinks: Iterable[SinkConfig]) -> list[dict[str, Any]]:
+    """What `parse_sinks` reads."""
+    return [sink.model_dump(mode="json", exclude_defaults=True) for sink in sinks]
 
 
 def _place(path: tuple[int | str, ...]) -> str:

@@ -115,6 +115,40 @@ def test_a_run_whose_sinks_cannot_be_is_shown(house, clips):
     assert "notify[0]: Input tag 'mail'" in house.look("deliver_notifications").skip_message
 
 
+def run_as_the_sensor_asks(house) -> dg.ExecuteInProcessResult:
+    """An upload that the sensor finds."""
+    [request] = house.look("vod_uploads").run_requests
+    house.instance.add_dynamic_partitions("vod_uploads", [request.partition_key])
+    job = house.defs.resolve_job_def("vod")
+    return job.execute_in_process(
+        instance=house.instance, partition_key=request.partition_key, run_config=request.run_config, tags=request.tags
+    )
+
+
+def test_a_run_whose_workflow_was_deleted_meanwhile_is_told_to_whom_it_named(house, clips):
+    """As the run has recorded it."""
+    house.put(clips.video(), "in/clip.mp4")
+    run_as_the_sensor_asks(house)
+    (house.settings.workflows_dir / "vod.yaml").unlink()
+    furnished(house.settings, house.instance).look("deliver_notifications")
+    [event] = received(house)
+    assert event["InputInfo"]["CosInputInfo"]["Object"] == "/in/clip.mp4"
+    assert len(event["MediaProcessResultSet"]) == 4
+
+
+def test_a_workflow_that_stands_says_itself_whom_to_tell(house, clips):
+    """Its sinks as they are now, and what its run made: a task that was added since is none of the run's."""
+    house.put(clips.video(), "in/clip.mp4")
+    run_as_the_sensor_asks(house)
+    added = "  more:\n    type: sample_snapshot\n    outputs: [{definition: 10}]\n"
+    (house.settings.workflows_dir / "vod.yaml").write_text(VOD.replace("queue: events", "queue: other") + added)
+    furnished(house.settings, house.instance).look("deliver_notifications")
+    assert received(house) == []
+    [message] = LocalQueue(house.settings.queue_path).receive("other")
+    results = json.loads(message.body)["WorkflowTaskEvent"]["MediaProcessResultSet"]
+    assert len(results) == 4
+
+
 def test_a_run_that_dagster_will_retry_is_not_told_yet(house, clips):
     """For everybody outside it has not ended."""
     house.put(clips.no_audio(), "in/clip.mp4")

@@ -80,7 +80,8 @@ def test_a_run_says_which_content_was_announced(house, daemon):
     daemon.tick()
     [request] = daemon.answer.run_requests
     etag = house.buckets.get("inbox").head("in/a.mp4").etag
-    assert request.run_config == {"ops": {"vod__source": {"config": {"etag": etag}}}}
+    config = {"etag": etag, "notify": [{"type": "local"}]}
+    assert request.run_config == {"ops": {"vod__source": {"config": config}}}
     assert (request.partition_key, request.tags["dagster/priority"]) == ("in/a.mp4", "3")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mps_dagster.errors import InvalidConfiguration
-from mps_dagster.workflow.notification import LocalSink, parse_sinks
+from mps_dagster.workflow.notification import LocalSink, as_written, parse_sinks
 
 LOCAL = {"type": "local"}
 
@@ -17,6 +17,12 @@ def test_sinks_are_read_in_their_order():
         LocalSink(type="local", queue="mine"),
     )
     assert parse_sinks([]) == ()
+
+
+def test_what_is_written_is_read_again():
+    """It travels in a run's config."""
+    documents = [LOCAL, {"type": "url", "url": "https://x/", "notify_key": {"env": "KEY"}, "notify_mode": "change"}]
+    assert as_written(parse_sinks(documents)) == documents
 
 
 @pytest.mark.parametrize(
