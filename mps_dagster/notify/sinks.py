@@ -40,7 +40,9 @@ SIGNATURE_S = 600
 NOT_NOW = frozenset({408, 425, 429})
 """Client errors that say "later", not "no"."""
 
-SQS_REFUSALS = frozenset({"InvalidMessageContents", "InvalidParameterValue"})
+SQS_TOO_LONG = "InvalidParameterValue"
+"""Among other things: a queue may take less than SQS does."""
+SQS_REFUSALS = frozenset({"InvalidMessageContents", SQS_TOO_LONG})
 """SQS's other errors lie in the queue, the credentials or the moment."""
 
 
@@ -164,16 +166,14 @@ class _Sqs:
         attempt = _attempt(event, self._config)
         attributes = len(EVENT_ID) + len("String") + len(event.id)
         event = _fitting(event, SQS_MAX_BYTES - attributes, attempt)
-        fifo = {"MessageGroupId": event.task_id, "MessageDeduplicationId": event.id}
         try:
-            self._client.send_message(
-                QueueUrl=self._queue_url,
-                MessageBody=event.text,
-                MessageAttributes={EVENT_ID: {"DataType": "String", "StringValue": event.id}},
-                **(fifo if self._queue_url.endswith(".fifo") else {}),
-            )
+            self._put(event)
         except ClientError as error:
-            if error.response["Error"]["Code"] in SQS_REFUSALS:
+            code = error.response["Error"]["Code"]
+            if code == SQS_TOO_LONG and len((short := _shortened(event)).text) < len(event.text):
+                self.send(short)
+                return
+            if code in SQS_REFUSALS:
                 raise DeliveryRefused(f"{attempt}: {error}") from error
             raise DeliveryFailed(
                 f"{attempt}: {error}", hint="check the queue's name, region and permissions"
@@ -182,6 +182,15 @@ class _Sqs:
             raise DeliveryFailed(
                 f"{attempt}: {error}", hint="check the endpoint, `region:` and the AWS credentials"
             ) from error
+
+    def _put(self, event: Event) -> None:
+        fifo = {"MessageGroupId": event.task_id, "MessageDeduplicationId": event.id}
+        self._client.send_message(
+            QueueUrl=self._queue_url,
+            MessageBody=event.text,
+            MessageAttributes={EVENT_ID: {"DataType": "String", "StringValue": event.id}},
+            **(fifo if self._queue_url.endswith(".fifo") else {}),
+        )
 
     @cached_property
     def _client(self) -> Any:
@@ -198,13 +207,17 @@ def _fitting(event: Event, limit: int, attempt: str) -> Event:
     """The event, or a pointer to its results where it is too long for the sink."""
     if len(event.text) <= limit:
         return event
-    short = replace(event, body=pointer(event.body))
+    short = _shortened(event)
     if len(short.text) > limit:
         raise DeliveryRefused(
             f"{attempt}: it has {len(event.text)} bytes, and {len(short.text)} without its results",
             hint=f"the sink takes {limit}; make fewer tasks in one workflow",
         )
     return short
+
+
+def _shortened(event: Event) -> Event:
+    return replace(event, body=pointer(event.body))
 
 
 def _attempt(event: Event, config: SinkConfig) -> str:

@@ -279,6 +279,21 @@ def test_an_event_too_big_for_sqs_goes_as_a_pointer_to_its_results(sqs):
     assert json.loads(body["ExtInfo"])["Manifests"] == ["outputs/_mps/a.json"]
 
 
+@pytest.mark.parametrize(("limit", "refused"), [(262_144, False), (1024, True)])
+def test_an_event_too_big_for_one_queue_goes_as_a_pointer_there(sqs, limit, refused):
+    """A queue may take less than SQS does; 256 KiB was the most for years."""
+    client = boto3.client("sqs", endpoint_url=sqs, region_name="us-east-1")
+    url = client.create_queue(QueueName=f"small-{limit}", Attributes={"MaximumMessageSize": str(limit)})["QueueUrl"]
+    target = sink(Settings(sqs_endpoint_url=sqs), type="aws_sqs", queue=f"small-{limit}", region="us-east-1")
+    if refused:
+        with pytest.raises(DeliveryRefused, match="InvalidParameterValue"):
+            target.send(big(results=300_000, name=2000))
+        return
+    target.send(big(results=300_000))
+    body = json.loads(client.receive_message(QueueUrl=url)["Messages"][0]["Body"])
+    assert body["WorkflowTaskEvent"]["MediaProcessResultSet"] == []
+
+
 def test_an_event_that_is_too_big_even_so_is_refused(sqs):
     """Before it is sent."""
     with pytest.raises(DeliveryRefused, match="without its results"):
