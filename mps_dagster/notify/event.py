@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mps_dagster.execution.assemble import manifest_key
@@ -20,8 +21,9 @@ def event(run: TaskRun) -> Event:
 
 
 def change(run: TaskRun, subtask: SubtaskState) -> Event:
-    """The event of one ended subtask of a run that may still be going on: the run as it is now."""
-    return Event(id=change_id(run, subtask), task_id=run.task_id, body=callback(run))
+    """The event of one ended subtask: the run as it is now, but for its end, which is told by an event of its own."""
+    going_on = replace(run, state="PROCESSING", code="", number=0, message="")
+    return Event(id=change_id(run, subtask), task_id=run.task_id, body=callback(going_on))
 
 
 def change_id(run: TaskRun, subtask: SubtaskState) -> str:

@@ -211,7 +211,9 @@ def test_changes_that_nobody_saw_while_the_run_went_on_are_told_before_its_end(t
     house.put(clips.no_audio(), "in/clip.mp4")
     house.run("in/clip.mp4")
     house.look("deliver_notifications")
-    assert len(received(house)) == 3 + 1
+    events = received(house)
+    assert [event["Status"] for event in events] == ["PROCESSING"] * 3 + ["FINISH"]
+    assert {(event["ErrCode"], event["Message"]) for event in events[:3]} == {(0, "SUCCESS")}
 
 
 def test_the_event_names_the_manifests(house, clips):
