@@ -81,9 +81,13 @@ def deliver_due(
 def _drain(outbox: Outbox, open_sink: Opener, now: Callable[[], float], lane: _Lane, *, last_start: float) -> None:
     """Send the lane's deliveries in order until the sink cannot be reached or the time is up."""
     sink: Sink | None = None
+    refused: set[str] = set()
     for delivery in lane.deliveries:
         if time.monotonic() > last_start:
             return
+        if delivery.event.task_id in refused:
+            # It waits for the one before it of its task.
+            continue
         lane.sending = delivery
         try:
             with _only_known_failures(delivery):
@@ -93,6 +97,7 @@ def _drain(outbox: Outbox, open_sink: Opener, now: Callable[[], float], lane: _L
             outbox.failed(delivery, error, now())
             lane.refused += isinstance(error, DeliveryRefused)
             lane.unreachable = not isinstance(error, DeliveryRefused)
+            refused.add(delivery.event.task_id)
         else:
             outbox.delivered(delivery, now())
             lane.delivered += 1

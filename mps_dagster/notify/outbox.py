@@ -8,6 +8,9 @@ A *lane* is everything that goes to one address, in the order in which it was ad
 
 A sink in trouble may be in trouble because of one event (it makes the receiver crash, or hang). So an event that failed
 `PATIENCE` times lets those behind it go first, and is never given up.
+
+Only events of other tasks go first. Those of the same task wait until it is delivered or dead: a receiver that is told of
+a task's end has been told before of all that came to it.
 """
 
 from __future__ import annotations
@@ -71,6 +74,18 @@ CREATE INDEX IF NOT EXISTS delivery_delivered ON delivery (delivered_at);
 _SELECT = (
     "SELECT delivery.*, task_id, body, sink FROM delivery JOIN event ON event.id = event_id JOIN lane USING (address)"
 )
+
+# A delivery is due with all that waits before it of its task.
+_DUE = """
+SELECT id FROM (
+    SELECT id, row_number() OVER (PARTITION BY address ORDER BY id) AS place FROM (
+        SELECT delivery.id, address,
+               max(delivery.due_at) OVER (PARTITION BY address, task_id ORDER BY delivery.id) AS due_at
+        FROM delivery JOIN lane USING (address) JOIN event ON event.id = event_id
+        WHERE state = 'waiting' AND lane.due_at <= :now
+    ) WHERE due_at <= :now
+) WHERE place <= :limit
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +154,7 @@ class Outbox:
 
     def due(self, now: float, limit: int = 100) -> list[Delivery]:
         """What to try now: oldest first, at most `limit` of each lane, so that a long lane does not crowd out a short one."""
-        chosen = (
-            "SELECT id FROM (SELECT delivery.id, row_number() OVER (PARTITION BY address ORDER BY delivery.id) AS place"
-            " FROM delivery JOIN lane USING (address)"
-            " WHERE state = 'waiting' AND delivery.due_at <= :now AND lane.due_at <= :now) WHERE place <= :limit"
-        )
-        return self._select(f"WHERE delivery.id IN ({chosen})", {"now": now, "limit": limit})
+        return self._select(f"WHERE delivery.id IN ({_DUE})", {"now": now, "limit": limit})
 
     def delivered(self, delivery: Delivery, now: float) -> None:
         """The sink has it."""

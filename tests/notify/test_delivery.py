@@ -26,7 +26,7 @@ QUEUE = LocalSink(type="local")
 
 
 def event(number: int) -> Event:
-    return Event(id=f"e{number}", task_id="t", body={"n": number})
+    return Event(id=f"e{number}", task_id=f"t{number}", body={"n": number})
 
 
 def url(address: str) -> UrlSink:
@@ -97,6 +97,15 @@ def test_a_lane_goes_on_after_a_refusal(outbox):
     sink = Noting(None, DeliveryRefused("400"))
     assert deliver_due(outbox, lambda _: sink) == DeliveryReport(delivered=2, refused=1)
     assert sink.got == ["e0", "e1", "e2"]
+
+
+def test_a_refusal_holds_up_the_rest_of_its_task(outbox):
+    """In the same round already; another task's events go on."""
+    for number, task in ((1, "a"), (2, "b"), (3, "a")):
+        outbox.add(Event(f"e{number}", task, {}), [QUEUE])
+    sink = Noting(DeliveryRefused("400"))
+    assert deliver_due(outbox, lambda _: sink) == DeliveryReport(delivered=1, refused=1)
+    assert sink.got == ["e1", "e2"]
 
 
 def test_a_failure_that_nobody_thought_of_is_one_of_its_sink(outbox, caplog):

@@ -25,7 +25,7 @@ GOOD, DOWN = LocalSink(type="local", queue="good"), UrlSink(type="url", url="htt
 
 
 def event(number: int = 1) -> Event:
-    return Event(id=f"e{number}", task_id="t", body={"n": number})
+    return Event(id=f"e{number}", task_id=f"t{number}", body={"n": number})
 
 
 class Clock:
@@ -330,6 +330,31 @@ def test_an_event_that_makes_its_receiver_fail_lets_the_others_pass(outbox):
         drain(outbox, now, lambda name: NO_ANSWER if name == "e1" else None, sent)
     assert sent == ["e0", "e2", "e3", "e4"]
     assert outbox.deliveries("e1")[0].state == "waiting"
+
+
+def of_one_task(*numbers: int) -> list[Event]:
+    return [Event(id=f"e{number}", task_id="one", body={}) for number in numbers]
+
+
+@pytest.mark.parametrize("trouble", [NO_THANKS, NO_ANSWER])
+def test_events_of_one_task_go_in_order_whatever_happens(outbox, trouble):
+    """One that is refused, or let pass, holds up what is behind it of its task, and nothing else."""
+    for added in (*of_one_task(1, 2), event(3), *of_one_task(4)):
+        outbox.add(added, [GOOD])
+    sent = []
+    for now in range(0, 1200, 3):
+        drain(outbox, now, lambda name, now=now: trouble if name == "e1" and now < 500 else None, sent)
+    assert sent == ["e3", "e1", "e2", "e4"]
+
+
+def test_a_dead_event_holds_up_nothing(outbox):
+    """A person may never look at it; the end of the task is told all the same."""
+    for added in of_one_task(1, 2):
+        outbox.add(added, [GOOD, DOWN])
+    for _ in range(REFUSALS):
+        assert ids(outbox.due(9e9)) == ["e1", "e1", "e2", "e2"]
+        outbox.failed(outbox.due(9e9)[0], NO_THANKS, 0)
+    assert [(d.event.id, d.lane[:3]) for d in outbox.due(0)] == [("e1", "url"), ("e2", "loc"), ("e2", "url")]
 
 
 @pytest.mark.parametrize("seed", range(3))
