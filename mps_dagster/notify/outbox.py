@@ -218,13 +218,10 @@ class Outbox:
         with self._database.write() as db:
             gone = db.execute(
                 "DELETE FROM delivery WHERE id IN (SELECT id FROM delivery WHERE delivered_at < ? LIMIT ?)"
-                " RETURNING event_id",
+                " RETURNING event_id, address",
                 (before, PRUNED_AT_ONCE),
             ).fetchall()
-            db.executemany(
-                "DELETE FROM event WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = ?1)",
-                {(row["event_id"],) for row in gone},
-            )
+            _forget_alone(db, gone)
         return len(gone)
 
     def _select(self, which: str, values: Mapping[str, object]) -> list[Delivery]:
@@ -246,6 +243,20 @@ def _pause_lane(db: sqlite3.Connection, address: str, failures: int, now: float)
 def _open_lane(db: sqlite3.Connection, address: str) -> None:
     """The sink answered, so the lane has no reason to wait."""
     db.execute("UPDATE lane SET failures = 0, due_at = 0 WHERE address = ?", (address,))
+
+
+def _forget_alone(db: sqlite3.Connection, gone: Sequence[sqlite3.Row]) -> None:
+    """Of deliveries that are gone, the events and lanes that have none left. A lane may hold a key that nobody needs now."""
+    db.executemany(
+        "DELETE FROM event WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = ?1)",
+        {(row["event_id"],) for row in gone},
+    )
+    # By the states, which have an index.
+    db.executemany(
+        "DELETE FROM lane WHERE address = ?1 AND NOT EXISTS"
+        " (SELECT 1 FROM delivery WHERE state IN ('waiting', 'delivered', 'dead') AND address = ?1)",
+        {(row["address"],) for row in gone},
+    )
 
 
 def _delivery(row: sqlite3.Row) -> Delivery:

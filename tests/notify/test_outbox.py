@@ -158,6 +158,20 @@ def test_only_what_was_delivered_is_forgotten(outbox):
     assert [delivery.lane for delivery in outbox.deliveries("e1")] == [DOWN.address]
 
 
+def test_a_sink_that_nothing_waits_for_is_forgotten_with_its_key(outbox, tmp_path):
+    """Callers name addresses of their own for each task, and keys."""
+    once = UrlSink(type="url", url="http://good.example/task/1", notify_key="a key")
+    outbox.add(event(1), [once, GOOD])
+    outbox.add(event(2), [GOOD])
+    for delivery in outbox.due(0):
+        outbox.delivered(delivery, 10 if delivery.event.id == "e1" else 20)
+    outbox.prune(15)
+    with sqlite3.connect(tmp_path / "outbox.sqlite") as connection:
+        assert connection.execute("SELECT address FROM lane").fetchall() == [(GOOD.address,)]
+    connection.close()
+    assert outbox.add(event(3), [once]) == 1
+
+
 def test_pruning_goes_by_portions_and_comes_to_an_end(outbox, monkeypatch):
     """Nobody waits for long while a month is forgotten; events go with their last delivery, the dead stay."""
     monkeypatch.setattr(outbox_module, "PRUNED_AT_ONCE", 2)
