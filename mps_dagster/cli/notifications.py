@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 
 import click
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 from mps_dagster.errors import InvalidInput
 from mps_dagster.notify.local_queue import LocalQueue
-from mps_dagster.notify.outbox import Outbox
+from mps_dagster.notify.outbox import Delivery, Outbox
+from mps_dagster.notify.results import iso
 from mps_dagster.settings import Settings
 
 
 @click.group()
 def notifications() -> None:
-    """The embedded queue (workflows that notify `{type: local}`), and events that no receiver took."""
+    """The embedded queue (workflows that notify `{type: local}`), and events on their way to their receivers."""
 
 
 @notifications.command("list")
@@ -57,35 +59,81 @@ def acknowledge(receipt: str, queue: str) -> None:
         raise click.ClickException("the receipt is not valid any more: the message came again, or is gone")
 
 
+_as_json = click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
+
+
 @notifications.command()
-def dead() -> None:
+@_as_json
+def dead(*, as_json: bool) -> None:
     """Events that were put aside: their receiver refused them until patience ran out."""
-    outbox = Outbox(Settings().outbox_path)
-    table = Table(
-        Column("event", overflow="fold"),
-        Column("sink", overflow="fold"),
-        "attempts",
-        Column("last error", overflow="fold"),
-    )
-    for delivery in outbox.dead():
-        table.add_row(delivery.event.id, escape(delivery.lane), str(delivery.attempts), escape(delivery.error))
-    Console().print(table)
+    _show(_outbox().dead(), as_json=as_json)
 
 
 @notifications.command()
-@click.argument("event_ids", nargs=-1, metavar="[EVENT]...")
-@click.option("--all", "everything", is_flag=True, help="All that were put aside.")
-@click.option("--sink", help="Only those for this sink, as `dead` shows it.")
+@_as_json
+def waiting(*, as_json: bool) -> None:
+    """Events that are still to be sent: what kept them, and when they are tried again."""
+    _show(_outbox().waiting(), as_json=as_json)
+
+
+def _choosing(command: Callable[..., None]) -> Callable[..., None]:
+    command = click.option("--sink", help="Only those for this sink, as it is listed.")(command)
+    command = click.option("--all", "everything", is_flag=True, help="All of them.")(command)
+    return click.argument("event_ids", nargs=-1, metavar="[EVENT]...")(command)
+
+
+@notifications.command()
+@_choosing
 def resend(event_ids: tuple[str, ...], sink: str | None, *, everything: bool) -> None:
     """Have events that were put aside sent again, at once and with new patience."""
-    if not event_ids and not everything and not sink:
-        raise click.UsageError("name events, or give --all or --sink")
-    outbox = Outbox(Settings().outbox_path)
-    aside = [item for item in outbox.dead() if sink in (None, item.lane)]
-    unknown = set(event_ids) - {item.event.id for item in aside}
-    if unknown:
-        raise InvalidInput(f"{', '.join(sorted(unknown))}: not among what was put aside", hint="mps notifications dead")
-    chosen = [item for item in aside if not event_ids or item.event.id in event_ids]
+    outbox = _outbox()
+    chosen = _chosen(outbox.dead(), event_ids, sink, everything=everything)
     for item in chosen:
         outbox.revive(item)
     click.echo(f"{len(chosen)} will be sent again")
+
+
+@notifications.command()
+@_choosing
+def discard(event_ids: tuple[str, ...], sink: str | None, *, everything: bool) -> None:
+    """Never send events that wait or were put aside: their receiver is gone for good."""
+    outbox = _outbox()
+    chosen = _chosen([*outbox.dead(), *outbox.waiting()], event_ids, sink, everything=everything)
+    for item in chosen:
+        outbox.discard(item, time.time())
+    click.echo(f"{len(chosen)} will not be sent")
+
+
+def _outbox() -> Outbox:
+    return Outbox(Settings().outbox_path)
+
+
+def _chosen(
+    listed: list[Delivery], event_ids: tuple[str, ...], sink: str | None, *, everything: bool
+) -> list[Delivery]:
+    if not event_ids and not everything and not sink:
+        raise click.UsageError("name events, or give --all or --sink")
+    listed = [item for item in listed if sink in (None, item.lane)]
+    unknown = set(event_ids) - {item.event.id for item in listed}
+    if unknown:
+        hint = "mps notifications dead, mps notifications waiting"
+        raise InvalidInput(f"{', '.join(sorted(unknown))}: not among them", hint=hint)
+    return [item for item in listed if not event_ids or item.event.id in event_ids]
+
+
+def _show(deliveries: list[Delivery], *, as_json: bool) -> None:
+    """A block of lines each, none of them broken: ids and sinks are copied from here."""
+    for item in deliveries:
+        next_at = max(item.due_at, time.time()) if item.state == "waiting" else None
+        if as_json:
+            facts = {"event": item.event.id, "sink": item.lane, "attempts": item.attempts, "error": item.error}
+            click.echo(json.dumps(facts | {"next_at": next_at and iso(next_at)}))
+            continue
+        again = f", again at {iso(next_at)}" if next_at else ""
+        lines = [f"to {item.lane}", f"{item.attempts} attempts{again}", *item.error.splitlines()]
+        click.echo("\n  ".join(_harmless(line) for line in (item.event.id, *lines)))
+
+
+def _harmless(line: str) -> str:
+    """Part of it are a receiver's words, which must not move the terminal's cursor."""
+    return "".join(char if char.isprintable() else "?" for char in line)

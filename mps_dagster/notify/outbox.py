@@ -72,7 +72,8 @@ CREATE INDEX IF NOT EXISTS delivery_delivered ON delivery (delivered_at);
 """
 
 _SELECT = (
-    "SELECT delivery.*, task_id, body, sink FROM delivery JOIN event ON event.id = event_id JOIN lane USING (address)"
+    "SELECT delivery.*, task_id, body, sink, max(delivery.due_at, lane.due_at) AS next_at"
+    " FROM delivery JOIN event ON event.id = event_id JOIN lane USING (address)"
 )
 
 # A delivery is due with all that waits before it of its task.
@@ -122,10 +123,12 @@ class Delivery:
     """The sink's address."""
     sink: str
     """The sink's configuration as JSON. Not parsed here: one that a newer version refuses must not stop the others."""
-    state: Literal["waiting", "delivered", "dead"]
+    state: Literal["waiting", "delivered", "dead", "discarded"]
     attempts: int
     error: str
     """What happened the last time; empty if nothing went wrong."""
+    due_at: float
+    """When it is tried next, at the earliest."""
 
 
 class Outbox:
@@ -201,6 +204,14 @@ class Outbox:
                 (delivery.id,),
             )
 
+    def discard(self, delivery: Delivery, now: float) -> None:
+        """Never send it (again). Remembered like a delivered one, so that nobody adds it anew."""
+        with self._database.write() as db:
+            db.execute(
+                "UPDATE delivery SET state = 'discarded', delivered_at = ? WHERE id = ? AND state <> 'delivered'",
+                (now, delivery.id),
+            )
+
     def has(self, event_id: str) -> bool:
         """Whether the event was added (and not pruned since)."""
         with self._database.read() as db:
@@ -213,8 +224,12 @@ class Outbox:
         """What was refused until patience ran out."""
         return self._select("WHERE state = 'dead'", {})
 
+    def waiting(self) -> list[Delivery]:
+        """What is still to be sent."""
+        return self._select("WHERE state = 'waiting'", {})
+
     def prune(self, before: float) -> int:
-        """Forget what was delivered before that time, some of it; how many. What is still owed, or dead, is kept for ever."""
+        """Forget what was delivered or discarded before that time, some of it; how many. What is still owed, or dead, stays."""
         with self._database.write() as db:
             gone = db.execute(
                 "DELETE FROM delivery WHERE id IN (SELECT id FROM delivery WHERE delivered_at < ? LIMIT ?)"
@@ -254,11 +269,13 @@ def _forget_alone(db: sqlite3.Connection, gone: Sequence[sqlite3.Row]) -> None:
     # By the states, which have an index.
     db.executemany(
         "DELETE FROM lane WHERE address = ?1 AND NOT EXISTS"
-        " (SELECT 1 FROM delivery WHERE state IN ('waiting', 'delivered', 'dead') AND address = ?1)",
+        " (SELECT 1 FROM delivery WHERE state IN ('waiting', 'delivered', 'dead', 'discarded') AND address = ?1)",
         {(row["address"],) for row in gone},
     )
 
 
 def _delivery(row: sqlite3.Row) -> Delivery:
     event = Event(row["event_id"], row["task_id"], json.loads(row["body"]))
-    return Delivery(row["id"], event, row["address"], row["sink"], row["state"], row["attempts"], row["error"])
+    return Delivery(
+        row["id"], event, row["address"], row["sink"], row["state"], row["attempts"], row["error"], row["next_at"]
+    )

@@ -1,12 +1,14 @@
-"""`mps notifications dead|resend`"""
+"""`mps notifications dead|waiting|resend|discard`"""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 from click.testing import CliRunner
 
 from mps_dagster.cli.notifications import notifications
-from mps_dagster.errors import DeliveryRefused, InvalidInput
+from mps_dagster.errors import DeliveryFailed, DeliveryRefused, InvalidInput
 from mps_dagster.notify.outbox import REFUSALS, Event, Outbox
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.notification import UrlSink
@@ -31,10 +33,38 @@ def run(*arguments: str) -> str:
 
 
 def test_what_was_put_aside_is_listed_with_its_reason(outbox):
-    """By event and sink."""
-    told = run("dead")
-    for word in ("one", "two", "three", "404", "url:http"):
-        assert word in told
+    """By event and sink, each on a line of its own, so that it can be copied."""
+    assert run("dead").splitlines()[:4] == ["one", "  to url:http://a.example/", "  5 attempts", "  answered 404"]
+    told = [json.loads(line) for line in run("dead", "--json").splitlines()]
+    assert [item["event"] for item in told] == ["one", "two", "three"]
+    assert told[0] == {
+        "event": "one", "sink": "url:http://a.example/", "attempts": 5, "error": "answered 404", "next_at": None
+    }  # fmt: skip
+
+
+def test_what_waits_is_listed_with_what_kept_it(outbox):
+    """And with the time when it is tried again. A receiver's words move no cursor."""
+    outbox.add(Event("four", "task", {}), [UrlSink(type="url", url="http://c.example/")])
+    [delivery] = outbox.waiting()
+    outbox.failed(delivery, DeliveryFailed("\x1b[2Jdown", hint="is it up?"), 4e9)
+    *lines, again, said, hint = run("waiting").splitlines()
+    assert lines == ["four", "  to url:http://c.example/"]
+    assert again.startswith("  1 attempts, again at 2096-10-02T07:06:")
+    assert (said, hint) == ("  ?[2Jdown", "  hint: is it up?")
+    assert json.loads(run("waiting", "--json"))["next_at"].startswith("2096-")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [(["one", "four"], {"two", "three"}), (["--sink", "url:http://a.example/"], {"three", "four"}), (["--all"], set())],
+)
+def test_what_will_never_arrive_is_dropped(outbox, arguments, left):
+    """Whether it waits or was put aside; adding it anew does not bring it back."""
+    sink = UrlSink(type="url", url="http://c.example/")
+    outbox.add(Event("four", "task", {}), [sink])
+    assert f"{4 - len(left)} will not be sent" in run("discard", *arguments)
+    outbox.add(Event("four", "task", {}), [sink])
+    assert {delivery.event.id for delivery in (*outbox.dead(), *outbox.waiting())} == left
 
 
 @pytest.mark.parametrize(
@@ -54,8 +84,9 @@ def test_a_person_may_have_it_sent_again(outbox, arguments, left):
 
 
 def test_nothing_is_sent_again_by_accident(outbox):
-    """Neither all of it, nor what is not there."""
+    """Neither all of it, nor what is not there; nor is anything dropped."""
     assert "name events" in run("resend")
+    assert "name events" in run("discard")
     with pytest.raises(InvalidInput, match="four"):
         run("resend", "four")
     assert len(outbox.dead()) == 3
