@@ -19,7 +19,7 @@ import json
 import random
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -212,10 +212,12 @@ class Outbox:
                 (now, delivery.id),
             )
 
-    def has(self, event_id: str) -> bool:
-        """Whether the event was added (and not pruned since)."""
+    def known(self, event_ids: Iterable[str]) -> set[str]:
+        """Those of the events that were added (and not pruned since)."""
+        wanted = json.dumps(list(event_ids))
         with self._database.read() as db:
-            return db.execute("SELECT 1 FROM event WHERE id = ?", (event_id,)).fetchone() is not None
+            rows = db.execute("SELECT id FROM event WHERE id IN (SELECT value FROM json_each(?))", (wanted,))
+            return {row["id"] for row in rows}
 
     def deliveries(self, event_id: str) -> list[Delivery]:
         return self._select("WHERE event_id = :event_id", {"event_id": event_id})

@@ -18,7 +18,7 @@ from mps_dagster.execution.progress import forget
 from mps_dagster.execution.staging import sweep as remove_scratch
 from mps_dagster.execution.task_run import TaskRun, task_id, task_run
 from mps_dagster.notify.delivery import deliver_due
-from mps_dagster.notify.event import change, event, event_id
+from mps_dagster.notify.event import change, change_id, event, event_id
 from mps_dagster.notify.outbox import Outbox
 from mps_dagster.notify.sinks import open_sink
 from mps_dagster.orchestration.runs import run_record, source_config, workflow_of
@@ -28,9 +28,18 @@ from mps_dagster.workflow.notification import SinkConfig, parse_sinks
 
 ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 INTERVAL_S = 3
-SWEEP_BACK = timedelta(hours=1)
-"""How far before the last look the sweep looks again: longer than any sensor is down without anybody noticing."""
+OVERLAP = timedelta(minutes=10)
+"""How far before now the next sweep begins: clocks of other hosts differ, and what could not be told gets another chance."""
+FIRST_LOOK_BACK = timedelta(days=1)
+"""Where the sweep begins when the cursor is new or was reset."""
+AT_ONCE = 2000
+"""Ended runs that one sweep looks at, at most; Dagster takes 0.1 to 0.4 s to load them. The next one goes on."""
+SWEEP_S = 10.0
+"""One sweep's time. An event takes some hundredths of a second, and Dagster gives up a tick after 60 s."""
 KEEP_DELIVERED = timedelta(days=30)
+
+Tell = Callable[[DagsterInstance, DagsterRun], int]
+"""Puts events of a run into the outbox; how many were new."""
 
 
 def notification_sensors(settings: Settings, workflows: Mapping[str, Workflow]) -> list[dg.SensorDefinition]:
@@ -39,7 +48,7 @@ def notification_sensors(settings: Settings, workflows: Mapping[str, Workflow]) 
     return [*(_status_sensor(status, announce) for status in ENDED), _delivery_sensor(settings, announce, tell_changes)]
 
 
-def _status_sensor(status: DagsterRunStatus, announce: functools.partial[bool]) -> dg.SensorDefinition:
+def _status_sensor(status: DagsterRunStatus, announce: Tell) -> dg.SensorDefinition:
     @dg.run_status_sensor(
         run_status=status,
         name=f"notify_{status.value.lower()}",
@@ -53,9 +62,7 @@ def _status_sensor(status: DagsterRunStatus, announce: functools.partial[bool]) 
     return notify
 
 
-def _delivery_sensor(
-    settings: Settings, announce: functools.partial[bool], tell_changes: functools.partial[int]
-) -> dg.SensorDefinition:
+def _delivery_sensor(settings: Settings, announce: Tell, tell_changes: Tell) -> dg.SensorDefinition:
     @dg.sensor(
         name="deliver_notifications",
         minimum_interval_seconds=INTERVAL_S,
@@ -66,13 +73,14 @@ def _delivery_sensor(
     def deliver(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         outbox = Outbox(settings.outbox_path)
         send = functools.partial(deliver_due, outbox, functools.partial(open_sink, settings=settings))
-        now = datetime.now(UTC)
-        since = datetime.fromisoformat(context.cursor) if context.cursor else now
+        start = datetime.fromisoformat(context.cursor) if context.cursor else datetime.now(UTC) - FIRST_LOOK_BACK
         # What waits goes first, so that nothing that the sweep runs into holds it up.
         told = [str(send())]
-        sweep = _Sweep(context)
-        _sweep(sweep, settings, since - SWEEP_BACK, announce, tell_changes)
-        context.update_cursor(now.isoformat())
+        sweep = _Sweep(context, outbox)
+        sweep.tell_changes(tell_changes)
+        next_start, ended = sweep.tell_ends(start, announce)
+        _clean_up(settings, ended)
+        context.update_cursor(next_start.isoformat())
         if sweep.added:
             told.append(str(send()))
         outbox.prune(time.time() - KEEP_DELIVERED.total_seconds())
@@ -83,16 +91,44 @@ def _delivery_sensor(
 
 @dataclass(slots=True)
 class _Sweep:
-    """One look for what nobody has told yet."""
+    """One look for what nobody has told yet. Every run that ends comes into one, however long the sensor was down."""
 
     context: dg.SensorEvaluationContext
+    outbox: Outbox
     added: int = 0
     problems: list[str] = field(default_factory=list)
     """Of single runs: shown, while the others go on. A tick that failed could not move its cursor, and meet them for ever."""
 
-    def tell(self, run: DagsterRun, announce: Callable[[DagsterInstance, DagsterRun], int]) -> None:
+    def tell_changes(self, tell: Tell) -> None:
+        for record in self.context.instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
+            self._tell(record.dagster_run, tell)
+
+    def tell_ends(self, start: datetime, tell: Tell) -> tuple[datetime, set[str]]:
+        """Of runs that ended after `start`, oldest first, until the time is up. Where the next sweep begins; which ended."""
+        now, deadline = datetime.now(UTC), time.monotonic() + SWEEP_S
+        records = self.context.instance.get_run_records(
+            RunsFilter(statuses=list(ENDED), updated_after=start),
+            limit=AT_ONCE,
+            order_by="update_timestamp",
+            ascending=True,
+        )
+        told = self.outbox.known(_event_id(record.dagster_run) for record in records)
+        ended: set[str] = set()
+        for record in records:
+            run = record.dagster_run
+            ended.add(run.run_id)
+            if _event_id(run) not in told:
+                self._tell(run, tell)
+                if time.monotonic() > deadline:
+                    break
+        if len(ended) < len(records) or len(records) == AT_ONCE:
+            # `updated_after` excludes the moment itself, in which another run may have ended, too.
+            return records[len(ended) - 1].update_timestamp - timedelta(microseconds=1), ended
+        return now - OVERLAP, ended
+
+    def _tell(self, run: DagsterRun, tell: Tell) -> None:
         try:
-            self.added += announce(self.context.instance, run)
+            self.added += tell(self.context.instance, run)
         except StorageFailed:
             # The outbox cannot be used, which is no matter of this run: nothing is passed over.
             raise
@@ -101,23 +137,14 @@ class _Sweep:
             self.context.log.exception(self.problems[-1])
 
 
-def _sweep(
-    look: _Sweep,
-    settings: Settings,
-    since: datetime,
-    announce: functools.partial[bool],
-    tell_changes: functools.partial[int],
-) -> None:
-    instance = look.context.instance
-    for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
-        look.tell(record.dagster_run, tell_changes)
-    records = instance.get_run_records(RunsFilter(statuses=list(ENDED), updated_after=since))
-    for record in records:
-        look.tell(record.dagster_run, announce)
-    ended = {record.dagster_run.run_id for record in records}
+def _clean_up(settings: Settings, ended: set[str]) -> None:
     remove_scratch(settings.scratch_dir, ended)
     for run_id in ended:
         forget(settings.progress_dir, run_id)
+
+
+def _event_id(run: DagsterRun) -> str:
+    return event_id(task_id(run.root_run_id or run.run_id), run.run_id, run.status.value)
 
 
 def _announce(
@@ -131,7 +158,7 @@ def _announce(
     if not sinks or run.tags.get("dagster/will_retry") == "true":
         return False
     outbox = Outbox(settings.outbox_path)
-    if outbox.has(event_id(task_id(run.root_run_id or run.run_id), run.run_id, run.status.value)):
+    if outbox.known([_event_id(run)]):
         return False
     state = _state(instance, run, workflow)
     _add_changes(outbox, state, sinks)
@@ -151,8 +178,11 @@ def _tell_changes(
 
 def _add_changes(outbox: Outbox, state: TaskRun, sinks: Sequence[SinkConfig]) -> int:
     curious = [sink for sink in sinks if sink.notify_mode == "change"]
-    ended = [subtask for subtask in state.subtasks if subtask.id and subtask.status != "PROCESSING"] if curious else []
-    return sum(outbox.add(change(state, subtask), curious) > 0 for subtask in ended)
+    if not curious:
+        return 0
+    ended = {change_id(state, item): item for item in state.subtasks if item.id and item.status != "PROCESSING"}
+    told = outbox.known(ended)
+    return sum(outbox.add(change(state, ended[name]), curious) > 0 for name in ended if name not in told)
 
 
 def _state(instance: DagsterInstance, run: DagsterRun, workflow: Workflow | None) -> TaskRun:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import pytest
 from dagster import DagsterRunStatus
+from dagster._core.storage.runs.schema import RunsTable
 from projects import VOD, make_project
 
 from mps_dagster.execution.subtask import TaskResult
@@ -101,6 +104,55 @@ def test_a_run_that_cannot_be_told_stops_no_other(house, clips, monkeypatch):
     assert [event["TaskId"] for event in received(house)] == [task_id(good)]
     assert f"run {bad} could not be told: KeyError" in said.skip_message
     assert context.cursor
+
+
+def canceled(house, number: int) -> list[str]:
+    """Runs that ended one after the other, as TaskIds."""
+    job = house.defs.resolve_job_def("vod")
+    tags = {"mps/workflow": "vod", "dagster/partition": "in/a.mp4"}
+    runs = [house.instance.create_run_for_job(job, tags=tags) for _ in range(number)]
+    for run in runs:
+        house.instance.report_run_canceled(run)
+    return [task_id(run.run_id) for run in runs]
+
+
+def tick(house, cursor: str | None) -> str:
+    with house.context("deliver_notifications", cursor) as context:
+        house.sensor("deliver_notifications")(context)
+        return context.cursor
+
+
+@pytest.mark.parametrize(("name", "limit"), [("SWEEP_S", -1.0), ("AT_ONCE", 2)])
+def test_a_sweep_that_did_not_come_to_its_end_goes_on_in_the_next_one(house, monkeypatch, name, limit):
+    """Neither time nor number loses an event, and none is told twice."""
+    tasks = canceled(house, 3)
+    monkeypatch.setattr(notifications, name, limit)
+    cursor, told = None, []
+    for _ in range(3):
+        cursor = tick(house, cursor)
+        told += [event["TaskId"] for event in received(house)]
+    assert told == tasks
+    assert datetime.now(UTC) - datetime.fromisoformat(cursor) < timedelta(hours=1)
+
+
+def test_an_event_that_was_lost_while_the_sensor_was_down_is_told(house):
+    """It looks from where it came to, however long ago; without a cursor, a day back."""
+    [early] = canceled(house, 1)
+    _age(house, timedelta(hours=30))
+    [late] = canceled(house, 1)
+    _age(house, timedelta(hours=20))
+    tick(house, None)
+    assert [event["TaskId"] for event in received(house)] == [late]
+    tick(house, (datetime.now(UTC) - timedelta(hours=60)).isoformat())
+    assert [event["TaskId"] for event in received(house)] == [early]
+
+
+def _age(house, by: timedelta) -> None:
+    with house.instance.run_storage.connect() as connection:
+        for record in house.instance.get_run_records():
+            earlier = (record.update_timestamp - by).replace(tzinfo=None)
+            row = RunsTable.c.run_id == record.dagster_run.run_id
+            connection.execute(RunsTable.update().where(row).values(update_timestamp=earlier))
 
 
 def test_a_run_whose_sinks_cannot_be_is_shown(house, clips):
