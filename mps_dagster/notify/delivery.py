@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from threading import Thread
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -62,20 +64,42 @@ def deliver_due(
         lanes.setdefault(delivery.lane, _Lane([])).deliveries.append(delivery)
     # The second half of the budget is for sends that have begun to end, or to run into their own timeouts.
     drain = partial(_drain, outbox, open_sink, now, last_start=time.monotonic() + budget_s / 2)
-    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="deliver")
-    turns = {pool.submit(drain, lane): lane for lane in lanes.values()}
-    ended, unended = wait(turns, timeout=budget_s)
-    pool.shutdown(wait=False, cancel_futures=True)
-    for turn in unended:
-        _give_up(outbox, turns[turn], now(), budget_s)
-    for turn in ended:
+    turns = _side_by_side(drain, lanes.values(), budget_s)
+    for lane, turn in zip(lanes.values(), turns, strict=True):
+        if not turn.done():
+            _give_up(outbox, lane, now(), budget_s)
+    for turn in turns:
         # Raises what is no matter of delivery, such as a full disk, once every lane has had its turn.
-        turn.result()
+        if turn.done():
+            turn.result()
     return DeliveryReport(
         delivered=sum(lane.delivered for lane in lanes.values()),
         refused=sum(lane.refused for lane in lanes.values()),
         unreachable=sum(lane.unreachable for lane in lanes.values()),
     )
+
+
+def _side_by_side(drain: Callable[[_Lane], None], lanes: Iterable[_Lane], budget_s: float) -> list[Future[None]]:
+    """A turn for each lane. Not by a ThreadPoolExecutor: its threads keep the process from ending while one of them hangs."""
+    turns = [(Future[None](), lane) for lane in lanes]
+    left = deque(turns)
+
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                turn, lane = left.popleft()
+                try:
+                    drain(lane)
+                except Exception as error:
+                    turn.set_exception(error)
+                else:
+                    turn.set_result(None)
+
+    for number in range(min(THREADS, len(turns))):
+        Thread(target=work, name=f"deliver_{number}", daemon=True).start()
+    wait([turn for turn, _ in turns], timeout=budget_s)
+    left.clear()
+    return [turn for turn, _ in turns]
 
 
 def _drain(outbox: Outbox, open_sink: Opener, now: Callable[[], float], lane: _Lane, *, last_start: float) -> None:

@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 
@@ -206,6 +208,23 @@ def test_a_send_that_was_given_up_counts_if_it_ends_well(outbox):
     finish.set()
     assert finished.wait(10)
     assert states(outbox, 1) == ["delivered"]
+
+
+def test_a_send_that_hangs_does_not_keep_its_process_from_ending(outbox, settings):
+    """Else a restart would wait for a receiver."""
+    outbox.add(event(1), [QUEUE])
+    code = f"""
+import threading
+from pathlib import Path
+from mps_dagster.notify.delivery import deliver_due
+from mps_dagster.notify.outbox import Outbox
+class Hanging:
+    def send(self, event):
+        threading.Event().wait()
+print(deliver_due(Outbox(Path({str(settings.outbox_path)!r})), lambda _: Hanging(), budget_s=0.1))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20)
+    assert "1 sinks unreachable" in done.stdout
 
 
 def test_no_send_begins_in_the_second_half_of_the_budget(outbox):
