@@ -22,7 +22,7 @@ from mps_dagster.storage.buckets import Buckets
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import Task, Workflow
 from mps_dagster.workflow.naming import by_hand_name, partition_key, run_key, sensor_name, uploads_name
-from mps_dagster.workflow.notification import as_written
+from mps_dagster.workflow.notification import as_written, parse_sinks
 from mps_dagster.workflow.store import load_workflows, parse_task
 from mps_dagster.workflow.templates import Templates
 
@@ -134,6 +134,8 @@ class Processing:
         tasks: Mapping[str, Mapping[str, Any]],
         tags: Mapping[str, str],
     ) -> str:
+        # Whom nobody can tell would go unnoticed until the run has ended.
+        parse_sinks(source["notify"])
         ops = {"source": {"config": dict(source)}, **{name: {"config": {"task": task}} for name, task in tasks.items()}}
         own = {"mps/workflow": workflow, "mps/bucket": source["bucket"], "mps/key": source["key"]}
         return task_id(self.dagster.launch(job, {"ops": ops}, {**own, **tags}))

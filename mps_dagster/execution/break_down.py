@@ -42,7 +42,7 @@ def break_down(
             id=_identifier(number, spec), task=task.name, type=task.type, label=spec.label, source=source,
             bucket=bucket, spec=spec.model_dump(mode="json"), plan=plan, refusal=refusal,
             fingerprint=_fingerprint(source, bucket, plan, ffmpeg_version) if plan else "",
-            revision=task.revision,
+            revision=task.revision, paths=task.paths(spec, source),
         )  # fmt: skip
         subtasks.append(subtask)
     return tuple(subtasks)

@@ -50,6 +50,8 @@ class Subtask(Facts):
     """Of source, plan and tool: outputs standing with the same one are not made again."""
     revision: str = ""
     """Of the task."""
+    paths: dict[str, str] = Field(default_factory=dict)
+    """Of its outputs, by parameter: what MPS tells of them before they are made."""
 
 
 class OutputObject(Facts):

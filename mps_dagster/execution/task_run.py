@@ -16,6 +16,8 @@ State = Literal["WAITING", "PROCESSING", "FINISH"]
 SubtaskStatus = Literal["PROCESSING", "SUCCESS", "FAIL"]
 
 TASK_ID_PREFIX = "mps-WorkflowTask-"
+PLANNED = ("task", "id", "type", "label", "spec", "override", "bucket", "paths")
+"""Of a subtask, what the break-down records."""
 WAITING = frozenset({"QUEUED", "NOT_STARTED", "MANAGED"})
 ENDED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
 
@@ -137,6 +139,11 @@ class SubtaskState:
     number: int = 0
     message: str = ""
     spec: Mapping[str, Any] = field(default_factory=dict)
+    override: Mapping[str, Any] | None = None
+    """What a caller asked to change of a template."""
+    bucket: str = ""
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Where the outputs go, by parameter."""
     started_s: float | None = None
     ended_s: float | None = None
     result: SubtaskResult | None = None
@@ -217,7 +224,7 @@ def _subtasks(
 
 
 def _subtask(planned: Mapping[str, Any], step: StepRecord | None, progress: float, *, ended: bool) -> SubtaskState:
-    facts = {name: planned[name] for name in ("task", "id", "type", "label", "spec")}
+    facts = {name: planned[name] for name in PLANNED if name in planned}
     if step is None:
         if ended:
             return SubtaskState(**facts, status="FAIL", code="InternalError", number=70000, message="it was not run")

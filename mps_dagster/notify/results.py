@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -42,10 +41,15 @@ def workflow_task(run: TaskRun) -> Body:
         "Message": run.message or "SUCCESS",
         "InputInfo": input_info(run.bucket, run.key, run.url),
         "MetaData": meta_data(run.source.media, run.source.size_bytes) if run.source else None,
-        "MediaProcessResultSet": [_result(subtask) for subtask in run.subtasks],
+        "MediaProcessResultSet": [_result(subtask) for subtask in sorted(run.subtasks, key=_place)],
         "AiContentReviewResultSet": [], "AiAnalysisResultSet": [], "AiRecognitionResultSet": [],
         "AiQualityControlTaskResult": None,
     }  # fmt: skip
+
+
+def _place(subtask: SubtaskState) -> int:
+    """In the order of MPS's task sets, whichever began first."""
+    return list(MEMBERS).index(TASKS[subtask.type].wire) if subtask.type in TASKS else len(MEMBERS)
 
 
 def schedule_task(run: TaskRun) -> Body:
@@ -139,23 +143,27 @@ def _image_sprite(result: SubtaskResult) -> Body:
 
 
 def _common(subtask: SubtaskState) -> Body:
-    """What every input has; its paths resolved and without extension, as MPS echoes them."""
-    spec, result = subtask.spec, subtask.result
-    path = f"/{posixpath.splitext(result.main[0].key)[0]}" if result else spec.get("output_object_path") or ""
+    """What every input has; where it goes is told as soon as it is known."""
+    bucket = subtask.result.bucket if subtask.result else subtask.bucket
     return {
-        "Definition": _number(spec),
-        "OutputStorage": output_storage(result.bucket) if result else None,
-        "OutputObjectPath": path,
+        "Definition": _number(subtask.spec),
+        "OutputStorage": output_storage(bucket) if bucket else None,
+        "OutputObjectPath": _path(subtask, "output_object_path"),
     }
+
+
+def _path(subtask: SubtaskState, parameter: str) -> str:
+    return subtask.paths.get(parameter) or subtask.spec.get(parameter) or ""
 
 
 def _transcode_input(subtask: SubtaskState) -> Body:
     spec = subtask.spec
-    raw = {name: _theirs(spec[name]) for name in RAW if name in spec} if not spec.get("definition") else None
+    written = spec.get("raw_parameter") or {name: _theirs(spec[name]) for name in RAW if name in spec}
+    raw = None if spec.get("definition") else written
     return {
-        **_common(subtask), "RawParameter": pascal(raw), "OverrideParameter": None, "MosaicSet": [],
+        **_common(subtask), "RawParameter": pascal(raw), "OverrideParameter": pascal(subtask.override), "MosaicSet": [],
         "WatermarkSet": _watermarks(spec), "StartTimeOffset": spec.get("start_time_offset", 0),
-        "EndTimeOffset": spec.get("end_time_offset", 0), "SegmentObjectName": spec.get("segment_object_name", ""),
+        "EndTimeOffset": spec.get("end_time_offset", 0), "SegmentObjectName": _path(subtask, "segment_object_name"),
         "ObjectNumberFormat": pascal(spec.get("object_number_format")), "HeadTailParameter": None,
     }  # fmt: skip
 
@@ -184,7 +192,7 @@ def _sample_snapshot_input(subtask: SubtaskState) -> Body:
 def _image_sprite_input(subtask: SubtaskState) -> Body:
     spec = subtask.spec
     return {
-        **_common(subtask), "WebVttObjectName": spec.get("web_vtt_object_name", ""),
+        **_common(subtask), "WebVttObjectName": _path(subtask, "web_vtt_object_name"),
         "ObjectNumberFormat": pascal(spec.get("object_number_format")),
     }  # fmt: skip
 

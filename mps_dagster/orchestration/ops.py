@@ -131,7 +131,13 @@ def break_down(context: dg.OpExecutionContext, source: dict[str, Any]) -> Iterat
         "source": origin.model_dump(mode="json") if origin else None,
         "members": [subtask.id for subtask in subtasks],
     }
-    planned = [{"id": s.id, "task": s.task, "type": s.type, "label": s.label, "spec": s.spec} for s in subtasks]
+    planned = [
+        {
+            **subtask.model_dump(mode="json", include={"id", "task", "type", "label", "spec", "bucket", "paths"}),
+            "override": asked.get("override_parameter"),
+        }
+        for subtask, asked in zip(subtasks, document.get("outputs", ()), strict=True)
+    ]
     yield dg.Output(members, output_name="members", metadata={"subtasks": dg.MetadataValue.json(planned)})
 
 

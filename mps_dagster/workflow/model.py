@@ -180,6 +180,15 @@ class Task(Facts):
             definition=str(spec.definition or spec.name or 0),
         )
 
+    def paths(self, spec: Spec, source: Source) -> dict[str, str]:
+        """The paths of an output, by parameter: as MPS tells them, resolved but for `{number}` and without extension."""
+        names, extension = self.names(spec, source), _extension(spec)
+        patterns = _patterns(self, spec)
+        return {
+            name: f"/{posixpath.splitext(names.key(pattern, format=extension))[0]}"
+            for name, pattern in patterns.items()
+        }
+
 
 class Backfill(Facts):
     """When a workflow makes up for what is missing, failed or out of date."""
@@ -310,10 +319,15 @@ def _paths(task: Task, spec: Spec) -> list[str]:
         output_dir=key_prefix(task.output.dir) if task.output.dir else "{inputDir}/",
         definition=str(spec.definition or spec.name or 0),
     )
-    extension = getattr(spec, "container", "") or getattr(spec, "format", "")
-    patterns = [
-        spec.output_object_path or TASKS[task.type].default_path,
-        getattr(spec, "segment_object_name", ""),
-        getattr(spec, "web_vtt_object_name", ""),
-    ]
-    return [names.key(pattern, format=extension) for pattern in patterns if pattern]
+    return [names.key(pattern, format=_extension(spec)) for pattern in _patterns(task, spec).values()]
+
+
+def _patterns(task: Task, spec: Spec) -> dict[str, str]:
+    """By parameter; of segments and indexes only where one is given."""
+    patterns = {"output_object_path": spec.output_object_path or TASKS[task.type].default_path}
+    others = {name: getattr(spec, name, "") for name in ("segment_object_name", "web_vtt_object_name")}
+    return patterns | {name: pattern for name, pattern in others.items() if pattern}
+
+
+def _extension(spec: Spec) -> str:
+    return getattr(spec, "container", "") or getattr(spec, "format", "")

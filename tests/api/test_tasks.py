@@ -92,3 +92,20 @@ def test_a_task_that_waits_tells_what_it_was_asked_for(call, monkeypatch):
         ("Transcode", "PROCESSING"), ("Transcode", "PROCESSING"), ("SampleSnapshot", "PROCESSING"),
     ]  # fmt: skip
     assert [result["TranscodeTask"]["Input"]["Definition"] for result in results[:2]] == [100030, 100020]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"NotifyMode": "Finish"}, {"NotifyType": "TDMQ-CMQ", "QueueName": "1 2"}, {"NotifyType": "URL", "NotifyUrl": "ftp://x"},
+        {"NotifyType": "CMQ", "QueueName": "events", "CmqRegion": "127.0.0.1:80/x?"}, {"NotifyType": "AWS-SQS", "AwsSQS": {"SQSRegion": "a b", "SQSQueueName": "q"}},
+    ],
+)  # fmt: skip
+def test_whom_nobody_can_tell_is_refused_at_the_call(refused, config):
+    """And not found out when the task has ended."""
+    source = {"Type": "COS", "CosInputInfo": {"Bucket": "inbox", "Region": "r", "Object": "/a.mp4"}}
+    tasks = {"SampleSnapshotTaskSet": [{"Definition": 10}]}
+    assert (
+        refused("ProcessMedia", InputInfo=source, MediaProcessTask=tasks, TaskNotifyConfig=config)
+        == "InvalidParameterValue"
+    )

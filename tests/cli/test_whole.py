@@ -124,7 +124,7 @@ REEXECUTE = """mutation($run: String!) {
     __typename ... on PythonError { message } } }"""
 EVERYTHING = {
     "TranscodeTaskSet": [
-        {"Definition": 100010},
+        {"Definition": 100010, "OverrideParameter": {"VideoTemplate": {"Height": 240}}},
         {"Definition": 0, "RawParameter": {"Container": "mp3", "RemoveVideo": 1, "AudioTemplate": {"Codec": "mp3", "Bitrate": 64, "SampleRate": 44100}}},
         {"Definition": 424242},
     ],
@@ -154,9 +154,17 @@ def test_the_official_sdk_processes_a_file_with_every_task_type(sdk, settings, c
     told = [
         next(value for value in result.values() if isinstance(value, dict)) for result in task["MediaProcessResultSet"]
     ]
-    assert sorted((result["Status"], result["ErrCodeExt"]) for result in told) == [
-        ("FAIL", "InvalidInput.DefinitionNotExist"), *[("SUCCESS", "SUCCESS")] * 6,
+    assert [(result["Status"], result["ErrCodeExt"]) for result in told] == [
+        *[("SUCCESS", "SUCCESS")] * 2, ("FAIL", "InvalidInput.DefinitionNotExist"), *[("SUCCESS", "SUCCESS")] * 4,
     ]  # fmt: skip
+    asked = [result["Input"] for result in told]
+    assert [entry["Definition"] for entry in asked] == [
+        entry["Definition"] for entries in EVERYTHING.values() for entry in entries
+    ]
+    assert asked[0]["OverrideParameter"]["VideoTemplate"]["Height"] == 240
+    assert asked[1]["RawParameter"]["AudioTemplate"]["Bitrate"] == 64
+    assert asked[4]["OutputObjectPath"] == "/api/film_snapshotByTimeOffset_10_{number}"
+    assert asked[4]["OutputStorage"]["CosOutputStorage"]["Bucket"] == "outputs"
     paths = [path for result in told if result["Output"] for path in output_paths(result["Output"])]
     assert len(paths) == 2 + 1 + 2 + 10 + 2
     for path in paths:

@@ -34,7 +34,8 @@ def died(key: str) -> StepRecord:
 def test_a_task_whose_process_died_is_told_as_what_it_was(workflow, key, tasks, kind):
     """Though it could not say so itself; and one that nobody knows is told all the same."""
     state = task_run(record(died(key), workflow=workflow), tasks=tasks)
-    result = callback(state)["WorkflowTaskEvent"]["MediaProcessResultSet"][0]
+    results = callback(state)["WorkflowTaskEvent"]["MediaProcessResultSet"]
+    result = next(result for result in results if result["Type"] == kind)
     detail = next(value for value in result.values() if isinstance(value, dict))
     assert (result["Type"], detail["Status"], detail["ErrCode"]) == (kind, "FAIL", 70000)
     assert "SIGKILL" in detail["Message"]
@@ -46,3 +47,17 @@ def test_a_task_that_is_newer_than_a_run_that_succeeded_is_no_failure_of_it(stat
     """Else what the run left out is told with it."""
     state = task_run(record(status=status), tasks=[WEB])
     assert [subtask.status for subtask in state.subtasks] == told
+
+
+def test_where_an_output_goes_is_told_before_it_is_made():
+    """As MPS does: resolved but for its number, without extension."""
+    planned = {
+        "id": "0_10", "task": "stills", "type": "sample_snapshot", "label": "10", "spec": {"definition": 10}, "override": None,
+        "bucket": "outputs", "paths": {"output_object_path": "/out/a_{number}"},
+    }  # fmt: skip
+    step = StepRecord("vod__stills.break_down", "success", 1.0, 2.0, {"subtasks": [planned]})
+    [result] = callback(task_run(record(step, status="STARTED")))["WorkflowTaskEvent"]["MediaProcessResultSet"]
+    detail = result["SampleSnapshotTask"]
+    assert (detail["Status"], detail["Output"]) == ("PROCESSING", None)
+    assert detail["Input"]["OutputObjectPath"] == "/out/a_{number}"
+    assert detail["Input"]["OutputStorage"]["CosOutputStorage"]["Bucket"] == "outputs"
