@@ -2,58 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mps_dagster.errors import InvalidConfiguration, MpsError
 from mps_dagster.workflow.model import Task, Workflow
 from mps_dagster.workflow.templates import BadFile, Templates, merged
 
-Model = TypeVar("Model", Workflow, Task)
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowFile:
+    """A file as it is written, and the workflow that it describes."""
+
+    path: Path
+    document: dict[str, Any]
+    workflow: Workflow
 
 
 def load_workflows(folder: Path, templates: Templates) -> tuple[tuple[Workflow, ...], tuple[BadFile, ...]]:
     """All workflows of `folder`, in file-name order, and the files (of templates, too) that are wrong."""
-    good: dict[str, Workflow] = {}
+    good, bad = load_files(folder, templates)
+    return tuple(file.workflow for file in good), bad
+
+
+def load_files(folder: Path, templates: Templates) -> tuple[tuple[WorkflowFile, ...], tuple[BadFile, ...]]:
+    """The same, with what is written in them."""
+    good: list[WorkflowFile] = []
     bad = [*templates.bad]
     for path in sorted(folder.glob("*.yaml")):
         try:
-            workflow = parse_workflow(path.read_text(), templates, name=path.name)
-            _check_beside(workflow, good, path.name)
+            document = read_document(path.read_text(), path.name)
+            workflow = parse_document(document, templates, path.name)
+            check_beside(workflow, [file.workflow for file in good], path.name)
         except (MpsError, OSError, UnicodeDecodeError) as error:
             bad.append(BadFile(path, str(error)))
         else:
-            good[workflow.name] = workflow
-    return tuple(good.values()), tuple(bad)
+            good.append(WorkflowFile(path, document, workflow))
+    return tuple(good), tuple(bad)
 
 
-def _check_beside(workflow: Workflow, others: Mapping[str, Workflow], file: str) -> None:
-    if workflow.name in others:
-        raise InvalidConfiguration(f"{file}: name: another file already has a workflow {workflow.name!r}")
-    queue = workflow.trigger.queue
-    reader = next((other.name for other in others.values() if queue and other.trigger.queue == queue), None)
-    if reader:
-        raise InvalidConfiguration(
-            f"{file}: trigger.queue: {queue} is read by workflow {reader!r} already, and a message goes to one reader only",
-            hint="let the bucket announce to an SNS topic with a queue for each workflow",
-        )
+def check_beside(workflow: Workflow, others: Iterable[Workflow], file: str) -> None:
+    """Raise `InvalidConfiguration` if one of the others has what only one may have."""
+    for other in others:
+        if workflow.name == other.name:
+            raise InvalidConfiguration(f"{file}: name: another file already has a workflow {workflow.name!r}")
+        queue = workflow.trigger.queue
+        if queue and queue == other.trigger.queue:
+            raise InvalidConfiguration(
+                f"{file}: trigger.queue: {queue} is read by workflow {other.name!r} already, and a message goes to one reader only",
+                hint="let the bucket announce to an SNS topic with a queue for each workflow",
+            )
 
 
 def parse_workflow(text: str, templates: Templates, *, name: str) -> Workflow:
     """The workflow that a YAML text describes; `name` (the file's) begins each line of the error."""
+    return parse_document(read_document(text, name), templates, name)
+
+
+def read_document(text: str, name: str) -> dict[str, Any]:
+    """What a YAML text says, whether or not that is a workflow."""
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except yaml.MarkedYAMLError as error:
+        # Not its own text: that shows the lines around, which may hold a key.
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise InvalidConfiguration(f"{name}: not YAML: {line}{error.problem}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # A ValueError is a date that there is not.
         raise InvalidConfiguration(f"{name}: not YAML: {error}") from error
     if not isinstance(document, dict):
         raise InvalidConfiguration(f"{name}: a workflow is a mapping with name, trigger and tasks")
-    document = dict(document)
-    document["tasks"] = _tasks(document.get("tasks"), document.get("output") or {}, templates, name)
-    return validated(Workflow, document, name)
+    return document
+
+
+def parse_document(document: Mapping[str, Any], templates: Templates, name: str) -> Workflow:
+    tasks = _tasks(document.get("tasks"), document.get("output") or {}, templates, name)
+    return validated(Workflow, {**document, "tasks": tasks}, name)
 
 
 def parse_task(name: str, document: Any, output: Mapping[str, Any], templates: Templates, *, where: str) -> Task:
@@ -66,7 +97,8 @@ def parse_task(name: str, document: Any, output: Mapping[str, Any], templates: T
         outputs = [
             _resolved(templates, kind, item, f"{where}.outputs[{number}]") for number, item in enumerate(outputs)
         ]
-    place = merged(output, document.get("output") or {})
+    own = document.get("output") or {}
+    place = merged(output, own) if isinstance(own, Mapping) else own
     resolved = {**document, "name": name, "output": place}
     return validated(Task, resolved | ({"outputs": outputs} if outputs is not None else {}), where)
 

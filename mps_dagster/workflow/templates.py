@@ -76,7 +76,8 @@ class Templates:
     def get(self, kind: str, definition: int | str) -> Template:
         try:
             return self.by_name[kind, definition]
-        except KeyError:
+        except (KeyError, TypeError):
+            # A TypeError is a list or a mapping where an ID should be.
             names = [
                 f"{t.definition} ({t.name})"
                 for (k, key), t in self.by_name.items()
@@ -91,6 +92,9 @@ class Templates:
         wanted = dict(output)
         raw, override = wanted.pop("raw_parameter", None), wanted.pop("override_parameter", None)
         definition = wanted.pop("definition", 0)
+        for name, given in (("raw_parameter", raw), ("override_parameter", override)):
+            if not isinstance(given or {}, Mapping):
+                raise InvalidConfiguration(f"{name}: it is a mapping")
         if raw and definition:
             raise InvalidConfiguration("raw_parameter is for definition 0; with a template use override_parameter")
         if override and not definition:

@@ -74,6 +74,11 @@ def changed(old: str, new: str) -> str:
         ),
         pytest.param(changed("{name: sound, raw_parameter", "{definition: 1010, raw_parameter"), "definition 0", id="raw with a template"),
         pytest.param(changed("[{definition: 10, ext_time_offset_set: [0s, 50%]}]", "[]"), "outputs: Tuple should have at least 1", id="no outputs"),
+        pytest.param(changed("{name: sound, raw_parameter: {container: mp3}}", "{name: sound, raw_parameter: mp3}"), "raw_parameter: it is a mapping", id="raw of no mapping"),
+        pytest.param(changed("[{definition: 10, ext_time", "[{definition: [10], ext_time"), "there is no snapshot_by_time_offset template [10]", id="ID of no number"),
+        pytest.param(changed("source: web/small", "source: web/small\n    output: elsewhere"), "tasks.teaser: output", id="place of no mapping"),
+        pytest.param(VOD + "created: 2026-13-01\n", "month must be in 1..12", id="no date"),
+        pytest.param(changed("name: vod", "notify_key: [secret, {"), "not YAML: line", id="not YAML"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_where_it_is(text, says):
@@ -82,6 +87,7 @@ def test_a_mistake_is_told_where_it_is(text, says):
         parse_workflow(text, TEMPLATES, name="vod.yaml")
     assert str(caught.value).startswith("vod.yaml")
     assert says in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_one_bad_file_takes_no_other_down(tmp_path):
