@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ConfigDict
 
 from mps_dagster.errors import InvalidConfiguration
+from mps_dagster.media.info import Facts
 from mps_dagster.storage.drafts import write_whole
-from mps_dagster.workflow.model import Workflow
-from mps_dagster.workflow.store import parse_workflow
+from mps_dagster.workflow.model import Place, Trigger, derived_id
+from mps_dagster.workflow.store import WorkflowFile, check_beside, load_files, parse_document, read_document, validated
 from mps_dagster.workflow.templates import Templates
 
 Document = dict[str, Any]
@@ -28,6 +30,45 @@ def is_schedule(workflow: str) -> bool:
     return re.fullmatch(rf"{SCHEDULE}[0-9]+", workflow) is not None
 
 
+def number_of(file: WorkflowFile) -> int:
+    """MPS's ID of it. One that an admin wrote, or copied from one of ours, has an ID that is made of its name."""
+    workflow = file.workflow
+    ours = workflow.name in (f"{WORKFLOW}{workflow.id}", f"{SCHEDULE}{workflow.id}") and file.path.stem == workflow.name
+    return workflow.id if workflow.id and ours else derived_id(workflow.name)
+
+
+class _Part(Facts):
+    model_config = ConfigDict(extra="ignore")
+
+
+class _OutputOutline(_Part):
+    output_bucket: str = ""
+
+
+class _TaskOutline(_Part):
+    output: Place = Place()
+    outputs: tuple[_OutputOutline, ...] = ()
+
+
+class Outline(_Part):
+    """What a file says of its places, also if a template that it names is gone."""
+
+    enabled: bool = True
+    trigger: Trigger
+    output: Place = Place()
+    tasks: dict[str, _TaskOutline]
+
+    @property
+    def written(self) -> set[str]:
+        """The buckets that its outputs go to."""
+        inherited = self.output.bucket or self.trigger.bucket
+        return {
+            output.output_bucket or task.output.bucket or inherited
+            for task in self.tasks.values()
+            for output in task.outputs
+        }
+
+
 class WorkflowFiles:
     """Writes one file per workflow, whole or not at all. IDs are never used twice, also not after a workflow is deleted."""
 
@@ -38,21 +79,36 @@ class WorkflowFiles:
         self._prefix = prefix
         self._lock = threading.Lock()
 
-    def documents(self) -> Iterator[Document]:
-        """Every file of this kind as it is written; those that an admin wrote are workflows. What is no YAML is left out."""
-        for path in sorted(self._folder.glob("*.yaml")):
+    def beside(self, workflow_id: int | None) -> Iterator[Document]:
+        """Every other file of this kind as it is written, valid or not. What is no YAML is left out."""
+        own = self._path(workflow_id) if workflow_id else None
+        for path in self._folder.glob("*.yaml"):
             try:
-                document = yaml.safe_load(path.read_text())
-            except (OSError, UnicodeDecodeError, yaml.YAMLError):
+                document = read_document(path.read_text(), path.name)
+            except (OSError, UnicodeDecodeError, InvalidConfiguration):
                 # `mps workflows validate` and a failing sensor tell of it.
                 continue
-            if isinstance(document, dict) and is_schedule(str(document.get("name"))) is (self._prefix == SCHEDULE):
+            if path != own and self._is_of_this_kind(str(document.get("name"))):
                 yield document
 
+    def valid(self, templates: Templates) -> list[WorkflowFile]:
+        """The files of this kind that hold a workflow, in file-name order; those that an admin wrote are workflows."""
+        good, _ = load_files(self._folder, templates)
+        return [file for file in good if self._is_of_this_kind(file.workflow.name)]
+
     def find(self, workflow_id: int) -> Document | None:
-        """One of ours."""
+        """One of ours, with what may be left out filled in; `InvalidConfiguration` if it is no longer as we make them."""
         path = self._path(workflow_id)
-        return yaml.safe_load(path.read_text()) if path.is_file() else None
+        if not path.is_file():
+            return None
+        document = read_document(path.read_text(), path.name)
+        named, found = (path.stem, workflow_id), (document.get("name"), document.get("id"))
+        if found != named:
+            raise InvalidConfiguration(
+                f"{path.name}: name and id: they are {named} in a file of this name, not {found}"
+            )
+        outline = validated(Outline, document, path.name)
+        return {**document, "enabled": outline.enabled, "output": outline.output.model_dump(exclude_defaults=True)}
 
     def create(self, document: Mapping[str, Any], templates: Templates) -> int:
         with self._lock:
@@ -83,19 +139,25 @@ class WorkflowFiles:
                 write_whole(path, before)
             raise
 
-    def _write(self, workflow_id: int, document: Mapping[str, Any], templates: Templates) -> Workflow:
+    def _write(self, workflow_id: int, document: Mapping[str, Any], templates: Templates) -> None:
         text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
-        workflow = parse_workflow(text, templates, name=f"workflow {workflow_id}")
-        write_whole(self._path(workflow_id), text.encode())
-        return workflow
+        path = self._path(workflow_id)
+        workflow = parse_document(read_document(text, path.name), templates, path.name)
+        others = [file.workflow for file in load_files(self._folder, templates)[0] if file.path != path]
+        check_beside(workflow, others, path.name)
+        write_whole(path, text.encode())
 
     def _next(self) -> int:
         counter = self._folder / f".last_{self._prefix}"
         last = int(counter.read_text()) if counter.exists() else FIRST - 1
-        numbers = [document.get("id") or 0 for document in self.documents()]
+        found = [re.fullmatch(rf"{self._prefix}([0-9]+)", path.stem) for path in self._folder.glob("*.yaml")]
+        numbers = [int(match[1]) for match in found if match]
         number = max([last, FIRST - 1, *numbers]) + 1
         write_whole(counter, str(number).encode())
         return number
+
+    def _is_of_this_kind(self, workflow: str) -> bool:
+        return is_schedule(workflow) is (self._prefix == SCHEDULE)
 
     def _path(self, workflow_id: int) -> Path:
         if workflow_id < 1:

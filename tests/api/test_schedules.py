@@ -73,8 +73,8 @@ def test_a_schedule_is_changed_in_part_and_its_graph_as_a_whole(call, refused):
     assert call("DescribeSchedules")["TotalCount"] == 0
 
 
-def test_a_schedule_may_be_triggered_by_s3_and_its_queue(call, settings):
-    """Which MPS offers for schedules only."""
+def test_a_schedule_may_be_triggered_by_s3_and_its_queue(call, refused, settings):
+    """Which MPS offers for schedules only. A queue has one reader."""
     sqs = {"SQSRegion": "us-east-1", "SQSQueueName": "news"}
     trigger = {
         "Type": "AwsS3FileUpload",
@@ -88,6 +88,12 @@ def test_a_schedule_may_be_triggered_by_s3_and_its_queue(call, settings):
         "us-east-1",
     )
     assert workflow.trigger.takes("any.thing")
+    [shown] = call("DescribeSchedules")["ScheduleInfoSet"]
+    assert shown["Trigger"]["AwsS3FileUploadTrigger"]["AwsSQS"]["SQSQueueName"] == "news"
+    assert (
+        refused("CreateSchedule", **(REQUEST | {"Trigger": trigger, "ScheduleName": "other"}))
+        == "InvalidParameterValue"
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import yaml
 from projects import VOD
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 from tencentcloud.mps.v20190612 import models
@@ -201,6 +204,96 @@ def test_a_file_that_is_no_workflow_keeps_no_other_from_being_made_and_shown(cal
     assert [workflow["WorkflowId"] for workflow in shown] == [number]
 
 
+def edited(settings: Settings, number: int, change: Callable[[dict], object]) -> Path:
+    """The file of a workflow after an admin's hand."""
+    path = settings.workflows_dir / f"w{number}.yaml"
+    document = yaml.safe_load(path.read_text())
+    change(document)
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda document: document.pop("trigger"), "trigger: Field required"),
+        (lambda document: document.update(trigger="inbox"), "trigger: "),
+        (lambda document: document.update(notify="events"), "notify: "),
+        (lambda document: document.update(id="abc"), "name and id: "),
+        (lambda document: document.update(name="other"), "name and id: "),
+        (lambda document: document.update(tasks=[]), "tasks: "),
+        (lambda document: document.update(created=[]), "created: "),
+    ],
+)
+def test_a_workflow_that_was_broken_by_hand_breaks_no_other(call, settings, change, says):
+    """It is not shown (or as an admin's own), and what is called on it is told what is wrong with its file."""
+    broken, whole = (call("CreateWorkflow", **(REQUEST | {"WorkflowName": name}))["WorkflowId"] for name in "ab")
+    path = edited(settings, broken, change)
+    shown = {workflow["WorkflowId"] for workflow in call("DescribeWorkflows")["WorkflowInfoSet"]}
+    assert whole in shown
+    assert broken not in shown
+    with pytest.raises(TencentCloudSDKException) as caught:
+        call("EnableWorkflow", WorkflowId=broken)
+    assert (caught.value.code, f"{path.name}: {says}" in caught.value.message) == ("InvalidParameterValue", True)
+    call("EnableWorkflow", WorkflowId=whole)
+    call("CreateWorkflow", **(REQUEST | {"WorkflowName": "c"}))
+
+
+def test_what_may_be_left_out_of_a_file_may_be_left_out(call, settings):
+    """A file without `enabled` is enabled, one without `output` writes beside its uploads."""
+    number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
+    edited(
+        settings, number, lambda document: [document.pop(name) for name in ("enabled", "output", "notify", "created")]
+    )
+    [shown] = call("DescribeWorkflows", Status="Enabled")["WorkflowInfoSet"]
+    assert (shown["OutputStorage"]["CosOutputStorage"]["Bucket"], shown["TaskNotifyConfig"]) == ("inbox", None)
+    call("DisableWorkflow", WorkflowId=number)
+    call("ResetWorkflow", WorkflowId=number, **REQUEST)
+    assert not loaded(settings)[f"w{number}"].enabled
+
+
+def test_an_id_is_of_one_file(call, refused, settings):
+    """A copy is an admin's own; before it is given a name of its own, one of the two is loaded, and no other is enabled."""
+    number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
+    text = (settings.workflows_dir / f"w{number}.yaml").read_text()
+    copy = settings.workflows_dir / "a.yaml"
+    copy.write_text(text)
+    [shown] = call("DescribeWorkflows")["WorkflowInfoSet"]
+    assert shown["WorkflowId"] != number
+    assert refused("EnableWorkflow", WorkflowId=number) == "InvalidParameterValue"
+    copy.write_text(text.replace(f"name: w{number}", "name: mine"))
+    ids = [workflow["WorkflowId"] for workflow in call("DescribeWorkflows")["WorkflowInfoSet"]]
+    assert min(ids) == number
+    assert len(set(ids)) == 2
+    call("EnableWorkflow", WorkflowId=number)
+
+
+def test_what_an_admin_writes_is_shown_in_numbers_and_words_that_mps_has(call, settings):
+    """Templates by name have their number; an image beside the templates cannot be named."""
+    settings.workflows_dir.mkdir()
+    (settings.workflows_dir / "own.yaml").write_text(OWN)
+    [shown] = call("DescribeWorkflows")["WorkflowInfoSet"]
+    assert (shown["Status"], shown["TaskPriority"], shown["CreateTime"]) == ("Disabled", 3, "2026-01-02T00:00:00Z")
+    [transcode] = shown["MediaProcessTask"]["TranscodeTaskSet"]
+    assert transcode["Definition"] == 100030
+    [image, text] = transcode["WatermarkSet"]
+    assert image["RawParameter"] is None
+    assert text["TextContent"] == "a"
+
+
+OWN = """
+name: own
+enabled: "no"
+priority: "3"
+created: "2026-01-02T00:00:00"
+trigger: {bucket: inbox}
+tasks:
+  web:
+    type: transcode
+    outputs:
+      - definition: MP4-HD
+        watermark_set: [{image_template: {image_content: logo.png}}, {type: text, text_content: a}]
+"""
 KEYS = """
 keys:
   - {secret_id: AKIDowner, secret_key: a key of sixteen characters, read: [inbox], write: [outputs, "s3://elsewhere"]}

@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import Field, field_validator
 
 from mps_dagster.api.action import RequestModel
-from mps_dagster.api.actions.media_tasks import AwsSqs, Output, RawWatermark, TaskNotifyConfig
+from mps_dagster.api.actions.media_tasks import AwsSqs, TaskNotifyConfig
+from mps_dagster.api.actions.showing import status_of, time_of
 from mps_dagster.api.actions.storage import check_dir
 from mps_dagster.api.error import ApiError, missing
 from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.keys import ApiKey
-from mps_dagster.api.processing import split_address
 from mps_dagster.errors import DefinitionNotExist, InvalidInput, MpsError
-from mps_dagster.notify.results import iso, pascal
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
-from mps_dagster.workflow.files import Document, WorkflowFiles
-from mps_dagster.workflow.model import derived_id
-from mps_dagster.workflow.storage_info import cos_bucket, input_info, output_storage, s3_bucket
-from mps_dagster.workflow.store import load_workflows
+from mps_dagster.workflow.files import Document, Outline, WorkflowFiles, number_of
+from mps_dagster.workflow.storage_info import cos_bucket, s3_bucket
+from mps_dagster.workflow.store import WorkflowFile, validated
 from mps_dagster.workflow.templates import Templates
 
 T = TypeVar("T")
@@ -93,7 +91,7 @@ class Definitions:
     def create(self, document: Document, key: ApiKey) -> int:
         """Disabled at first."""
         check_places(document, key)
-        self._check_title(document["title"], None)
+        self._check_title(title_of(document), None)
         made = {"enabled": False, "created": _now(), "updated": _now(), **document}
         return _told(lambda: self.files.create(made, self._templates))
 
@@ -101,9 +99,9 @@ class Definitions:
         """All of it anew, but for its ID."""
         before = self.disabled(number, key)
         check_places(document, key)
-        self._check_title(document["title"], number)
-        kept = {name: before[name] for name in ("name", "id", "enabled", "created")}
-        _told(lambda: self.files.replace(number, {**kept, "updated": _now(), **document}, self._templates))
+        self._check_title(title_of(document), number)
+        kept = {name: value for name, value in before.items() if name in ("name", "id", "enabled", "created")}
+        _told(lambda: self.files.replace(number, {**kept, **document, "updated": _now()}, self._templates))
 
     def enable(self, number: int, key: ApiKey) -> None:
         """From now on: files that were uploaded before are not processed."""
@@ -123,20 +121,16 @@ class Definitions:
         self.disabled(number, key)
         _told(lambda: self.files.delete(number))
 
-    def listed(self, ids: tuple[int, ...], wanted: Listed, key: ApiKey) -> tuple[int, list[Document]]:
-        """How many match, and the wanted page of them, newest first; of buckets that the caller may read.
-
-        A file that an admin wrote is shown if it is valid; those made here always are as MPS wants them.
-        """
-        valid = {workflow.name for workflow in load_workflows(self.settings.workflows_dir, self._templates)[0]}
+    def listed(self, ids: tuple[int, ...], wanted: Listed, key: ApiKey) -> tuple[int, list[WorkflowFile]]:
+        """How many valid ones match, and the wanted page of them, newest first; of buckets that the caller may read."""
         found = [
-            document
-            for document in sorted(self.files.documents(), key=lambda item: str(item.get("created")), reverse=True)
-            if (not ids or number_of(document) in ids)
-            and wanted.status in ("", status_of(document))
-            and ("id" in document or document.get("name") in valid)
-            and key.may_read(document["trigger"]["bucket"])
+            file
+            for file in self.files.valid(self._templates)
+            if (not ids or number_of(file) in ids)
+            and wanted.status in ("", status_of(file.workflow))
+            and key.may_read(file.workflow.trigger.bucket)
         ]
+        found.sort(key=lambda file: (time_of(file.workflow.created), number_of(file)), reverse=True)
         return len(found), found[wanted.offset : wanted.offset + wanted.limit]
 
     def ours(self, number: int, key: ApiKey) -> Document:
@@ -160,7 +154,7 @@ class Definitions:
         return Templates.load(self.settings.templates_dir)
 
     def _check_title(self, title: str, own: int | None) -> None:
-        if any(document.get("title") == title and document.get("id") != own for document in self.files.documents()):
+        if any(title_of(document) == title for document in self.files.beside(own)):
             raise ApiError("InvalidParameterValue", f"The name {title!r} is taken.")
 
     def _check_bucket(self, name: str) -> None:
@@ -179,63 +173,20 @@ def place(bucket: str, directory: str) -> Document:
 
 def check_places(document: Document, key: ApiKey) -> None:
     """Raise `ApiError` unless the caller may use every bucket as the definition does."""
-    key.check_read(document["trigger"]["bucket"])
-    for task in document["tasks"].values():
-        for output in task["outputs"]:
-            key.check_write(output.get("output_bucket") or document["output"]["bucket"])
+    outline = validated(Outline, document, "the request")
+    key.check_read(outline.trigger.bucket)
+    for bucket in sorted(outline.written):
+        key.check_write(bucket)
+
+
+def title_of(document: Document) -> str:
+    """One that an admin wrote has a name, and that is enough."""
+    return str(document.get("title") or document.get("name"))
 
 
 def slashed(path: str) -> str:
     inner = path.strip("/")
     return f"/{inner}/" if inner else "/"
-
-
-def number_of(document: Document) -> int:
-    """Of a file that an admin wrote, one that is made of its name."""
-    return int(document.get("id") or derived_id(str(document.get("name", ""))))
-
-
-def status_of(document: Document) -> str:
-    return "Enabled" if document.get("enabled", True) else "Disabled"
-
-
-def shown(document: Document) -> Document:
-    """What WorkflowInfo and SchedulesInfo have in common."""
-    trigger, output = document.get("trigger") or {}, document.get("output") or {}
-    service, _, name = str(trigger.get("bucket", "")).rpartition("://")
-    common = {"Dir": trigger.get("dir", "/"), "Formats": list(trigger.get("formats") or [""])}
-    cos = {"Bucket": name, "Region": "", **common} if service != "s3" else None
-    s3 = {"S3Bucket": name, "S3Region": "", **common} if service == "s3" else None
-    return {
-        "Status": status_of(document),
-        "Trigger": {
-            "Type": "AwsS3FileUpload" if s3 else "CosFileUpload", "CosFileUploadTrigger": cos, "AwsS3FileUploadTrigger": s3,
-        },
-        "OutputStorage": output_storage(output.get("bucket") or trigger.get("bucket", "")), "OutputDir": output.get("dir", ""),
-        "TaskNotifyConfig": _notify(document.get("notify") or ()),
-        "CreateTime": _time(document.get("created")), "UpdateTime": _time(document.get("updated")),
-    }  # fmt: skip
-
-
-def shown_output(document: Document, model: type[Output]) -> Document:
-    """As MPS has it; what an admin wrote out in full besides is not shown."""
-    entry: Document = pascal({name: value for name, value in document.items() if name in model.model_fields})
-    if "output_bucket" in document:
-        entry["OutputStorage"] = output_storage(document["output_bucket"])
-    if "watermark_set" in document:
-        entry["WatermarkSet"] = [_shown_watermark(mark) for mark in document["watermark_set"]]
-    return {"Definition": 0, **entry}
-
-
-def _shown_watermark(document: Document) -> Document:
-    raw = {name: value for name, value in document.items() if name in RawWatermark.model_fields}
-    mark: Document = pascal({name: value for name, value in document.items() if name not in raw})
-    image = str(raw.get("image_template", {}).get("image_content", ""))
-    if not image:
-        return mark
-    shown: Document = pascal(raw)
-    shown["ImageTemplate"]["ImageContent"] = input_info(*split_address(image))
-    return {**mark, "RawParameter": shown}
 
 
 def sinks(config: TaskNotifyConfig | None) -> list[Document]:
@@ -251,34 +202,5 @@ def _told(work: Callable[[], T]) -> T:
         raise ApiError("InvalidParameterValue", str(error)) from error
 
 
-def _notify(sinks: Any) -> Document | None:
-    """MPS has one; the first that it knows, without its key."""
-    for sink in sinks:
-        mode = {"NotifyMode": str(sink.get("notify_mode", "finish")).capitalize()}
-        match sink.get("type"):
-            case "url":
-                return {"NotifyType": "URL", "NotifyUrl": sink["url"], **mode}
-            case "aws_sqs":
-                queue = {"SQSQueueName": sink["queue"], "SQSRegion": sink.get("region", "")}
-                return {"NotifyType": "AWS-SQS", "AwsSQS": queue, **mode}
-            case "tdmq_cmq":
-                names = {"QueueName": sink.get("queue", ""), "TopicName": sink.get("topic", "")}
-                model = str(sink.get("model", "queue")).capitalize()
-                return {
-                    "NotifyType": "TDMQ-CMQ",
-                    "CmqModel": model,
-                    "CmqRegion": sink.get("region", ""),
-                    **names,
-                    **mode,
-                }
-    return None
-
-
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
-
-
-def _time(moment: object) -> str:
-    if not isinstance(moment, datetime):
-        return ""
-    return iso((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

@@ -12,22 +12,16 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from mps_dagster.api.action import Action, Call, RequestModel, read_request
-from mps_dagster.api.actions.definitions import (
-    Definitions,
-    Listed,
-    Trigger,
-    number_of,
-    place,
-    shown,
-    shown_output,
-    sinks,
-)
+from mps_dagster.api.actions.definitions import Definitions, Listed, Trigger, place, sinks
 from mps_dagster.api.actions.media_tasks import SETS, MediaProcessTask, TaskNotifyConfig
+from mps_dagster.api.actions.showing import Info, shown, shown_outputs
 from mps_dagster.api.actions.storage import TaskOutputStorage, bucket_of, check_dir
 from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.files import SCHEDULE, Document
+from mps_dagster.workflow.files import SCHEDULE, Document, number_of
+from mps_dagster.workflow.model import Place
+from mps_dagster.workflow.store import WorkflowFile
 
 ACTIVITIES = {
     "action-trans": ("transcode", "TranscodeTask"),
@@ -107,14 +101,15 @@ class _Schedules:
         """What is given; its graph is given whole."""
         request, key, settings = call.request, call.key, self.definitions.settings
         document = self.definitions.disabled(request.schedule_id, key)
-        changed = {name: document[name] for name in ("title", "trigger", "output", "notify", "tasks")}
+        changed = dict(document)
         if request.schedule_name:
             changed["title"] = request.schedule_name
         if request.trigger:
             changed["trigger"] = request.trigger.document(settings)
-        bucket = bucket_of(request.output_storage, settings) or document["output"]["bucket"]
-        before = document["output"].get("dir", "")
-        changed["output"] = place(bucket, request.output_dir if "output_dir" in request.model_fields_set else before)
+        before = Place.model_validate(document["output"])
+        bucket = bucket_of(request.output_storage, settings) or before.bucket
+        directory = request.output_dir if "output_dir" in request.model_fields_set else before.dir
+        changed["output"] = place(bucket, directory)
         if request.task_notify_config:
             changed["notify"] = sinks(request.task_notify_config)
         if request.activities:
@@ -136,7 +131,7 @@ class _Schedules:
 
     def describe(self, call: Call[DescribeSchedulesRequest]) -> dict[str, Any]:
         total, page = self.definitions.listed(call.request.schedule_ids, call.request, call.key)
-        found = [_info(document) for document in page]
+        found = [_info(file) for file in page]
         wanted = call.request.trigger_type
         return {
             "TotalCount": total,
@@ -183,29 +178,30 @@ def _wrong(number: int, problem: str) -> ApiError:
     return ApiError("InvalidParameterValue", f"Activities.{number}: {problem}.")
 
 
-def _info(document: Document) -> dict[str, Any]:
-    info = shown(document)
+def _info(file: WorkflowFile) -> Info:
+    workflow = file.workflow
     return {
-        "ScheduleId": number_of(document), "ScheduleName": document.get("title"), "Activities": _activities(document["tasks"]),
-        **info, "ResourceId": "",
+        "ScheduleId": number_of(file), "ScheduleName": workflow.title or workflow.name, "Activities": _activities(file),
+        **shown(file), "ResourceId": "",
     }  # fmt: skip
 
 
-def _activities(tasks: Document) -> list[Document]:
-    """The graph again: `input` first, then the tasks, `output` last."""
-    places = {name: number for number, name in enumerate(tasks, start=1)}
+def _activities(file: WorkflowFile) -> list[Info]:
+    """The graph again: `input` first, then the tasks that MPS knows, `output` last."""
+    nodes = {kind: (activity, member) for activity, (kind, member) in ACTIVITIES.items()}
+    tasks = [task for task in file.workflow.tasks.values() if task.type in nodes]
+    places = {task.name: number for number, task in enumerate(tasks, start=1)}
     last = len(tasks) + 1
-    members = {kind: (activity, member) for activity, (kind, member) in ACTIVITIES.items()}
     followers: dict[int, list[int]] = {number: [] for number in range(last)}
-    for name, task in tasks.items():
-        followers[places.get(task.get("source", ""), 0)].append(places[name])
+    for task in tasks:
+        followers[places.get(task.upstream, 0)].append(places[task.name])
     shown_tasks = [
         {
-            "ActivityType": members[task["type"]][0],
-            "ReardriveIndex": followers[places[name]] or [last],
-            "ActivityPara": {members[task["type"]][1]: shown_output(task["outputs"][0], SETS[task["type"]][1])},
+            "ActivityType": nodes[task.type][0],
+            "ReardriveIndex": followers[places[task.name]] or [last],
+            "ActivityPara": {nodes[task.type][1]: shown_outputs(file, task.name, SETS[task.type][1])[0]},
         }
-        for name, task in tasks.items()
+        for task in tasks
     ]
     first = {"ActivityType": "input", "ReardriveIndex": followers[0]}
     return [first, *shown_tasks, {"ActivityType": "output"}]

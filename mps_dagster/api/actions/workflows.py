@@ -8,22 +8,16 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from mps_dagster.api.action import Action, Call, NotOffered, RequestModel
-from mps_dagster.api.actions.definitions import (
-    Definitions,
-    Listed,
-    Trigger,
-    number_of,
-    place,
-    shown,
-    shown_output,
-    sinks,
-)
+from mps_dagster.api.actions.definitions import Definitions, Listed, Trigger, place, sinks
 from mps_dagster.api.actions.media_tasks import SETS, MediaProcessTask, TaskNotifyConfig
+from mps_dagster.api.actions.showing import Info, shown, shown_outputs
 from mps_dagster.api.actions.storage import TaskOutputStorage, bucket_of, check_dir
 from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.files import WORKFLOW, Document
+from mps_dagster.workflow.files import WORKFLOW, Document, number_of
+from mps_dagster.workflow.model import UPLOAD
+from mps_dagster.workflow.store import WorkflowFile
 
 
 class WorkflowRequest(RequestModel):
@@ -91,7 +85,7 @@ class _Workflows:
     def describe(self, call: Call[DescribeWorkflowsRequest]) -> dict[str, Any]:
         """An admin's own files are shown, too, by an ID that is made of their name."""
         total, page = self.definitions.listed(call.request.workflow_ids, call.request, call.key)
-        return {"TotalCount": total, "WorkflowInfoSet": [_info(document) for document in page]}
+        return {"TotalCount": total, "WorkflowInfoSet": [_info(file) for file in page]}
 
     def _document(self, request: WorkflowRequest, key: ApiKey) -> Document:
         """The request as the YAML of a workflow."""
@@ -109,14 +103,15 @@ class _Workflows:
         }  # fmt: skip
 
 
-def _info(document: Document) -> dict[str, Any]:
-    sets: dict[str, list[Document]] = {name: [] for name, _ in SETS.values()}
-    for task in (document.get("tasks") or {}).values():
-        if task.get("type") in SETS and task.get("source", "source") == "source":
-            name, model = SETS[task["type"]]
-            sets[name] += [shown_output(entry, model) for entry in task.get("outputs") or ()]
+def _info(file: WorkflowFile) -> Info:
+    workflow = file.workflow
+    sets: dict[str, list[Info]] = {name: [] for name, _ in SETS.values()}
+    for task in workflow.tasks.values():
+        if task.type in SETS and task.source == UPLOAD:
+            name, model = SETS[task.type]
+            sets[name] += shown_outputs(file, task.name, model)
     return {
-        "WorkflowId": number_of(document), "WorkflowName": document.get("title") or document.get("name"), **shown(document),
+        "WorkflowId": number_of(file), "WorkflowName": workflow.title or workflow.name, **shown(file),
         "MediaProcessTask": {**sets, "AdaptiveDynamicStreamingTaskSet": []}, "AiContentReviewTask": None,
-        "AiAnalysisTask": None, "AiRecognitionTask": None, "TaskPriority": document.get("priority", 0),
+        "AiAnalysisTask": None, "AiRecognitionTask": None, "TaskPriority": workflow.priority,
     }  # fmt: skip

@@ -1,0 +1,110 @@
+"""Workflows and schedules as MPS shows them: what WorkflowInfo and SchedulesInfo have in common (reference C.2, C.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from mps_dagster.api.actions.media_tasks import Output, RawWatermark, Watermark
+from mps_dagster.api.processing import split_address
+from mps_dagster.errors import InvalidInput
+from mps_dagster.notify.results import iso, pascal
+from mps_dagster.tasks.spec import Spec
+from mps_dagster.workflow.model import Trigger, Workflow
+from mps_dagster.workflow.notification import CmqSink, SinkConfig, SqsSink, UrlSink
+from mps_dagster.workflow.storage_info import input_info, output_storage
+from mps_dagster.workflow.store import WorkflowFile
+
+Info = dict[str, Any]
+
+
+def shown(file: WorkflowFile) -> Info:
+    workflow = file.workflow
+    return {
+        "Status": status_of(workflow),
+        "Trigger": _trigger(workflow.trigger, file.document["trigger"].get("formats") or [""]),
+        "OutputStorage": output_storage(workflow.output.bucket or workflow.trigger.bucket), "OutputDir": workflow.output.dir,
+        "TaskNotifyConfig": _notify(workflow.notify),
+        "CreateTime": time_of(workflow.created), "UpdateTime": time_of(workflow.updated),
+    }  # fmt: skip
+
+
+def status_of(workflow: Workflow) -> str:
+    return "Enabled" if workflow.enabled else "Disabled"
+
+
+def trigger_type(trigger: Trigger) -> str:
+    return "AwsS3FileUpload" if trigger.bucket.startswith("s3://") else "CosFileUpload"
+
+
+def time_of(moment: datetime | None) -> str:
+    """Empty if it is not known."""
+    return iso((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) if moment else ""
+
+
+def shown_outputs(file: WorkflowFile, task: str, model: type[Output]) -> list[Info]:
+    """A task's outputs, as MPS has them; what an admin wrote out in full besides is not shown."""
+    written = file.document["tasks"][task]["outputs"]
+    return [
+        _output(document, spec, model) for document, spec in zip(written, file.workflow.tasks[task].specs, strict=True)
+    ]
+
+
+def _trigger(trigger: Trigger, formats: Iterable[str]) -> Info:
+    name = trigger.bucket.rpartition("://")[2]
+    common = {"Dir": trigger.dir, "Formats": list(formats)}
+    kind = trigger_type(trigger)
+    if kind == "CosFileUpload":
+        cos = {"Bucket": name, "Region": "", **common}
+        return {"Type": kind, "CosFileUploadTrigger": cos, "AwsS3FileUploadTrigger": None}
+    queue = {"SQSQueueName": trigger.queue, "SQSRegion": trigger.queue_region or ""} if trigger.queue else None
+    s3 = {"S3Bucket": name, "S3Region": "", **common, "AwsSQS": queue}
+    return {"Type": kind, "CosFileUploadTrigger": None, "AwsS3FileUploadTrigger": s3}
+
+
+def _output(document: Info, spec: Spec, model: type[Output]) -> Info:
+    entry: Info = pascal({name: value for name, value in document.items() if name in model.model_fields})
+    if spec.output_bucket:
+        entry["OutputStorage"] = output_storage(spec.output_bucket)
+    if "watermark_set" in document:
+        entry["WatermarkSet"] = [_watermark(mark) for mark in document["watermark_set"]]
+    return {**entry, "Definition": _number(spec.definition)}
+
+
+def _watermark(document: Info) -> Info:
+    mark: Info = {name: value for name, value in document.items() if name in Watermark.model_fields}
+    mark.pop("raw_parameter", None)
+    shown: Info = pascal(mark) | {"Definition": _number(document.get("definition", 0))}
+    raw = {name: value for name, value in document.items() if name in RawWatermark.model_fields}
+    try:
+        image = input_info(*split_address(str(raw.get("image_template", {}).get("image_content", ""))))
+    except InvalidInput:
+        # A text, or an image beside the templates, which MPS cannot name.
+        return shown
+    shown["RawParameter"] = pascal(raw)
+    shown["RawParameter"]["ImageTemplate"]["ImageContent"] = image
+    return shown
+
+
+def _number(definition: int | str) -> int:
+    """MPS's templates have numbers only; ours may go by a name."""
+    return definition if isinstance(definition, int) else 0
+
+
+def _notify(sinks: Iterable[SinkConfig]) -> Info | None:
+    """MPS has one; the first that it knows, without its key."""
+    for sink in sinks:
+        mode = {"NotifyMode": sink.notify_mode.capitalize()}
+        match sink:
+            case UrlSink():
+                return {"NotifyType": "URL", "NotifyUrl": sink.url, **mode}
+            case SqsSink():
+                queue = {"SQSQueueName": sink.queue, "SQSRegion": sink.region or ""}
+                return {"NotifyType": "AWS-SQS", "AwsSQS": queue, **mode}
+            case CmqSink():
+                return {
+                    "NotifyType": "TDMQ-CMQ", "CmqModel": sink.model.capitalize(), "CmqRegion": sink.region,
+                    "QueueName": sink.queue or "", "TopicName": sink.topic or "", **mode,
+                }  # fmt: skip
+    return None
