@@ -72,12 +72,14 @@ class Outline(_Part):
 class WorkflowFiles:
     """Writes one file per workflow, whole or not at all. IDs are never used twice, also not after a workflow is deleted."""
 
+    lock = threading.RLock()
+    """To be held from reading to writing what was read. One for all: a queue has one reader among workflows and schedules."""
+
     def __init__(self, folder: Path, applied: Callable[[], None], prefix: str = WORKFLOW) -> None:
         """`applied` has Dagster read the files anew; if it raises, the files are as they were before."""
         self._folder = folder
         self._applied = applied
         self._prefix = prefix
-        self._lock = threading.Lock()
 
     def beside(self, workflow_id: int | None) -> Iterator[Document]:
         """Every other file of this kind as it is written, valid or not. What is no YAML is left out."""
@@ -111,18 +113,18 @@ class WorkflowFiles:
         return {**document, "enabled": outline.enabled, "output": outline.output.model_dump(exclude_defaults=True)}
 
     def create(self, document: Mapping[str, Any], templates: Templates) -> int:
-        with self._lock:
+        with self.lock:
             number = self._next()
             with self._replacing(number):
                 self._write(number, {"name": f"{self._prefix}{number}", "id": number, **document}, templates)
             return number
 
     def replace(self, workflow_id: int, document: Mapping[str, Any], templates: Templates) -> None:
-        with self._lock, self._replacing(workflow_id):
+        with self.lock, self._replacing(workflow_id):
             self._write(workflow_id, document, templates)
 
     def delete(self, workflow_id: int) -> None:
-        with self._lock, self._replacing(workflow_id):
+        with self.lock, self._replacing(workflow_id):
             self._path(workflow_id).unlink()
 
     @contextmanager

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,10 +16,14 @@ from projects import VOD
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 from tencentcloud.mps.v20190612 import models
 
+from mps_dagster.api.actions.definitions import Definitions
+from mps_dagster.api.error import ApiError
 from mps_dagster.api.graphql import Dagster
+from mps_dagster.api.keys import ApiKey
 from mps_dagster.api.server import create_service
 from mps_dagster.errors import MpsError
 from mps_dagster.settings import Settings
+from mps_dagster.workflow.files import WORKFLOW, Document
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.store import load_workflows
 from mps_dagster.workflow.templates import Templates
@@ -192,6 +199,56 @@ def test_two_workflows_have_two_names(call, refused):
     """As in MPS."""
     call("CreateWorkflow", **REQUEST)
     assert refused("CreateWorkflow", **REQUEST) == "InvalidParameterValue"
+
+
+def test_the_name_of_an_admin_s_workflow_is_taken_too(call, refused, settings):
+    """It has no other."""
+    settings.workflows_dir.mkdir()
+    (settings.workflows_dir / "vod.yaml").write_text(VOD)
+    assert refused("CreateWorkflow", **(REQUEST | {"WorkflowName": "vod"})) == "InvalidParameterValue"
+
+
+ANYTHING = ApiKey(secret_id="AKIDall", secret_key="a key of sixteen characters", read=("*",), write=("*",))
+
+
+def written(title: str) -> Document:
+    tasks = {"stills": {"type": "sample_snapshot", "outputs": [{"definition": 10}]}}
+    return {"title": title, "trigger": {"bucket": "inbox"}, "output": {"bucket": "outputs"}, "tasks": tasks}
+
+
+@pytest.mark.usefixtures("reloads")
+def test_of_many_who_want_one_name_at_once_one_gets_it(settings):
+    """And the others are told."""
+    workflows = Definitions.of(settings, WORKFLOW)
+
+    together = threading.Barrier(4)
+
+    def create(_: int) -> int:
+        together.wait()
+        with contextlib.suppress(ApiError):
+            return workflows.create(written("nightly"), ANYTHING)
+        return 0
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(number > 0 for number in pool.map(create, range(4))) == 1
+
+
+@pytest.mark.usefixtures("reloads")
+def test_what_is_enabled_meanwhile_stays_enabled(settings):
+    """A change is made of what was read, so nothing comes in between."""
+    workflows = Definitions.of(settings, WORKFLOW)
+    number = workflows.create(written("nightly"), ANYTHING)
+    other = threading.Thread(target=workflows.enable, args=(number, ANYTHING))
+
+    def change(_: Document) -> Document:
+        other.start()
+        other.join(0.2)
+        return written("changed")
+
+    workflows.replace(number, change, ANYTHING)
+    other.join()
+    [workflow] = loaded(settings).values()
+    assert (workflow.title, workflow.enabled) == ("changed", True)
 
 
 def test_a_file_that_is_no_workflow_keeps_no_other_from_being_made_and_shown(call, settings):

@@ -91,35 +91,41 @@ class Definitions:
     def create(self, document: Document, key: ApiKey) -> int:
         """Disabled at first."""
         check_places(document, key)
-        self._check_title(title_of(document), None)
         made = {"enabled": False, "created": _now(), "updated": _now(), **document}
-        return _told(lambda: self.files.create(made, self._templates))
+        with self.files.lock:
+            self._check_title(title_of(document), None)
+            return _told(lambda: self.files.create(made, self._templates))
 
-    def replace(self, number: int, document: Document, key: ApiKey) -> None:
-        """All of it anew, but for its ID."""
-        before = self.disabled(number, key)
-        check_places(document, key)
-        self._check_title(title_of(document), number)
-        kept = {name: value for name, value in before.items() if name in ("name", "id", "enabled", "created")}
-        _told(lambda: self.files.replace(number, {**kept, **document, "updated": _now()}, self._templates))
+    def replace(self, number: int, change: Callable[[Document], Document], key: ApiKey) -> None:
+        """Make something else of a disabled one; its ID stays."""
+        with self.files.lock:
+            before = self._disabled(number, key)
+            document = change(before)
+            check_places(document, key)
+            self._check_title(title_of(document), number)
+            kept = {name: value for name, value in before.items() if name in ("name", "id", "enabled", "created")}
+            _told(lambda: self.files.replace(number, {**kept, **document, "updated": _now()}, self._templates))
 
     def enable(self, number: int, key: ApiKey) -> None:
         """From now on: files that were uploaded before are not processed."""
-        document = self.ours(number, key)
-        if not document["enabled"]:
-            self._check_bucket(document["trigger"]["bucket"])
-            changed = {**document, "enabled": True, "enabled_at": _now(), "updated": _now()}
-            _told(lambda: self.files.replace(number, changed, self._templates))
+        with self.files.lock:
+            document = self.ours(number, key)
+            if not document["enabled"]:
+                self._check_bucket(document["trigger"]["bucket"])
+                changed = {**document, "enabled": True, "enabled_at": _now(), "updated": _now()}
+                _told(lambda: self.files.replace(number, changed, self._templates))
 
     def disable(self, number: int, key: ApiKey) -> None:
-        document = self.ours(number, key)
-        if document["enabled"]:
-            changed = {**document, "enabled": False, "updated": _now()}
-            _told(lambda: self.files.replace(number, changed, self._templates))
+        with self.files.lock:
+            document = self.ours(number, key)
+            if document["enabled"]:
+                changed = {**document, "enabled": False, "updated": _now()}
+                _told(lambda: self.files.replace(number, changed, self._templates))
 
     def delete(self, number: int, key: ApiKey) -> None:
-        self.disabled(number, key)
-        _told(lambda: self.files.delete(number))
+        with self.files.lock:
+            self._disabled(number, key)
+            self.files.delete(number)
 
     def listed(self, ids: tuple[int, ...], wanted: Listed, key: ApiKey) -> tuple[int, list[WorkflowFile]]:
         """How many valid ones match, and the wanted page of them, newest first; of buckets that the caller may read."""
@@ -143,7 +149,7 @@ class Definitions:
         check_places(document, key)
         return document
 
-    def disabled(self, number: int, key: ApiKey) -> Document:
+    def _disabled(self, number: int, key: ApiKey) -> Document:
         document = self.ours(number, key)
         if document["enabled"]:
             raise ApiError("InvalidParameterValue", f"{number} is enabled; disable it first.")

@@ -99,8 +99,11 @@ class _Schedules:
 
     def modify(self, call: Call[ModifyScheduleRequest]) -> dict[str, Any]:
         """What is given; its graph is given whole."""
-        request, key, settings = call.request, call.key, self.definitions.settings
-        document = self.definitions.disabled(request.schedule_id, key)
+        self.definitions.replace(call.request.schedule_id, lambda before: self._changed(before, call), call.key)
+        return {}
+
+    def _changed(self, document: Document, call: Call[ModifyScheduleRequest]) -> Document:
+        request, settings = call.request, self.definitions.settings
         changed = dict(document)
         if request.schedule_name:
             changed["title"] = request.schedule_name
@@ -113,9 +116,8 @@ class _Schedules:
         if request.task_notify_config:
             changed["notify"] = sinks(request.task_notify_config)
         if request.activities:
-            changed["tasks"] = tasks_of(request.activities, key, settings)
-        self.definitions.replace(request.schedule_id, changed, key)
-        return {}
+            changed["tasks"] = tasks_of(request.activities, call.key, settings)
+        return changed
 
     def enable(self, call: Call[Named]) -> dict[str, Any]:
         self.definitions.enable(call.request.schedule_id, call.key)

@@ -67,7 +67,8 @@ class _Workflows:
         return {"WorkflowId": self.definitions.create(self._document(call.request, call.key), call.key)}
 
     def reset(self, call: Call[ResetWorkflowRequest]) -> dict[str, Any]:
-        self.definitions.replace(call.request.workflow_id, self._document(call.request, call.key), call.key)
+        document = self._document(call.request, call.key)
+        self.definitions.replace(call.request.workflow_id, lambda _: document, call.key)
         return {}
 
     def enable(self, call: Call[Named]) -> dict[str, Any]:
