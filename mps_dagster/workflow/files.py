@@ -86,8 +86,8 @@ class WorkflowFiles:
         own = self._path(workflow_id) if workflow_id else None
         for path in self._folder.glob("*.yaml"):
             try:
-                document = read_document(path.read_text(), path.name)
-            except (OSError, UnicodeDecodeError, InvalidConfiguration):
+                document = read_document(path.read_bytes(), path.name)
+            except (OSError, InvalidConfiguration):
                 # `mps workflows validate` and a failing sensor tell of it.
                 continue
             if path != own and self._is_of_this_kind(str(document.get("name"))):
@@ -103,7 +103,7 @@ class WorkflowFiles:
         path = self._path(workflow_id)
         if not path.is_file():
             return None
-        document = read_document(path.read_text(), path.name)
+        document = read_document(path.read_bytes(), path.name)
         named, found = (path.stem, workflow_id), (document.get("name"), document.get("id"))
         if found != named:
             raise InvalidConfiguration(
@@ -115,24 +115,31 @@ class WorkflowFiles:
     def create(self, document: Mapping[str, Any], templates: Templates) -> int:
         with self.lock:
             number = self._next()
-            with self._replacing(number):
-                self._write(number, {"name": f"{self._prefix}{number}", "id": number, **document}, templates)
+            made = {"name": f"{self._prefix}{number}", "id": number, **document}
+            self._check(number, made, templates)
+            self.put(number, made)
             return number
 
     def replace(self, workflow_id: int, document: Mapping[str, Any], templates: Templates) -> None:
-        with self.lock, self._replacing(workflow_id):
-            self._write(workflow_id, document, templates)
+        with self.lock:
+            self._check(workflow_id, document, templates)
+            self.put(workflow_id, document)
+
+    def put(self, workflow_id: int, document: Mapping[str, Any]) -> None:
+        """The same without a check: what is switched off need not be valid."""
+        with self.lock, self._replacing(workflow_id) as path:
+            write_whole(path, _text(document).encode())
 
     def delete(self, workflow_id: int) -> None:
-        with self.lock, self._replacing(workflow_id):
-            self._path(workflow_id).unlink()
+        with self.lock, self._replacing(workflow_id) as path:
+            path.unlink()
 
     @contextmanager
-    def _replacing(self, workflow_id: int) -> Iterator[None]:
+    def _replacing(self, workflow_id: int) -> Iterator[Path]:
         path = self._path(workflow_id)
         before = path.read_bytes() if path.exists() else None
         try:
-            yield
+            yield path
             self._applied()
         except Exception:
             if before is None:
@@ -141,13 +148,12 @@ class WorkflowFiles:
                 write_whole(path, before)
             raise
 
-    def _write(self, workflow_id: int, document: Mapping[str, Any], templates: Templates) -> None:
-        text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
+    def _check(self, workflow_id: int, document: Mapping[str, Any], templates: Templates) -> None:
         path = self._path(workflow_id)
-        workflow = parse_document(read_document(text, path.name), templates, path.name)
+        # As it will be read.
+        workflow = parse_document(read_document(_text(document), path.name), templates, path.name)
         others = [file.workflow for file in load_files(self._folder, templates)[0] if file.path != path]
         check_beside(workflow, others, path.name)
-        write_whole(path, text.encode())
 
     def _next(self) -> int:
         counter = self._folder / f".last_{self._prefix}"
@@ -165,3 +171,7 @@ class WorkflowFiles:
         if workflow_id < 1:
             raise InvalidConfiguration(f"{workflow_id} is no workflow")
         return self._folder / f"{self._prefix}{workflow_id}.yaml"
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)

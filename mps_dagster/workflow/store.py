@@ -38,10 +38,10 @@ def load_files(folder: Path, templates: Templates) -> tuple[tuple[WorkflowFile, 
     bad = [*templates.bad]
     for path in sorted(folder.glob("*.yaml")):
         try:
-            document = read_document(path.read_text(), path.name)
+            document = read_document(path.read_bytes(), path.name)
             workflow = parse_document(document, templates, path.name)
             check_beside(workflow, [file.workflow for file in good], path.name)
-        except (MpsError, OSError, UnicodeDecodeError) as error:
+        except (MpsError, OSError) as error:
             bad.append(BadFile(path, str(error)))
         else:
             good.append(WorkflowFile(path, document, workflow))
@@ -66,7 +66,7 @@ def parse_workflow(text: str, templates: Templates, *, name: str) -> Workflow:
     return parse_document(read_document(text, name), templates, name)
 
 
-def read_document(text: str, name: str) -> dict[str, Any]:
+def read_document(text: str | bytes, name: str) -> dict[str, Any]:
     """What a YAML text says, whether or not that is a workflow."""
     try:
         document = yaml.safe_load(text)

@@ -309,6 +309,20 @@ def test_what_may_be_left_out_of_a_file_may_be_left_out(call, settings):
     assert not loaded(settings)[f"w{number}"].enabled
 
 
+def test_what_is_no_longer_valid_can_still_be_disabled_and_deleted(call, refused, settings):
+    """A template that it names was deleted: it does not work, is not shown, and cannot be enabled."""
+    template = call("CreateSampleSnapshotTemplate", SampleType="Percent", SampleInterval=50)["Definition"]
+    tasks = {"SampleSnapshotTaskSet": [{"Definition": template}]}
+    number = call("CreateWorkflow", **(REQUEST | {"MediaProcessTask": tasks}))["WorkflowId"]
+    call("EnableWorkflow", WorkflowId=number)
+    (settings.templates_dir / f"sample_snapshot_{template}.yaml").unlink()
+    assert call("DescribeWorkflows")["TotalCount"] == 0
+    call("DisableWorkflow", WorkflowId=number)
+    assert refused("EnableWorkflow", WorkflowId=number) == "ResourceNotFound.TemplateNotExist"
+    call("DeleteWorkflow", WorkflowId=number)
+    assert list(settings.workflows_dir.glob("*.yaml")) == []
+
+
 def test_an_id_is_of_one_file(call, refused, settings):
     """A copy is an admin's own; before it is given a name of its own, one of the two is loaded, and no other is enabled."""
     number = call("CreateWorkflow", **REQUEST)["WorkflowId"]

@@ -119,8 +119,7 @@ class Definitions:
         with self.files.lock:
             document = self.ours(number, key)
             if document["enabled"]:
-                changed = {**document, "enabled": False, "updated": _now()}
-                _told(lambda: self.files.replace(number, changed, self._templates))
+                self.files.put(number, {**document, "enabled": False, "updated": _now()})
 
     def delete(self, number: int, key: ApiKey) -> None:
         with self.files.lock:
