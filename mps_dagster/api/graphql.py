@@ -72,6 +72,8 @@ _RELOAD = """mutation($location: String!) { reloadRepositoryLocation(repositoryL
   ... on WorkspaceLocationEntry { locationOrLoadError { ... on PythonError { message } } }
   ... on PythonError { message } ... on UnauthorizedError { message } ... on ReloadNotSupported { message }
   ... on RepositoryLocationNotFound { message } } }"""
+_RESET_SENSOR = """mutation($sensor: SensorSelector!) { resetSensor(sensorSelector: $sensor) { __typename
+  ... on PythonError { message } ... on UnauthorizedError { message } ... on SensorNotFoundError { message } } }"""
 _ADD_PARTITION = """mutation($key: String!, $name: String!, $repository: RepositorySelector!) {
   addDynamicPartition(partitionKey: $key, partitionsDefName: $name, repositorySelector: $repository) { __typename
   ... on PythonError { message } ... on UnauthorizedError { message } } }"""
@@ -129,6 +131,12 @@ class Dagster:
         problem = (reply.get("locationOrLoadError") or reply).get("message")
         if problem:
             raise MpsError(f"Dagster cannot load the project: {problem}", hint="mps workflows validate")
+
+    def reset_sensor(self, name: str) -> None:
+        """Have it run or not as its definition says. A stop in the UI holds until then, whatever becomes of the definition."""
+        reply = self.ask(_RESET_SENSOR, sensor={**LOCATION, "sensorName": name})["resetSensor"]
+        if reply["__typename"] != "Sensor":
+            raise MpsError(f"Dagster did not start {name}: {reply.get('message', reply['__typename'])}")
 
     def backfill(
         self, assets: Sequence[Sequence[str]], partitions: Sequence[str], title: str, tags: Mapping[str, str]

@@ -143,6 +143,22 @@ def test_enabled_it_stands_and_disabled_it_may_be_changed_and_deleted(call, refu
     assert call("CreateWorkflow", **REQUEST)["WorkflowId"] > number
 
 
+def fails(*_: object) -> None:
+    raise MpsError("no Dagster answers")
+
+
+def test_enabling_starts_the_sensor_also_if_it_was_stopped_in_the_ui(call, refused, monkeypatch):
+    """Also once more; tests/cli has a real one. If Dagster cannot, that is told."""
+    number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
+    asked: list[str] = []
+    monkeypatch.setattr(Dagster, "reset_sensor", lambda _, name: asked.append(name))
+    for _ in range(2):
+        call("EnableWorkflow", WorkflowId=number)
+    assert asked == [f"w{number}_uploads"] * 2
+    monkeypatch.setattr(Dagster, "reset_sensor", fails)
+    assert refused("EnableWorkflow", WorkflowId=number) == "FailedOperation"
+
+
 def test_an_admin_s_own_workflow_is_shown_and_left_alone(call, refused, settings):
     """By an ID that is made of its name."""
     settings.workflows_dir.mkdir()
@@ -160,9 +176,6 @@ def test_what_dagster_does_not_load_is_not_there(call, refused, settings, monkey
     number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
     path = settings.workflows_dir / f"w{number}.yaml"
     before = path.read_text()
-
-    def fails(_: Dagster) -> None:
-        raise MpsError("no Dagster answers")
 
     monkeypatch.setattr(Dagster, "reload", fails)
     assert refused("EnableWorkflow", WorkflowId=number) == "FailedOperation"

@@ -29,6 +29,7 @@ from deployments import (
 from projects import ROOT, VOD, command_lines, make_project
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
+from mps_dagster.api.graphql import LOCATION
 from mps_dagster.api.processing import Processing
 from mps_dagster.execution.task_run import TaskRun
 from mps_dagster.settings import Settings
@@ -122,6 +123,9 @@ def cos(key: str) -> dict:
 REEXECUTE = """mutation($run: String!) {
   launchRunReexecution(reexecutionParams: {parentRunId: $run, strategy: ALL_STEPS}) {
     __typename ... on PythonError { message } } }"""
+START = """mutation($sensor: SensorSelector!) {
+  startSensor(sensorSelector: $sensor) { ... on Sensor { sensorState { id } } } }"""
+STOP = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"
 EVERYTHING = {
     "TranscodeTaskSet": [
         {"Definition": 100010, "OverrideParameter": {"VideoTemplate": {"Height": 240}}},
@@ -273,8 +277,19 @@ def hook() -> Iterator[SimpleNamespace]:
     server.server_close()
 
 
+def stopped_in_the_ui(settings: Settings, sensor: str) -> None:
+    """Which Dagster remembers; its switch there, back and forth."""
+    dagster = Processing.of(settings).dagster
+    started = dagster.ask(START, sensor={**LOCATION, "sensorName": sensor})["startSensor"]
+    stopped = dagster.ask(STOP, id=started["sensorState"]["id"])["stopSensor"]
+    assert stopped["__typename"] == "StopSensorMutationResult"
+
+
 def test_the_whole_story_with_nothing_but_the_official_sdk(sdk, hook, settings, clips):
-    """Template, workflow, enable, upload, poll, callback, parse it; what was there before enabling is left alone."""
+    """Template, workflow, enable, upload, poll, callback, parse it; what was there before enabling is left alone.
+
+    Enabled is enabled, also where somebody had stopped the sensor.
+    """
     inbox = Processing.of(settings).buckets.get("inbox")
     inbox.publish(clips.video(), "story/early.mp4")
     template = sdk("CreateSampleSnapshotTemplate", Name="story", SampleType="Percent", SampleInterval=50, Width=160)[
@@ -291,6 +306,7 @@ def test_the_whole_story_with_nothing_but_the_official_sdk(sdk, hook, settings, 
     assert (shown["Status"], shown["WorkflowName"]) == ("Disabled", "故事 story!")
     inbox.publish(clips.video(), "story/also early.mp4")
     time.sleep(1.1)
+    stopped_in_the_ui(settings, f"w{workflow}_uploads")
     sdk("EnableWorkflow", WorkflowId=workflow)
     with pytest.raises(TencentCloudSDKException):
         sdk("DeleteWorkflow", WorkflowId=workflow)

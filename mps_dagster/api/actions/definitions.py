@@ -20,6 +20,7 @@ from mps_dagster.errors import DefinitionNotExist, InvalidInput, MpsError
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.files import Document, Outline, WorkflowFiles, number_of
+from mps_dagster.workflow.naming import sensor_name
 from mps_dagster.workflow.storage_info import cos_bucket, s3_bucket
 from mps_dagster.workflow.store import WorkflowFile, validated
 from mps_dagster.workflow.templates import Templates
@@ -107,13 +108,14 @@ class Definitions:
             _told(lambda: self.files.replace(number, {**kept, **document, "updated": _now()}, self._templates))
 
     def enable(self, number: int, key: ApiKey) -> None:
-        """From now on: files that were uploaded before are not processed."""
+        """From now on: files that were uploaded before are not processed. Also one whose sensor was stopped in the UI."""
         with self.files.lock:
             document = self.ours(number, key)
             if not document["enabled"]:
                 self._check_bucket(document["trigger"]["bucket"])
                 changed = {**document, "enabled": True, "enabled_at": _now(), "updated": _now()}
                 _told(lambda: self.files.replace(number, changed, self._templates))
+            Dagster(self.settings.ui_url).reset_sensor(sensor_name(document["name"]))
 
     def disable(self, number: int, key: ApiKey) -> None:
         with self.files.lock:
