@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mps_dagster.api.action import read_request
+from mps_dagster.api.actions.schedules import CreateScheduleRequest
+from mps_dagster.api.error import ApiError
 from mps_dagster.workflow.store import load_workflows
 from mps_dagster.workflow.templates import Templates
 
@@ -17,6 +20,12 @@ GIF = {
     "ActivityType": "action-animated-graphics",
     "ActivityPara": {"AnimatedGraphicTask": {"Definition": 20000, "StartTimeOffset": 0.0, "EndTimeOffset": 1.0}},
 }
+
+
+def with_para(activity: dict, others: dict) -> dict:
+    return activity | {"ActivityPara": activity["ActivityPara"] | others}
+
+
 WRONG = {"ActivityType": "action-trans", "ActivityPara": {"TranscodeTask": {"Definition": "HD"}}}
 GRAPH = [
     {"ActivityType": "input", "ReardriveIndex": [1, 2]},
@@ -96,6 +105,24 @@ def test_a_schedule_may_be_triggered_by_s3_and_its_queue(call, refused, settings
     )
 
 
+def test_schedules_are_counted_and_paged_by_the_trigger_that_is_asked_for(call):
+    """One of S3 among those of COS."""
+    s3 = {"Type": "AwsS3FileUpload", "AwsS3FileUploadTrigger": {"S3Bucket": "media", "S3Region": "us-east-1"}}
+    for name, trigger in (("a", TRIGGER), ("b", s3), ("c", TRIGGER)):
+        call("CreateSchedule", **(REQUEST | {"ScheduleName": name, "Trigger": trigger}))
+    for kind, names in (("AwsS3FileUpload", ["b"]), ("CosFileUpload", ["c"])):
+        page = call("DescribeSchedules", TriggerType=kind, Limit=1)
+        assert [schedule["ScheduleName"] for schedule in page["ScheduleInfoSet"]] == names
+    assert page["TotalCount"] == 2
+
+
+def test_keys_of_s3_in_a_trigger_are_not_offered(refused):
+    """They are the deployment's."""
+    s3 = {"S3Bucket": "media", "S3Region": "us-east-1", "S3SecretId": "id", "S3SecretKey": "key"}
+    trigger = {"Type": "AwsS3FileUpload", "AwsS3FileUploadTrigger": s3}
+    assert refused("CreateSchedule", **(REQUEST | {"Trigger": trigger})) == "UnsupportedOperation"
+
+
 @pytest.mark.parametrize(
     ("graph", "code"),
     [
@@ -107,9 +134,22 @@ def test_a_schedule_may_be_triggered_by_s3_and_its_queue(call, refused, settings
         ([{"ActivityType": "input", "ReardriveIndex": [1]}, STILLS | {"ReardriveIndex": [2]}, GIF], "InvalidParameterValue"),
         ([{"ActivityType": "input", "ReardriveIndex": [1]}, {"ActivityType": "action-AIAnalysis"}], "UnsupportedOperation"),
         ([{"ActivityType": "input", "ReardriveIndex": [1]}, WRONG | {"ReardriveIndex": []}], "InvalidParameterValue"),
+        ([{"ActivityType": "input", "ReardriveIndex": [1]}, with_para(STILLS, TRANSCODE["ActivityPara"])], "InvalidParameterValue"),
+        ([{"ActivityType": "input", "ReardriveIndex": [1]}, with_para(STILLS, {"SmartEraseTask": {"Definition": 1}})], "UnsupportedOperation"),
+        ([{"ActivityType": "input", "ReardriveIndex": [1]}, with_para(STILLS, {"SampleSnapshotTask": {}})], "MissingParameter"),
+        ([STILLS | {"ActivityType": "input", "ReardriveIndex": [1]}, STILLS], "InvalidParameterValue"),
     ],
 )  # fmt: skip
 def test_a_graph_that_cannot_be_is_told(refused, settings, graph, code):
-    """Nothing leads there, it leads nowhere, two lead to one, or there is no such work here."""
+    """Nothing leads there, it leads nowhere, two lead to one, there is no such work here, or more than one thing is asked."""
     assert refused("CreateSchedule", **(REQUEST | {"Activities": graph})) == code
     assert not list(settings.workflows_dir.glob("*.yaml"))
+
+
+def test_what_is_wrong_in_a_node_is_named_by_its_path():
+    """As in any request."""
+    node = {"ActivityType": "action-trans", "ActivityPara": {"TranscodeTask": {"Definition": "HD"}}}
+    with pytest.raises(ApiError, match=r"`Activities\.0\.ActivityPara\.TranscodeTask\.Definition`"):
+        read_request(CreateScheduleRequest, {**REQUEST, "Activities": [node]})
+    with pytest.raises(ApiError, match=r"`Activities\.0\.ActivityPara\.Other` is not recognized"):
+        read_request(CreateScheduleRequest, {**REQUEST, "Activities": [{**node, "ActivityPara": {"Other": 1}}]})

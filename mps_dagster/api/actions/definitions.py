@@ -9,9 +9,9 @@ from typing import Literal, TypeVar
 
 from pydantic import Field, field_validator
 
-from mps_dagster.api.action import RequestModel
+from mps_dagster.api.action import NotOffered, RequestModel
 from mps_dagster.api.actions.media_tasks import AwsSqs, TaskNotifyConfig
-from mps_dagster.api.actions.showing import status_of, time_of
+from mps_dagster.api.actions.showing import status_of, time_of, trigger_type
 from mps_dagster.api.actions.storage import check_dir
 from mps_dagster.api.error import ApiError, missing
 from mps_dagster.api.graphql import Dagster
@@ -45,6 +45,8 @@ class S3Trigger(RequestModel):
     dir: str = Field("/", max_length=1024)
     formats: tuple[str, ...] = ("*",)
     aws_sqs: AwsSqs | None = Field(None, alias="AwsSQS")
+    s3_secret_id: NotOffered = Field(None, alias="S3SecretId")
+    s3_secret_key: NotOffered = Field(None, alias="S3SecretKey")
 
     _dir = field_validator("dir")(check_dir)
 
@@ -128,13 +130,16 @@ class Definitions:
             self._disabled(number, key)
             self.files.delete(number)
 
-    def listed(self, ids: tuple[int, ...], wanted: Listed, key: ApiKey) -> tuple[int, list[WorkflowFile]]:
+    def listed(
+        self, ids: tuple[int, ...], wanted: Listed, key: ApiKey, trigger: str = ""
+    ) -> tuple[int, list[WorkflowFile]]:
         """How many valid ones match, and the wanted page of them, newest first; of buckets that the caller may read."""
         found = [
             file
             for file in self.files.valid(self._templates)
             if (not ids or number_of(file) in ids)
             and wanted.status in ("", status_of(file.workflow))
+            and trigger in ("", trigger_type(file.workflow.trigger))
             and key.may_read(file.workflow.trigger.bucket)
         ]
         found.sort(key=lambda file: (time_of(file.workflow.created), number_of(file)), reverse=True)

@@ -10,10 +10,21 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
+from pydantic.alias_generators import to_snake
 
-from mps_dagster.api.action import Action, Call, RequestModel, read_request
+from mps_dagster.api.action import Action, Call, NotOffered, RequestModel
 from mps_dagster.api.actions.definitions import Definitions, Listed, Trigger, place, sinks
-from mps_dagster.api.actions.media_tasks import SETS, MediaProcessTask, TaskNotifyConfig
+from mps_dagster.api.actions.media_tasks import (
+    SETS,
+    AnimatedGraphic,
+    ImageSprite,
+    MediaProcessTask,
+    Output,
+    SampleSnapshot,
+    SnapshotByTimeOffset,
+    TaskNotifyConfig,
+    Transcode,
+)
 from mps_dagster.api.actions.showing import Info, shown, shown_outputs
 from mps_dagster.api.actions.storage import TaskOutputStorage, bucket_of, check_dir
 from mps_dagster.api.error import ApiError
@@ -33,12 +44,37 @@ ACTIVITIES = {
 """MPS's node types: our task type, and the member of ActivityPara that has its parameters."""
 
 
+class ActivityPara(RequestModel):
+    """One of them, by the node's type."""
+
+    transcode_task: Transcode | None = None
+    animated_graphic_task: AnimatedGraphic | None = None
+    snapshot_by_time_offset_task: SnapshotByTimeOffset | None = None
+    sample_snapshot_task: SampleSnapshot | None = None
+    image_sprite_task: ImageSprite | None = None
+    adaptive_dynamic_streaming_task: NotOffered = None
+    ai_content_review_task: NotOffered = None
+    ai_analysis_task: NotOffered = None
+    ai_recognition_task: NotOffered = None
+    quality_control_task: NotOffered = None
+    exec_rules_task: NotOffered = None
+    smart_subtitles_task: NotOffered = None
+    smart_erase_task: NotOffered = None
+    ai_dubbing_task: NotOffered = Field(None, alias="AIDubbingTask")
+
+    @property
+    def given(self) -> dict[str, Output]:
+        """By MPS's names."""
+        outputs = {member: getattr(self, to_snake(member)) for _, member in ACTIVITIES.values()}
+        return {member: output for member, output in outputs.items() if output}
+
+
 class Activity(RequestModel):
     activity_type: str
     reardrive_index: tuple[int, ...] = ()
     """Places in the list of the nodes that follow."""
     predrive_index: tuple[int, ...] = ()
-    activity_para: dict[str, Any] | None = None
+    activity_para: ActivityPara = ActivityPara()
 
 
 class ScheduleParts(RequestModel):
@@ -132,13 +168,9 @@ class _Schedules:
         return {}
 
     def describe(self, call: Call[DescribeSchedulesRequest]) -> dict[str, Any]:
-        total, page = self.definitions.listed(call.request.schedule_ids, call.request, call.key)
-        found = [_info(file) for file in page]
-        wanted = call.request.trigger_type
-        return {
-            "TotalCount": total,
-            "ScheduleInfoSet": [info for info in found if wanted in ("", info["Trigger"]["Type"])],
-        }
+        request = call.request
+        total, page = self.definitions.listed(request.schedule_ids, request, call.key, request.trigger_type)
+        return {"TotalCount": total, "ScheduleInfoSet": [_info(file) for file in page]}
 
 
 def tasks_of(activities: tuple[Activity, ...], key: ApiKey, settings: Settings) -> Document:
@@ -153,6 +185,8 @@ def tasks_of(activities: tuple[Activity, ...], key: ApiKey, settings: Settings) 
     tasks: Document = {}
     for number, node in enumerate(activities):
         if node.activity_type in ("input", "output"):
+            if node.activity_para.given:
+                raise _wrong(number, f"{node.activity_type} takes no ActivityPara")
             continue
         kind, output = _output(number, node, key, settings)
         upstream = before.get(number)
@@ -169,11 +203,13 @@ def _output(number: int, node: Activity, key: ApiKey, settings: Settings) -> tup
     if node.activity_type not in ACTIVITIES:
         raise ApiError("UnsupportedOperation", f"An activity of type {node.activity_type} is not offered here.")
     kind, member = ACTIVITIES[node.activity_type]
-    given = (node.activity_para or {}).get(member)
-    if not isinstance(given, dict):
+    given = node.activity_para.given
+    if member not in given:
         raise _wrong(number, f"it has no ActivityPara.{member}")
+    if len(given) > 1:
+        raise _wrong(number, f"ActivityPara has {' and '.join(given)}, and {node.activity_type} takes {member} only")
     name, _ = SETS[kind]
-    return kind, read_request(MediaProcessTask, {name: [given]}).outputs(key, settings)[kind][0]
+    return kind, MediaProcessTask.model_validate({name: (given[member],)}).outputs(key, settings)[kind][0]
 
 
 def _wrong(number: int, problem: str) -> ApiError:
