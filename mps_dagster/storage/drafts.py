@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write the file, making its folder; readers see the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with draft_of(path) as draft:
+        draft.chmod(mode)
         draft.write_bytes(content)
         draft.replace(path)
 

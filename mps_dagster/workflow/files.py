@@ -21,6 +21,8 @@ from mps_dagster.workflow.templates import Templates
 
 Document = dict[str, Any]
 FIRST = 100_001
+MODE = 0o600
+"""Of the files: under `notify` one may hold a callback's key."""
 WORKFLOW, SCHEDULE = "w", "s"
 """What the names of MPS's workflows and of its schedules (orchestrations) begin with; both are workflows here."""
 
@@ -118,6 +120,7 @@ class WorkflowFiles:
             made = {"name": f"{self._prefix}{number}", "id": number, **document}
             self._check(number, made, templates)
             self.put(number, made)
+            write_whole(self._counter, str(number).encode())
             return number
 
     def replace(self, workflow_id: int, document: Mapping[str, Any], templates: Templates) -> None:
@@ -128,7 +131,7 @@ class WorkflowFiles:
     def put(self, workflow_id: int, document: Mapping[str, Any]) -> None:
         """The same without a check: what is switched off need not be valid."""
         with self.lock, self._replacing(workflow_id) as path:
-            write_whole(path, _text(document).encode())
+            write_whole(path, _text(document).encode(), MODE)
 
     def delete(self, workflow_id: int) -> None:
         with self.lock, self._replacing(workflow_id) as path:
@@ -145,7 +148,7 @@ class WorkflowFiles:
             if before is None:
                 path.unlink(missing_ok=True)
             else:
-                write_whole(path, before)
+                write_whole(path, before, MODE)
             raise
 
     def _check(self, workflow_id: int, document: Mapping[str, Any], templates: Templates) -> None:
@@ -156,13 +159,13 @@ class WorkflowFiles:
         check_beside(workflow, others, path.name)
 
     def _next(self) -> int:
-        counter = self._folder / f".last_{self._prefix}"
-        last = int(counter.read_text()) if counter.exists() else FIRST - 1
+        last = int(self._counter.read_text()) if self._counter.exists() else FIRST - 1
         found = [re.fullmatch(rf"{self._prefix}([0-9]+)", path.stem) for path in self._folder.glob("*.yaml")]
-        numbers = [int(match[1]) for match in found if match]
-        number = max([last, FIRST - 1, *numbers]) + 1
-        write_whole(counter, str(number).encode())
-        return number
+        return max([last, FIRST - 1, *(int(match[1]) for match in found if match)]) + 1
+
+    @property
+    def _counter(self) -> Path:
+        return self._folder / f".last_{self._prefix}"
 
     def _is_of_this_kind(self, workflow: str) -> bool:
         return is_schedule(workflow) is (self._prefix == SCHEDULE)

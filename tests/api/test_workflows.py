@@ -80,7 +80,7 @@ def loaded(settings: Settings) -> dict[str, Workflow]:
 
 
 def test_a_workflow_is_the_file_that_an_admin_would_write(call, settings, reloads):
-    """Disabled at first; Dagster is told."""
+    """Disabled at first; Dagster is told. Its owner alone may read it: it may hold a callback's key."""
     number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
     workflow = loaded(settings)[f"w{number}"]
     assert (workflow.title, workflow.enabled, workflow.priority, workflow.id) == ("nightly", False, 3, number)
@@ -96,6 +96,7 @@ def test_a_workflow_is_the_file_that_an_admin_would_write(call, settings, reload
     assert workflow.notify[0].address == "tdmq_cmq:gz/queue/events"
     assert workflow.notify[0].notify_mode == "change"
     assert reloads == [1]
+    assert (settings.workflows_dir / f"w{number}.yaml").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_workflow_is_shown_as_it_was_asked_for(call):
@@ -172,7 +173,7 @@ def test_an_admin_s_own_workflow_is_shown_and_left_alone(call, refused, settings
 
 
 def test_what_dagster_does_not_load_is_not_there(call, refused, settings, monkeypatch):
-    """The file is as it was before."""
+    """The file is as it was before, and no ID is used up."""
     number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
     path = settings.workflows_dir / f"w{number}.yaml"
     before = path.read_text()
@@ -182,7 +183,10 @@ def test_what_dagster_does_not_load_is_not_there(call, refused, settings, monkey
     assert refused("CreateWorkflow", **(REQUEST | {"WorkflowName": "b"})) == "FailedOperation"
     assert refused("DeleteWorkflow", WorkflowId=number) == "FailedOperation"
     assert path.read_text() == before
+    assert path.stat().st_mode & 0o777 == 0o600
     assert list(loaded(settings)) == [f"w{number}"]
+    monkeypatch.setattr(Dagster, "reload", lambda _: None)
+    assert call("CreateWorkflow", **(REQUEST | {"WorkflowName": "b"}))["WorkflowId"] == number + 1
 
 
 @pytest.mark.parametrize(
