@@ -158,7 +158,8 @@ def client(client_to, address) -> MpsClient:
 @pytest.fixture
 def settings(tmp_path) -> Settings:
     """A deployment of the test's own, with one key that may do everything."""
-    return Settings(project=tmp_path, home=tmp_path / "home", api={"secret_id": SECRET_ID, "secret_key": SECRET_KEY})
+    api = {"secret_id": SECRET_ID, "secret_key": SECRET_KEY}
+    return Settings(project=tmp_path, home=tmp_path / "home", api=api, s3={"region": "us-east-1"})
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ class _Workflows:
     def describe(self, call: Call[DescribeWorkflowsRequest]) -> dict[str, Any]:
         """An admin's own files are shown, too, by an ID that is made of their name."""
         total, page = self.definitions.listed(call.request.workflow_ids, call.request, call.key)
-        return {"TotalCount": total, "WorkflowInfoSet": [_info(file) for file in page]}
+        return {"TotalCount": total, "WorkflowInfoSet": [_info(file, self.definitions.settings) for file in page]}
 
     def _document(self, request: WorkflowRequest, key: ApiKey) -> Document:
         """The request as the YAML of a workflow."""
@@ -104,15 +104,15 @@ class _Workflows:
         }  # fmt: skip
 
 
-def _info(file: WorkflowFile) -> Info:
+def _info(file: WorkflowFile, settings: Settings) -> Info:
     workflow = file.workflow
     sets: dict[str, list[Info]] = {name: [] for name, _ in SETS.values()}
     for task in workflow.tasks.values():
         if task.type in SETS and task.source == UPLOAD:
             name, model = SETS[task.type]
-            sets[name] += shown_outputs(file, task.name, model)
+            sets[name] += shown_outputs(file, task.name, model, settings)
     return {
-        "WorkflowId": number_of(file), "WorkflowName": workflow.title or workflow.name, **shown(file),
+        "WorkflowId": number_of(file), "WorkflowName": workflow.title or workflow.name, **shown(file, settings),
         "MediaProcessTask": {**sets, "AdaptiveDynamicStreamingTaskSet": []}, "AiContentReviewTask": None,
         "AiAnalysisTask": None, "AiRecognitionTask": None, "TaskPriority": workflow.priority,
     }  # fmt: skip
