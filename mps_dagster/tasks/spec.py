@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
 from mps_dagster.errors import InvalidConfiguration, NoVideoMedia
 from mps_dagster.ffmpeg.overlay import Watermark
@@ -33,6 +33,8 @@ class NumberFormat(Facts):
 
 class Spec(Facts):
     """One wanted output: a template's parameters with the overrides already in place."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     definition: int | str = Field(0, description="Template ID or name; 0 = everything is written out here.")
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = Field(

@@ -77,6 +77,7 @@ def changed(old: str, new: str) -> str:
         pytest.param(changed("{name: sound, raw_parameter: {container: mp3}}", "{name: sound, raw_parameter: mp3}"), "raw_parameter: it is a mapping", id="raw of no mapping"),
         pytest.param(changed("[{definition: 10, ext_time", "[{definition: [10], ext_time"), "there is no snapshot_by_time_offset template [10]", id="ID of no number"),
         pytest.param(changed("source: web/small", "source: web/small\n    output: elsewhere"), "tasks.teaser: output", id="place of no mapping"),
+        pytest.param(changed("end_time_offset: 1", "end_time_offset: .inf"), "should be a finite number", id="no end"),
         pytest.param(VOD + "created: 2026-13-01\n", "month must be in 1..12", id="no date"),
         pytest.param(changed("name: vod", "notify_key: [secret, {"), "not YAML: line", id="not YAML"),
     ],
