@@ -91,8 +91,8 @@ def settings(tmp_path) -> Settings:
 @pytest.fixture
 def call(settings, client_to, monkeypatch) -> Iterator[Callable[..., dict]]:
     # Dagster itself is met in tests/cli; here it takes whatever it is asked.
-    for name, answer in {"reload": None, "count": 0, "newest_of": None, "start_sensor": None}.items():
-        monkeypatch.setattr(Dagster, name, lambda *_, answer=answer, **__: answer, raising=False)
+    for name, answer in {"reload": None, "count": 0, "newest_of": None, "reset_sensor": None}.items():
+        monkeypatch.setattr(Dagster, name, lambda *_, answer=answer, **__: answer)
     monkeypatch.setattr(Dagster, "launch", lambda *_: "00000000-0000-0000-0000-000000000000")
     monkeypatch.setattr(Dagster, "runs", lambda *_, **__: [])
     with serving(settings, replace(create_service(settings), limits=RateLimits({"*": 1e6}))) as address:
