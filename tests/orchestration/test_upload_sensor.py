@@ -12,8 +12,9 @@ import pytest
 from projects import VOD, make_project
 
 from mps_dagster.errors import StorageFailed
-from mps_dagster.orchestration import upload_sensor
-from mps_dagster.orchestration.upload_sensor import RUNS_PER_TICK, Cursor
+from mps_dagster.orchestration import look
+from mps_dagster.orchestration.look import RUNS_PER_TICK
+from mps_dagster.orchestration.upload_sensor import Cursor
 from mps_dagster.storage.local import LocalBucket
 from mps_dagster.workflow.naming import requested_name, sensor_name
 
@@ -117,8 +118,8 @@ def test_what_comes_behind_the_sweep_is_found_by_the_next_one(house, daemon):
 
 def test_a_sweep_that_has_no_time_left_goes_on_where_it_was(house, daemon, monkeypatch):
     """A tick never runs into Dagster's timeout, however large the bucket is."""
-    monkeypatch.setattr(upload_sensor, "PAGE", 2)
-    monkeypatch.setattr(upload_sensor, "LOOK_S", 0)
+    monkeypatch.setattr(look, "PAGE", 2)
+    monkeypatch.setattr(look, "LOOK_S", 0)
     write(house, *(f"in/{number}.txt" for number in range(5)))
     positions = []
     for _ in range(4):

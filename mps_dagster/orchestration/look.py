@@ -1,0 +1,105 @@
+"""One look for uploads that have no run yet, whoever tells of them: bounded in time and in runs."""
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+
+from mps_dagster.errors import MpsError, SourceNotAccessible, StorageRefused
+from mps_dagster.orchestration.requested import Requested
+from mps_dagster.storage.bucket import Bucket, ObjectInfo
+from mps_dagster.workflow.model import Workflow
+from mps_dagster.workflow.naming import run_key
+
+RUNS_PER_TICK = 100
+"""Creating a run takes Dagster 0.1 to 0.2 s (bench/uploads.py); the rest of a burst follows in the next tick."""
+LOOK_S = 20.0
+"""One look's time; Dagster gives up a tick after 60 s, and one request to a slow bucket may still be under way."""
+PAGE = 1000
+
+
+class Look:
+    """One look for uploads that have no run yet."""
+
+    def __init__(self, workflow: Workflow, bucket: Bucket, requested: Requested) -> None:
+        self.workflow = workflow
+        self.trigger = workflow.trigger
+        self.bucket = bucket
+        self.requested = requested
+        self.deadline = time.monotonic() + LOOK_S
+        self.chosen: dict[str, ObjectInfo] = {}
+        self.unsettled = 0
+        self.listed = 0
+        self.swept = False
+        self.failures: list[str] = []
+        """What could not be asked at all."""
+        self.remarks: list[str] = []
+        """Single objects and messages that a person should look at."""
+
+    @property
+    def full(self) -> bool:
+        return len(self.chosen) >= RUNS_PER_TICK
+
+    @property
+    def over(self) -> bool:
+        return self.full or time.monotonic() > self.deadline
+
+    def consider(self, key: str) -> str | None:
+        """Choose the object if it is an upload that has no run yet, and return its run key; None if it gets none now."""
+        try:
+            info = self.bucket.head(key)
+        except SourceNotAccessible:
+            return None
+        except StorageRefused as error:
+            # One object that may not be read must not keep the others waiting.
+            self.remarks.append(str(error))
+            return None
+        wanted = run_key(self.trigger.bucket, info.key, info.etag)
+        if info.record:
+            # Our own output: remembered, so that no sweep looks at it again.
+            self.requested.add([wanted])
+            return None
+        if not self.workflow.takes(info.key, info.modified):
+            return None
+        if not info.settled:
+            self.unsettled += 1
+            return None
+        if self.requested.among([wanted]):
+            return None
+        self.chosen[wanted] = info
+        return wanted
+
+    def sweep(self, after: str) -> str:
+        """Look through the trigger's dir from `after` on; return how far that got, nothing if it is through.
+
+        Raise `MpsError` if the listing fails; then nothing of it counts.
+        """
+        heard = dict(self.chosen)
+        try:
+            reached = self._sweep(after)
+        except MpsError:
+            self.chosen = heard
+            raise
+        self.swept = True
+        return reached
+
+    def _sweep(self, after: str) -> str:
+        for page in _pages(self.bucket.list(self.trigger.prefix, after=after)):
+            taken = [info for info in page if self.workflow.takes(info.key, info.modified)]
+            keys = {info.key: run_key(self.trigger.bucket, info.key, info.etag) for info in taken}
+            known = self.requested.among(keys.values())
+            for info in page:
+                if info.key in keys and keys[info.key] not in known:
+                    if self.over:
+                        return after
+                    self.consider(info.key)
+                after = info.key
+                self.listed += 1
+            if self.over:
+                return after
+        return ""
+
+
+def _pages(infos: Iterable[ObjectInfo]) -> Iterator[list[ObjectInfo]]:
+    source = iter(infos)
+    while page := list(itertools.islice(source, PAGE)):
+        yield page
