@@ -15,6 +15,8 @@ RUNS_PER_TICK = 100
 LOOK_S = 20.0
 """One look's time; Dagster gives up a tick after 60 s, and one request to a slow bucket may still be under way."""
 PAGE = 1000
+NO_RUN = ""
+"""In place of a run key: the object is gone, has a run, is one of our outputs or none of the workflow's."""
 
 
 class Look:
@@ -30,6 +32,7 @@ class Look:
         self.unsettled = 0
         self.listed = 0
         self.swept = False
+        self._answered = False
         self.failures: list[str] = []
         """What could not be asked at all."""
         self.remarks: list[str] = []
@@ -44,12 +47,18 @@ class Look:
         return self.full or time.monotonic() > self.deadline
 
     def consider(self, key: str) -> str | None:
-        """Choose the object if it is an upload that has no run yet, and return its run key; None if it gets none now."""
+        """Choose the object if it is an upload that has no run yet.
+
+        Return the run key by which it is remembered once it has one, `NO_RUN` if it needs none, None if that cannot be
+        told now. Raise `MpsError` if the bucket does not answer.
+        """
         try:
             info = self.bucket.head(key)
         except SourceNotAccessible:
-            return None
+            self._ask_bucket()
+            return NO_RUN
         except StorageRefused as error:
+            self._ask_bucket()
             # One object that may not be read must not keep the others waiting.
             self.remarks.append(str(error))
             return None
@@ -57,16 +66,22 @@ class Look:
         if info.record:
             # Our own output: remembered, so that no sweep looks at it again.
             self.requested.add([wanted])
-            return None
+            return NO_RUN
         if not self.workflow.takes(info.key, info.modified):
-            return None
+            return NO_RUN
         if not info.settled:
             self.unsettled += 1
             return None
         if self.requested.among([wanted]):
-            return None
+            return NO_RUN
         self.chosen[wanted] = info
         return wanted
+
+    def _ask_bucket(self) -> None:
+        """Raise if it is the bucket that is not there or refuses everything, which HEAD does not tell; once a look."""
+        if not self._answered:
+            next(self.bucket.list(self.trigger.prefix), None)
+            self._answered = True
 
     def sweep(self, after: str) -> str:
         """Look through the trigger's dir from `after` on; return how far that got, nothing if it is through.
@@ -84,6 +99,7 @@ class Look:
 
     def _sweep(self, after: str) -> str:
         for page in _pages(self.bucket.list(self.trigger.prefix, after=after)):
+            self._answered = True
             taken = [info for info in page if self.workflow.takes(info.key, info.modified)]
             keys = {info.key: run_key(self.trigger.bucket, info.key, info.etag) for info in taken}
             known = self.requested.among(keys.values())

@@ -66,7 +66,7 @@ def upload_sensor(workflow: Workflow) -> dg.SensorDefinition:
         since = requested.remember_runs(cursor.since, now)
         look = Look(workflow, worker.buckets.get(trigger.bucket), requested)
         if ear:
-            with _reported(look, f"queue {trigger.queue} could not be read"):
+            with _reported(look, f"announcements in {trigger.queue} wait"):
                 ear.listen(look, worker)
         after, swept_at = cursor.after, cursor.swept_at
         if trigger.listing and (after or now - swept_at >= trigger.sweep_every_s) and not look.full:

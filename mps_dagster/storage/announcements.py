@@ -118,21 +118,18 @@ class AnnouncementQueue:
         self._url = queue if "://" in queue else ""
         self._lock = threading.Lock()
 
-    def receive(self, limit: int, deadline: float) -> Iterator[Message]:
-        """Messages until there are none, `limit` of them came, or `time.monotonic()` is past the deadline."""
-        received = 0
-        while received < limit and time.monotonic() < deadline:
-            batch = self._receive(min(RECEIVED_AT_ONCE, limit - received))
-            if not batch:
+    def receive(self, deadline: float) -> Iterator[list[Message]]:
+        """Messages, ten at a time, until there are none or `time.monotonic()` is past the deadline."""
+        while time.monotonic() < deadline:
+            reply = self._call(
+                "receive_message",
+                MaxNumberOfMessages=RECEIVED_AT_ONCE,
+                VisibilityTimeout=VISIBILITY_S,
+                WaitTimeSeconds=0,
+            )
+            if not reply.get("Messages"):
                 return
-            received += len(batch)
-            yield from batch
-
-    def _receive(self, count: int) -> list[Message]:
-        reply = self._call(
-            "receive_message", MaxNumberOfMessages=count, VisibilityTimeout=VISIBILITY_S, WaitTimeSeconds=0
-        )
-        return [Message(m["MessageId"], m["ReceiptHandle"], m["Body"]) for m in reply.get("Messages", ())]
+            yield [Message(m["MessageId"], m["ReceiptHandle"], m["Body"]) for m in reply["Messages"]]
 
     def delete(self, messages: Sequence[Message]) -> None:
         """What is not deleted after all (an expired receipt) comes again, which does no harm."""

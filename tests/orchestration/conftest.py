@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from projects import make_project
 from mps_dagster.orchestration.build import build_definitions
 from mps_dagster.orchestration.resources import resources
 from mps_dagster.storage.buckets import Buckets
-from mps_dagster.workflow.naming import partition_key, uploads_name
+from mps_dagster.workflow.naming import partition_key, sensor_name, uploads_name
 
 
 @pytest.fixture
@@ -59,3 +60,30 @@ def furnished(settings, instance) -> SimpleNamespace:
         settings=settings, defs=defs, buckets=buckets, instance=instance, put=put, run=run, sensor=sensor, look=look,
         context=context,
     )  # fmt: skip
+
+
+class Daemon:
+    """What Dagster's daemon does with a sensor's answers: it keeps the cursor, and a run key gets one run."""
+
+    def __init__(self, house: SimpleNamespace, workflow: str = "vod") -> None:
+        self.house, self.workflow = house, workflow
+        self.cursor: str | None = None
+        self.keys: list[str] = []
+        self.answer: dg.SensorResult
+
+    def tick(self, *, dies: bool = False) -> list[str]:
+        """Object keys that got a run in this tick. A daemon that dies has done nothing yet."""
+        self.answer = self.house.look(sensor_name(self.workflow), self.cursor)
+        if dies:
+            return []
+        self.cursor = self.answer.cursor
+        return [request.tags["mps/key"] for request in self.answer.run_requests or () if self._launch(request)]
+
+    def _launch(self, request: dg.RunRequest) -> bool:
+        marks = {"dagster/run_key": request.run_key, "dagster/sensor_name": sensor_name(self.workflow)}
+        if self.house.instance.get_runs_count(dg.RunsFilter(tags=marks)):
+            return False
+        run = dg.DagsterRun(job_name=self.workflow, run_id=str(uuid.uuid4()), tags={**request.tags, **marks})
+        self.house.instance.add_run(run)
+        self.keys.append(request.tags["mps/key"])
+        return True

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import uuid
 from datetime import UTC, datetime
-from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -16,36 +13,9 @@ from mps_dagster.orchestration import look
 from mps_dagster.orchestration.look import RUNS_PER_TICK
 from mps_dagster.orchestration.upload_sensor import Cursor
 from mps_dagster.storage.local import LocalBucket
-from mps_dagster.workflow.naming import requested_name, sensor_name
+from mps_dagster.workflow.naming import requested_name
 
-from .conftest import furnished
-
-
-class Daemon:
-    """What Dagster's daemon does with a sensor's answers: it keeps the cursor, and a run key gets one run."""
-
-    def __init__(self, house: SimpleNamespace, workflow: str = "vod") -> None:
-        self.house, self.workflow = house, workflow
-        self.cursor: str | None = None
-        self.keys: list[str] = []
-        self.answer: dg.SensorResult
-
-    def tick(self, *, dies: bool = False) -> list[str]:
-        """Object keys that got a run in this tick. A daemon that dies has done nothing yet."""
-        self.answer = self.house.look(sensor_name(self.workflow), self.cursor)
-        if dies:
-            return []
-        self.cursor = self.answer.cursor
-        return [request.tags["mps/key"] for request in self.answer.run_requests or () if self._launch(request)]
-
-    def _launch(self, request: dg.RunRequest) -> bool:
-        marks = {"dagster/run_key": request.run_key, "dagster/sensor_name": sensor_name(self.workflow)}
-        if self.house.instance.get_runs_count(dg.RunsFilter(tags=marks)):
-            return False
-        run = dg.DagsterRun(job_name=self.workflow, run_id=str(uuid.uuid4()), tags={**request.tags, **marks})
-        self.house.instance.add_run(run)
-        self.keys.append(request.tags["mps/key"])
-        return True
+from .conftest import Daemon, furnished
 
 
 @pytest.fixture
@@ -226,142 +196,3 @@ def test_a_disabled_workflow_takes_nothing_and_an_enabled_one_what_came_since(tm
     write(house, "in/late.mp4")
     assert daemon.tick() == ["in/late.mp4"]
     assert daemon.tick() == []
-
-
-def record(bucket: str, key: str, event: str = "ObjectCreated:Put") -> str:
-    return json.dumps({"Records": [{"eventName": event, "s3": {"bucket": {"name": bucket}, "object": {"key": key}}}]})
-
-
-@pytest.fixture
-def announced(tmp_path, instance, s3_server, monkeypatch):
-    """A workflow on an S3 bucket that announces uploads in an SQS queue, and verbs to put and announce."""
-    name = f"media-{uuid.uuid4().hex[:8]}"
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(variable, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3_server.s3.create_bucket(Bucket=name)
-    queue = s3_server.sqs.create_queue(QueueName=name)["QueueUrl"]
-
-    def workflow(**trigger) -> Daemon:
-        text = VOD.replace(
-            "{bucket: inbox, dir: /in/}",
-            json.dumps({"bucket": f"s3://{name}", "dir": "/in/", "queue": name, **trigger}),
-        )
-        settings = make_project(tmp_path, vod=text).model_copy(
-            update={"s3": s3_server.settings, "sqs_endpoint_url": s3_server.settings.endpoint_url}
-        )
-        return Daemon(furnished(settings, instance))
-
-    def waiting() -> int:
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = s3_server.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
-        return sum(int(value) for value in found.values())
-
-    return SimpleNamespace(
-        name=name, workflow=workflow, waiting=waiting,
-        put=lambda key, content=b"x": s3_server.s3.put_object(Bucket=name, Key=key, Body=content),
-        delete=lambda key: s3_server.s3.delete_object(Bucket=name, Key=key),
-        announce=lambda key, **more: s3_server.sqs.send_message(QueueUrl=queue, MessageBody=record(name, key, **more)),
-        send=lambda body: s3_server.sqs.send_message(QueueUrl=queue, MessageBody=body),
-        drop_queue=lambda: s3_server.sqs.delete_queue(QueueUrl=queue),
-    )  # fmt: skip
-
-
-def test_an_announced_upload_gets_a_run_and_its_message_goes_afterwards(announced):
-    """Only once the run is recorded; until then the message stays."""
-    daemon = announced.workflow(listing=False)
-    announced.put("in/a.mp4")
-    announced.announce("in/a.mp4")
-    assert daemon.tick() == ["in/a.mp4"]
-    assert announced.waiting() == 1
-    assert daemon.tick() == []
-    assert announced.waiting() == 0
-
-
-def test_a_message_whose_run_was_never_made_is_not_deleted(announced):
-    """The daemon died in between."""
-    daemon = announced.workflow(listing=False)
-    announced.put("in/a.mp4")
-    announced.announce("in/a.mp4")
-    daemon.tick(dies=True)
-    daemon.tick()
-    assert announced.waiting() == 1
-
-
-def test_announced_twice_late_and_out_of_order_is_one_run_of_what_is_there(announced):
-    """What counts is what stands in the bucket."""
-    daemon = announced.workflow(listing=False)
-    announced.put("in/a.mp4", b"old")
-    announced.put("in/a.mp4", b"new")
-    for _ in range(3):
-        announced.announce("in/a.mp4")
-    assert daemon.tick() == ["in/a.mp4"]
-    announced.announce("in/a.mp4")
-    assert [daemon.tick() for _ in range(2)] == [[], []]
-    assert announced.waiting() == 0
-
-
-def test_both_ways_together_make_one_run(announced):
-    """In one look, or one after the other."""
-    daemon = announced.workflow(list_every_s=0)
-    for number in range(5):
-        announced.put(f"in/{number}.mp4")
-        announced.announce(f"in/{number}.mp4")
-    announced.put("in/not announced.mp4")
-    assert sorted(daemon.tick()) == [*(f"in/{number}.mp4" for number in range(5)), "in/not announced.mp4"]
-    announced.announce("in/not announced.mp4")
-    assert [daemon.tick() for _ in range(2)] == [[], []]
-    assert announced.waiting() == 0
-
-
-@pytest.mark.parametrize(
-    ("key", "more"),
-    [
-        pytest.param("in/gone.mp4", {}, id="is gone"),
-        pytest.param("in/a.mp4", {"event": "ObjectRemoved:Delete"}, id="was removed"),
-        pytest.param("out/a.mp4", {}, id="lies elsewhere"),
-        pytest.param("in/a.txt", {}, id="is of no format"),
-    ],
-)
-def test_what_needs_no_run_is_done_with(announced, key, more):
-    """At once, and without a trace."""
-    daemon = announced.workflow(listing=False)
-    announced.announce(key, **more)
-    assert daemon.tick() == []
-    assert announced.waiting() == 0
-
-
-def test_a_message_that_nobody_can_read_goes_aside_and_is_reported(announced):
-    """And the others are read."""
-    daemon = announced.workflow(listing=False)
-    announced.put("in/a.mp4")
-    announced.send("hello")
-    announced.announce("in/a.mp4")
-    assert daemon.tick() == ["in/a.mp4"]
-    [path] = (daemon.house.settings.set_aside_dir / "vod").iterdir()
-    assert json.loads(path.read_text())["body"] == "hello"
-    daemon.tick()
-    assert announced.waiting() == 0
-    announced.send("again")
-    daemon.tick()
-    assert "again" in daemon.answer.skip_reason.skip_message
-
-
-def test_a_queue_that_is_gone_does_not_keep_the_sweep_from_finding_uploads(announced):
-    """And is told by a failed tick whenever there is nothing else to tell."""
-    daemon = announced.workflow(list_every_s=3600)
-    announced.drop_queue()
-    announced.put("in/a.mp4")
-    assert daemon.tick() == ["in/a.mp4"]
-    with pytest.raises(dg.Failure, match="could not be read"):
-        daemon.tick()
-
-
-def test_with_a_queue_the_sweep_is_made_once_an_hour(announced):
-    """It finds what was never announced; its cost must not come with every look."""
-    daemon = announced.workflow()
-    daemon.tick()
-    announced.put("in/a.mp4")
-    assert daemon.tick() == []
-    daemon.cursor = Cursor.parse(daemon.cursor).model_copy(update={"swept_at": 1.0}).model_dump_json()
-    assert daemon.tick() == ["in/a.mp4"]

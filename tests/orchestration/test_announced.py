@@ -1,0 +1,222 @@
+"""The upload sensor with a queue in which the bucket announces uploads, against real servers over HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from types import SimpleNamespace
+
+import dagster as dg
+import pytest
+from projects import VOD, make_project
+from s3_servers import CUT, Answer, Environ, layered
+
+from mps_dagster.orchestration import look
+from mps_dagster.orchestration.upload_sensor import Cursor
+
+from .conftest import Daemon, furnished
+
+
+def record(bucket: str, key: str, event: str = "ObjectCreated:Put") -> str:
+    return json.dumps({"Records": [{"eventName": event, "s3": {"bucket": {"name": bucket}, "object": {"key": key}}}]})
+
+
+@pytest.fixture
+def announced(tmp_path, instance, s3_server, monkeypatch):
+    """A workflow on an S3 bucket that announces uploads in an SQS queue, and verbs to put and announce."""
+    name = f"media-{uuid.uuid4().hex[:8]}"
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    s3_server.s3.create_bucket(Bucket=name)
+    queue = s3_server.sqs.create_queue(QueueName=name)["QueueUrl"]
+
+    def workflow(**trigger) -> Daemon:
+        text = VOD.replace(
+            "{bucket: inbox, dir: /in/}",
+            json.dumps({"bucket": f"s3://{name}", "dir": "/in/", "queue": name, **trigger}),
+        )
+        s3 = s3_server.settings.model_copy(update={"endpoint_url": world.endpoint})
+        settings = make_project(tmp_path, vod=text).model_copy(
+            update={"s3": s3, "sqs_endpoint_url": s3_server.settings.endpoint_url}
+        )
+        return Daemon(furnished(settings, instance))
+
+    def waiting() -> int:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = s3_server.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+        return sum(int(value) for value in found.values())
+
+    world = SimpleNamespace(
+        name=name, endpoint=s3_server.settings.endpoint_url, workflow=workflow, waiting=waiting,
+        put=lambda key, content=b"x": s3_server.s3.put_object(Bucket=name, Key=key, Body=content),
+        delete=lambda key: s3_server.s3.delete_object(Bucket=name, Key=key),
+        announce=lambda key, **more: s3_server.sqs.send_message(QueueUrl=queue, MessageBody=record(name, key, **more)),
+        send=lambda body: s3_server.sqs.send_message(QueueUrl=queue, MessageBody=body),
+        drop_queue=lambda: s3_server.sqs.delete_queue(QueueUrl=queue),
+    )  # fmt: skip
+    return world
+
+
+@pytest.fixture
+def faults(announced, monkeypatch):
+    """What a test makes of the requests to the bucket; the queue stays well."""
+    # botocore waits up to 2 s between its attempts.
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    faults = SimpleNamespace(fault=lambda _: None)
+    with layered(lambda environ: faults.fault(environ)) as announced.endpoint:
+        yield faults
+
+
+def looks(environ: Environ) -> bool:
+    return environ["REQUEST_METHOD"] == "HEAD"
+
+
+def asks_bucket(environ: Environ) -> bool:
+    return looks(environ) or environ["REQUEST_METHOD"] == "GET"
+
+
+def test_an_announced_upload_gets_a_run_and_its_message_goes_afterwards(announced):
+    """Only once the run is recorded; until then the message stays."""
+    daemon = announced.workflow(listing=False)
+    announced.put("in/a.mp4")
+    announced.announce("in/a.mp4")
+    assert daemon.tick() == ["in/a.mp4"]
+    assert announced.waiting() == 1
+    assert daemon.tick() == []
+    assert announced.waiting() == 0
+
+
+def test_a_message_whose_run_was_never_made_is_not_deleted(announced):
+    """The daemon died in between."""
+    daemon = announced.workflow(listing=False)
+    announced.put("in/a.mp4")
+    announced.announce("in/a.mp4")
+    daemon.tick(dies=True)
+    daemon.tick()
+    assert announced.waiting() == 1
+
+
+def test_announced_twice_late_and_out_of_order_is_one_run_of_what_is_there(announced):
+    """What counts is what stands in the bucket."""
+    daemon = announced.workflow(listing=False)
+    announced.put("in/a.mp4", b"old")
+    announced.put("in/a.mp4", b"new")
+    for _ in range(3):
+        announced.announce("in/a.mp4")
+    assert daemon.tick() == ["in/a.mp4"]
+    announced.announce("in/a.mp4")
+    assert [daemon.tick() for _ in range(2)] == [[], []]
+    assert announced.waiting() == 0
+
+
+def test_both_ways_together_make_one_run(announced):
+    """In one look, or one after the other."""
+    daemon = announced.workflow(list_every_s=0)
+    for number in range(5):
+        announced.put(f"in/{number}.mp4")
+        announced.announce(f"in/{number}.mp4")
+    announced.put("in/not announced.mp4")
+    assert sorted(daemon.tick()) == [*(f"in/{number}.mp4" for number in range(5)), "in/not announced.mp4"]
+    announced.announce("in/not announced.mp4")
+    assert [daemon.tick() for _ in range(2)] == [[], []]
+    assert announced.waiting() == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "more"),
+    [
+        pytest.param("in/gone.mp4", {}, id="is gone"),
+        pytest.param("in/a.mp4", {"event": "ObjectRemoved:Delete"}, id="was removed"),
+        pytest.param("out/a.mp4", {}, id="lies elsewhere"),
+        pytest.param("in/a.txt", {}, id="is of no format"),
+    ],
+)
+def test_what_needs_no_run_is_done_with(announced, key, more):
+    """At once, and without a trace."""
+    daemon = announced.workflow(listing=False)
+    announced.announce(key, **more)
+    assert daemon.tick() == []
+    assert announced.waiting() == 0
+
+
+def test_a_message_that_nobody_can_read_goes_aside_and_is_reported(announced):
+    """And the others are read."""
+    daemon = announced.workflow(listing=False)
+    announced.put("in/a.mp4")
+    announced.send("hello")
+    announced.announce("in/a.mp4")
+    assert daemon.tick() == ["in/a.mp4"]
+    [path] = (daemon.house.settings.set_aside_dir / "vod").iterdir()
+    assert json.loads(path.read_text())["body"] == "hello"
+    daemon.tick()
+    assert announced.waiting() == 0
+    announced.send("again")
+    daemon.tick()
+    assert "again" in daemon.answer.skip_reason.skip_message
+
+
+def test_a_queue_that_is_gone_does_not_keep_the_sweep_from_finding_uploads(announced):
+    """And is told by a failed tick whenever there is nothing else to tell."""
+    daemon = announced.workflow(list_every_s=3600)
+    announced.drop_queue()
+    announced.put("in/a.mp4")
+    assert daemon.tick() == ["in/a.mp4"]
+    with pytest.raises(dg.Failure, match="cannot receive message of queue"):
+        daemon.tick()
+
+
+def test_with_a_queue_the_sweep_is_made_once_an_hour(announced):
+    """It finds what was never announced; its cost must not come with every look."""
+    daemon = announced.workflow()
+    daemon.tick()
+    announced.put("in/a.mp4")
+    assert daemon.tick() == []
+    daemon.cursor = Cursor.parse(daemon.cursor).model_copy(update={"swept_at": 1.0}).model_dump_json()
+    assert daemon.tick() == ["in/a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        pytest.param(Answer("403 Forbidden", "ExpiredToken"), "ExpiredToken", id="refused"),
+        pytest.param(Answer("404 Not Found", "NoSuchBucket"), "make the bucket", id="no bucket"),
+        pytest.param(Answer("503 Slow Down", "SlowDown"), "503", id="busy"),
+        pytest.param(CUT, "ENDPOINT_URL", id="cut"),
+    ],
+)
+def test_a_message_stays_while_the_bucket_does_not_answer(announced, faults, answer, says):
+    """Whatever HEAD says then says nothing of the upload; the tick fails with the reason."""
+    daemon = announced.workflow(listing=False)
+    announced.put("in/a.mp4")
+    announced.announce("in/a.mp4")
+    faults.fault = lambda environ: answer if asks_bucket(environ) else None
+    with pytest.raises(dg.Failure, match=says):
+        daemon.tick()
+    assert announced.waiting() == 1
+
+
+def test_one_upload_that_may_not_be_read_stays_and_keeps_no_other_waiting(announced, faults):
+    """The tick says which one; somebody may mend its rights."""
+    daemon = announced.workflow(listing=False)
+    for key in ("in/secret.mp4", "in/a.mp4"):
+        announced.put(key)
+        announced.announce(key)
+    refused = Answer("403 Forbidden", "AccessDenied")
+    faults.fault = lambda environ: refused if looks(environ) and "secret" in environ["PATH_INFO"] else None
+    assert daemon.tick() == ["in/a.mp4"]
+    assert daemon.tick() == []
+    assert announced.waiting() == 1
+
+
+def test_messages_that_are_none_of_the_workflow_s_keep_no_upload_waiting(announced, monkeypatch):
+    """A bucket may announce all that is put into it: a look reads on until it has runs enough."""
+    monkeypatch.setattr(look, "RUNS_PER_TICK", 5)
+    daemon = announced.workflow(listing=False)
+    for number in range(23):
+        announced.announce(f"elsewhere/{number}.ts")
+    announced.put("in/a.mp4")
+    announced.announce("in/a.mp4")
+    assert daemon.tick() == ["in/a.mp4"]
+    assert announced.waiting() == 1
