@@ -41,14 +41,17 @@ class _Silent(WSGIRequestHandler):
 
 
 @contextmanager
-def layered(layer: Layer) -> Iterator[str]:
-    """The address of moto behind the layer."""
+def layered(layer: Layer, header: Callable[[str], str] = str) -> Iterator[str]:
+    """The address of moto behind the layer; names of headers come as `header` writes them."""
     moto = DomainDispatcherApplication(create_backend_app)
+
+    def retold(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        return [(header(name), value) for name, value in pairs]
 
     def app(environ: Environ, start_response: Callable[..., Any]) -> Any:
         answer = layer(environ)
         if answer is None:
-            return moto(environ, start_response)
+            return moto(environ, lambda status, pairs, *more: start_response(status, retold(pairs), *more))
         if answer is CUT:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             return []

@@ -155,7 +155,8 @@ class S3Bucket:
         return hashlib.sha256(f"{self._bucket}/{key}".encode()).hexdigest()[:40]
 
     def _info(self, key: str, reply: dict[str, Any]) -> ObjectInfo:
-        marks = reply.get("Metadata", {})
+        # A proxy may write the names of headers in another case.
+        marks = {name.lower(): value for name, value in reply.get("Metadata", {}).items()}
         record = marks.get(RECORD, "") if marks.get(PLACE) == self._place(key) else ""
         return ObjectInfo(key, reply["ContentLength"], reply["ETag"].strip('"'), reply["LastModified"], record=record)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from s3_servers import layered
 
 from mps_dagster.errors import StorageFailed, StorageRefused
 from mps_dagster.settings import S3Settings
@@ -41,6 +42,20 @@ def test_a_copy_of_an_output_is_an_upload(s3_bucket, s3_client):
     name = s3_bucket.name.removeprefix("s3://")
     s3_client.copy_object(Bucket=name, Key="in/a.mp4", CopySource={"Bucket": name, "Key": "out/a.mp4"})
     assert s3_bucket.head("in/a.mp4").record == ""
+
+
+def test_an_output_is_known_behind_a_proxy_that_writes_headers_its_own_way():
+    """As Go's do, in title case; else each output would be an upload, without end."""
+    with layered(lambda _: None, header=str.title) as address:
+        settings = S3Settings(
+            endpoint_url=address, region="us-east-1", addressing_style="path", access_key_id="k", secret_access_key="s"
+        )
+        client = make_client(settings)
+        client.create_bucket(Bucket="proxied")
+        bucket = S3Bucket("s3://proxied", "proxied", client)
+        bucket.write("out/a.mp4", b"x", record="_mps/records/1")
+        assert "Mps-Record" in client.head_object(Bucket="proxied", Key="out/a.mp4")["Metadata"]
+        assert bucket.head("out/a.mp4").record == "_mps/records/1"
 
 
 def test_folder_markers_are_no_objects(s3_bucket, s3_client):
