@@ -1,9 +1,9 @@
 """The memory of an upload sensor: which uploads got a run, or need none.
 
-An upload is remembered only once its run is there. In between, Dagster's own `run_key` keeps it from a second one; so
-whatever is killed at whatever moment, an upload is asked for again rather than lost, and never run twice. The memory is
-a set of dynamic partitions that no asset uses: Dagster has an index on it, and it outlives deleted runs, which
-`run_key` alone does not.
+An upload is remembered only once its run is in Dagster's queue. Until then, Dagster's own `run_key` keeps it from a
+second one; so whatever is killed at whatever moment, an upload is asked for again rather than lost, and never run twice.
+The memory is a set of dynamic partitions that no asset uses: Dagster has an index on it, and it outlives deleted runs,
+which `run_key` alone does not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import dagster as dg
 from mps_dagster.workflow.naming import requested_name, sensor_name
 
 OVERLAP_S = 30.0
-"""How far before the newest run that it knows of it looks again: runs are created in several threads."""
+"""How far before the newest news of a run it looks again: runs are created in several threads, and on several hosts."""
 FIRST_LOOK_BACK_S = 24 * 3600.0
 """Where it begins when the cursor is new or was reset; what is older was remembered long ago."""
 AT_ONCE = 1000
@@ -32,16 +32,23 @@ class Requested:
         self._set = requested_name(workflow)
 
     def remember_runs(self, since: float | None, now: float) -> float:
-        """Add the uploads whose runs were created since; return the time from which to look next."""
+        """Add the uploads whose runs came into the queue or went on since; return the time from which to look next."""
         start = (since or now - FIRST_LOOK_BACK_S) - OVERLAP_S
-        created_after = datetime.fromtimestamp(start, UTC)
-        filters = dg.RunsFilter(tags={"dagster/sensor_name": self._sensor}, created_after=created_after)
+        filters = dg.RunsFilter(
+            tags={"dagster/sensor_name": self._sensor}, updated_after=datetime.fromtimestamp(start, UTC)
+        )
         records = self._instance.get_run_records(filters)
+        # One that was created and could not be put into the queue may never run; asked for again, Dagster takes it up.
+        tags = [
+            record.dagster_run.tags
+            for record in records
+            if record.dagster_run.status is not dg.DagsterRunStatus.NOT_STARTED
+        ]
         # A run that a person launched anew with other tags may have none.
-        tags = [record.dagster_run.tags for record in records]
         self.add(found["dagster/run_key"] for found in tags if "dagster/run_key" in found)
-        newest = max((record.create_timestamp.timestamp() for record in records), default=start + OVERLAP_S)
-        return max(newest, since or 0.0)
+        newest = max((record.update_timestamp.timestamp() for record in records), default=start + OVERLAP_S)
+        # Another host's clock may be ahead.
+        return max(min(newest, now), since or 0.0)
 
     def add(self, keys: Iterable[str]) -> None:
         fresh = list(dict.fromkeys(keys))

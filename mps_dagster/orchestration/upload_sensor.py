@@ -33,7 +33,7 @@ class Cursor(Facts):
     """What a look leaves to the next one. Losing it costs time only."""
 
     since: float | None = None
-    """Runs created before are remembered already. Unix seconds, as `swept_at`."""
+    """Runs that nothing happened to since are remembered already. Unix seconds, as `swept_at`."""
     after: str = ""
     """Where an unfinished sweep goes on."""
     swept_at: float = 0.0

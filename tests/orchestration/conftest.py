@@ -68,22 +68,25 @@ class Daemon:
     def __init__(self, house: SimpleNamespace, workflow: str = "vod") -> None:
         self.house, self.workflow = house, workflow
         self.cursor: str | None = None
-        self.keys: list[str] = []
         self.answer: dg.SensorResult
 
-    def tick(self, *, dies: bool = False) -> list[str]:
-        """Object keys that got a run in this tick. A daemon that dies has done nothing yet."""
+    def tick(self, *, dies: bool = False, queue_fails: bool = False) -> list[str]:
+        """Object keys whose runs got into the queue in this tick. A daemon that dies has done nothing yet."""
         self.answer = self.house.look(sensor_name(self.workflow), self.cursor)
         if dies:
             return []
         self.cursor = self.answer.cursor
-        return [request.tags["mps/key"] for request in self.answer.run_requests or () if self._launch(request)]
+        launched = [request for request in self.answer.run_requests or () if self._launch(request, queue_fails)]
+        return [request.tags["mps/key"] for request in launched]
 
-    def _launch(self, request: dg.RunRequest) -> bool:
+    def _launch(self, request: dg.RunRequest, queue_fails: bool) -> bool:
+        instance = self.house.instance
         marks = {"dagster/run_key": request.run_key, "dagster/sensor_name": sensor_name(self.workflow)}
-        if self.house.instance.get_runs_count(dg.RunsFilter(tags=marks)):
+        run = next(iter(instance.get_runs(dg.RunsFilter(tags=marks))), None)
+        if run is None:
+            run = dg.DagsterRun(job_name=self.workflow, run_id=str(uuid.uuid4()), tags={**request.tags, **marks})
+            instance.add_run(run)
+        if run.status is not dg.DagsterRunStatus.NOT_STARTED or queue_fails:
             return False
-        run = dg.DagsterRun(job_name=self.workflow, run_id=str(uuid.uuid4()), tags={**request.tags, **marks})
-        self.house.instance.add_run(run)
-        self.keys.append(request.tags["mps/key"])
+        instance.report_dagster_event(dg.DagsterEvent("PIPELINE_STARTING", self.workflow), run.run_id)
         return True

@@ -106,6 +106,17 @@ def test_a_daemon_that_dies_loses_nothing(house, daemon):
     assert daemon.tick() == []
 
 
+def test_a_run_that_did_not_get_into_the_queue_is_asked_for_again(house, daemon):
+    """Dagster creates a run before it puts it into the queue; only there is it sure to be run."""
+    write(house, "in/a.mp4", "in/b.mp4")
+    assert daemon.tick(queue_fails=True) == []
+    write(house, "in/c.mp4")
+    assert daemon.tick() == ["in/a.mp4", "in/b.mp4", "in/c.mp4"]
+    assert daemon.tick() == []
+    assert not daemon.answer.run_requests
+    assert house.instance.get_runs_count() == 3
+
+
 def test_runs_that_were_deleted_are_not_made_again(house, daemon):
     """Dagster forgets a run key with its run; we do not."""
     write(house, "in/a.mp4")
