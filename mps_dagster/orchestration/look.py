@@ -4,7 +4,7 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator
 
-from mps_dagster.errors import MpsError, SourceNotAccessible, StorageRefused
+from mps_dagster.errors import MpsError, SourceNotAccessible, StorageFailed, StorageRefused
 from mps_dagster.orchestration.requested import Requested
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.workflow.model import Workflow
@@ -84,7 +84,7 @@ class Look:
             self._answered = True
 
     def sweep(self, after: str) -> str:
-        """Look through the trigger's dir from `after` on; return how far that got, nothing if it is through.
+        """Look through the trigger's dir from `after` on; return behind which key to go on, nothing if it is through.
 
         Raise `MpsError` if the listing fails; then nothing of it counts.
         """
@@ -104,15 +104,26 @@ class Look:
             keys = {info.key: run_key(self.trigger.bucket, info.key, info.etag) for info in taken}
             known = self.requested.among(keys.values())
             for info in page:
-                if info.key in keys and keys[info.key] not in known:
-                    if self.over:
-                        return after
-                    self.consider(info.key)
+                if info.key in keys and keys[info.key] not in known and not self._gets_past(info.key):
+                    return after
                 after = info.key
                 self.listed += 1
             if self.over:
                 return after
         return ""
+
+    def _gets_past(self, key: str) -> bool:
+        """Consider an object of the sweep, unless the look is over. It gets past its first one in any case, or it might
+        stay there for ever."""
+        if self.listed and self.over:
+            return False
+        try:
+            self.consider(key)
+        except StorageFailed as error:
+            if self.listed:
+                return False
+            self.remarks.append(str(error))
+        return True
 
 
 def _pages(infos: Iterable[ObjectInfo]) -> Iterator[list[ObjectInfo]]:

@@ -69,7 +69,9 @@ def upload_sensor(workflow: Workflow) -> dg.SensorDefinition:
             with _reported(look, f"announcements in {trigger.queue} wait"):
                 ear.listen(look, worker)
         after, swept_at = cursor.after, cursor.swept_at
-        if trigger.listing and (after or now - swept_at >= trigger.sweep_every_s) and not look.full:
+        due = after or now - swept_at >= trigger.sweep_every_s
+        # A sweep that follows slow announcements waits for the next look.
+        if trigger.listing and due and not (ear and look.over):
             with _reported(look, f"{trigger.bucket}{trigger.dir} could not be listed"):
                 after = look.sweep(after)
                 swept_at = swept_at if after else now

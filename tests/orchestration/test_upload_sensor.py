@@ -77,6 +77,31 @@ def test_a_burst_is_taken_in_bounded_ticks(house, daemon):
     assert daemon.tick() == []
 
 
+def test_a_sweep_without_time_gets_past_one_object_a_look(house, daemon, monkeypatch):
+    """A listing may take all of a look's time each time; the sweep is through only when it has looked at everything."""
+    monkeypatch.setattr(look, "LOOK_S", 0)
+    write(house, "in/a.mp4", "in/b.mp4")
+    assert [daemon.tick() for _ in range(3)] == [["in/a.mp4"], ["in/b.mp4"], []]
+    assert Cursor.parse(daemon.cursor).after == ""
+
+
+def test_an_object_that_cannot_be_looked_at_does_not_stop_the_sweep_for_ever(house, daemon, monkeypatch):
+    """It is tried once more by the next look, which then tells of it and goes on."""
+    write(house, "in/a.mp4", "in/b.mp4", "in/c.mp4")
+    head = LocalBucket.head
+
+    def broken(self, key):
+        if key == "in/b.mp4":
+            raise StorageFailed("the disk cannot read it")
+        return head(self, key)
+
+    monkeypatch.setattr(LocalBucket, "head", broken)
+    assert [daemon.tick() for _ in range(2)] == [["in/a.mp4"], ["in/c.mp4"]]
+    assert Cursor.parse(daemon.cursor).after == ""
+    monkeypatch.undo()
+    assert daemon.tick() == ["in/b.mp4"]
+
+
 def test_what_comes_behind_the_sweep_is_found_by_the_next_one(house, daemon):
     """A sweep goes through the keys in order, and an upload may sort before where it is."""
     write(house, *(f"in/{number:03d}.mp4" for number in range(RUNS_PER_TICK + 1)))
