@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from mps_dagster.settings import Settings
@@ -15,13 +16,19 @@ from mps_dagster.storage.local import LocalBucket
 class Buckets:
     """Made once per process; each bucket, and the client behind all of S3's or all of COS's, at first need."""
 
-    def __init__(self, settings: Settings, s3_client: Callable[[], Any] | None = None) -> None:
+    def __init__(self, settings: Settings, s3_client: Callable[[], Any] | None = None, *, patient: bool = True) -> None:
         self._settings = settings
         self._s3_client = s3_client
+        self._patient = patient
         self._clients: dict[str, Any] = {}
         self._known: dict[str, Bucket] = {}
         # The API asks from many threads, and boto3 cannot make two clients at once.
         self._lock = threading.Lock()
+
+    @cached_property
+    def brisk(self) -> Buckets:
+        """The same buckets for who has little time: what does not answer soon has failed."""
+        return Buckets(self._settings, patient=False)
 
     def get(self, name: str) -> Bucket:
         with self._lock:
@@ -44,5 +51,5 @@ class Buckets:
         from mps_dagster.storage.s3 import make_client
 
         if service == "cos":
-            return make_client(self._settings.cos.as_s3())
-        return self._s3_client() if self._s3_client else make_client(self._settings.s3)
+            return make_client(self._settings.cos.as_s3(), patient=self._patient)
+        return self._s3_client() if self._s3_client else make_client(self._settings.s3, patient=self._patient)

@@ -43,6 +43,9 @@ CHUNK_BYTES = 1 << 20
 CONNECT_S = 5.0
 READ_S = 60.0
 """Between two pieces of an answer."""
+ATTEMPTS = 5
+BRISK_S, BRISK_ATTEMPTS = 10.0, 2
+"""Instead of `READ_S` and `ATTEMPTS` for who has little time and asks again soon anyway."""
 RECORD, PLACE = "mps-record", "mps-place"
 """Metadata (`x-amz-meta-…`) of every output: the key of its record, and a hash of where it was put."""
 TRANSFER = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
@@ -70,13 +73,14 @@ REFUSED = {
 NETWORK = "check MPS_S3__ENDPOINT_URL and the network"
 
 
-def make_client(settings: S3Settings) -> Any:
+def make_client(settings: S3Settings, *, patient: bool = True) -> Any:
     """A client as the settings say; thread-safe, 0.1 s to make."""
     secret = settings.secret_access_key
     config = Config(
         s3={"addressing_style": settings.addressing_style},
         request_checksum_calculation=settings.checksum, response_checksum_validation=settings.checksum,
-        retries={"mode": "standard", "max_attempts": 4}, connect_timeout=CONNECT_S, read_timeout=READ_S,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS if patient else BRISK_ATTEMPTS},
+        connect_timeout=CONNECT_S, read_timeout=READ_S if patient else BRISK_S,
     )  # fmt: skip
     try:
         return boto3.client(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 import uuid
 from types import SimpleNamespace
@@ -12,8 +13,9 @@ import pytest
 from projects import VOD, make_project
 from s3_servers import CUT, Answer, Environ, layered
 
-from mps_dagster.orchestration import look
+from mps_dagster.orchestration import ear, look
 from mps_dagster.orchestration.upload_sensor import Cursor
+from mps_dagster.storage import s3
 
 from .conftest import Daemon, furnished
 
@@ -194,6 +196,28 @@ def test_a_message_stays_while_the_bucket_does_not_answer(announced, faults, ans
     faults.fault = lambda environ: answer if asks_bucket(environ) else None
     with pytest.raises(dg.Failure, match=says):
         daemon.tick()
+    assert announced.waiting() == 1
+
+
+def test_a_bucket_that_is_slow_costs_a_look_one_call(announced, faults, monkeypatch):
+    """Dagster gives up a tick after 60 s: the look ends by itself, tells why, and nothing is lost."""
+    monkeypatch.setattr(s3, "BRISK_S", 0.6)
+    monkeypatch.setattr(look, "LOOK_S", 1)
+    monkeypatch.setattr(ear, "LOOK_S", 1)
+    daemon = announced.workflow(list_every_s=0)
+    daemon.tick()
+    announced.put("in/a.mp4")
+    announced.announce("in/a.mp4")
+    calls = []
+
+    def slow(environ: Environ) -> None:
+        calls.append(environ["REQUEST_METHOD"])
+        threading.Event().wait(2)
+
+    faults.fault = slow
+    with pytest.raises(dg.Failure, match="timeout"):
+        daemon.tick()
+    assert calls == ["HEAD", "HEAD"]
     assert announced.waiting() == 1
 
 
