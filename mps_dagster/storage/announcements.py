@@ -36,6 +36,10 @@ class Announced:
     bucket: str
     key: str
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.bucket, str) or not isinstance(self.key, str):
+            raise TypeError("bucket and key have to be text")
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -68,7 +72,7 @@ def announced(body: str) -> list[Announced]:
 def _json(text: str) -> Mapping[str, Any]:
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"a message is not JSON: {text[:200]!r}") from error
     if not isinstance(document, dict):
         raise InvalidInput(f"a message is no event of a bucket: {text[:200]!r}")
@@ -95,9 +99,9 @@ def _of_cos(record: Mapping[str, Any]) -> list[Announced]:
         return []
     bucket = record["cos"]["cosBucket"]
     # The key comes as /appid/bucket/key.
-    path = unquote(record["cos"]["cosObject"]["key"])
-    key = path.removeprefix(f"/{bucket['appid']}/{bucket['name']}/")
-    return [Announced(f"{bucket['name']}-{bucket['appid']}", key)]
+    key = record["cos"]["cosObject"]["key"].removeprefix(f"/{bucket['appid']}/{bucket['name']}/")
+    # Whether it comes escaped is written nowhere; only one of the two is there.
+    return [Announced(f"{bucket['name']}-{bucket['appid']}", name) for name in dict.fromkeys((key, unquote(key)))]
 
 
 def set_aside(folder: Path, message: Message, problem: str) -> Path:

@@ -143,15 +143,16 @@ def test_what_needs_no_run_is_done_with(announced, key, more):
     assert announced.waiting() == 0
 
 
-def test_a_message_that_nobody_can_read_goes_aside_and_is_reported(announced):
+@pytest.mark.parametrize("body", ["hello", "[" * 150_000])
+def test_a_message_that_nobody_can_read_goes_aside_and_is_reported(announced, body):
     """And the others are read."""
     daemon = announced.workflow(listing=False)
     announced.put("in/a.mp4")
-    announced.send("hello")
+    announced.send(body)
     announced.announce("in/a.mp4")
     assert daemon.tick() == ["in/a.mp4"]
     [path] = (daemon.house.settings.set_aside_dir / "vod").iterdir()
-    assert json.loads(path.read_text())["body"] == "hello"
+    assert json.loads(path.read_text())["body"] == body
     daemon.tick()
     assert announced.waiting() == 0
     announced.send("again")
@@ -166,6 +167,17 @@ def test_a_queue_that_is_gone_does_not_keep_the_sweep_from_finding_uploads(annou
     announced.put("in/a.mp4")
     assert daemon.tick() == ["in/a.mp4"]
     with pytest.raises(dg.Failure, match="cannot receive message of queue"):
+        daemon.tick()
+
+
+def test_a_queue_without_a_region_does_not_keep_the_sweep_from_finding_uploads(announced, monkeypatch):
+    """And the tick says what to set."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/none")
+    daemon = announced.workflow(list_every_s=3600)
+    announced.put("in/a.mp4")
+    assert daemon.tick() == ["in/a.mp4"]
+    with pytest.raises(dg.Failure, match="queue_region"):
         daemon.tick()
 
 

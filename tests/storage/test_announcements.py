@@ -8,9 +8,12 @@ import uuid
 
 import boto3
 import pytest
+from s3_servers import Answer, layered
 
-from mps_dagster.errors import InvalidInput, StorageFailed, StorageRefused
+from mps_dagster.errors import InvalidConfiguration, InvalidInput, StorageFailed, StorageRefused
+from mps_dagster.settings import Settings
 from mps_dagster.storage.announcements import Announced, AnnouncementQueue, announced
+from mps_dagster.storage.sqs import make_sqs_client
 
 S3_RECORD = {
     "eventVersion": "2.1", "eventSource": "aws:s3", "awsRegion": "us-east-1", "eventTime": "2026-11-23T12:00:00.000Z",
@@ -36,7 +39,7 @@ COS = {
                 "cosSchemaVersion": "1.0",
                 "cosObject": {
                     "url": "http://testpic-1253970026.cos.ap-chengdu.myqcloud.com/testfile", "vid": "", "size": 1029,
-                    "meta": {"x-cos-request-id": "x", "Content-Type": ""}, "key": "/1253970026/testpic/in/test%20file.mp4",
+                    "meta": {"x-cos-request-id": "x", "Content-Type": ""}, "key": "/1253970026/testpic/in/test file.mp4",
                 },
                 "cosBucket": {"region": "cd", "name": "testpic", "appid": "1253970026"}, "cosNotificationId": "unkown",
             },
@@ -64,17 +67,23 @@ def changed(document: dict, **changes: object) -> dict:
         pytest.param(EVENT_BRIDGE, HELD, id="by EventBridge"),
         pytest.param(changed(EVENT_BRIDGE, **{"detail-type": "Object Deleted"}), [], id="removed, by EventBridge"),
         pytest.param(COS, [Announced("testpic-1253970026", "in/test file.mp4")], id="COS"),
+        pytest.param(
+            json.loads(json.dumps(COS).replace("test file", "50%25off")),
+            [Announced("testpic-1253970026", "in/50%25off.mp4"), Announced("testpic-1253970026", "in/50%off.mp4")],
+            id="COS, of which nobody knows whether it escapes",
+        ),
     ],
 )
 def test_each_service_s_announcement_is_read(document, held):
-    """Keys come escaped from all but EventBridge."""
+    """Keys come escaped from S3, and not from EventBridge."""
     assert announced(json.dumps(document)) == held
 
 
 @pytest.mark.parametrize(
     "body",
     ["", "hello", "[]", "{}", '{"Records": 1}', '{"Records": [{}]}', '{"Records": ["x"]}', '{"Records": [{"eventName": 1}]}',
-     '{"Type": "Notification", "Message": "hello"}', '{"detail-type": "Object Created"}'],
+     '{"Type": "Notification", "Message": "hello"}', '{"detail-type": "Object Created"}',
+     '{"detail-type": "Object Created", "detail": {"bucket": {"name": "media"}, "object": {"key": 5}}}', "[" * 150_000],
 )  # fmt: skip
 def test_what_is_no_announcement_is_refused(body):
     """By an error that shows it; nothing is made of half of it."""
@@ -125,3 +134,25 @@ def test_a_queue_that_is_down_is_worth_another_look():
     with pytest.raises(StorageFailed, match="endpoint") as caught:
         list(AnnouncementQueue("uploads", client).receive(time.monotonic() + 10))
     assert caught.value.retryable
+
+
+def test_wrong_credentials_are_refused_for_good():
+    """A person has to set others."""
+    refusal = Answer("403 Forbidden", body=b'{"__type": "com.amazonaws.sqs#InvalidClientTokenId", "message": "no"}')
+    with layered(lambda _: refusal) as address:
+        client = boto3.client(
+            "sqs", endpoint_url=address, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
+        )
+        with pytest.raises(StorageRefused, match="permissions") as caught:
+            list(AnnouncementQueue("uploads", client).receive(time.monotonic() + 10))
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("endpoint", [None, "sqs.local:9324"])
+def test_an_sqs_that_is_not_set_up_is_told(monkeypatch, tmp_path, endpoint):
+    """No region, or an endpoint without http://: with what to set, and no traceback of boto3's."""
+    for variable in ("AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(InvalidConfiguration, match="AWS_DEFAULT_REGION"):
+        make_sqs_client(Settings(sqs_endpoint_url=endpoint), "us-east-1" if endpoint else None)
