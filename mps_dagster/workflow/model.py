@@ -16,6 +16,7 @@ from mps_dagster.media.info import Facts, MediaInfo
 from mps_dagster.storage.keys import check_bucket_name
 from mps_dagster.tasks import TASKS
 from mps_dagster.tasks.spec import OutputNames, Spec
+from mps_dagster.workflow.naming import by_hand_name
 from mps_dagster.workflow.notification import SinkConfig
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
@@ -23,6 +24,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")
 
 UPLOAD = "source"
 """What a task's `source` says when it works on the upload itself."""
+
+OUR_JOBS = frozenset({"process_media", "backfill", "retention"})
+"""A workflow is a job of its name, beside these and the by-hand jobs of MPS's schedules."""
 
 TRIGGER_FORMATS = (
     "mp4", "ts", "flv", "wmv", "asf", "rm", "rmvb", "mpg", "mpeg", "3gp", "mov", "webm", "mkv", "avi", "m4v",
@@ -132,6 +136,13 @@ class Task(Facts):
     outputs: tuple[dict[str, Any], ...] = Field(min_length=1, max_length=100)
     """Specs of the task's type, as dicts."""
 
+    @field_validator("name")
+    @classmethod
+    def _is_no_upload(cls, name: str) -> str:
+        if name == UPLOAD:
+            raise ValueError(f"no task can be called {UPLOAD!r}: that is the upload itself")
+        return name
+
     @field_validator("type")
     @classmethod
     def _exists(cls, name: str) -> str:
@@ -233,6 +244,13 @@ class Workflow(Facts):
     priority: int = Field(0, ge=-10, le=10, description="Higher runs are dequeued first.")
     backfill: Backfill | None = None
     tasks: dict[Name, Task] = Field(min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _is_free(cls, name: str) -> str:
+        if name in OUR_JOBS or name.endswith(by_hand_name("")):
+            raise ValueError(f"{name!r} is kept for a job of our own; choose another name")
+        return name
 
     @property
     def revision(self) -> str:

@@ -28,6 +28,14 @@ def sensor_name(workflow: str) -> str:
     return f"{workflow}_uploads"
 
 
+def bad_workflow_name(stem: str) -> str:
+    """The sensor that tells what is wrong with a file; with a hash where Dagster does not take the file's own name."""
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", stem)
+    if plain != stem:
+        plain += f"_{hashlib.sha256(stem.encode('utf-8', 'surrogateescape')).hexdigest()[:6]}"
+    return f"{plain}_is_not_a_workflow"
+
+
 def by_hand_name(schedule: str) -> str:
     """The job that runs a schedule on an object of any bucket."""
     return f"{schedule}_by_hand"

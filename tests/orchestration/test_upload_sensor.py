@@ -219,6 +219,14 @@ def test_a_file_that_is_no_workflow_takes_no_other_one_down(tmp_path, instance):
         house.look("broken_is_not_a_workflow")
 
 
+def test_bad_files_whose_names_differ_in_what_dagster_does_not_take_stand_side_by_side(tmp_path, instance):
+    """One sensor each."""
+    names = ("my-flow", "my_flow", "影", "音")
+    house = furnished(make_project(tmp_path, **dict.fromkeys(names, "name: 1")), instance)
+    sensors = [sensor.name for sensor in house.defs.get_repository_def().sensor_defs]
+    assert len({name for name in sensors if name.endswith("_is_not_a_workflow")}) == 4
+
+
 def test_a_disabled_workflow_takes_nothing_and_an_enabled_one_what_came_since(tmp_path, instance):
     """MPS's rule; a sweep passes by what was there before."""
     house = furnished(make_project(tmp_path, vod=VOD + "enabled: false\n"), instance)
