@@ -84,7 +84,7 @@ class Processing:
             "mps/workflow": workflow.name, "mps/bucket": bucket, "mps/key": key, "dagster/partition": partition,
             "dagster/priority": str(workflow.priority),
             # As the sensor would have launched it, so that it does not launch it once more.
-            "dagster/run_key": run_key(bucket, key, info.etag), "dagster/sensor_name": sensor_name(workflow.name),
+            "dagster/run_key": run_key(bucket, info), "dagster/sensor_name": sensor_name(workflow.name),
         }  # fmt: skip
         config = {"etag": info.etag, "notify": as_written(workflow.notify)}
         ops = {f"{workflow.name}__source": {"config": config}}

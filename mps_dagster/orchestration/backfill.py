@@ -158,7 +158,7 @@ def _row(info: ObjectInfo, workflow: Workflow, history: _History, wanted: Wanted
         return None
     status = min((verdict.status for verdict in chosen.values()), key=list(STATUSES).index)
     reason = "; ".join(f"{name} {verdict.reason}" for name, verdict in chosen.items())
-    key = run_key(workflow.trigger.bucket, info.key, info.etag)
+    key = run_key(workflow.trigger.bucket, info)
     return info.key, info.size, info.modified, status, tuple(chosen), reason, key
 
 

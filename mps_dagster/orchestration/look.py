@@ -63,7 +63,7 @@ class Look:
             # One object that may not be read must not keep the others waiting.
             self.remarks.append(str(error))
             return None
-        wanted = run_key(self.trigger.bucket, info.key, info.etag)
+        wanted = run_key(self.trigger.bucket, info)
         if info.record:
             # Our own output: remembered, so that no sweep looks at it again.
             self.requested.add([wanted])
@@ -102,7 +102,7 @@ class Look:
         for page in _pages(self.bucket.list(self.trigger.prefix, after=after)):
             self._answered = True
             taken = [info for info in page if self.workflow.takes(info.key, info.modified)]
-            keys = {info.key: run_key(self.trigger.bucket, info.key, info.etag) for info in taken}
+            keys = {info.key: run_key(self.trigger.bucket, info) for info in taken}
             known = self.requested.among(keys.values())
             for info in page:
                 if info.key in keys and keys[info.key] not in known and not self._gets_past(info.key):

@@ -6,6 +6,8 @@ import hashlib
 import re
 from urllib.parse import unquote
 
+from mps_dagster.storage.bucket import ObjectInfo
+
 _REFUSED = re.compile(r"%|[\x00-\x1f\x7f]|(?<=\.\.)\.")
 """What Dagster refuses in a partition key (control characters, three dots in a row), and the escape itself."""
 
@@ -19,9 +21,12 @@ def object_key(partition: str) -> str:
     return unquote(partition)
 
 
-def run_key(bucket: str, key: str, etag: str) -> str:
-    """What makes an upload one upload: place and content."""
-    return hashlib.sha256(f"{bucket}\n{key}\n{etag}".encode("utf-8", "surrogateescape")).hexdigest()[:40]
+def run_key(bucket: str, upload: ObjectInfo) -> str:
+    """What makes an upload one upload: place, content and time. `upload` as `head` tells it: a listing may tell another time."""
+    # In whole seconds, as HTTP has it. A folder's etag has the time in it; what it says of changes is also of rights and links.
+    time = int(upload.modified.timestamp()) if "://" in bucket else 0
+    place = f"{bucket}\n{upload.key}\n{upload.etag}\n{time}"
+    return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:40]
 
 
 def sensor_name(workflow: str) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
 import uuid
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import dagster as dg
+import moto.s3.models
 import pytest
 from projects import VOD, make_project
 from s3_servers import CUT, Answer, Environ, layered
@@ -111,6 +114,21 @@ def test_announced_twice_late_and_out_of_order_is_one_run_of_what_is_there(annou
     announced.announce("in/a.mp4")
     assert [daemon.tick() for _ in range(2)] == [[], []]
     assert announced.waiting() == 0
+
+
+def test_content_that_was_there_before_is_an_upload_again(announced, monkeypatch):
+    """A first version put back, or an object that was deleted and uploaded once more: its outputs may be another's by now."""
+    daemon = announced.workflow(listing=False)
+    clock = itertools.count(1_800_000_000)
+    monkeypatch.setattr(moto.s3.models, "utcnow", lambda: datetime.fromtimestamp(next(clock), UTC).replace(tzinfo=None))
+    for content in (b"first", b"second", b"first"):
+        announced.put("in/a.mp4", content)
+        announced.announce("in/a.mp4")
+        assert [daemon.tick(), daemon.tick()] == [["in/a.mp4"], []]
+    announced.delete("in/a.mp4")
+    announced.put("in/a.mp4", b"first")
+    announced.announce("in/a.mp4")
+    assert daemon.tick() == ["in/a.mp4"]
 
 
 def test_both_ways_together_make_one_run(announced):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from dagster._core.definitions.partitions.utils.base import raise_error_on_invalid_partition_key_substring
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mps_dagster.media.info import MediaInfo
+from mps_dagster.storage.bucket import ObjectInfo
 from mps_dagster.workflow.model import Backfill, Place, Source, Task, Trigger, key_prefix
 from mps_dagster.workflow.naming import object_key, partition_key, run_key
 
@@ -73,10 +76,21 @@ def test_different_keys_are_different_partitions(one, other):
     assert (partition_key(one) == partition_key(other)) is (one == other)
 
 
-def test_an_upload_is_its_place_and_content():
-    """A new etag, another key or another bucket is another upload."""
-    uploads = [("b", "a.mp4", "e1"), ("c", "a.mp4", "e1"), ("b", "a.mp4", "e2"), ("b", "A.mp4", "e1")]
-    assert len({run_key(*upload) for upload in uploads}) == 4
+def test_an_upload_is_its_place_content_and_time():
+    """A new etag, another key or another bucket is another upload, and so is the same content put there once more."""
+    uploads = [("s3://b", "a.mp4", "e1", 1), ("s3://c", "a.mp4", "e1", 1), ("s3://b", "a.mp4", "e2", 1),
+               ("s3://b", "A.mp4", "e1", 1), ("s3://b", "a.mp4", "e1", 2)]  # fmt: skip
+    assert len({upload_key(*upload) for upload in uploads}) == 5
+
+
+def test_an_upload_s_time_is_in_whole_seconds_and_a_folder_s_in_its_etag():
+    """HTTP's headers have no more; and a `chmod` or a link makes no upload of a file that is there."""
+    assert upload_key("cos://b-12345", "a.mp4", "e1", 1.0) == upload_key("cos://b-12345", "a.mp4", "e1", 1.9)
+    assert upload_key("inbox", "a.mp4", "e1", 1) == upload_key("inbox", "a.mp4", "e1", 2)
+
+
+def upload_key(bucket: str, key: str, etag: str, time: float) -> str:
+    return run_key(bucket, ObjectInfo(key, 1, etag, datetime.fromtimestamp(time, UTC)))
 
 
 def test_a_revision_changes_with_anything_of_the_task_and_with_nothing_else():
