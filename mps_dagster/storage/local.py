@@ -28,13 +28,14 @@ from mps_dagster.errors import (
     StorageRefused,
 )
 from mps_dagster.storage.bucket import ObjectInfo
-from mps_dagster.storage.drafts import draft_of
+from mps_dagster.storage.drafts import draft_of, write_whole
 from mps_dagster.storage.keys import check_key
 
 log = logging.getLogger(__name__)
 
 MARKS = ".mps/outputs"
-"""One small file per output, by the hash of its key: its etag, and the key of our record of it."""
+"""One small file per output, by the hash of its key: its etag, and the key of our record of it. A second line is of the
+output that stands there until this one is put in its place."""
 ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 IMPOSSIBLE = {
     errno.EEXIST: "a part of its path is a file",
@@ -135,16 +136,18 @@ class LocalBucket:
         return self.head(key)
 
     def _mark(self, key: str, etag: str, record: str) -> None:
-        mark = self._mark_path(key)
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text(f"{etag} {record}")
+        lines = [f"{etag} {record}"]
+        with suppress(OSError):
+            standing = _etag(self._path(key).stat())
+            lines += [f"{standing} {earlier}" for earlier in [self._record_of(key, standing)] if earlier]
+        write_whole(self._mark_path(key), "\n".join(lines).encode())
 
     def _record_of(self, key: str, etag: str) -> str:
         try:
-            marked, _, record = self._mark_path(key).read_text().partition(" ")
+            lines = self._mark_path(key).read_text().splitlines()
         except OSError:
             return ""
-        return record if marked == etag else ""
+        return dict(line.split(" ", 1) for line in lines).get(etag, "")
 
     def _mark_path(self, key: str) -> Path:
         digest = hashlib.sha256(key.encode()).hexdigest()
@@ -231,8 +234,8 @@ class LocalBucket:
 
 
 def _etag(facts: os.stat_result) -> str:
-    # Not a hash: that would read every upload whole at every listing.
-    return f"{facts.st_mtime_ns:x}-{facts.st_size:x}-{facts.st_ino:x}"
+    # Not a hash: that would read every upload whole at every listing. Without the inode, which a backup does not bring back.
+    return f"{facts.st_mtime_ns:x}-{facts.st_size:x}"
 
 
 def _real(path: Path) -> Path:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -115,6 +117,37 @@ def test_a_file_in_the_way_is_a_clear_error(local_bucket):
     local_bucket.write("a", b"x")
     with pytest.raises(InvalidConfiguration, match="is a file"):
         local_bucket.write("a/b", b"x")
+
+
+def test_a_backup_that_is_put_back_is_what_it_was(local_bucket, tmp_path):
+    """Uploads have their etags and outputs their marks, as long as the times come back too."""
+    local_bucket.write("in/a.mp4", b"x")
+    local_bucket.write("out/a.mp4", b"y", record="_mps/records/1")
+    before = [local_bucket.head(key) for key in ("in/a.mp4", "out/a.mp4")]
+    shutil.copytree(local_bucket.root, tmp_path / "restored")
+    restored = LocalBucket("inbox", tmp_path / "restored", settle_s=0)
+    after = [restored.head(key) for key in ("in/a.mp4", "out/a.mp4")]
+    assert [(info.etag, info.record) for info in after] == [(info.etag, info.record) for info in before]
+
+
+def test_an_output_that_was_not_replaced_after_all_is_still_ours(local_bucket, monkeypatch):
+    """Whoever is killed has marked the new one already; else the old one would be taken for an upload."""
+    local_bucket.write("out/a.mp4", b"old", record="_mps/records/1")
+
+    replace = Path.replace
+
+    def killed(self, target):
+        if target.name == "a.mp4":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    for content in (b"new one", b"newer one"):
+        with pytest.raises(KeyboardInterrupt):
+            local_bucket.write("out/a.mp4", content, record="_mps/records/2")
+        assert local_bucket.head("out/a.mp4").record == "_mps/records/1"
+    monkeypatch.undo()
+    assert local_bucket.write("out/a.mp4", b"new one", record="_mps/records/2").record == "_mps/records/2"
 
 
 def test_names_that_are_no_utf8_are_left_out(local_bucket, caplog):
