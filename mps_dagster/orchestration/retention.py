@@ -15,6 +15,7 @@ from mps_dagster.workflow.naming import uploads_name
 AT_ONCE = 500
 """Runs or partitions that one day removes of each; Dagster removes them one by one, at some 10 ms each."""
 ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
+UNFINISHED = [status for status in DagsterRunStatus if status not in ENDED]
 
 
 def retention_job(settings: Settings, workflows: tuple[Workflow, ...]) -> dg.JobDefinition:
@@ -59,15 +60,19 @@ def remove_runs(instance: DagsterInstance, keep_days: int, now: datetime | None 
 
 
 def trim_partitions(instance: DagsterInstance, workflow: str, keep: int) -> int:
-    """Take the oldest uploads off the workflow's assets: the UI loads all partitions of an asset at once."""
+    """Take the oldest uploads off the workflow's assets, but those that still wait for a run: the UI loads all
+    partitions of an asset at once."""
     name = uploads_name(workflow)
     surplus = len(instance.get_dynamic_partitions(name)) - keep
     if surplus <= 0:
         return 0
     page = instance.get_paginated_dynamic_partitions(name, limit=min(surplus, AT_ONCE), ascending=True)
-    for partition in page.results:
+    # A run of a partition that is gone fails.
+    awaited = {run.tags.get("dagster/partition") for run in instance.get_runs(RunsFilter(statuses=UNFINISHED))}
+    trimmed = [partition for partition in page.results if partition not in awaited]
+    for partition in trimmed:
         instance.delete_dynamic_partition(name, partition)
-    return len(page.results)
+    return len(trimmed)
 
 
 def remove_files(instance: DagsterInstance, settings: Settings) -> int:

@@ -17,8 +17,8 @@ from mps_dagster.settings import Settings
 TOMORROW = datetime.now(UTC) + timedelta(days=1, hours=1)
 
 
-def add_run(instance: dg.DagsterInstance, status: DagsterRunStatus) -> str:
-    run = dg.DagsterRun(job_name="vod", run_id=str(uuid.uuid4()), status=status)
+def add_run(instance: dg.DagsterInstance, status: DagsterRunStatus, **tags: str) -> str:
+    run = dg.DagsterRun(job_name="vod", run_id=str(uuid.uuid4()), status=status, tags=tags)
     instance.add_run(run)
     return run.run_id
 
@@ -39,6 +39,15 @@ def test_the_oldest_partitions_go_first_and_a_bounded_number_at_a_time(instance,
     instance.add_dynamic_partitions("vod_uploads", [f"{number}.mp4" for number in range(10)])
     assert [trim_partitions(instance, "vod", 5) for _ in range(3)] == [3, 2, 0]
     assert set(instance.get_dynamic_partitions("vod_uploads")) == {f"{number}.mp4" for number in range(5, 10)}
+
+
+def test_partitions_that_wait_for_a_run_stay(instance):
+    """The run would fail; however old they are."""
+    instance.add_dynamic_partitions("vod_uploads", ["queued.mp4", "made.mp4", "new.mp4"])
+    add_run(instance, DagsterRunStatus.STARTING, **{"dagster/partition": "queued.mp4"})
+    add_run(instance, DagsterRunStatus.SUCCESS, **{"dagster/partition": "made.mp4"})
+    assert trim_partitions(instance, "vod", 1) == 1
+    assert set(instance.get_dynamic_partitions("vod_uploads")) == {"queued.mp4", "new.mp4"}
 
 
 @pytest.mark.parametrize("place", ["values", "storage"])
