@@ -45,6 +45,8 @@ def main() -> None:
     parser.add_argument("--bucket", choices=("local", "s3"), default="s3")
     parser.add_argument("--queue", action="store_true")
     options = parser.parse_args()
+    if options.queue and options.bucket == "local":
+        parser.error("a folder announces nothing: --queue goes with --bucket s3")
     with tempfile.TemporaryDirectory(prefix="mps-bench-") as folder, _server() as (endpoint, requests):
         home = Path(folder)
         _prepare(home, endpoint, s3=options.bucket == "s3", queue=options.queue)

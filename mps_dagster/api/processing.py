@@ -20,14 +20,13 @@ from mps_dagster.settings import Settings
 from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.tasks import TASKS
-from mps_dagster.workflow.model import Task, Workflow
+from mps_dagster.workflow.model import BY_HAND_BUCKET, Task, Workflow
 from mps_dagster.workflow.naming import by_hand_name, partition_key, run_key, sensor_name, uploads_name
 from mps_dagster.workflow.notification import as_written, parse_sinks
 from mps_dagster.workflow.store import load_workflows, parse_task
 from mps_dagster.workflow.templates import Templates
 
-UPLOADS = "uploads"
-"""Local bucket for files that are processed by hand and belong to no workflow."""
+UPLOADS = BY_HAND_BUCKET
 
 
 @dataclass(frozen=True)

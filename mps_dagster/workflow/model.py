@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+import re
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated, Any
@@ -36,6 +37,9 @@ TRIGGER_FORMATS = (
 
 RECORDS_DIR = "_mps/"
 """Where each bucket keeps our records of its outputs. Never triggers."""
+
+BY_HAND_BUCKET = "uploads"
+"""Local bucket for files and URLs that are processed by hand and belong to no workflow."""
 
 
 class Source(Facts):
@@ -82,6 +86,9 @@ class Trigger(Facts):
     @field_validator("formats")
     @classmethod
     def _as_extensions(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        for name in formats:
+            if name != "*" and not re.fullmatch(r"\.?[A-Za-z0-9]+", name):
+                raise ValueError(f"{name!r} is no file extension; write mp4, or * for everything")
         return tuple(name.lower().removeprefix(".") for name in formats) or TRIGGER_FORMATS
 
     @model_validator(mode="after")
@@ -90,6 +97,8 @@ class Trigger(Facts):
             raise ValueError("without listing there has to be a queue; else no upload is ever found")
         if self.queue and "://" not in self.bucket:
             raise ValueError(f"bucket {self.bucket!r} is a folder, which announces nothing; remove the queue")
+        if self.bucket == BY_HAND_BUCKET:
+            raise ValueError(f"bucket {self.bucket!r} is for what is processed by hand; upload into another one")
         return self
 
     @property

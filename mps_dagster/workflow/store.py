@@ -54,11 +54,18 @@ def check_beside(workflow: Workflow, others: Iterable[Workflow], file: str) -> N
         if workflow.name == other.name:
             raise InvalidConfiguration(f"{file}: name: another file already has a workflow {workflow.name!r}")
         queue = workflow.trigger.queue
-        if queue and queue == other.trigger.queue:
+        if _one_queue(queue, other.trigger.queue):
             raise InvalidConfiguration(
                 f"{file}: trigger.queue: {queue} is read by workflow {other.name!r} already, and a message goes to one reader only",
                 hint="let the bucket announce to an SNS topic with a queue for each workflow",
             )
+
+
+def _one_queue(queue: str, other: str) -> bool:
+    """Whether two names or URLs are of one queue, as far as they tell."""
+    if "://" in queue and "://" in other:
+        return queue == other
+    return bool(queue) and queue.rpartition("/")[2] == other.rpartition("/")[2]
 
 
 def parse_workflow(text: str, templates: Templates, *, name: str) -> Workflow:

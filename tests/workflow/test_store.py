@@ -61,6 +61,11 @@ def changed(old: str, new: str) -> str:
         pytest.param(changed("priority: 3", "priority: 11"), "priority: Input should be less than or equal to 10 (found 11)", id="range"),
         pytest.param(changed("bucket: inbox", "bucket: no/bucket"), "trigger.bucket: 'no/bucket' is no bucket", id="bucket"),
         pytest.param(changed("bucket: inbox", "bucket: 'cos://media'"), "ends with the account's APPID", id="COS bucket"),
+        pytest.param(changed("bucket: inbox", "bucket: uploads"), "is for what is processed by hand", id="bucket of what is run by hand"),
+        pytest.param(changed("dir: /in/", "dir: /in/, formats: ['*.mp4']"), "trigger.formats: '*.mp4' is no file extension", id="formats as a pattern"),
+        pytest.param(changed("dir: /in/", "dir: /in/, formats: ['mp4,mov']"), "'mp4,mov' is no file extension", id="formats in one"),
+        pytest.param(changed("dir: /in/", "dir: /in/, formats: ['video/mp4']"), "'video/mp4' is no file extension", id="formats as types"),
+        pytest.param(changed("dir: /in/", "dir: /in/, formats: [' mp4']"), "' mp4' is no file extension", id="formats with a space"),
         pytest.param(changed("dir: /in/", "dir: /in/, listing: false"), "there has to be a queue", id="nothing to learn of uploads by"),
         pytest.param(changed("dir: /in/", "dir: /in/, queue: news"), "is a folder, which announces nothing", id="queue of a folder"),
         pytest.param(changed("type: local", "type: mail"), "notify[0]", id="sink"),
@@ -176,3 +181,19 @@ def test_two_workflows_cannot_read_one_queue(tmp_path):
     good, bad = load_workflows(tmp_path, TEMPLATES)
     assert [workflow.name for workflow in good] == ["vod"]
     assert "b.yaml: trigger.queue: news is read by workflow 'vod'" in bad[0].problem
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("news", "https://sqs.eu-central-1.amazonaws.com/111122223333/news", True),
+        ("https://sqs.eu-central-1.amazonaws.com/1/news", "https://sqs.eu-central-1.amazonaws.com/2/news", False),
+        ("news", "https://sqs.eu-central-1.amazonaws.com/111122223333/other-news", False),
+    ],
+)
+def test_a_queue_is_the_same_by_its_name_and_by_its_url(tmp_path, one, other, alike):
+    """Two URLs tell the accounts apart."""
+    text = changed("bucket: inbox, dir: /in/", "bucket: 's3://media', queue: QUEUE")
+    (tmp_path / "a.yaml").write_text(text.replace("QUEUE", f"'{one}'"))
+    (tmp_path / "b.yaml").write_text(text.replace("name: vod", "name: vod2").replace("QUEUE", f"'{other}'"))
+    assert len(load_workflows(tmp_path, TEMPLATES)[1]) == alike
