@@ -4,7 +4,7 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator
 
-from mps_dagster.errors import MpsError, SourceNotAccessible, StorageFailed, StorageRefused
+from mps_dagster.errors import InvalidConfiguration, MpsError, SourceNotAccessible, StorageFailed, StorageRefused
 from mps_dagster.orchestration.requested import Requested
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.workflow.model import Workflow
@@ -38,6 +38,9 @@ class Look:
         """What could not be asked at all."""
         self.remarks: list[str] = []
         """Single objects and messages that a person should look at."""
+        self.left_out = 0
+        self.left_out_such_as = ""
+        """The first of what no run can be made of, such as keys that no bucket may hold."""
 
     @property
     def full(self) -> bool:
@@ -58,6 +61,9 @@ class Look:
         except SourceNotAccessible:
             self._ask_bucket()
             return NO_RUN
+        except InvalidConfiguration as error:
+            self._leave_out(str(error))
+            return NO_RUN
         except StorageRefused as error:
             self._ask_bucket()
             # One object that may not be read must not keep the others waiting.
@@ -77,6 +83,10 @@ class Look:
             return NO_RUN
         self.chosen[wanted] = info
         return wanted
+
+    def _leave_out(self, what: str) -> None:
+        self.left_out += 1
+        self.left_out_such_as = self.left_out_such_as or what
 
     def _ask_bucket(self) -> None:
         """Raise if it is the bucket that is not there or refuses everything, which HEAD does not tell; once a look."""
@@ -99,7 +109,7 @@ class Look:
         return reached
 
     def _sweep(self, after: str) -> str:
-        for page in _pages(self.bucket.list(self.trigger.prefix, after=after)):
+        for page in _pages(self.bucket.list(self.trigger.prefix, after=after, left_out=self._leave_out)):
             self._answered = True
             taken = [info for info in page if self.workflow.takes(info.key, info.modified)]
             keys = {info.key: run_key(self.trigger.bucket, info) for info in taken}

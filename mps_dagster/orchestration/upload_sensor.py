@@ -27,6 +27,8 @@ from mps_dagster.workflow.templates import BadFile
 
 INTERVAL_S = 3
 """Below the daemon's loop of 5 s, so that every loop looks; 5 itself would give one look in 10 s."""
+REMARKS = 10
+"""At most so many are shown in a tick."""
 
 
 class Cursor(Facts):
@@ -107,7 +109,7 @@ def _reported(look: Look, what: str) -> Iterator[None]:
 
 
 def _answer(context: dg.SensorEvaluationContext, workflow: Workflow, look: Look, cursor: Cursor) -> dg.SensorResult:
-    for problem in (*look.failures, *look.remarks):
+    for problem in _told(look):
         context.log.error(problem)
     if look.failures and not look.chosen and not look.swept:
         # A failed listing is not an empty bucket: nothing is decided from it, and the tick shows why.
@@ -126,7 +128,16 @@ def _answer(context: dg.SensorEvaluationContext, workflow: Workflow, look: Look,
 def _summary(look: Look, cursor: Cursor) -> str:
     waiting = f", {look.unsettled} still being written" if look.unsettled else ""
     going_on = f"; the sweep goes on after {cursor.after}" if cursor.after else ""
-    return "\n".join([f"{look.listed} objects listed, none new{waiting}{going_on}", *look.failures, *look.remarks])
+    return "\n".join([f"{look.listed} objects listed, none new{waiting}{going_on}", *_told(look)])
+
+
+def _told(look: Look) -> list[str]:
+    """What a person should look at; of many alike the first ones."""
+    more = len(look.remarks) - REMARKS
+    told = [*look.failures, *look.remarks[:REMARKS], *([f"and {more} more"] if more > 0 else [])]
+    if look.left_out:
+        told.append(f"{look.left_out} left out, such as: {look.left_out_such_as}")
+    return told
 
 
 def _request(workflow: Workflow, key: str, info: ObjectInfo) -> dg.RunRequest:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +49,11 @@ class Bucket(Protocol):
     def head(self, key: str) -> ObjectInfo:
         """Raise `SourceNotAccessible` if there is no such object."""
 
-    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", *, after: str = "", left_out: Tell = log.warning) -> Iterator[ObjectInfo]:
         """Every object whose key starts with `prefix` and comes behind `after`, in key order, as it is asked for.
 
-        Uploads in progress come with `settled=False`.
+        Uploads in progress come with `settled=False`. `left_out` is told of what cannot be listed: keys that no bucket
+        may hold, folders that may not be read.
         """
 
     def fetch(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:

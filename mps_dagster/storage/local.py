@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-import logging
 import os
 import shlex
 import shutil
@@ -27,11 +26,9 @@ from mps_dagster.errors import (
     StorageFailed,
     StorageRefused,
 )
-from mps_dagster.storage.bucket import ObjectInfo
+from mps_dagster.storage.bucket import ObjectInfo, Tell, log
 from mps_dagster.storage.drafts import draft_of, write_whole
 from mps_dagster.storage.keys import check_key
-
-log = logging.getLogger(__name__)
 
 MARKS = ".mps/outputs"
 """One small file per output, by the hash of its key: its etag, and the key of our record of it. A second line is of the
@@ -59,12 +56,19 @@ class LocalBucket:
             info = self._info(key, self.path(key))
         return replace(info, record=self._record_of(key, info.etag))
 
-    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", *, after: str = "", left_out: Tell = log.warning) -> Iterator[ObjectInfo]:
         with self._errors("list", prefix):
-            for key in self._keys("", prefix, after):
-                # Gone by now, or a link to nothing or to elsewhere: no object, and no failure of the listing.
-                with suppress(SourceNotAccessible), self._reading("look at", key):
-                    yield self._info(key, self.path(key))
+            for key in self._keys("", prefix, after, left_out):
+                try:
+                    with self._reading("look at", key):
+                        info = self._info(key, self.path(key))
+                except SourceNotAccessible:
+                    # Gone by now, or a link to nothing or to elsewhere: no object, and no failure of the listing.
+                    continue
+                except StorageRefused as error:
+                    left_out(str(error))
+                    continue
+                yield info
 
     def fetch(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
         with draft_of(path) as draft:
@@ -167,18 +171,27 @@ class LocalBucket:
             raise InvalidConfiguration(f"{self.name}/{key}: a link in its path leads out of the bucket")
         return path
 
-    def _keys(self, above: str, prefix: str, after: str) -> Iterator[str]:
+    def _keys(self, above: str, prefix: str, after: str, left_out: Tell) -> Iterator[str]:
         # A folder sorts with its slash, which is what makes this key order: `a-b` comes before `a/b`.
-        for key in sorted(self._entries(above)):
+        for key in sorted(self._entries(above, left_out)):
             if not key.endswith("/"):
                 if key.startswith(prefix) and key > after:
                     yield key
             elif (key.startswith(prefix) or prefix.startswith(key)) and (key > after or after.startswith(key)):
-                # Only the bucket's own folder must be there; others may go while we look.
-                with suppress(*ABSENT):
-                    yield from self._keys(key, prefix, after)
+                try:
+                    yield from self._keys(key, prefix, after, left_out)
+                except ABSENT:
+                    # Only the bucket's own folder must be there; others may go while we look.
+                    continue
+                except PermissionError as error:
+                    # Such as lost+found. What the listing is of must be readable.
+                    if prefix.startswith(key):
+                        raise
+                    left_out(
+                        f"bucket {self.name}: folder {key!r} is left out, let user {os.geteuid()} read it: {error}"
+                    )
 
-    def _entries(self, above: str) -> Iterator[str]:
+    def _entries(self, above: str, left_out: Tell) -> Iterator[str]:
         with os.scandir(self.root / above) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
@@ -186,7 +199,7 @@ class LocalBucket:
                 try:
                     key = check_key(above + entry.name)
                 except InvalidConfiguration as error:
-                    log.warning("bucket %s: a file is left out, rename it: %s", self.name, error)
+                    left_out(f"bucket {self.name}: a file is left out, rename it: {error}")
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     yield f"{key}/"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mps_dagster.errors import SourceChanged, SourceNotAccessible
-from mps_dagster.storage.bucket import ObjectInfo
+from mps_dagster.storage.bucket import ObjectInfo, Tell, log
 from mps_dagster.storage.drafts import draft_of
 from mps_dagster.storage.keys import check_key
 
@@ -26,7 +26,7 @@ class MemoryBucket:
     def head(self, key: str) -> ObjectInfo:
         return self._get(key)[0]
 
-    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", *, after: str = "", left_out: Tell = log.warning) -> Iterator[ObjectInfo]:  # noqa: ARG002
         with self._lock:
             found = [info for info, _ in self._objects.values() if info.key.startswith(prefix) and info.key > after]
         yield from sorted(found, key=lambda info: info.key)

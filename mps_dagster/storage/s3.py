@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -33,11 +32,9 @@ from mps_dagster.errors import (
     StorageRefused,
 )
 from mps_dagster.settings import S3Settings
-from mps_dagster.storage.bucket import ObjectInfo
+from mps_dagster.storage.bucket import ObjectInfo, Tell, log
 from mps_dagster.storage.drafts import draft_of
 from mps_dagster.storage.keys import check_key, content_type_of
-
-log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
 CONNECT_S = 5.0
@@ -107,13 +104,13 @@ class S3Bucket:
         with self._errors("look at", key):
             return self._info(key, self._client.head_object(Bucket=self._bucket, Key=check_key(key)))
 
-    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", *, after: str = "", left_out: Tell = log.warning) -> Iterator[ObjectInfo]:
         # The first version of the call: COS documents no other one, and would end silently after a thousand keys.
         pages = self._client.get_paginator("list_objects")
         with self._errors("list", prefix):
             for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, Marker=after):
                 for item in page.get("Contents", ()):
-                    if self._is_object(item["Key"]):
+                    if self._is_object(item["Key"], left_out):
                         yield ObjectInfo(item["Key"], item["Size"], item["ETag"].strip('"'), item["LastModified"])
 
     def fetch(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
@@ -164,14 +161,14 @@ class S3Bucket:
         record = marks.get(RECORD, "") if marks.get(PLACE) == self._place(key) else ""
         return ObjectInfo(key, reply["ContentLength"], reply["ETag"].strip('"'), reply["LastModified"], record=record)
 
-    def _is_object(self, key: str) -> bool:
+    def _is_object(self, key: str, left_out: Tell) -> bool:
         # Consoles make empty objects for "folders".
         if key.endswith("/"):
             return False
         try:
             check_key(key)
         except InvalidConfiguration as error:
-            log.warning("bucket %s: an object is left out, rename it: %s", self.name, error)
+            left_out(f"bucket {self.name}: an object is left out, rename it: {error}")
             return False
         return True
 

@@ -251,6 +251,18 @@ def test_a_bucket_that_is_slow_costs_a_look_one_call(announced, faults, monkeypa
     assert announced.waiting() == 1
 
 
+def test_a_key_that_no_bucket_may_hold_is_told_and_keeps_no_other_waiting(announced):
+    """Announced or listed; also in one message with others."""
+    daemon = announced.workflow(list_every_s=0)
+    for key in ("in//a.mp4", "in/b.mp4"):
+        announced.put(key)
+    records = [json.loads(record(announced.name, key))["Records"][0] for key in ("in//a.mp4", "in/b.mp4")]
+    announced.send(json.dumps({"Records": records}))
+    assert [daemon.tick(), daemon.tick()] == [["in/b.mp4"], []]
+    assert "1 left out, such as: bucket s3://" in daemon.answer.skip_reason.skip_message
+    assert announced.waiting() == 0
+
+
 def test_one_upload_that_may_not_be_read_stays_and_keeps_no_other_waiting(announced, faults):
     """The tick says which one; somebody may mend its rights."""
     daemon = announced.workflow(listing=False)

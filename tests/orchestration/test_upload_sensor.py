@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -178,8 +179,8 @@ def test_a_failed_listing_decides_nothing(house, daemon, monkeypatch):
     write(house, "in/a.mp4", "in/b.mp4")
     whole = LocalBucket.list
 
-    def breaks_off(self, prefix="", *, after=""):
-        yield next(whole(self, prefix, after=after))
+    def breaks_off(self, prefix="", **how):
+        yield next(whole(self, prefix, **how))
         raise StorageFailed("the connection is gone")
 
     monkeypatch.setattr(LocalBucket, "list", breaks_off)
@@ -187,6 +188,20 @@ def test_a_failed_listing_decides_nothing(house, daemon, monkeypatch):
         daemon.tick()
     monkeypatch.undo()
     assert daemon.tick() == ["in/a.mp4", "in/b.mp4"]
+
+
+def test_a_name_that_no_bucket_may_hold_is_told(house, daemon):
+    """Somebody waits for its run: the tick says to rename it, and how many there are."""
+    folder = house.settings.buckets_dir / "inbox" / "in"
+    folder.mkdir()
+    try:
+        for name in (b"caf\xe9.mp4", b"\xff.mp4"):
+            (folder / os.fsdecode(name)).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    write(house, "in/a.mp4")
+    assert [daemon.tick() for _ in range(2)] == [["in/a.mp4"], []]
+    assert "2 left out, such as: bucket inbox: a file is left out, rename it" in daemon.answer.skip_reason.skip_message
 
 
 def test_a_bucket_that_is_gone_is_a_failed_tick(house, daemon):

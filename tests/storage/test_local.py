@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mps_dagster.errors import InvalidConfiguration, SourceNotAccessible, StorageFailed
+from mps_dagster.errors import InvalidConfiguration, SourceNotAccessible, StorageFailed, StorageRefused
 from mps_dagster.storage.local import LocalBucket
 
 
@@ -148,6 +149,43 @@ def test_an_output_that_was_not_replaced_after_all_is_still_ours(local_bucket, m
         assert local_bucket.head("out/a.mp4").record == "_mps/records/1"
     monkeypatch.undo()
     assert local_bucket.write("out/a.mp4", b"new one", record="_mps/records/2").record == "_mps/records/2"
+
+
+def test_a_folder_that_may_not_be_read_is_left_out_and_told(local_bucket, monkeypatch):
+    """Such as lost+found of a disk of its own; but what is to be listed must be readable, or it would look empty."""
+    for key in ("in/a.mp4", "in/lost+found/x.mp4", "in/z.mp4"):
+        local_bucket.write(key, b"x")
+    scandir = os.scandir
+
+    def guarded(path):
+        if Path(path).name == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    told: list[str] = []
+    assert [info.key for info in local_bucket.list("in/", left_out=told.append)] == ["in/a.mp4", "in/z.mp4"]
+    assert len(told) == 1
+    assert "in/lost+found/" in told[0]
+    with pytest.raises(StorageRefused, match="let user"):
+        list(local_bucket.list("in/lost+found/"))
+
+
+def test_a_file_that_may_not_be_looked_at_is_left_out_and_told(local_bucket, monkeypatch):
+    """In a folder that may be listed and no more."""
+    for key in ("a.mp4", "b.mp4"):
+        local_bucket.write(key, b"x")
+    info = local_bucket._info
+
+    def guarded(key, path):
+        if key == "a.mp4":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return info(key, path)
+
+    monkeypatch.setattr(local_bucket, "_info", guarded)
+    told: list[str] = []
+    assert [info.key for info in local_bucket.list(left_out=told.append)] == ["b.mp4"]
+    assert len(told) == 1
 
 
 def test_names_that_are_no_utf8_are_left_out(local_bucket, caplog):
