@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,13 +12,13 @@ from urllib.parse import urlsplit
 
 import requests
 
-from mps_dagster.errors import MpsError
+from mps_dagster.errors import MpsError, StorageRefused
 from mps_dagster.ffmpeg.program import Ffmpeg
 from mps_dagster.notify.outbox import Outbox
 from mps_dagster.settings import Settings
 from mps_dagster.storage.announcements import AnnouncementQueue
-from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
+from mps_dagster.storage.local import LocalBucket
 from mps_dagster.storage.sqs import make_sqs_client
 from mps_dagster.workflow.model import RECORDS_DIR, Workflow
 from mps_dagster.workflow.notification import CmqSink, LocalSink, SinkConfig, SqsSink, UrlSink
@@ -28,6 +27,7 @@ from mps_dagster.workflow.templates import Templates
 
 CONNECT_S = 5
 LOW_SPACE_BYTES = 10 * 2**30
+PROBE = f"{RECORDS_DIR}probe"
 
 
 class Unusable(MpsError):
@@ -49,8 +49,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _space(settings)
     yield _tried("database", partial(check_database, settings))
     yield from (Finding(f"workflow {file.path.name}", "failed", file.problem) for file in bad)
-    for name, writes in sorted(_places(workflows).items()):
-        yield _tried(f"bucket {name}", partial(_use, buckets.get(name), writes=writes))
+    read, written = _places(workflows)
+    for name in sorted(read | written):
+        yield _tried(f"bucket {name}", partial(_use, buckets, name, reads=name in read, writes=name in written))
     for workflow in workflows:
         if workflow.trigger.queue:
             yield _tried(f"queue {workflow.trigger.queue}", partial(_depth, workflow, settings))
@@ -101,25 +102,31 @@ def _space(settings: Settings) -> Finding:
     return Finding("scratch", state, f"{free / 2**30:.0f} GiB free in {folder}")
 
 
-def _places(workflows: tuple[Workflow, ...]) -> dict[str, bool]:
-    """Each bucket that a workflow names, and whether it is written to."""
+def _places(workflows: tuple[Workflow, ...]) -> tuple[set[str], set[str]]:
+    """The buckets that uploads come from, and those that are written to."""
     written = {
-        task.output.bucket or workflow.trigger.bucket for workflow in workflows for task in workflow.tasks.values()
+        spec.output_bucket or task.output.bucket or workflow.trigger.bucket
+        for workflow in workflows
+        for task in workflow.tasks.values()
+        for spec in task.specs
     }
-    read = {workflow.trigger.bucket for workflow in workflows}
-    return {name: name in written for name in read | written}
+    return {workflow.trigger.bucket for workflow in workflows}, written
 
 
-def _use(bucket: Bucket, *, writes: bool) -> str:
+def _use(buckets: Buckets, name: str, *, reads: bool, writes: bool) -> str:
+    bucket = buckets.get(name)
+    if isinstance(bucket, LocalBucket) and not reads and not bucket.root.exists():
+        return f"is not there yet; the first output makes {bucket.root}"
     next(bucket.list(RECORDS_DIR), None)
     if not writes:
         return "can be listed"
-    key = f"{RECORDS_DIR}probes/{uuid.uuid4().hex}"
+    bucket.write(PROBE, b"written by mps doctor")
+    bucket.read(PROBE)
     try:
-        bucket.write(key, b"written by mps doctor")
-        bucket.read(key)
-    finally:
-        bucket.delete(key)
+        bucket.delete(PROBE)
+    except StorageRefused:
+        # Nothing but this probe is ever deleted.
+        return f"can be listed, written to and read; {PROBE} stays there, because it may not be deleted"
     return "can be listed, written to and read"
 
 

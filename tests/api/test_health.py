@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 from projects import VOD, make_project
+from s3_servers import Answer, layered
 
 from mps_dagster.api.health import examine
 from mps_dagster.cli.doctor import doctor
+from mps_dagster.settings import S3Settings
 
 
 @pytest.fixture
@@ -66,3 +68,31 @@ def test_buckets_and_queues_of_aws_are_tried(found, s3_server, monkeypatch):
     )  # fmt: skip
     assert findings["bucket s3://examined"][0] == findings["queue examined"][0] == "ok"
     assert findings["sink aws_sqs:us-east-1/missing"][0] == "failed"
+
+
+def test_an_s3_that_is_not_set_up_is_told(found):
+    """As any other finding."""
+    findings = found(VOD.replace("bucket: inbox", "bucket: 's3://media'"), s3=S3Settings(endpoint_url="s3.local"))
+    assert findings["bucket s3://media"][0] == "failed"
+    assert "http://" in findings["bucket s3://media"][1]
+
+
+def test_a_bucket_in_which_nothing_may_be_deleted_is_well(found, s3_server):
+    """Nothing but the probe ever is; it is one object, however often it is left behind."""
+    refused = Answer("403 Forbidden", "AccessDenied")
+    s3_server.s3.create_bucket(Bucket="kept")
+    text = VOD.replace("{bucket: outputs, dir: /vod/}", "{bucket: 's3://kept'}")
+    with layered(lambda environ: refused if environ["REQUEST_METHOD"] == "DELETE" else None) as address:
+        s3 = s3_server.settings.model_copy(update={"endpoint_url": address})
+        state, detail = found(text, s3=s3)["bucket s3://kept"]
+    assert (state, "_mps/probe stays" in detail) == ("ok", True)
+    assert [item["Key"] for item in s3_server.s3.list_objects(Bucket="kept")["Contents"]] == ["_mps/probe"]
+
+
+def test_an_output_folder_that_is_not_there_yet_is_no_failure(found):
+    """The first output makes it; also one that a single output names."""
+    text = VOD.replace("{name: small, ", "{name: small, output_bucket: elsewhere, ").replace(", dir: /vod/}", "}")
+    findings = found(text.replace("bucket: outputs", "bucket: later"))
+    for name in ("later", "elsewhere"):
+        assert findings[f"bucket {name}"][0] == "ok"
+        assert "the first output makes" in findings[f"bucket {name}"][1]
