@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from clips import Clips
+from s3_servers import COS_HOST, cos, layered
 from servers import Aws, aws
+
+from mps_dagster.settings import CosSettings
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +26,20 @@ def s3_server() -> Iterator[Aws]:
     """S3 and SQS over HTTP, shared by a worker's tests: each makes buckets and queues of its own name."""
     with aws() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def cos_settings() -> Iterator[CosSettings]:
+    """A server that refuses what COS refuses. Names below .localhost are looked up here, and not in a network."""
+    look_up = socket.getaddrinfo
+
+    def local(host, *rest, **more):
+        return look_up("127.0.0.1" if str(host).endswith(".localhost") else host, *rest, **more)
+
+    with layered(cos) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", local)
+        port = address.rpartition(":")[2]
+        yield CosSettings(endpoint_url=f"http://{COS_HOST}:{port}", secret_id="AKIDtest", secret_key="test")
 
 
 @pytest.fixture(scope="session")

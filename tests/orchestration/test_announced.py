@@ -44,7 +44,7 @@ def announced(tmp_path, instance, s3_server, monkeypatch):
         )
         s3 = s3_server.settings.model_copy(update={"endpoint_url": world.endpoint})
         settings = make_project(tmp_path, vod=text).model_copy(
-            update={"s3": s3, "sqs_endpoint_url": s3_server.settings.endpoint_url}
+            update={"s3": s3, "sqs_endpoint_url": world.sqs_endpoint}
         )
         return Daemon(furnished(settings, instance))
 
@@ -54,7 +54,7 @@ def announced(tmp_path, instance, s3_server, monkeypatch):
         return sum(int(value) for value in found.values())
 
     world = SimpleNamespace(
-        name=name, endpoint=s3_server.settings.endpoint_url, workflow=workflow, waiting=waiting,
+        name=name, endpoint=s3_server.settings.endpoint_url, sqs_endpoint=s3_server.settings.endpoint_url, workflow=workflow, waiting=waiting,
         put=lambda key, content=b"x": s3_server.s3.put_object(Bucket=name, Key=key, Body=content),
         delete=lambda key: s3_server.s3.delete_object(Bucket=name, Key=key),
         announce=lambda key, **more: s3_server.sqs.send_message(QueueUrl=queue, MessageBody=record(name, key, **more)),
@@ -131,6 +131,34 @@ def test_content_that_was_there_before_is_an_upload_again(announced, monkeypatch
     assert daemon.tick() == ["in/a.mp4"]
 
 
+def test_an_upload_that_is_replaced_before_it_is_read_is_processed_as_what_it_is_now(announced, clips):
+    """The run of the announced content fails and says why, and the new content gets its own."""
+    daemon = announced.workflow(list_every_s=0)
+    announced.put("in/a.mp4", b"announced")
+    announced.announce("in/a.mp4")
+    assert daemon.tick() == ["in/a.mp4"]
+    announced.put("in/a.mp4", clips.video().read_bytes())
+    failed = run_as_asked(daemon)
+    assert not failed.success
+    [failure] = [event.step_failure_data for event in failed.all_events if event.is_step_failure]
+    assert "no longer the object that was announced" in failure.user_failure_data.description
+    assert failure.user_failure_data.metadata["code"].value == "SourceFileError.DownloadNotAccessible"
+    assert daemon.tick() == ["in/a.mp4"]
+    assert run_as_asked(daemon).success
+
+
+def run_as_asked(daemon: Daemon) -> dg.ExecuteInProcessResult:
+    """The last tick's only run."""
+    [request], house = daemon.answer.run_requests, daemon.house
+    house.instance.add_dynamic_partitions("vod_uploads", [request.partition_key])
+    return house.defs.resolve_job_def("vod").execute_in_process(
+        partition_key=request.partition_key,
+        run_config=request.run_config,
+        instance=house.instance,
+        raise_on_error=False,
+    )
+
+
 def test_both_ways_together_make_one_run(announced):
     """In one look, or one after the other."""
     daemon = announced.workflow(list_every_s=0)
@@ -186,6 +214,17 @@ def test_a_queue_that_is_gone_does_not_keep_the_sweep_from_finding_uploads(annou
     assert daemon.tick() == ["in/a.mp4"]
     with pytest.raises(dg.Failure, match="cannot receive message of queue"):
         daemon.tick()
+
+
+def test_a_queue_that_refuses_our_credentials_does_not_keep_the_sweep_from_finding_uploads(announced):
+    """And the tick says what to check."""
+    refusal = Answer("403 Forbidden", body=b'{"__type": "com.amazonaws.sqs#InvalidClientTokenId", "message": "no"}')
+    with layered(lambda _: refusal) as announced.sqs_endpoint:
+        daemon = announced.workflow(list_every_s=3600)
+        announced.put("in/a.mp4")
+        assert daemon.tick() == ["in/a.mp4"]
+        with pytest.raises(dg.Failure, match="permissions"):
+            daemon.tick()
 
 
 def test_a_queue_without_a_region_does_not_keep_the_sweep_from_finding_uploads(announced, monkeypatch):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import uuid
-from collections.abc import Iterator
 
 import pytest
 from boto3.s3.transfer import TransferConfig
-from s3_servers import COS_HOST, cos, layered
 
-from mps_dagster.settings import CosSettings, Settings
+from mps_dagster.settings import Settings
 from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.local import LocalBucket
 from mps_dagster.storage.memory import MemoryBucket
@@ -36,20 +33,6 @@ def s3_bucket(s3_client) -> S3Bucket:
 def local_bucket(tmp_path) -> LocalBucket:
     (tmp_path / "bucket").mkdir()
     return LocalBucket("inbox", tmp_path / "bucket", settle_s=0)
-
-
-@pytest.fixture(scope="session")
-def cos_settings() -> Iterator[CosSettings]:
-    """A server that refuses what COS refuses. Names below .localhost are looked up here, and not in a network."""
-    look_up = socket.getaddrinfo
-
-    def local(host, *rest, **more):
-        return look_up("127.0.0.1" if str(host).endswith(".localhost") else host, *rest, **more)
-
-    with layered(cos) as address, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket, "getaddrinfo", local)
-        port = address.rpartition(":")[2]
-        yield CosSettings(endpoint_url=f"http://{COS_HOST}:{port}", secret_id="AKIDtest", secret_key="test")
 
 
 @pytest.fixture
