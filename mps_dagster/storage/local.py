@@ -151,7 +151,7 @@ class LocalBucket:
             lines = self._mark_path(key).read_text().splitlines()
         except OSError:
             return ""
-        return dict(line.split(" ", 1) for line in lines).get(etag, "")
+        return next((line.partition(" ")[2] for line in lines if line.partition(" ")[0] == etag), "")
 
     def _mark_path(self, key: str) -> Path:
         digest = hashlib.sha256(key.encode()).hexdigest()
