@@ -210,6 +210,10 @@ class Task(Facts):
         }
 
 
+_CRON = re.compile(r"\S+ \S+ (L|[^ LW]+) \S+ ([^ ,L]+#\d|[^ #L]+)", re.IGNORECASE)
+"""What Dagster takes of what CronSim does: five fields, the last day of the month (L) and the second Monday (1#2) alone."""
+
+
 class Backfill(Facts):
     """When a workflow makes up for what is missing, failed or out of date."""
 
@@ -219,11 +223,9 @@ class Backfill(Facts):
 
     @field_validator("cron")
     @classmethod
-    def _is_cron(cls, cron: str) -> str:
-        try:
-            CronSim(cron, datetime.now(UTC))
-        except CronSimError as error:
-            raise ValueError('this is no cron expression; an example: "0 3 * * *" is every night at three') from error
+    def _can_be(cls, cron: str) -> str:
+        if not _is_cron(cron):
+            raise ValueError('this is no cron expression; an example: "0 3 * * *" is every night at three')
         return cron
 
     @field_validator("timezone")
@@ -231,9 +233,21 @@ class Backfill(Facts):
     def _is_known(cls, name: str) -> str:
         try:
             ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            # OSError: a folder of them, such as Europe.
             raise ValueError("this is no time zone; an example: Europe/Berlin") from error
         return name
+
+
+def _is_cron(text: str) -> bool:
+    fields = text.split()
+    try:
+        CronSim(text, datetime.now(UTC))
+        # The day on its own, too: Dagster takes none that never comes, whatever the weekday says.
+        CronSim(" ".join([*fields[:4], "*"]), datetime.now(UTC))
+    except CronSimError:
+        return False
+    return bool(_CRON.fullmatch(" ".join(fields)))
 
 
 class Workflow(Facts):

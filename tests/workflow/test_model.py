@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from dagster._core.definitions.partitions.utils.base import raise_error_on_invalid_partition_key_substring
+from dagster._utils.schedules import is_valid_cron_string
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -108,6 +109,7 @@ def test_a_revision_changes_with_anything_of_the_task_and_with_nothing_else():
         ({"cron": "0 3 * *"}, "no cron expression"),
         ({"cron": "nightly"}, "no cron expression"),
         ({"cron": "0 3 * * *", "timezone": "Mars/North"}, "no time zone"),
+        ({"cron": "0 3 * * *", "timezone": "Europe"}, "no time zone"),
         ({"cron": "0 3 * * *", "max_sources": 0}, "greater than or equal to 1"),
     ],
 )
@@ -115,3 +117,33 @@ def test_a_schedule_that_cannot_be_is_told(backfill, says):
     """With an example of one that can."""
     with pytest.raises(ValidationError, match=says):
         Backfill(**backfill)
+
+
+@pytest.mark.parametrize(
+    ("cron", "taken"),
+    [
+        ("*/7 * * * *", True),
+        ("0 3 1,15 * mon-fri", True),
+        ("0-59/5  3 * JUL *", True),
+        ("0 0 L * *", True),
+        ("0 0 * * 1#2", True),
+        ("0 0 31 2-3 *", True),
+        ("0 3 * * * *", False),
+        ("0 0 LW * *", False),
+        ("0 0 L/2 * *", False),
+        ("0 0 * * 5L", False),
+        ("0 0 * * 1,2#1", False),
+        ("0 0 30 2 1", False),
+        ("@daily", False),
+        ("0 22-2 * * *", False),
+    ],
+)
+def test_a_schedule_is_one_that_dagster_takes(cron, taken):
+    """Another one would keep all workflows from being loaded. What only Dagster takes is refused with an example."""
+    try:
+        Backfill(cron=cron)
+    except ValidationError:
+        assert not taken
+    else:
+        assert taken
+        assert is_valid_cron_string(cron)
