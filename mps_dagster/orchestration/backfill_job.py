@@ -37,7 +37,7 @@ def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
         folder = worker.settings.home / "backfills"
         folder.mkdir(parents=True, exist_ok=True)
         table.to_parquet(folder / f"{context.run_id}.parquet")
-        launched = launch(context.instance, worker.settings, workflow, table)
+        launched = list(launch(context.instance, worker.settings, workflow, table))
         shown = table.head(SHOWN).assign(tasks=table["tasks"].head(SHOWN).map(" ".join))
         context.add_output_metadata(
             {

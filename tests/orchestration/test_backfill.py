@@ -9,7 +9,9 @@ import dagster as dg
 import pytest
 from projects import VOD, make_project
 
+from mps_dagster.api.graphql import LaunchRefused
 from mps_dagster.errors import InvalidInput
+from mps_dagster.orchestration import backfill
 from mps_dagster.orchestration.backfill import Wanted, connected, plan
 from mps_dagster.orchestration.build import build_definitions
 from mps_dagster.workflow.naming import partition_key
@@ -48,9 +50,19 @@ class Plans:
         assert old in path.read_text()
         path.write_text(path.read_text().replace(old, new))
 
+    def table(self, **wanted):
+        return plan(self.house.instance, self.workflow, self.house.buckets.get("inbox"), Wanted(**wanted))
+
     def plan(self, **wanted) -> dict[str, tuple[str, tuple[str, ...]]]:
-        table = plan(self.house.instance, self.workflow, self.house.buckets.get("inbox"), Wanted(**wanted))
-        return {row.key: (row.status, row.tasks) for row in table.itertuples()}
+        return {row.key: (row.status, row.tasks) for row in self.table(**wanted).itertuples()}
+
+    def attempted(self, key: str, report: str, **run) -> dg.DagsterRun:
+        """A run of the whole workflow that made nothing, as `report_run_failed` or `report_run_canceled` leaves it."""
+        job = build_definitions(self.house.settings).resolve_job_def("vod")
+        tags = {"dagster/partition": partition_key(key), **run.pop("tags", {})}
+        made = self.house.instance.create_run_for_job(job, tags=tags, **run)
+        getattr(self.house.instance, report)(made)
+        return made
 
 
 @pytest.fixture
@@ -167,20 +179,14 @@ def test_a_failure_is_asked_for_again_only_where_that_can_help(plans):
 def test_a_run_that_died_without_a_word_is_asked_for_again(plans):
     """Its process was killed, which says nothing of the file."""
     plans.put("in/a.mp4")
-    house = plans.house
-    job = build_definitions(house.settings).resolve_job_def("vod")
-    run = house.instance.create_run_for_job(job, tags={"dagster/partition": "in/a.mp4"})
-    house.instance.report_run_failed(run)
+    plans.attempted("in/a.mp4", "report_run_failed")
     assert plans.plan() == {"in/a.mp4": ("failed", ALL)}
 
 
 def test_a_run_that_somebody_aborted_is_not(plans):
     """Unless it is asked for by name."""
     plans.put("in/a.mp4")
-    house = plans.house
-    job = build_definitions(house.settings).resolve_job_def("vod")
-    run = house.instance.create_run_for_job(job, tags={"dagster/partition": "in/a.mp4"})
-    house.instance.report_run_canceled(run)
+    plans.attempted("in/a.mp4", "report_run_canceled")
     assert plans.plan() == {}
     assert plans.plan(statuses=("broken",)) == {"in/a.mp4": ("broken", ALL)}
 
@@ -208,6 +214,80 @@ def test_a_real_run_leaves_nothing_to_do_and_tells_what_it_was_made_of(tmp_path,
     recorded = instance.get_latest_materialization_event(dg.AssetKey(["vod", "teaser"])).asset_materialization.tags
     now = build_definitions(house.settings).resolve_asset_graph().get(dg.AssetKey(["vod", "teaser"])).code_version
     assert recorded["dagster/code_version"] != now == plans.workflow.tasks["teaser"].revision
+
+
+class FakeDagster:
+    """Takes backfills, as many as are allowed."""
+
+    launched: list[tuple[str, ...]]
+
+    def __init__(self, *, takes: int = 9) -> None:
+        self.launched, self.takes = [], takes
+
+    def reload(self) -> None:
+        pass
+
+    def backfill(self, assets, partitions, title, tags) -> str:
+        if len(self.launched) == self.takes:
+            raise LaunchRefused(f"Dagster did not launch {title}")
+        self.launched.append((*(name for _, name in assets), *partitions))
+        return str(len(self.launched))
+
+
+@pytest.fixture
+def dagster(monkeypatch) -> FakeDagster:
+    fake = FakeDagster()
+    monkeypatch.setattr(backfill, "Dagster", lambda _: fake)
+    return fake
+
+
+def test_a_task_is_launched_with_what_it_works_on(plans):
+    """If that was never made; what stands is worked on as it is."""
+    plans.put("in/a.mp4")
+    assert plans.plan(tasks=("teaser",)) == {"in/a.mp4": ("never", ("web", "teaser"))}
+    plans.made("in/a.mp4", "web")
+    assert plans.plan(tasks=("teaser",)) == {"in/a.mp4": ("never", ("teaser",))}
+
+
+def test_a_task_waits_for_what_it_works_on(plans):
+    """While that is under way, or broken; the plan says so."""
+    plans.put("in/a.mp4")
+    asset = [dg.AssetKey(["vod", "web"])]
+    plans.attempted("in/a.mp4", "report_run_canceled", asset_selection=set(asset))
+    [row] = plans.table().itertuples()
+    assert (row.status, row.tasks) == ("never", ("stills",))
+    assert row.reason == "web was aborted; stills was never made; teaser waits for web, which is broken"
+    assert plans.plan(tasks=("teaser",)) == {}
+    assert plans.plan(statuses=("broken",)) == {"in/a.mp4": ("broken", ("web", "teaser"))}
+
+
+def test_only_an_upload_that_then_lacks_nothing_is_kept_from_the_upload_sensor(plans, dagster):
+    """A backfill of one task must not take the others from it."""
+    requested = lambda: plans.house.instance.get_dynamic_partitions("vod_requested")  # noqa: E731
+    plans.put("in/a.mp4")
+    plans.put("in/b.mp4")
+    plans.made("in/b.mp4", "web", "teaser")
+    house = plans.house
+    table = plans.table(tasks=("stills",))
+    assert list(backfill.launch(house.instance, house.settings, plans.workflow, table)) == ["1"]
+    assert dagster.launched == [("source", "stills", "in/a.mp4", "in/b.mp4")]
+    [b] = requested()
+    assert b == table.set_index("key").loc["in/b.mp4", "run_key"]
+    list(backfill.launch(house.instance, house.settings, plans.workflow, plans.table()))
+    assert len(requested()) == 2
+
+
+def test_what_was_launched_is_told_though_the_next_is_refused(plans, dagster):
+    """And its uploads are remembered."""
+    plans.put("in/a.mp4")
+    plans.put("in/b.mp4")
+    plans.made("in/b.mp4", "web", "teaser")
+    dagster.takes = 1
+    launched = backfill.launch(plans.house.instance, plans.house.settings, plans.workflow, plans.table())
+    assert next(launched) == "1"
+    with pytest.raises(LaunchRefused):
+        next(launched)
+    assert len(plans.house.instance.get_dynamic_partitions("vod_requested")) == 1
 
 
 def test_a_schedule_is_there_for_who_wants_it(tmp_path, instance):

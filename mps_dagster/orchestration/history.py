@@ -1,0 +1,121 @@
+"""What Dagster recorded of a workflow's uploads, read in bulk: what was made, and which last attempts made nothing."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+
+import dagster as dg
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+
+from mps_dagster.orchestration.runs import REVISION_TAG, run_record
+from mps_dagster.storage.bucket import ObjectInfo
+from mps_dagster.workflow.model import Task, Workflow
+from mps_dagster.workflow.naming import partition_key
+
+RUNNING, BROKEN, FAILED, NEVER, CHANGED, STALE, DONE = (
+    "running",
+    "broken",
+    "failed",
+    "never",
+    "changed",
+    "stale",
+    "done",
+)
+STATUSES = {
+    RUNNING: "a run is under way",
+    BROKEN: "the last run failed for a reason that no retry mends, or somebody aborted it",
+    FAILED: "the last run failed for a reason that a retry can mend, or the workflow was changed since",
+    NEVER: "was never made",
+    CHANGED: "made of another content than the upload has now",
+    STALE: "made by an older revision of the task, or of the one that it works on",
+    DONE: "stands",
+}
+"""Of a task on one source; a source has the first of its tasks'."""
+MENDED = (NEVER, FAILED, CHANGED, STALE)
+"""What a backfill asks runs for unless it is told otherwise."""
+_ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+_AT_ONCE = 500
+_DATA_VERSION = "dagster/data_version"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """On one task of one source."""
+
+    status: str
+    reason: str
+    event: int
+    """Number of the event by which what stands was made; 0 if nothing stands."""
+
+
+class History:
+    """Of all uploads of one workflow."""
+
+    def __init__(self, instance: DagsterInstance, workflow: Workflow) -> None:
+        self._instance = instance
+        self._workflow = workflow
+        self.tasks = workflow.upstream_first
+        self._made = {task.name: self._read_made(task.name) for task in self.tasks}
+        self._attempts = {task.name: self._read_attempts(task.name) for task in self.tasks}
+        self._runs = self._read_runs({run for attempts in self._attempts.values() for run in attempts.values()})
+        self._record = functools.cache(lambda run_id: run_record(instance, self._runs[run_id], workflow))
+
+    def judge(self, info: ObjectInfo, task: Task, upstream: Verdict | None) -> Verdict:
+        """What became of the task on this upload; `upstream` is the verdict on the task that it works on."""
+        partition = partition_key(info.key)
+        standing = self._standing(info, task, upstream, *self._made[task.name].get(partition, ("", 0)))
+        run = self._runs.get(self._attempts[task.name].get(partition, ""))
+        verdict = Verdict(*self._unfinished(task, run), standing.event) if run is not None else standing
+        if upstream is not None and upstream.status in (RUNNING, BROKEN) and verdict.status in MENDED:
+            return replace(
+                verdict, status=upstream.status, reason=f"waits for {task.upstream}, which is {upstream.status}"
+            )
+        return verdict
+
+    def _standing(self, info: ObjectInfo, task: Task, upstream: Verdict | None, version: str, event: int) -> Verdict:
+        """By what was made last, whatever was attempted since."""
+        revision, _, etag = version.partition(".")
+        if not event:
+            return Verdict(NEVER, "was never made", event)
+        if upstream is None and etag != info.etag:
+            return Verdict(CHANGED, "is of an older upload", event)
+        if revision != task.revision or (upstream and (upstream.status in MENDED or upstream.event > event)):
+            return Verdict(STALE, "is out of date", event)
+        return Verdict(DONE, "stands", event)
+
+    def _unfinished(self, task: Task, run: DagsterRun) -> tuple[str, str]:
+        if run.status not in _ENDED:
+            return RUNNING, "is under way"
+        if run.status is DagsterRunStatus.CANCELED:
+            return BROKEN, "was aborted"
+        failed = [step for step in self._record(run.run_id).steps if step.status == "failure"]
+        mine = [step for step in failed if step.graph == f"{self._workflow.name}__{task.name}"] or failed
+        codes = sorted({str(step.metadata.get("code", "InternalError")) for step in mine}) or ["InternalError"]
+        # Without a word of ours the process died, which says nothing against another attempt.
+        mendable = not mine or any(step.metadata.get("retryable", True) for step in mine)
+        mended = run.tags.get(REVISION_TAG, self._workflow.revision) != self._workflow.revision
+        return (FAILED if mendable or mended else BROKEN), f"failed ({', '.join(codes)})"
+
+    def _read_made(self, task: str) -> dict[str, tuple[str, int]]:
+        """By partition: the data version of what was made last, and the number of that event."""
+        asset, kind = dg.AssetKey([self._workflow.name, task]), DagsterEventType.ASSET_MATERIALIZATION
+        events = self._instance.get_latest_storage_id_by_partition(asset, kind)
+        tags = self._instance.event_log_storage.get_latest_tags_by_partition(asset, kind, [_DATA_VERSION])
+        return {
+            partition: (tags.get(partition, {}).get(_DATA_VERSION, ""), event) for partition, event in events.items()
+        }
+
+    def _read_attempts(self, task: str) -> dict[str, str]:
+        """By partition: the last run that was to make it and did not, or not yet."""
+        storage, asset = self._instance.event_log_storage, dg.AssetKey([self._workflow.name, task])
+        attempts = storage.get_latest_asset_partition_materialization_attempts_without_materializations(asset)
+        return {partition: run_id for partition, (run_id, _) in attempts.items()}
+
+    def _read_runs(self, run_ids: set[str]) -> dict[str, DagsterRun]:
+        ordered = sorted(run_ids)
+        return {
+            run.run_id: run
+            for start in range(0, len(ordered), _AT_ONCE)
+            for run in self._instance.get_runs(RunsFilter(run_ids=ordered[start : start + _AT_ONCE]))
+        }
