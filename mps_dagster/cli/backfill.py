@@ -73,8 +73,11 @@ def _backfill(options: dict[str, Any], *, launches: bool) -> None:
         tasks=options["tasks"], statuses=options["statuses"], limit=options["limit"],
     )  # fmt: skip
     with backfill.deployed(settings) as instance:
-        table = backfill.plan(instance, workflow, processing.buckets.get(workflow.trigger.bucket), wanted)
+        planned = backfill.plan(instance, workflow, processing.buckets.get(workflow.trigger.bucket), wanted)
+        table = planned.table
         _show(table.to_dict("records"))
+        if planned.left:
+            click.echo(f"left alone: {', '.join(f'{count} {status}' for status, count in planned.left.items())}")
         _save(table, options["csv"], options["parquet"])
         if not launches or table.empty:
             return

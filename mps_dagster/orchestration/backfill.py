@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -51,21 +52,37 @@ def deployed(settings: Settings) -> Iterator[DagsterInstance]:
         yield instance
 
 
-def plan(instance: DagsterInstance, workflow: Workflow, bucket: Bucket, wanted: Wanted) -> pd.DataFrame:
-    """One row per source to process, oldest upload first.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be processed."""
+
+    table: pd.DataFrame
+    """One row per source, oldest upload first.
 
     Columns: key, size (bytes), modified (UTC), status, tasks (tuple of names), reason, run_key (empty where the upload will
     lack something all the same).
     """
+    left: Mapping[str, int]
+    """How many of the other sources are left alone, by status. Not of those that were never made: they may be our own outputs."""
+
+
+def plan(instance: DagsterInstance, workflow: Workflow, bucket: Bucket, wanted: Wanted) -> Plan:
     _check(workflow, wanted)
     history = History(instance, workflow)
-    rows = [row for info in _uploads(bucket, workflow, wanted) if (row := _row(info, workflow, history, wanted))]
+    rows, left = [], Counter[str]()
+    for info in _uploads(bucket, workflow, wanted):
+        verdicts = history.judge(info)
+        if row := _row(info, workflow, verdicts, wanted):
+            rows.append(row)
+        else:
+            left[_first(verdicts[name].status for name in wanted.tasks or verdicts)] += 1
     table = pd.DataFrame(rows, columns=["key", "size", "modified", "status", "tasks", "reason", "run_key"])
     table = table.sort_values(["modified", "key"])
     # Our own outputs may lie among the uploads; only the object itself tells, so no more of them are asked than needed.
     uploads = (row for row in table.itertuples() if row.status != NEVER or not _is_ours(bucket, row.key))
     chosen = [row.Index for row in itertools.islice(uploads, wanted.limit)]
-    return table.loc[chosen].reset_index(drop=True)
+    counts = {status: left[status] for status in STATUSES if left[status] and status != NEVER}
+    return Plan(table.loc[chosen].reset_index(drop=True), counts)
 
 
 def launch(instance: DagsterInstance, settings: Settings, workflow: Workflow, table: pd.DataFrame) -> Iterator[str]:
@@ -120,16 +137,15 @@ def _uploads(bucket: Bucket, workflow: Workflow, wanted: Wanted) -> Iterator[Obj
             yield info
 
 
-def _row(info: ObjectInfo, workflow: Workflow, history: History, wanted: Wanted) -> tuple[Any, ...] | None:
-    verdicts: dict[str, Verdict] = {}
-    for task in history.tasks:
-        verdicts[task.name] = history.judge(info, task, verdicts.get(task.upstream))
+def _row(
+    info: ObjectInfo, workflow: Workflow, verdicts: Mapping[str, Verdict], wanted: Wanted
+) -> tuple[Any, ...] | None:
     named = wanted.tasks or tuple(workflow.tasks)
     asked = {name for name in named if verdicts[name].status in wanted.statuses}
     if not asked:
         return None
     chosen = tuple(name for name in workflow.tasks if name in asked | _lacking(asked, workflow, verdicts))
-    status = min((verdicts[name].status for name in asked), key=list(STATUSES).index)
+    status = _first(verdicts[name].status for name in asked)
     held = {name for name in named if verdicts[name].status in (RUNNING, BROKEN)}
     told = [name for name in workflow.tasks if name in chosen or name in held]
     reason = "; ".join(f"{name} {verdicts[name].reason}" for name in told)
@@ -139,7 +155,7 @@ def _row(info: ObjectInfo, workflow: Workflow, history: History, wanted: Wanted)
     return info.key, info.size, info.modified, status, chosen, reason, key
 
 
-def _lacking(asked: set[str], workflow: Workflow, verdicts: dict[str, Verdict]) -> set[str]:
+def _lacking(asked: set[str], workflow: Workflow, verdicts: Mapping[str, Verdict]) -> set[str]:
     """The tasks that these work on, as far as nothing of them stands."""
     lacking = set()
     for name in asked:
@@ -148,6 +164,10 @@ def _lacking(asked: set[str], workflow: Workflow, verdicts: dict[str, Verdict]) 
             lacking.add(above)
             above = workflow.tasks[above].upstream
     return lacking
+
+
+def _first(statuses: Iterable[str]) -> str:
+    return min(statuses, key=list(STATUSES).index)
 
 
 def _is_ours(bucket: Bucket, key: str) -> bool:

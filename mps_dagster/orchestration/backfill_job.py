@@ -33,7 +33,8 @@ def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
         if workflow is None:
             raise InvalidInput(f"there is no workflow {context.op_config['workflow']!r}")
         bucket = worker.buckets.get(workflow.trigger.bucket)
-        table = plan(context.instance, workflow, bucket, Wanted(limit=context.op_config["max_sources"]))
+        planned = plan(context.instance, workflow, bucket, Wanted(limit=context.op_config["max_sources"]))
+        table = planned.table
         folder = worker.settings.home / "backfills"
         folder.mkdir(parents=True, exist_ok=True)
         table.to_parquet(folder / f"{context.run_id}.parquet")
@@ -42,6 +43,7 @@ def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
         context.add_output_metadata(
             {
                 "sources": len(table),
+                "left alone": dg.MetadataValue.json(dict(planned.left)),
                 "backfills": dg.MetadataValue.json(launched),
                 "plan": dg.MetadataValue.path(str(folder / f"{context.run_id}.parquet")),
                 "table": dg.MetadataValue.md(shown.to_string(index=False)),

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
-from mps_dagster.orchestration.runs import REVISION_TAG, run_record
+from mps_dagster.orchestration.runs import REVISION_TAG, etag_of, run_record
 from mps_dagster.storage.bucket import ObjectInfo
-from mps_dagster.workflow.model import Task, Workflow
+from mps_dagster.workflow.model import UPLOAD, Task, Workflow
 from mps_dagster.workflow.naming import partition_key
 
 RUNNING, BROKEN, FAILED, NEVER, CHANGED, STALE, DONE = (
@@ -25,7 +25,7 @@ RUNNING, BROKEN, FAILED, NEVER, CHANGED, STALE, DONE = (
 STATUSES = {
     RUNNING: "a run is under way",
     BROKEN: "the last run failed for a reason that no retry mends, or somebody aborted it",
-    FAILED: "the last run failed for a reason that a retry can mend, or the workflow was changed since",
+    FAILED: "the last run failed for a reason that a retry can mend, or the workflow or the upload was changed since",
     NEVER: "was never made",
     CHANGED: "made of another content than the upload has now",
     STALE: "made by an older revision of the task, or of the one that it works on",
@@ -56,17 +56,27 @@ class History:
         self._instance = instance
         self._workflow = workflow
         self.tasks = workflow.upstream_first
-        self._made = {task.name: self._read_made(task.name) for task in self.tasks}
+        # In this order: what is made meanwhile then counts as under way or as made, and never as missing.
         self._attempts = {task.name: self._read_attempts(task.name) for task in self.tasks}
         self._runs = self._read_runs({run for attempts in self._attempts.values() for run in attempts.values()})
+        self._made = {task.name: self._read_made(task.name) for task in self.tasks}
         self._record = functools.cache(lambda run_id: run_record(instance, self._runs[run_id], workflow))
 
-    def judge(self, info: ObjectInfo, task: Task, upstream: Verdict | None) -> Verdict:
-        """What became of the task on this upload; `upstream` is the verdict on the task that it works on."""
+    def judge(self, info: ObjectInfo) -> dict[str, Verdict]:
+        """What became of each task on this upload."""
+        verdicts: dict[str, Verdict] = {}
+        for task in self.tasks:
+            verdicts[task.name] = self._judge(info, task, verdicts.get(task.upstream))
+        return verdicts
+
+    def _judge(self, info: ObjectInfo, task: Task, upstream: Verdict | None) -> Verdict:
         partition = partition_key(info.key)
-        standing = self._standing(info, task, upstream, *self._made[task.name].get(partition, ("", 0)))
+        verdict = self._standing(info, task, upstream, *self._made[task.name].get(partition, ("", 0)))
         run = self._runs.get(self._attempts[task.name].get(partition, ""))
-        verdict = Verdict(*self._unfinished(task, run), standing.event) if run is not None else standing
+        if run is not None and run.status not in _ENDED:
+            return replace(verdict, status=RUNNING, reason="is under way")
+        if run is not None and verdict.status != DONE:
+            verdict = self._attempted(info, task, run, verdict)
         if upstream is not None and upstream.status in (RUNNING, BROKEN) and verdict.status in MENDED:
             return replace(
                 verdict, status=upstream.status, reason=f"waits for {task.upstream}, which is {upstream.status}"
@@ -84,18 +94,32 @@ class History:
             return Verdict(STALE, "is out of date", event)
         return Verdict(DONE, "stands", event)
 
-    def _unfinished(self, task: Task, run: DagsterRun) -> tuple[str, str]:
-        if run.status not in _ENDED:
-            return RUNNING, "is under way"
+    def _attempted(self, info: ObjectInfo, task: Task, run: DagsterRun, standing: Verdict) -> Verdict:
+        """By the last attempt, which made nothing; one of another workflow or upload than there is now keeps nothing back."""
+        now = self._is_of_now(run, info)
+        if run.status is DagsterRunStatus.SUCCESS or (run.status is DagsterRunStatus.CANCELED and not now):
+            return standing
         if run.status is DagsterRunStatus.CANCELED:
-            return BROKEN, "was aborted"
+            return replace(standing, status=BROKEN, reason="was aborted")
         failed = [step for step in self._record(run.run_id).steps if step.status == "failure"]
         mine = [step for step in failed if step.graph == f"{self._workflow.name}__{task.name}"] or failed
         codes = sorted({str(step.metadata.get("code", "InternalError")) for step in mine}) or ["InternalError"]
         # Without a word of ours the process died, which says nothing against another attempt.
         mendable = not mine or any(step.metadata.get("retryable", True) for step in mine)
-        mended = run.tags.get(REVISION_TAG, self._workflow.revision) != self._workflow.revision
-        return (FAILED if mendable or mended else BROKEN), f"failed ({', '.join(codes)})"
+        reason = f"failed ({', '.join(codes)})"
+        return replace(standing, status=FAILED if mendable or not now else BROKEN, reason=reason)
+
+    def _is_of_now(self, run: DagsterRun, info: ObjectInfo) -> bool:
+        """Whether a run was of the workflow and of the upload as they are now."""
+        if run.tags.get(REVISION_TAG, self._workflow.revision) != self._workflow.revision:
+            return False
+        record = self._record(run.run_id)
+        fetched = (
+            step.metadata.get("etag", "") for step in record.steps if step.op == f"{self._workflow.name}__{UPLOAD}"
+        )
+        etag = etag_of(run, self._workflow) or next(fetched, "")
+        # A backfill's run that did not get to its source says nothing.
+        return etag == info.etag if etag else info.modified.timestamp() < record.created_s
 
     def _read_made(self, task: str) -> dict[str, tuple[str, int]]:
         """By partition: the data version of what was made last, and the number of that event."""

@@ -9,7 +9,7 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
 from mps_dagster.execution.task_run import RunRecord, StepEvent, steps_of
-from mps_dagster.workflow.model import Workflow
+from mps_dagster.workflow.model import UPLOAD, Workflow
 from mps_dagster.workflow.naming import object_key
 
 WORKFLOW_TAG = "mps/workflow"
@@ -59,6 +59,13 @@ def source_config(run: DagsterRun, op: str = "source") -> Mapping[str, Any]:
     ops: Any = run.run_config.get("ops", {})
     config: Mapping[str, Any] = ops.get(op, {}).get("config", {})
     return config
+
+
+def etag_of(run: DagsterRun, workflow: Workflow) -> str:
+    """The content that an upload's run was asked for; empty if it was to take what is there."""
+    ops: Any = run.run_config.get("ops", {})
+    etag: str = ops.get(f"{workflow.name}__{UPLOAD}", {}).get("config", {}).get("etag", "")
+    return etag
 
 
 _KINDS = {

@@ -11,7 +11,7 @@ from projects import VOD, make_project
 
 from mps_dagster.api.graphql import LaunchRefused
 from mps_dagster.errors import InvalidInput
-from mps_dagster.orchestration import backfill
+from mps_dagster.orchestration import backfill, history
 from mps_dagster.orchestration.backfill import Wanted, connected, plan
 from mps_dagster.orchestration.build import build_definitions
 from mps_dagster.workflow.naming import partition_key
@@ -51,6 +51,9 @@ class Plans:
         path.write_text(path.read_text().replace(old, new))
 
     def table(self, **wanted):
+        return self.planned(**wanted).table
+
+    def planned(self, **wanted) -> backfill.Plan:
         return plan(self.house.instance, self.workflow, self.house.buckets.get("inbox"), Wanted(**wanted))
 
     def plan(self, **wanted) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -189,6 +192,63 @@ def test_a_run_that_somebody_aborted_is_not(plans):
     plans.attempted("in/a.mp4", "report_run_canceled")
     assert plans.plan() == {}
     assert plans.plan(statuses=("broken",)) == {"in/a.mp4": ("broken", ALL)}
+
+
+@pytest.mark.parametrize("report", ["report_run_canceled", "report_run_failed"])
+def test_an_attempt_keeps_nothing_back_that_was_changed_since(plans, report):
+    """A run that was aborted, or broke, is one of the workflow and of the upload as they were then."""
+    first = plans.put("in/a.mp4")
+    config = {"ops": {"vod__source": {"config": {"etag": first}}}}
+    run = plans.attempted("in/a.mp4", report, run_config=config, tags={"mps/revision": plans.workflow.revision})
+    before = plans.plan(statuses=("broken", "failed"))
+    plans.put("in/a.mp4", b"another")
+    assert before == {"in/a.mp4": ("broken" if "canceled" in report else "failed", ALL)}
+    assert plans.plan() == {"in/a.mp4": ("never" if "canceled" in report else "failed", ALL)}
+    plans.house.instance.add_run_tags(run.run_id, {"mps/revision": "an older one"})
+    assert plans.plan(statuses=("broken",)) == {}
+
+
+def test_a_replaced_upload_is_asked_for_though_a_backfill_broke_on_it(plans):
+    """Whose runs have no etag in their config."""
+    plans.put("in/a.mp4", b"no video")
+    plans.house.run("in/a.mp4")
+    assert plans.plan() == {}
+    plans.put("in/a.mp4", b"x")
+    assert plans.plan() == {"in/a.mp4": ("failed", ALL)}
+
+
+def test_what_stands_stands_though_a_later_attempt_was_aborted(plans):
+    """If it is of this content and revision."""
+    plans.put("in/a.mp4")
+    plans.made("in/a.mp4", *ALL)
+    plans.attempted("in/a.mp4", "report_run_canceled")
+    assert plans.plan(statuses=("done",)) == {"in/a.mp4": ("done", ALL)}
+    plans.edit("width: 128", "width: 96")
+    assert plans.plan(statuses=("broken",)) == {"in/a.mp4": ("broken", ("teaser",))}
+
+
+def test_a_plan_says_how_many_are_left_alone_and_why(plans):
+    """Or nobody would ever learn of the broken ones."""
+    for name in ("a", "b", "c"):
+        plans.put(f"in/{name}.mp4")
+    plans.attempted("in/a.mp4", "report_run_canceled")
+    plans.made("in/b.mp4", *ALL)
+    assert plans.planned().left == {"broken": 1, "done": 1}
+
+
+def test_what_is_made_while_a_plan_is_read_is_not_planned_again(plans, monkeypatch):
+    """Or it would be made twice."""
+    plans.put("in/a.mp4")
+    run = plans.attempted("in/a.mp4", "report_run_canceled")
+    plans.house.instance.add_run_tags(run.run_id, {"mps/revision": "an older one"})
+    read = history.History._read_runs
+
+    def meanwhile(self, run_ids):
+        plans.made("in/a.mp4", *ALL)
+        return read(self, run_ids)
+
+    monkeypatch.setattr(history.History, "_read_runs", meanwhile)
+    assert plans.plan() == {}
 
 
 def test_a_run_that_is_under_way_is_waited_for(plans):
