@@ -64,6 +64,8 @@ class Plan:
     """
     left: Mapping[str, int]
     """How many of the other sources are left alone, by status. Not of those that were never made: they may be our own outputs."""
+    under_way: tuple[str, ...]
+    """Backfills of the workflow that have not ended."""
 
 
 def plan(instance: DagsterInstance, workflow: Workflow, bucket: Bucket, wanted: Wanted) -> Plan:
@@ -82,7 +84,9 @@ def plan(instance: DagsterInstance, workflow: Workflow, bucket: Bucket, wanted: 
     uploads = (row for row in table.itertuples() if row.status != NEVER or not _is_ours(bucket, row.key))
     chosen = [row.Index for row in itertools.islice(uploads, wanted.limit)]
     counts = {status: left[status] for status in STATUSES if left[status] and status != NEVER}
-    return Plan(table.loc[chosen].reset_index(drop=True), counts)
+    return Plan(
+        table.loc[chosen].reset_index(drop=True), counts, tuple(found.backfill_id for found in history.backfills)
+    )
 
 
 def launch(instance: DagsterInstance, settings: Settings, workflow: Workflow, table: pd.DataFrame) -> Iterator[str]:

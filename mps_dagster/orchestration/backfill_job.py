@@ -6,6 +6,7 @@ import dagster as dg
 
 from mps_dagster.errors import InvalidInput
 from mps_dagster.execution.perform import Worker
+from mps_dagster.orchestration.instance import PLAN_TAG
 from mps_dagster.workflow.model import Workflow
 
 BACKFILL = "backfill"
@@ -38,12 +39,14 @@ def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
         folder = worker.settings.home / "backfills"
         folder.mkdir(parents=True, exist_ok=True)
         table.to_parquet(folder / f"{context.run_id}.parquet")
-        launched = list(launch(context.instance, worker.settings, workflow, table))
+        # One after the other: each night's thousand would only wait behind the last one's.
+        launched = [] if planned.under_way else list(launch(context.instance, worker.settings, workflow, table))
         shown = table.head(SHOWN).assign(tasks=table["tasks"].head(SHOWN).map(" ".join))
         context.add_output_metadata(
             {
                 "sources": len(table),
                 "left alone": dg.MetadataValue.json(dict(planned.left)),
+                "still under way": dg.MetadataValue.json(list(planned.under_way)),
                 "backfills": dg.MetadataValue.json(launched),
                 "plan": dg.MetadataValue.path(str(folder / f"{context.run_id}.parquet")),
                 "table": dg.MetadataValue.md(shown.to_string(index=False)),
@@ -75,6 +78,7 @@ def backfill_schedules(workflows: Iterable[Workflow], job: dg.JobDefinition) -> 
                     }
                 }
             },
+            tags={PLAN_TAG: workflow.name},
             default_status=dg.DefaultScheduleStatus.RUNNING,
             description=f"Makes up for what {workflow.name} missed.",
         )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 
 from mps_dagster.orchestration.runs import REVISION_TAG, etag_of, run_record
 from mps_dagster.storage.bucket import ObjectInfo
@@ -23,7 +25,7 @@ RUNNING, BROKEN, FAILED, NEVER, CHANGED, STALE, DONE = (
     "done",
 )
 STATUSES = {
-    RUNNING: "a run is under way",
+    RUNNING: "a run is under way, or a backfill that has asked for one",
     BROKEN: "the last run failed for a reason that no retry mends, or somebody aborted it",
     FAILED: "the last run failed for a reason that a retry can mend, or the workflow or the upload was changed since",
     NEVER: "was never made",
@@ -56,6 +58,8 @@ class History:
         self._instance = instance
         self._workflow = workflow
         self.tasks = workflow.upstream_first
+        self.backfills = _under_way(instance, workflow.name)
+        self._asked = {pair for backfill in self.backfills for pair in _not_made(backfill)}
         # In this order: what is made meanwhile then counts as under way or as made, and never as missing.
         self._attempts = {task.name: self._read_attempts(task.name) for task in self.tasks}
         self._runs = self._read_runs({run for attempts in self._attempts.values() for run in attempts.values()})
@@ -77,6 +81,8 @@ class History:
             return replace(verdict, status=RUNNING, reason="is under way")
         if run is not None and verdict.status != DONE:
             verdict = self._attempted(info, task, run, verdict)
+        if verdict.status != DONE and (task.name, partition) in self._asked:
+            return replace(verdict, status=RUNNING, reason="is asked for by a backfill")
         if upstream is not None and upstream.status in (RUNNING, BROKEN) and verdict.status in MENDED:
             return replace(
                 verdict, status=upstream.status, reason=f"waits for {task.upstream}, which is {upstream.status}"
@@ -143,3 +149,17 @@ class History:
             for start in range(0, len(ordered), _AT_ONCE)
             for run in self._instance.get_runs(RunsFilter(run_ids=ordered[start : start + _AT_ONCE]))
         }
+
+
+def _under_way(instance: DagsterInstance, workflow: str) -> list[PartitionBackfill]:
+    """Backfills of this workflow's assets that have not ended, also of the UI; they may have no runs yet."""
+    found = instance.get_backfills(filters=BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
+    return [backfill for backfill in found if any(key.path[0] == workflow for key in backfill.asset_selection or ())]
+
+
+def _not_made(backfill: PartitionBackfill) -> Iterator[tuple[str, str]]:
+    """Task and partition of what it is still to make."""
+    if backfill.asset_backfill_data:
+        open_ones = backfill.asset_backfill_data.get_targeted_partitions_without_materialization_status()
+        for asset, partition in open_ones.iterate_asset_partitions():
+            yield asset.path[-1], partition or ""

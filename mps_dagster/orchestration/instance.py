@@ -16,6 +16,8 @@ from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from mps_dagster.settings import Settings
 
 BACKFILL_TAG = "dagster/backfill"
+PLAN_TAG = "mps/plans"
+"""The workflow whose backfill a run plans."""
 
 
 class Storage(DagsterStorage, ConfigurableClass):
@@ -42,7 +44,11 @@ class RunQueue(QueuedRunCoordinator):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> RunQueue:
         settings = Settings()
-        backfills = [{"key": BACKFILL_TAG, "limit": settings.backfill_runs}]
+        limits = [
+            {"key": BACKFILL_TAG, "limit": settings.backfill_runs},
+            # Two plans at once would ask for the same.
+            {"key": PLAN_TAG, "limit": 1, "value": {"applyLimitPerUniqueValue": True}},
+        ]
         return cls(
-            inst_data=inst_data, max_concurrent_runs=settings.max_runs, tag_concurrency_limits=backfills, **config_value
+            inst_data=inst_data, max_concurrent_runs=settings.max_runs, tag_concurrency_limits=limits, **config_value
         )

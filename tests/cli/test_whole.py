@@ -441,6 +441,9 @@ def test_a_changed_workflow_is_made_up_for(up, mps, settings, clips):
     wait_until(lambda: "0 sources" in mps(*plan, "--status", "stale", "--status", "running"))
     gif = processing.buckets.get("outputs").read("vod/again_transcode_small_animatedGraphic_teaser.gif")
     assert int.from_bytes(gif[6:8], "little") == 96
+    # Its runs have ended, the backfill ends at the daemon's next look; until then a scheduled one launches nothing.
+    asked = "{ partitionBackfillsOrError(status: REQUESTED) { ... on PartitionBackfills { results { id } } } }"
+    wait_until(lambda: not processing.dagster.ask(asked)["partitionBackfillsOrError"]["results"])
     path.write_text(path.read_text().replace("width: 96", "width: 64"))
     config = {"ops": {"plan_and_launch": {"config": {"workflow": "vod"}}}}
     processing.dagster.launch("backfill", config, {})

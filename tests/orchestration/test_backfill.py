@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from projects import VOD, make_project
 
 from mps_dagster.api.graphql import LaunchRefused
@@ -44,6 +45,17 @@ class Plans:
             tags = {"dagster/data_version": f"{task.revision}.{etag}", "dagster/code_version": task.revision}
             event = dg.AssetMaterialization(["vod", task.name], partition=partition_key(key), tags=tags)
             self.house.instance.report_runless_asset_event(event)
+
+    def request(self, tasks: list[str], partitions: list[str]) -> PartitionBackfill:
+        """As the webserver does when a backfill is launched: the daemon has not looked at it yet."""
+        graph = build_definitions(self.house.settings).resolve_asset_graph()
+        asked = PartitionBackfill.from_asset_partitions(
+            backfill_id=f"{'-'.join(tasks)}-{len(partitions)}", asset_graph=graph, tags={}, title=None, description=None,
+            asset_selection=[dg.AssetKey(["vod", task]) for task in tasks], partition_names=partitions, run_config=None,
+            all_partitions=False, backfill_timestamp=1.0, dynamic_partitions_store=self.house.instance,
+        )  # fmt: skip
+        self.house.instance.add_backfill(asked)
+        return asked
 
     def edit(self, old: str, new: str) -> None:
         path = self.house.settings.workflows_dir / "vod.yaml"
@@ -274,6 +286,36 @@ def test_a_real_run_leaves_nothing_to_do_and_tells_what_it_was_made_of(tmp_path,
     recorded = instance.get_latest_materialization_event(dg.AssetKey(["vod", "teaser"])).asset_materialization.tags
     now = build_definitions(house.settings).resolve_asset_graph().get(dg.AssetKey(["vod", "teaser"])).code_version
     assert recorded["dagster/code_version"] != now == plans.workflow.tasks["teaser"].revision
+
+
+def test_what_a_backfill_has_asked_for_is_waited_for(plans):
+    """It may have no runs yet. What it made, and what it does not ask for, is judged as ever."""
+    for name in ("a", "b", "c"):
+        plans.put(f"in/{name}.mp4")
+    plans.house.instance.add_dynamic_partitions("vod_uploads", ["in/a.mp4", "in/b.mp4", "in/c.mp4"])
+    plans.request(["source", "stills"], ["in/a.mp4", "in/b.mp4"])
+    plans.made("in/b.mp4", "stills")
+    rest = ("never", ("web", "teaser"))
+    assert plans.plan() == {"in/a.mp4": rest, "in/b.mp4": rest, "in/c.mp4": ("never", ALL)}
+    assert plans.plan(tasks=("stills",), statuses=("running",)) == {"in/a.mp4": ("running", ("stills",))}
+    plans.house.instance.update_backfill(plans.request(["stills"], ["in/c.mp4"]).with_status(BulkActionStatus.CANCELED))
+    assert plans.plan()["in/c.mp4"] == ("never", ALL)
+
+
+def test_a_scheduled_backfill_waits_for_the_one_before(plans, dagster):
+    """What that one has not done yet is not asked for again, and nothing is heaped upon it."""
+    plans.put("in/a.mp4")
+    plans.put("in/b.mp4")
+    house = plans.house
+    house.instance.add_dynamic_partitions("vod_uploads", ["in/b.mp4"])
+    asked = plans.request(["source", *ALL], ["in/b.mp4"])
+    job = house.defs.resolve_job_def("backfill")
+    config = {"ops": {"plan_and_launch": {"config": {"workflow": "vod"}}}}
+    assert job.execute_in_process(config, instance=house.instance).success
+    assert dagster.launched == []
+    house.instance.update_backfill(asked.with_status(BulkActionStatus.CANCELED))
+    assert job.execute_in_process(config, instance=house.instance).success
+    assert dagster.launched == [("source", *ALL, "in/a.mp4", "in/b.mp4")]
 
 
 class FakeDagster:

@@ -78,7 +78,7 @@ def test_the_limits_of_the_queue_are_settings(settings, monkeypatch):
         with dg.DagsterInstance.get() as instance:
             queue = instance.get_concurrency_config().run_queue_config
             assert queue.max_concurrent_runs == runs
-            assert queue.tag_concurrency_limits == [{"key": "dagster/backfill", "limit": backfills}]
+            assert queue.tag_concurrency_limits[0] == {"key": "dagster/backfill", "limit": backfills}
 
 
 def test_a_server_that_was_restarted_is_used_again(settings, server, clips):
