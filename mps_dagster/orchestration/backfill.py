@@ -6,7 +6,6 @@ The bucket's inventory is held against what Dagster recorded, in bulk. Imported 
 from __future__ import annotations
 
 import itertools
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -47,7 +46,8 @@ class Wanted:
 @contextmanager
 def deployed(settings: Settings) -> Iterator[DagsterInstance]:
     """The Dagster instance of this deployment, also while nothing of it runs."""
-    os.environ.setdefault("DAGSTER_HOME", str(settings.dagster_home))
+    if not (settings.dagster_home / "dagster.yaml").is_file():
+        raise InvalidInput(f"nothing was ever started in {settings.home}", hint="mps up, or set MPS_HOME")
     with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         yield instance
 

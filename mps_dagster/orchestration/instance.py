@@ -5,7 +5,6 @@ Every process of Dagster makes them anew from the environment, so that a passwor
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from dagster._core.run_coordinator import QueuedRunCoordinator
@@ -21,7 +20,7 @@ PLAN_TAG = "mps/plans"
 
 
 class Storage(DagsterStorage, ConfigurableClass):
-    """Dagster's runs, events and schedules: PostgreSQL if `MPS_DATABASE_URL` names one, or SQLite in DAGSTER_HOME."""
+    """Dagster's runs, events and schedules: PostgreSQL if `MPS_DATABASE_URL` names one, or SQLite in the home."""
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -31,8 +30,8 @@ class Storage(DagsterStorage, ConfigurableClass):
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> DagsterStorage:  # type: ignore[override]  # noqa: ARG003
         settings = Settings()
         if settings.database_url is None:
-            home = os.environ.get("DAGSTER_HOME") or str(settings.dagster_home)
-            return DagsterSqliteStorage(home, inst_data)
+            # Not DAGSTER_HOME, which may be set in a shell for something else.
+            return DagsterSqliteStorage(str(settings.dagster_home), inst_data)
         from dagster_postgres import DagsterPostgresStorage
 
         return DagsterPostgresStorage(settings.sqlalchemy_url, should_autocreate_tables=True, inst_data=inst_data)

@@ -274,6 +274,21 @@ def test_a_run_that_is_under_way_is_waited_for(plans):
     assert plans.plan(statuses=("running",)) == {"in/a.mp4": ("running", ALL)}
 
 
+def test_a_plan_is_of_this_deployment_whatever_the_shell_has_set(tmp_path, monkeypatch):
+    """DAGSTER_HOME may be another project's. Before the first start there is nothing to plan from."""
+    settings = make_project(tmp_path)
+    monkeypatch.setenv("MPS_HOME", str(settings.home))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with pytest.raises(InvalidInput, match="nothing was ever started"), backfill.deployed(settings):
+        pass
+    settings.dagster_home.mkdir()
+    (settings.dagster_home / "dagster.yaml").symlink_to(settings.project / "dagster.yaml")
+    with backfill.deployed(settings) as instance:
+        instance.add_dynamic_partitions("vod_uploads", ["a.mp4"])
+    assert list(settings.dagster_home.rglob("*.db"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "project"]
+
+
 def test_a_real_run_leaves_nothing_to_do_and_tells_what_it_was_made_of(tmp_path, instance, clips):
     """The plan reads what the run recorded; a change of the file shows in the plan and, as a code version, in the UI."""
     house = furnished(make_project(tmp_path), instance)
