@@ -122,9 +122,8 @@ def _report(console: Console, settings: Settings, run: TaskRun, body: dict[str, 
         f"\nnotification from queue [bold]{QUEUE}[/]: {body['EventType']} {event['TaskId']} {event['Status']}, "
         f"{results.count('SUCCESS')} of {len(results)} outputs succeeded"
     )
-    manifests = sorted((settings.buckets_dir / "outputs" / "_mps" / "manifests" / WORKFLOW / run.key).glob("*.json"))
-    for path in manifests:
-        console.print(f"manifest  {path}", soft_wrap=True)
+    for address in json.loads(body["ExtInfo"])["Manifests"]:
+        console.print(f"manifest  {settings.buckets_dir / address}", soft_wrap=True)
     console.print(f"outputs   {settings.buckets_dir / 'outputs'}", soft_wrap=True)
     console.print(
         f"\nto see the run in Dagster:  [bold]make up[/]  and open {settings.ui_url}/runs/{run.run_id}", soft_wrap=True

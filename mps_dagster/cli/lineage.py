@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 
 import click
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 from mps_dagster.api.processing import Processing, split_address
-from mps_dagster.errors import InvalidInput
-from mps_dagster.execution.lineage import record_of, results_of, state_of
+from mps_dagster.errors import InvalidInput, MpsError
+from mps_dagster.execution.lineage import results_of, state_of, way_up
 from mps_dagster.execution.records import Record
-from mps_dagster.execution.subtask import TaskResult
+from mps_dagster.execution.subtask import OutputObject, SubtaskResult, TaskResult
 from mps_dagster.execution.task_run import task_id
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
-from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import Workflow
+
+WIDE = 4000
+"""Columns of a pipe or a file: a path that is folded cannot be found again."""
 
 
 @click.command()
@@ -30,69 +34,83 @@ def lineage(address: str, places: tuple[str, ...]) -> None:
     settings = Settings()
     processing = Processing.of(settings)
     bucket, key = split_address(address)
-    record = record_of(processing.buckets.get(bucket), key)
     console = Console(soft_wrap=True)
-    if record is not None:
-        _show_output(console, record, address, processing.buckets, settings)
+    if not console.is_terminal:
+        console.width = WIDE
+    if _show_output(console, bucket, key, processing.buckets, settings):
         return
-    known = {place for workflow in processing.workflows for place in _places(workflow)}
-    tasks = [(workflow.name, task) for workflow in processing.workflows for task in workflow.tasks]
-    tasks += [("process_media", task) for task in TASKS]
-    results = list(results_of(key, tasks, sorted({bucket, *known, *places}), processing.buckets))
+    results = []
+    for place in sorted({bucket, *places, *_known(processing.workflows, settings)}):
+        try:
+            results += results_of(bucket, key, processing.buckets.get(place))
+        except MpsError as error:
+            click.echo(f"{place} is left out: {error}", err=True)
     if not results:
         raise InvalidInput(f"nothing is known to have been made of {address}", hint="mps backfill plan, or --in BUCKET")
-    _show_source(console, results, address, processing.buckets)
+    _show_source(console, results, bucket, key, processing.buckets)
 
 
-def _places(workflow: Workflow) -> set[str]:
-    """The buckets of a workflow's outputs."""
-    return {
-        spec.output_bucket or task.output.bucket or workflow.trigger.bucket
-        for task in workflow.tasks.values()
-        for spec in task.specs
-    }
+def _known(workflows: list[Workflow], settings: Settings) -> Iterator[str]:
+    """The buckets of the workflows' outputs, and all folders that are buckets."""
+    for workflow in workflows:
+        for task in workflow.tasks.values():
+            yield from (spec.output_bucket or task.output.bucket or workflow.trigger.bucket for spec in task.specs)
+    with suppress(FileNotFoundError):
+        yield from (folder.name for folder in settings.buckets_dir.iterdir() if folder.is_dir())
 
 
-def _show_output(console: Console, record: Record, address: str, buckets: Buckets, settings: Settings) -> None:
-    source = f"{record.source_bucket}/{record.source_key}"
-    console.print(f"[bold]{escape(address)}[/] was made of [bold]{escape(source)}[/]")
-    result = record.result
-    if result is None:
-        console.print("by a run that has not ended, or was killed while it published")
-        return
+def _show_output(console: Console, bucket: str, key: str, buckets: Buckets, settings: Settings) -> bool:
+    """Each step on the way up to the upload; whether there is one."""
+    shown = False
+    for place, name, record in way_up(bucket, key, buckets):
+        shown = True
+        source = f"{record.source_bucket}/{record.source_key}"
+        console.print(f"[bold]{escape(f'{place}/{name}')}[/] was made of [bold]{escape(source)}[/]")
+        if record.result is None:
+            console.print("by a run that has not ended, or was killed while it published")
+            continue
+        for fact, value in _facts(place, name, record, record.result, buckets, settings):
+            console.print(f"  {fact:9} {escape(value)}")
+    return shown
+
+
+def _facts(
+    place: str, key: str, record: Record, result: SubtaskResult, buckets: Buckets, settings: Settings
+) -> Iterator[tuple[str, str]]:
+    output = next((output for output in result.outputs if output.key == key), None)
+    if output:
+        yield "output", f"etag {output.etag}: {state_of(buckets.get(place), key, output.etag)}"
     state = state_of(buckets.get(record.source_bucket), record.source_key, record.source_etag)
-    facts = {
-        "source": f"{source}, etag {record.source_etag}: {state}",
-        "task": f"{result.task} ({result.type}), output {result.label}",
-        "revision": result.revision,
-        "run": f"{task_id(result.run_id)}  {settings.ui_url}/runs/{result.run_id}",
-        "ffmpeg": result.ffmpeg_version,
-        "spec": json.dumps({name: value for name, value in result.spec.items() if value not in (None, "", [], {})}),
-    }
-    for name, value in facts.items():
-        console.print(f"  {name:9} {escape(value)}")
-    for command in result.commands:
-        console.print(f"  command   {escape(command)}")
+    yield "source", f"{record.source_bucket}/{record.source_key}, etag {record.source_etag}: {state}"
+    yield "task", f"{result.task} ({result.type}), output {result.label}"
+    yield "revision", result.revision
+    yield "run", f"{task_id(result.run_id)}  {settings.ui_url}/runs/{result.run_id}"
+    yield "ffmpeg", result.ffmpeg_version
+    yield "spec", json.dumps({name: value for name, value in result.spec.items() if value not in (None, "", [], {})})
+    yield from (("command", command) for command in result.commands)
 
 
-def _show_source(console: Console, results: list[TaskResult], address: str, buckets: Buckets) -> None:
-    source = next((result.source for result in results if not result.source.upload_key), results[0].source)
-    state = state_of(buckets.get(source.bucket), source.key, source.etag)
-    console.print(f"[bold]{escape(address)}[/], etag {escape(source.etag)}: {state}")
-    table = Table(
-        "workflow", "task", "output", Column("path", overflow="fold"), "state", "revision", box=box.SIMPLE_HEAD
-    )
+def _show_source(console: Console, results: list[TaskResult], bucket: str, key: str, buckets: Buckets) -> None:
+    etag = next((result.source.etag for result in results if not result.source.upload_key), "")
+    state = state_of(buckets.get(bucket), key, etag)
+    # Where only serial tasks are known, it is not known what they began with.
+    told = f", etag {etag}: {state}" if etag else ": gone" if state == "gone" else ""
+    console.print(f"[bold]{escape(f'{bucket}/{key}')}[/]{escape(told)}")
+    table = Table("workflow", "task", "output", "path", "state", "revision", box=box.SIMPLE_HEAD)
+    table.columns[3].overflow = "fold"
+    for result, member, output in _newest(results):
+        now = state_of(buckets.get(member.bucket), output.key, output.etag)
+        row = (result.workflow, result.task, member.label, f"{member.bucket}/{output.key}", now, member.revision)
+        table.add_row(*(escape(cell) for cell in row))
+    console.print(table)
+
+
+def _newest(results: list[TaskResult]) -> Iterator[tuple[TaskResult, SubtaskResult, OutputObject]]:
+    """Each output once, as it was made last."""
+    seen = set()
     for result in results:
         for member in result.results:
             for output in member.main:
-                now = state_of(buckets.get(member.bucket), output.key, output.etag)
-                row = (
-                    result.workflow,
-                    result.task,
-                    member.label,
-                    f"{member.bucket}/{output.key}",
-                    now,
-                    member.revision,
-                )
-                table.add_row(*(escape(cell) for cell in row))
-    console.print(table)
+                if (member.bucket, output.key) not in seen:
+                    seen.add((member.bucket, output.key))
+                    yield result, member, output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from mps_dagster.errors import MpsError
@@ -21,9 +22,16 @@ def manifest(subtasks: Sequence[Subtask]) -> list[dict[str, str]]:
     return [{"id": subtask.id, "label": subtask.label} for subtask in subtasks]
 
 
-def manifest_key(workflow: str, upload: str, task: str) -> str:
-    """Where a task's result on an upload lies, in the bucket of its first output."""
-    return f"{RECORDS_DIR}manifests/{workflow}/{upload}/{task}.json"
+def manifests(bucket: str, upload: str) -> str:
+    """The prefix of all manifests of an upload, in whatever bucket they lie."""
+    # Hashed: an upload's own name may already be as long as a key can be.
+    digest = hashlib.sha256("\n".join((bucket, upload)).encode()).hexdigest()[:40]
+    return f"{RECORDS_DIR}manifests/{digest}/"
+
+
+def manifest_key(bucket: str, upload: str, workflow: str, run_id: str, task: str) -> str:
+    """Where a task's result on an upload lies, in the bucket of its first output; the run is the root run."""
+    return f"{manifests(bucket, upload)}{workflow}.{run_id}/{task}.json"
 
 
 def assemble(
@@ -43,7 +51,7 @@ def assemble(
             f"task {task.name}: no result came from {', '.join(missing)}, though nothing failed",
             hint="re-execute the run with all steps; what stands already is not made again",
         )
-    key = manifest_key(workflow, source.upload, task.name)
+    key = manifest_key(source.upload_bucket or source.bucket, source.upload, workflow, run_id, task.name)
     result = TaskResult(
         workflow=workflow, task=task.name, type=task.type, run_id=run_id, source=source,
         results=tuple(by_id[member] for member in members), manifest_key=key,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import ValidationError
 
 from mps_dagster.errors import MpsError, SourceNotAccessible
-from mps_dagster.execution.assemble import manifest_key
-from mps_dagster.execution.records import Record
+from mps_dagster.execution.assemble import manifests
+from mps_dagster.execution.records import Record, read_record
 from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
@@ -22,11 +22,11 @@ class LineageLost(MpsError):
 
 
 def record_of(bucket: Bucket, key: str) -> Record | None:
-    """How an output was made; None if the object is an upload, or gone."""
+    """How an output was made, also if it is gone; None if the object is an upload."""
     try:
         address = bucket.head(key).record
     except SourceNotAccessible:
-        return None
+        return read_record(bucket, key)
     if not address:
         return None
     try:
@@ -38,16 +38,20 @@ def record_of(bucket: Bucket, key: str) -> Record | None:
         ) from error
 
 
-def results_of(
-    upload: str, tasks: Iterable[tuple[str, str]], places: Iterable[str], buckets: Buckets
-) -> Iterator[TaskResult]:
-    """What was made of an upload by these (workflow, task), wherever in these buckets it lies."""
-    places = list(places)
-    for workflow, task in tasks:
-        for place in places:
-            result = _manifest(buckets.get(place), manifest_key(workflow, upload, task))
-            if result:
-                yield result
+def way_up(bucket: str, key: str, buckets: Buckets) -> Iterator[tuple[str, str, Record]]:
+    """Bucket, key and record of an output, and of each output that it was made of, up to the upload."""
+    seen = set()
+    while (bucket, key) not in seen and (record := record_of(buckets.get(bucket), key)):
+        seen.add((bucket, key))
+        yield bucket, key, record
+        bucket, key = record.source_bucket, record.source_key
+
+
+def results_of(bucket: str, upload: str, place: Bucket) -> list[TaskResult]:
+    """What was made of an upload and lies in this bucket, the newest first. Of an output that was made anew, each time."""
+    found = sorted(place.list(manifests(bucket, upload)), key=lambda info: info.modified, reverse=True)
+    results = (_manifest(place, info.key) for info in found)
+    return [result for result in results if result]
 
 
 def state_of(bucket: Bucket, key: str, etag: str) -> State:

@@ -118,6 +118,7 @@ class TaskResult(Facts):
     task: str
     type: str
     run_id: str
+    """Dagster's, of the run or of the one that it is a retry of."""
     source: Source
     results: tuple[SubtaskResult, ...]
     manifest_key: str = ""
@@ -133,6 +134,7 @@ class TaskResult(Facts):
         assert output.media is not None  # noqa: S101  (checked above)
         return Source(
             upload_key=self.source.upload,
+            upload_bucket=self.source.upload_bucket or self.source.bucket,
             bucket=result.bucket,
             key=output.key,
             etag=output.etag,

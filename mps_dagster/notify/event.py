@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from mps_dagster.execution.assemble import manifest_key
-from mps_dagster.execution.task_run import SubtaskState, TaskRun
+from mps_dagster.execution.task_run import SubtaskState, TaskRun, run_id_of
 from mps_dagster.notify.outbox import Event
 from mps_dagster.notify.results import Body, schedule_task, workflow_task
 from mps_dagster.workflow.files import is_schedule
@@ -58,12 +58,11 @@ def pointer(body: Mapping[str, Any]) -> Body:
 
 def _manifests(run: TaskRun) -> list[str]:
     """`bucket/key` of the manifest of each task that was assembled: all its results are in it."""
-    upload = run.source.upload if run.source else run.key
     tasks: dict[str, list[SubtaskState]] = {}
     for subtask in run.subtasks:
         tasks.setdefault(subtask.task, []).append(subtask)
     return [
-        f"{states[0].result.bucket}/{manifest_key(run.workflow, upload, task)}"
+        f"{states[0].result.bucket}/{manifest_key(run.bucket, run.key, run.workflow, run_id_of(run.task_id), task)}"
         for task, states in tasks.items()
         if states[0].result and all(state.status == "SUCCESS" for state in states)
     ]

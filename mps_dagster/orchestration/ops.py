@@ -173,7 +173,7 @@ def assemble(
     with failures(context):
         result = assemble_task(
             members["workflow"],
-            context.run_id,
+            context.run.root_run_id or context.run_id,
             task,
             source,
             members["members"],

@@ -52,6 +52,7 @@ class Source(Facts):
     media: MediaInfo
     upload_key: str = ""
     """For an output that a serial task works on: the upload that it was made of."""
+    upload_bucket: str = ""
 
     @property
     def upload(self) -> str:

@@ -421,6 +421,9 @@ def test_what_was_made_of_what_can_be_asked(up, mps, settings, clips):
     assert "was made of inbox/in/traced.mp4" in back
     assert run.task_id in back
     assert "command   ffmpeg" in back
+    serial = mps("lineage", "outputs/vod/traced_transcode_small_animatedGraphic_teaser.gif")
+    assert "teaser.gif was made of outputs/vod/traced_transcode_small.mp4" in serial
+    assert "small.mp4 was made of inbox/in/traced.mp4" in serial
     processing.buckets.get("inbox").delete("in/traced.mp4")
     assert "gone" in mps("lineage", "inbox/in/traced.mp4")
     assert "nothing is known" in mps("lineage", "inbox/in/never.mp4", returncode=1)

@@ -55,6 +55,8 @@ def test_a_person_sees_what_was_made(house, clips):
     assert [row["output"] for row in rows] == ["small", "sound"]
     assert rows[0]["width x height"] == "160 x 90"
     assert "ffmpeg -f mov" in metadata["commands"].value
+    assert metadata["specs"].value["small"]["video_template"]["height"] == 90
+    assert "" not in (metadata["revision"].value, metadata["ffmpeg"].value)
     bucket, _, key = metadata["manifest"].value.partition("/")
     manifest = json.loads(house.buckets.get(bucket).read(key))
     assert [member["label"] for member in manifest["results"]] == ["small", "sound"]
