@@ -5,19 +5,34 @@ Nested values take a double underscore: `MPS_S3__ENDPOINT_URL=http://127.0.0.1:9
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import ipaddress
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 def _usable_cores() -> int:
     """Cores this process may run on: a container's cpuset counts, the host's size does not."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # Only asking for the port tells whether it is one.
+        return (
+            parts.scheme in ("postgresql", "postgres") and bool(parts.hostname and parts.path[1:]) and parts.port != 0
+        )
+    except ValueError:
+        return False
 
 
 class S3Settings(BaseModel):
@@ -166,8 +181,7 @@ class Settings(BaseSettings):
     def _is_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
         if url is None or not url.get_secret_value():
             return None
-        parts = urlsplit(url.get_secret_value())
-        if parts.scheme not in ("postgresql", "postgres") or not parts.hostname or not parts.path.strip("/"):
+        if not _is_address(url.get_secret_value()):
             # Without what was found: it may hold a password.
             raise ValueError("it has to be postgresql://user:password@host:port/database")
         return url
@@ -237,3 +251,37 @@ class Settings(BaseSettings):
     @property
     def files_url(self) -> str:
         return f"http://127.0.0.1:{self.files_port}"
+
+
+def variables(model: type[BaseModel] = Settings, prefix: str = "MPS_") -> Iterator[tuple[str, FieldInfo]]:
+    """Each environment variable that is read, and what it sets; nested ones last."""
+    nested = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if inspect.isclass(kind) and issubclass(kind, BaseModel):
+            nested.append((kind, f"{prefix}{name.upper()}__"))
+        else:
+            yield f"{prefix}{name.upper()}", field
+    for kind, inner in nested:
+        yield from variables(kind, inner)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """MPS_* variables that nothing reads, most likely misspelt; each with the one that may be meant."""
+    known = [name for name, _ in variables()]
+    # A group as one JSON value, and the members of a mapping, are read as well.
+    groups = {name.rpartition("__")[0] for name in known}
+    read = {*known, *groups}
+    found = [
+        name for name in sorted(environment) if name.upper().startswith("MPS_")
+        and name.upper() not in read and not any(name.upper().startswith(f"{other}__") for other in known)
+    ]  # fmt: skip
+    meant = {name: difflib.get_close_matches(name.upper(), known, n=1) for name in found}
+    return [f"{name} (is {meant[name][0]} meant?)" if meant[name] else name for name in found]
+
+
+def problem_of(error: ValidationError) -> str:
+    """What is wrong with the settings, by variable; never with the value, which may be a secret."""
+    return "; ".join(
+        f"MPS_{'__'.join(map(str, problem['loc'])).upper()}: {problem['msg']}" for problem in error.errors()
+    )

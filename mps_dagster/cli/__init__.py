@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 
 import click
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from mps_dagster.cli.abort import abort
 from mps_dagster.cli.api import api
@@ -21,6 +23,7 @@ from mps_dagster.cli.templates import templates
 from mps_dagster.cli.up import up
 from mps_dagster.cli.workflows import workflows
 from mps_dagster.errors import MpsError
+from mps_dagster.settings import Settings, problem_of
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -52,5 +55,14 @@ def main() -> None:
     try:
         mps()
     except MpsError as error:
-        click.echo(f"mps: {error}", err=True)
-        sys.exit(1)
+        told = str(error)
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        told = problem_of(error)
+    except SettingsError as error:
+        told = f"{error} (lists and mappings are JSON)"
+    else:
+        return
+    click.echo(f"mps: {told}", err=True)
+    sys.exit(1)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from mps_dagster.settings import Settings
+from mps_dagster.settings import variables
 
-SHOWN = {"project": "current folder", "home": "`.mps` there", "cores": "cores of the machine"}
+SHOWN = {"MPS_PROJECT": "current folder", "MPS_HOME": "`.mps` there", "MPS_CORES": "cores of the machine"}
 """Defaults that are of the machine or the moment."""
 
 
@@ -21,20 +19,9 @@ SHOWN = {"project": "current folder", "home": "`.mps` there", "cores": "cores of
 def settings() -> None:
     """Print every setting as a Markdown table: variable, default, meaning. The text of docs/settings.md."""
     click.echo("| variable | default | meaning |\n|---|---|---|")
-    for row in _rows(Settings, "MPS_"):
-        click.echo(f"| {' | '.join(row)} |")
-
-
-def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
-    nested = []
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if inspect.isclass(kind) and issubclass(kind, BaseModel):
-            nested.append((kind, f"{prefix}{name.upper()}__"))
-        else:
-            yield f"`{prefix}{name.upper()}`", SHOWN.get(name) or _default(field), field.description or ""
-    for kind, inner in nested:
-        yield from _rows(kind, inner)
+    for name, field in variables():
+        shown = SHOWN.get(name) or _default(field)
+        click.echo(f"| `{name}` | {shown} | {field.description or ''} |")
 
 
 def _default(field: FieldInfo) -> str:
