@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import requests
 
+from mps_dagster.api.graphql import Dagster
 from mps_dagster.errors import MpsError, StorageRefused
 from mps_dagster.ffmpeg.program import Ffmpeg
 from mps_dagster.notify.outbox import Outbox
-from mps_dagster.settings import Settings
+from mps_dagster.settings import Settings, unknown_variables
 from mps_dagster.storage.announcements import AnnouncementQueue
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.local import LocalBucket
@@ -43,12 +47,22 @@ class Finding:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """One finding after the other; nothing is changed, but for a probe object that is written and removed again."""
+    yield from (Finding("settings", "warning", f"nothing reads {name}") for name in unknown_variables(os.environ))
+    yield _tried("project", partial(_project, settings))
+    yield _tried("home", partial(_home, settings))
+    yield _tried("scratch", partial(_space, settings))
+    yield _tried("ffmpeg", partial(_version, settings))
+    yield _tried("database", partial(check_database, settings))
+    yield from _examine_workflows(settings)
+    yield _tried("put aside", partial(_put_aside, settings))
+    yield _tried("Dagster", partial(_dagster, settings))
+    yield _answers("API", f"{settings.api_url}/health")
+
+
+def _examine_workflows(settings: Settings) -> Iterator[Finding]:
     workflows, bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
     buckets = Buckets(settings)
-    yield _tried("ffmpeg", partial(_version, settings))
-    yield _space(settings)
-    yield _tried("database", partial(check_database, settings))
-    yield from (Finding(f"workflow {file.path.name}", "failed", file.problem) for file in bad)
+    yield from (Finding(f"{file.path.parent.name}/{file.path.name}", "failed", file.problem) for file in bad)
     read, written = _places(workflows)
     for name in sorted(read | written):
         yield _tried(f"bucket {name}", partial(_use, buckets, name, reads=name in read, writes=name in written))
@@ -57,9 +71,6 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield _tried(f"queue {workflow.trigger.queue}", partial(_depth, workflow, settings))
     for sink in {sink.address: sink for workflow in workflows for sink in workflow.notify}.values():
         yield _tried(f"sink {sink.address}", partial(_reach, sink, settings))
-    yield _put_aside(settings)
-    yield _answers("Dagster", f"{settings.ui_url}/server_info")
-    yield _answers("API", f"{settings.api_url}/health")
 
 
 def check_database(settings: Settings) -> str:
@@ -88,15 +99,41 @@ def _version(settings: Settings) -> str:
     return Ffmpeg.of(settings).version
 
 
-def _tried(what: str, check: Callable[[], str]) -> Finding:
+def _tried(what: str, check: Callable[[], str | Finding]) -> Finding:
     try:
-        return Finding(what, "ok", check())
+        told = check()
     except MpsError as error:
         return Finding(what, "failed", str(error))
+    except Exception as error:
+        # Whatever a library makes of it; the other findings still count.
+        return Finding(what, "failed", f"{type(error).__name__}: {error}")
+    return told if isinstance(told, Finding) else Finding(what, "ok", told)
+
+
+def _project(settings: Settings) -> str:
+    for path in (settings.project / "dagster.yaml", settings.project / "workspace.yaml", settings.workflows_dir):
+        if not path.exists():
+            raise Unusable(f"there is no {path}", hint="run this in the project's folder, or set MPS_PROJECT")
+    return f"{settings.project}"
+
+
+def _home(settings: Settings) -> str:
+    """By writing a file, which a full or read-only disk refuses, too."""
+    folder = _existing(settings.home)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"written by mps doctor")
+    except OSError as error:
+        raise Unusable(f"nothing can be written to {folder}: {error.strerror}", hint="set MPS_HOME") from error
+    return f"{settings.home}"
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
 
 
 def _space(settings: Settings) -> Finding:
-    folder = next(path for path in (settings.home, *settings.home.parents) if path.exists())
+    folder = _existing(settings.home)
     free = shutil.disk_usage(folder).free
     state: Literal["ok", "warning"] = "ok" if free > LOW_SPACE_BYTES else "warning"
     return Finding("scratch", state, f"{free / 2**30:.0f} GiB free in {folder}")
@@ -172,6 +209,42 @@ def _put_aside(settings: Settings) -> Finding:
     state: Literal["ok", "warning"] = "warning" if files or dead else "ok"
     detail = f"{files} announcements in {settings.set_aside_dir}, {dead} notifications (mps notifications dead)"
     return Finding("put aside", state, detail)
+
+
+_HEALTH = """{
+  workspaceOrError { __typename ... on PythonError { message }
+    ... on Workspace { locationEntries { name locationOrLoadError { __typename ... on PythonError { message } } } } }
+  instance { daemonHealth { allDaemonStatuses { daemonType required healthy lastHeartbeatErrors { message } } } } }"""
+
+
+def _dagster(settings: Settings) -> Finding:
+    """That it is Dagster which answers there, that it could load the project, and that its daemons live."""
+    try:
+        reply = requests.get(f"{settings.ui_url}/server_info", timeout=CONNECT_S)
+    except requests.RequestException:
+        return Finding("Dagster", "warning", f"{settings.ui_url} does not answer; start it with `mps up`")
+    if "dagster_version" not in reply.text:
+        raise Unusable(f"what answers at {settings.ui_url} is not Dagster", hint="set MPS_UI_PORT to another port")
+    health = Dagster(settings.ui_url).ask(_HEALTH)
+    problems = [*_unloaded(health["workspaceOrError"]), *_ill(health["instance"]["daemonHealth"]["allDaemonStatuses"])]
+    if problems:
+        raise Unusable("; ".join(problems), hint=f"see {settings.home / 'logs' / 'dagster.log'}")
+    return Finding("Dagster", "ok", f"{settings.ui_url}, version {reply.json()['dagster_version']}")
+
+
+def _unloaded(workspace: Mapping[str, Any]) -> Iterator[str]:
+    loads = [(entry["name"], entry["locationOrLoadError"] or {}) for entry in workspace.get("locationEntries", ())]
+    for name, problem in (("the workspace", workspace), *loads):
+        if problem.get("__typename") == "PythonError":
+            yield f"{name} cannot be loaded: {problem['message'].strip()}"
+
+
+def _ill(daemons: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for daemon in daemons:
+        # None is one that has not begun to beat.
+        if daemon["required"] and daemon["healthy"] is False:
+            errors = [error["message"].strip() for error in daemon["lastHeartbeatErrors"] or ()]
+            yield f"daemon {daemon['daemonType']} is not well: {'; '.join(errors) or 'it gives no sign of life'}"
 
 
 def _answers(what: str, url: str) -> Finding:

@@ -75,4 +75,7 @@ def _version(path: Path, limits: Limits) -> str:
         done = run([str(path), "-version"], cwd=Path.cwd(), limits=limits).check()
     except OSError as error:
         raise ToolFailed(f"cannot run ffmpeg at {path}: {error}", hint="set MPS_FFMPEG to a working ffmpeg") from error
-    return done.stdout.split()[2]
+    said = done.stdout.split()
+    if said[:2] != ["ffmpeg", "version"] or len(said) < 3:
+        raise ToolFailed(f"{path} is not ffmpeg: `-version` says {done.stdout[:80]!r}", hint="set MPS_FFMPEG")
+    return said[2]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
+import requests
 from click.testing import CliRunner
 from projects import VOD, make_project
 from s3_servers import Answer, layered
 
+from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.health import examine
 from mps_dagster.cli.doctor import doctor
-from mps_dagster.settings import S3Settings
+from mps_dagster.settings import S3Settings, Settings
+from mps_dagster.storage.buckets import Buckets
 
 
 @pytest.fixture
@@ -29,7 +36,7 @@ def test_a_deployment_that_is_well(found, tmp_path):
     """Each part by name; that nothing is running is no failure. No probe is left behind."""
     findings = found()
     assert {what: state for what, (state, _) in findings.items() if what not in ("scratch", "API")} == {
-        "ffmpeg": "ok", "database": "ok", "bucket inbox": "ok", "bucket outputs": "ok", "sink local:events": "ok",
+        "project": "ok", "home": "ok", "templates": "ok", "ffmpeg": "ok", "database": "ok", "bucket inbox": "ok", "bucket outputs": "ok", "sink local:events": "ok",
         "put aside": "ok", "Dagster": "warning",
     }  # fmt: skip
     assert not [path for path in (tmp_path / "home" / "buckets").rglob("*") if path.is_file()]
@@ -53,6 +60,78 @@ def test_what_cannot_be_used_is_told(found, text, what, says):
     assert says in detail
     result = CliRunner().invoke(doctor)
     assert result.exit_code == 1
+
+
+def broken(path: str, text: str = "") -> Callable[[Settings], None]:
+    """Puts a file, or takes one away."""
+
+    def broken(settings: Settings) -> None:
+        (settings.project / path).write_text(text) if text else (settings.project / path).unlink()
+
+    return broken
+
+
+@pytest.mark.parametrize(
+    ("spoil", "settings", "what", "says"),
+    [
+        (broken("dagster.yaml"), {}, "project", "dagster.yaml"),
+        (broken("templates/own.yaml", "kind: none"), {}, "templates", "own.yaml"),
+        (broken("templates/own.yaml", "{"), {}, "templates", "own.yaml"),
+        (None, {"ffmpeg": Path("/bin/true")}, "ffmpeg", "/bin/true is not ffmpeg"),
+        (None, {"home": Path("/proc/home")}, "home", "nothing can be written to /proc"),
+    ],
+    ids=["no dagster.yaml", "template", "no YAML", "another program", "no home"],
+)
+def test_what_is_broken_hides_nothing_else(tmp_path, spoil, settings, what, says):
+    """Each is a finding; the others are there, too."""
+    made = make_project(tmp_path).model_copy(update={"ui_port": 9, **settings})
+    if spoil:
+        spoil(made)
+    findings = {finding.what: finding for finding in examine(made)}
+    assert findings[what].state == "failed"
+    assert says in findings[what].detail
+    assert {"database", "Dagster", "API"} <= set(findings)
+
+
+def test_a_check_that_fails_in_an_unforeseen_way_is_a_finding(found, monkeypatch):
+    """Such as boto3's own errors, of a client that cannot even be made."""
+    monkeypatch.setattr(Buckets, "get", lambda *_: 1 / 0)
+    assert found()["bucket inbox"] == ("failed", "ZeroDivisionError: division by zero")
+
+
+def test_a_misspelt_variable_is_told(found, monkeypatch):
+    """Nothing else would: it is ignored."""
+    monkeypatch.setenv("MPS_MAX_RUN", "3")
+    assert found()["settings"] == ("warning", "nothing reads MPS_MAX_RUN (is MPS_MAX_RUNS meant?)")
+
+
+HEALTHY: dict[str, Any] = {
+    "workspaceOrError": {"__typename": "Workspace", "locationEntries": [{"name": "mps_dagster", "locationOrLoadError": {"__typename": "RepositoryLocation"}}]},
+    "instance": {"daemonHealth": {"allDaemonStatuses": [{"daemonType": "SENSOR", "required": True, "healthy": True, "lastHeartbeatErrors": []}]}},
+}  # fmt: skip
+UNLOADED = {"workspaceOrError": {"__typename": "Workspace", "locationEntries": [{"name": "mps_dagster", "locationOrLoadError": {"__typename": "PythonError", "message": "no module"}}]}}  # fmt: skip
+ILL = {"instance": {"daemonHealth": {"allDaemonStatuses": [{"daemonType": "SENSOR", "required": True, "healthy": False, "lastHeartbeatErrors": []}]}}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("info", "health", "state", "says"),
+    [
+        ('{"dagster_version": "1.13"}', HEALTHY, "ok", "version 1.13"),
+        ('{"dagster_version": "1.13"}', HEALTHY | UNLOADED, "failed", "mps_dagster cannot be loaded: no module"),
+        ('{"dagster_version": "1.13"}', HEALTHY | ILL, "failed", "daemon SENSOR is not well: it gives no sign of life"),
+        ("<html>", HEALTHY, "failed", "is not Dagster"),
+    ],
+    ids=["well", "does not load", "daemon", "another server"],
+)
+def test_dagster_itself_is_asked_how_it_is(found, monkeypatch, info, health, state, says):
+    """That something answers is not enough."""
+    reply = requests.Response()
+    reply.status_code, reply._content = 200, info.encode()
+    monkeypatch.setattr(requests, "get", lambda *_, **__: reply)
+    monkeypatch.setattr(Dagster, "ask", lambda *_: health)
+    told = found()["Dagster"]
+    assert told[0] == state
+    assert says in told[1]
 
 
 def test_buckets_and_queues_of_aws_are_tried(found, s3_server, monkeypatch):

@@ -30,6 +30,7 @@ from projects import ROOT, VOD, command_lines, make_project
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
 from mps_dagster.api.graphql import LOCATION
+from mps_dagster.api.health import examine
 from mps_dagster.api.processing import Processing
 from mps_dagster.execution.task_run import TaskRun
 from mps_dagster.settings import Settings
@@ -530,6 +531,13 @@ def test_a_task_may_be_aborted_while_it_is_being_started(sdk, settings, clips):
         time.sleep(0.05)
     sdk("ManageTask", OperationType="Abort", TaskId=run)
     assert finished(sdk, run)["WorkflowTask"]["ErrCode"] != 0
+
+
+def test_the_doctor_asks_dagster_how_it_is(up, settings):
+    """Of the running one: its version, once it has loaded the project and its daemons live."""
+    told = {finding.what: finding for finding in examine(settings)}
+    assert (told["Dagster"].state, told["API"].state) == ("ok", "ok"), told["Dagster"].detail
+    assert "version 1." in told["Dagster"].detail
 
 
 def test_a_file_that_is_no_workflow_is_told(mps):
