@@ -2,7 +2,9 @@
 
 import shutil
 import time
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -13,7 +15,9 @@ from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.naming import uploads_name
 
 AT_ONCE = 500
-"""Runs or partitions that one day removes of each; Dagster removes them one by one, at some 10 ms each."""
+"""Runs or partitions between two looks at the clock; Dagster removes them one by one, at some 10 ms each."""
+RUNS_S, PARTITIONS_S = 15 * 60.0, 15 * 60.0
+"""How long a day's removal of each takes at most; the next day goes on."""
 ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 UNFINISHED = [status for status in DagsterRunStatus if status not in ENDED]
 
@@ -23,9 +27,10 @@ def retention_job(settings: Settings, workflows: tuple[Workflow, ...]) -> dg.Job
     def remove_old(context: dg.OpExecutionContext) -> None:
         instance = context.instance
         removed = {
-            "runs": remove_runs(instance, settings.keep_runs_days),
-            "partitions": sum(
-                trim_partitions(instance, workflow.name, settings.keep_partitions) for workflow in workflows
+            "runs": _repeated([partial(remove_runs, instance, settings.keep_runs_days)], RUNS_S),
+            "partitions": _repeated(
+                [partial(trim_partitions, instance, workflow.name, settings.keep_partitions) for workflow in workflows],
+                PARTITIONS_S,
             ),
             "logs and step values": remove_files(instance, settings),
         }
@@ -43,6 +48,15 @@ def retention_job(settings: Settings, workflows: tuple[Workflow, ...]) -> dg.Job
 
 def retention_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
     return dg.ScheduleDefinition(job=job, cron_schedule="17 4 * * *", default_status=dg.DefaultScheduleStatus.RUNNING)
+
+
+def _repeated(removals: Iterable[Callable[[], int]], seconds: float) -> int:
+    """Each until it finds nothing more, or the time is over; how much they removed."""
+    deadline, total = time.monotonic() + seconds, 0
+    for removal in removals:
+        while time.monotonic() < deadline and (removed := removal()):
+            total += removed
+    return total
 
 
 def remove_runs(instance: DagsterInstance, keep_days: int, now: datetime | None = None) -> int:

@@ -9,10 +9,13 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
+from projects import make_project
 
 from mps_dagster.orchestration import retention
 from mps_dagster.orchestration.retention import remove_files, remove_runs, trim_partitions
 from mps_dagster.settings import Settings
+
+from .conftest import furnished
 
 TOMORROW = datetime.now(UTC) + timedelta(days=1, hours=1)
 
@@ -64,9 +67,13 @@ def test_old_folders_of_runs_go_and_those_of_running_ones_stay(instance, tmp_pat
     assert {path.name for path in folder.iterdir()} == {running, fresh, "assets"}
 
 
-def test_the_job_does_all_of_it(house):
-    """On its schedule; here by hand."""
-    house.instance.add_dynamic_partitions("vod_uploads", ["a.mp4", "b.mp4"])
-    result = house.defs.resolve_job_def("retention").execute_in_process(instance=house.instance)
+@pytest.mark.parametrize(("seconds", "left"), [(60.0, 2), (0.0, 9)])
+def test_the_job_removes_until_its_time_is_over(tmp_path, instance, monkeypatch, seconds, left):
+    """And not a fixed number, which may be less than what comes in."""
+    monkeypatch.setattr(retention, "AT_ONCE", 3)
+    monkeypatch.setattr(retention, "PARTITIONS_S", seconds)
+    house = furnished(make_project(tmp_path).model_copy(update={"keep_partitions": 2}), instance)
+    instance.add_dynamic_partitions("vod_uploads", [f"{number}.mp4" for number in range(9)])
+    result = house.defs.resolve_job_def("retention").execute_in_process(instance=instance)
     assert result.success
-    assert len(house.instance.get_dynamic_partitions("vod_uploads")) == 2
+    assert len(instance.get_dynamic_partitions("vod_uploads")) == left
