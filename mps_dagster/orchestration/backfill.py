@@ -20,7 +20,7 @@ from mps_dagster.api.graphql import Dagster
 from mps_dagster.errors import InvalidInput, SourceNotAccessible
 from mps_dagster.orchestration.history import BROKEN, DONE, MENDED, NEVER, RUNNING, STATUSES, History, Verdict
 from mps_dagster.orchestration.requested import Requested
-from mps_dagster.orchestration.runs import REVISION_TAG, WORKFLOW_TAG
+from mps_dagster.orchestration.runs import BUCKET_TAG, REVISION_TAG, WORKFLOW_TAG
 from mps_dagster.settings import Settings
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.workflow.model import UPLOAD, Workflow
@@ -94,7 +94,12 @@ def launch(instance: DagsterInstance, settings: Settings, workflow: Workflow, ta
     dagster = Dagster(settings.ui_url)
     # The plan is of the files as they are now; what runs must be, too.
     dagster.reload()
-    tags = {"dagster/priority": PRIORITY, WORKFLOW_TAG: workflow.name, REVISION_TAG: workflow.revision}
+    tags = {
+        WORKFLOW_TAG: workflow.name,
+        BUCKET_TAG: workflow.trigger.bucket,
+        REVISION_TAG: workflow.revision,
+        "dagster/priority": PRIORITY,
+    }
     for tasks, rows in table.groupby("tasks", sort=False):
         partitions = [partition_key(key) for key in rows["key"]]
         instance.add_dynamic_partitions(uploads_name(workflow.name), partitions)

@@ -7,9 +7,12 @@ import dagster as dg
 from mps_dagster.errors import InvalidInput
 from mps_dagster.execution.perform import Worker
 from mps_dagster.orchestration.instance import PLAN_TAG
+from mps_dagster.orchestration.ops import RETRIES, failures
 from mps_dagster.workflow.model import Workflow
 
 BACKFILL = "backfill"
+PATIENCE = dg.RetryPolicy(max_retries=RETRIES.max_retries, delay=30)
+"""For a webserver that is being started anew, as long as that takes."""
 SHOWN = 100
 """Rows of the plan on the run's page; the file has all of them."""
 
@@ -24,23 +27,26 @@ def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
             "max_sources": dg.Field(int, default_value=1000, description="At most so many; the next time goes on."),
         },
         required_resource_keys={"worker"},
+        retry_policy=PATIENCE,
     )
     def plan_and_launch(context: dg.OpExecutionContext) -> None:
         # pandas, which nothing else needs, costs each run's process 0.4 s.
         from mps_dagster.orchestration.backfill import Wanted, launch, plan
 
         worker: Worker = context.resources.worker
-        workflow = by_name.get(context.op_config["workflow"])
-        if workflow is None:
-            raise InvalidInput(f"there is no workflow {context.op_config['workflow']!r}")
-        bucket = worker.buckets.get(workflow.trigger.bucket)
-        planned = plan(context.instance, workflow, bucket, Wanted(limit=context.op_config["max_sources"]))
-        table = planned.table
-        folder = worker.settings.home / "backfills"
-        folder.mkdir(parents=True, exist_ok=True)
-        table.to_parquet(folder / f"{context.run_id}.parquet")
-        # One after the other: each night's thousand would only wait behind the last one's.
-        launched = [] if planned.under_way else list(launch(context.instance, worker.settings, workflow, table))
+        with failures(context):
+            workflow = by_name.get(context.op_config["workflow"])
+            if workflow is None:
+                raise InvalidInput(f"there is no workflow {context.op_config['workflow']!r}")
+            bucket = worker.buckets.get(workflow.trigger.bucket)
+            planned = plan(context.instance, workflow, bucket, Wanted(limit=context.op_config["max_sources"]))
+            table = planned.table
+            folder = worker.settings.home / "backfills"
+            folder.mkdir(parents=True, exist_ok=True)
+            table.to_parquet(folder / f"{context.run_id}.parquet")
+            # One after the other: each night's thousand would only wait behind the last one's. A retry launches the rest.
+            waits = planned.under_way and not context.retry_number
+            launched = [] if waits else list(launch(context.instance, worker.settings, workflow, table))
         shown = table.head(SHOWN).assign(tasks=table["tasks"].head(SHOWN).map(" ".join))
         context.add_output_metadata(
             {

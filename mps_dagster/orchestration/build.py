@@ -12,7 +12,7 @@ from mps_dagster.orchestration.graphs import by_hand_job, process_media_job, wor
 from mps_dagster.orchestration.notifications import notification_sensors
 from mps_dagster.orchestration.resources import resources
 from mps_dagster.orchestration.retention import retention_job, retention_schedule
-from mps_dagster.orchestration.runs import BUCKET_TAG, WORKFLOW_TAG
+from mps_dagster.orchestration.runs import BUCKET_TAG, REVISION_TAG, WORKFLOW_TAG
 from mps_dagster.orchestration.upload_sensor import bad_workflow_sensor, upload_sensor
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.files import is_schedule
@@ -57,6 +57,8 @@ def _job(workflow: Workflow, executor: dg.ExecutorDefinition) -> Any:
         tags={
             WORKFLOW_TAG: workflow.name,
             BUCKET_TAG: workflow.trigger.bucket,
+            # Also of runs that a person launches, so that a backfill knows what they were of.
+            REVISION_TAG: workflow.revision,
             "dagster/priority": str(workflow.priority),
         },
         executor_def=executor,

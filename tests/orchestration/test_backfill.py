@@ -10,9 +10,9 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from projects import VOD, make_project
 
-from mps_dagster.api.graphql import LaunchRefused
+from mps_dagster.api.graphql import DagsterUnreachable, LaunchRefused
 from mps_dagster.errors import InvalidInput
-from mps_dagster.orchestration import backfill, history
+from mps_dagster.orchestration import backfill, backfill_job, history
 from mps_dagster.orchestration.backfill import Wanted, connected, plan
 from mps_dagster.orchestration.build import build_definitions
 from mps_dagster.workflow.naming import partition_key
@@ -339,12 +339,15 @@ class FakeDagster:
     launched: list[tuple[str, ...]]
 
     def __init__(self, *, takes: int = 9) -> None:
-        self.launched, self.takes = [], takes
+        self.launched, self.takes, self.silent, self.tags = [], takes, 0, {}
 
     def reload(self) -> None:
-        pass
+        self.silent -= 1
+        if self.silent >= 0:
+            raise DagsterUnreachable("no Dagster answers")
 
     def backfill(self, assets, partitions, title, tags) -> str:
+        self.tags = tags
         if len(self.launched) == self.takes:
             raise LaunchRefused(f"Dagster did not launch {title}")
         self.launched.append((*(name for _, name in assets), *partitions))
@@ -356,6 +359,31 @@ def dagster(monkeypatch) -> FakeDagster:
     fake = FakeDagster()
     monkeypatch.setattr(backfill, "Dagster", lambda _: fake)
     return fake
+
+
+def test_runs_of_a_backfill_say_whose_they_are(plans, dagster):
+    """As those of the sensor do, for who asks the API about them."""
+    plans.put("in/a.mp4")
+    list(backfill.launch(plans.house.instance, plans.house.settings, plans.workflow, plans.table()))
+    assert dagster.tags == {
+        "mps/workflow": "vod", "mps/bucket": "inbox", "mps/revision": plans.workflow.revision, "dagster/priority": "-1",
+    }  # fmt: skip
+
+
+def test_a_scheduled_backfill_waits_for_a_dagster_that_does_not_answer(tmp_path, instance, dagster, monkeypatch):
+    """It may just be starting; what is refused is not tried again."""
+    monkeypatch.setattr(backfill_job, "PATIENCE", dg.RetryPolicy(max_retries=2))
+    house = furnished(make_project(tmp_path), instance)
+    house.buckets.get("inbox").write("in/a.mp4", b"x")
+    job = house.defs.resolve_job_def("backfill")
+    config = {"ops": {"plan_and_launch": {"config": {"workflow": "vod"}}}}
+    dagster.silent = 2
+    assert job.execute_in_process(config, instance=instance).success
+    assert len(dagster.launched) == 1
+    dagster.takes, dagster.launched = 0, []
+    refused = job.execute_in_process(config, instance=instance, raise_on_error=False)
+    assert not refused.success
+    assert not any(event.is_step_up_for_retry for event in refused.all_events)
 
 
 def test_a_task_is_launched_with_what_it_works_on(plans):
