@@ -59,7 +59,7 @@ class History:
         self._workflow = workflow
         self.tasks = workflow.upstream_first
         self.backfills = _under_way(instance, workflow.name)
-        self._asked = {pair for backfill in self.backfills for pair in _not_made(backfill)}
+        self._asked = {pair for backfill in self.backfills for pair in _not_made(backfill, workflow.name)}
         # In this order: what is made meanwhile then counts as under way or as made, and never as missing.
         self._attempts = {task.name: self._read_attempts(task.name) for task in self.tasks}
         self._runs = self._read_runs({run for attempts in self._attempts.values() for run in attempts.values()})
@@ -157,9 +157,10 @@ def _under_way(instance: DagsterInstance, workflow: str) -> list[PartitionBackfi
     return [backfill for backfill in found if any(key.path[0] == workflow for key in backfill.asset_selection or ())]
 
 
-def _not_made(backfill: PartitionBackfill) -> Iterator[tuple[str, str]]:
+def _not_made(backfill: PartitionBackfill, workflow: str) -> Iterator[tuple[str, str]]:
     """Task and partition of what it is still to make."""
     if backfill.asset_backfill_data:
         open_ones = backfill.asset_backfill_data.get_targeted_partitions_without_materialization_status()
         for asset, partition in open_ones.iterate_asset_partitions():
-            yield asset.path[-1], partition or ""
+            if asset.path[0] == workflow:
+                yield asset.path[-1], partition or ""

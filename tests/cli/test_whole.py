@@ -442,6 +442,7 @@ def test_a_changed_workflow_is_made_up_for(up, mps, settings, clips):
     assert "1 sources" in mps(*plan, "--csv", str(settings.home / "plan.csv"))
     assert ",stale,teaser," in (settings.home / "plan.csv").read_text()
     assert "/runs/b/" in mps("backfill", "run", "vod", "--prefix", "in/again", "--yes")
+    assert "0 sources" in mps("backfill", "run", "vod", "--prefix", "in/again", "--yes")
     wait_until(lambda: "0 sources" in mps(*plan, "--status", "stale", "--status", "running"))
     gif = processing.buckets.get("outputs").read("vod/again_transcode_small_animatedGraphic_teaser.gif")
     assert int.from_bytes(gif[6:8], "little") == 96

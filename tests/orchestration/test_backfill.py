@@ -229,6 +229,17 @@ def test_a_replaced_upload_is_asked_for_though_a_backfill_broke_on_it(plans):
     assert plans.plan() == {"in/a.mp4": ("failed", ALL)}
 
 
+def test_what_broke_on_an_upload_stays_broken_while_that_is_the_same(tmp_path, instance, clips):
+    """By the etag that the run found, though the object looks newer than the run."""
+    house = furnished(make_project(tmp_path), instance)
+    plans = Plans(house)
+    house.put(clips.no_audio(), "in/silent.mp4")
+    house.run("in/silent.mp4")
+    house.buckets.get("inbox").path("in/silent.mp4").chmod(0o600)
+    assert plans.plan() == {}
+    assert plans.plan(statuses=("broken",)) == {"in/silent.mp4": ("broken", ("web", "teaser"))}
+
+
 def test_what_stands_stands_though_a_later_attempt_was_aborted(plans):
     """If it is of this content and revision."""
     plans.put("in/a.mp4")
