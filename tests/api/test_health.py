@@ -36,7 +36,7 @@ def test_a_deployment_that_is_well(found, tmp_path):
     """Each part by name; that nothing is running is no failure. No probe is left behind."""
     findings = found()
     assert {what: state for what, (state, _) in findings.items() if what not in ("scratch", "API")} == {
-        "project": "ok", "home": "ok", "templates": "ok", "ffmpeg": "ok", "database": "ok", "bucket inbox": "ok", "bucket outputs": "ok", "sink local:events": "ok",
+        "project": "ok", "home": "ok", "ffmpeg": "ok", "database": "ok", "bucket inbox": "ok", "bucket outputs": "ok", "sink local:events": "ok",
         "put aside": "ok", "Dagster": "warning",
     }  # fmt: skip
     assert not [path for path in (tmp_path / "home" / "buckets").rglob("*") if path.is_file()]
@@ -47,7 +47,7 @@ def test_a_deployment_that_is_well(found, tmp_path):
     ("text", "what", "says"),
     [
         (VOD.replace("bucket: inbox", "bucket: none"), "bucket none", "mkdir"),
-        (VOD.replace("type: transcode", "type: transcod"), "workflow vod.yaml", "there is no task type"),
+        (VOD.replace("type: transcode", "type: transcod"), "workflows/vod.yaml", "there is no task type"),
         (VOD.replace("{type: local, queue: events}", "{type: url, url: 'http://127.0.0.1:9/'}"), "sink url:http://127.0.0.1:9/", "cannot be reached"),
         (VOD.replace("{type: local, queue: events}", "{type: tdmq_cmq, queue: q}"), "sink tdmq_cmq:/queue/q", "MPS_CMQ__ENDPOINT_URL"),
     ],
@@ -75,8 +75,8 @@ def broken(path: str, text: str = "") -> Callable[[Settings], None]:
     ("spoil", "settings", "what", "says"),
     [
         (broken("dagster.yaml"), {}, "project", "dagster.yaml"),
-        (broken("templates/own.yaml", "kind: none"), {}, "templates", "own.yaml"),
-        (broken("templates/own.yaml", "{"), {}, "templates", "own.yaml"),
+        (broken("templates/own.yaml", "kind: none"), {}, "templates/own.yaml", "own.yaml"),
+        (broken("templates/own.yaml", "{"), {}, "templates/own.yaml", "own.yaml"),
         (None, {"ffmpeg": Path("/bin/true")}, "ffmpeg", "/bin/true is not ffmpeg"),
         (None, {"home": Path("/proc/home")}, "home", "nothing can be written to /proc"),
     ],
