@@ -13,7 +13,7 @@ from mps_dagster.orchestration.notifications import notification_sensors
 from mps_dagster.orchestration.resources import resources
 from mps_dagster.orchestration.retention import retention_job, retention_schedule
 from mps_dagster.orchestration.runs import BUCKET_TAG, REVISION_TAG, WORKFLOW_TAG
-from mps_dagster.orchestration.upload_sensor import bad_workflow_sensor, upload_sensor
+from mps_dagster.orchestration.upload_sensor import bad_file_sensor, upload_sensor
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.files import is_schedule
 from mps_dagster.workflow.model import Workflow
@@ -40,7 +40,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         schedules=[*backfill_schedules(workflows, backfill), retention_schedule(retention)],
         sensors=[
             *(upload_sensor(workflow) for workflow in workflows),
-            *(bad_workflow_sensor(file) for file in bad),
+            *(bad_file_sensor(file) for file in bad),
             *notification_sensors(settings, {workflow.name: workflow for workflow in workflows}),
         ],
         executor=executor,

@@ -21,7 +21,7 @@ from mps_dagster.orchestration.requested import Requested
 from mps_dagster.orchestration.runs import BUCKET_TAG, KEY_TAG, REVISION_TAG, WORKFLOW_TAG
 from mps_dagster.storage.bucket import ObjectInfo
 from mps_dagster.workflow.model import Workflow
-from mps_dagster.workflow.naming import bad_workflow_name, partition_key, sensor_name
+from mps_dagster.workflow.naming import bad_file_name, partition_key, sensor_name
 from mps_dagster.workflow.notification import as_written
 from mps_dagster.workflow.templates import BadFile
 
@@ -83,14 +83,14 @@ def upload_sensor(workflow: Workflow) -> dg.SensorDefinition:
     return sensor
 
 
-def bad_workflow_sensor(bad: BadFile) -> dg.SensorDefinition:
-    """A file that is no workflow shows in the UI as a sensor that fails with the reason."""
+def bad_file_sensor(bad: BadFile) -> dg.SensorDefinition:
+    """A file of workflows or templates that is wrong shows in the UI as a sensor that fails with the reason."""
 
     @dg.sensor(
-        name=bad_workflow_name(bad.path.stem),
+        name=bad_file_name(bad.path),
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"**{bad.path.name} is not a workflow.**\n\n```\n{bad.problem}\n```",
+        description=f"**{bad.path.parent.name}/{bad.path.name} is not valid.**\n\n```\n{bad.problem}\n```",
         asset_selection=dg.AssetSelection.all(),
     )
     def sensor() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import PurePath
 from urllib.parse import unquote
 
 from mps_dagster.storage.bucket import ObjectInfo
@@ -33,12 +34,13 @@ def sensor_name(workflow: str) -> str:
     return f"{workflow}_uploads"
 
 
-def bad_workflow_name(stem: str) -> str:
+def bad_file_name(path: PurePath) -> str:
     """The sensor that tells what is wrong with a file; with a hash where Dagster does not take the file's own name."""
-    plain = re.sub(r"[^A-Za-z0-9_]", "_", stem)
-    if plain != stem:
-        plain += f"_{hashlib.sha256(stem.encode('utf-8', 'surrogateescape')).hexdigest()[:6]}"
-    return f"{plain}_is_not_a_workflow"
+    name = f"{path.parent.name}_{path.stem}"
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    if plain != name:
+        plain += f"_{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:6]}"
+    return f"{plain}_is_not_valid"
 
 
 def by_hand_name(schedule: str) -> str:

@@ -231,7 +231,18 @@ def test_a_file_that_is_no_workflow_takes_no_other_one_down(tmp_path, instance):
     house = furnished(make_project(tmp_path, vod=VOD, broken="name: broken\ntasks: {web: {type: transcod}}"), instance)
     assert house.sensor("vod_uploads")
     with pytest.raises(dg.Failure, match="there is no task type 'transcod'"):
-        house.look("broken_is_not_a_workflow")
+        house.look("workflows_broken_is_not_valid")
+
+
+def test_a_template_file_that_is_wrong_takes_nothing_down_either(tmp_path, instance):
+    """It has a sensor beside the one of a workflow file of the same name."""
+    settings = make_project(tmp_path, vod=VOD, broken="name: broken")
+    (settings.templates_dir / "broken.yaml").write_text("kind: [")
+    house = furnished(settings, instance)
+    assert house.sensor("vod_uploads")
+    with pytest.raises(dg.Failure, match=r"broken\.yaml"):
+        house.look("templates_broken_is_not_valid")
+    assert house.sensor("workflows_broken_is_not_valid")
 
 
 def test_bad_files_whose_names_differ_in_what_dagster_does_not_take_stand_side_by_side(tmp_path, instance):
@@ -239,7 +250,7 @@ def test_bad_files_whose_names_differ_in_what_dagster_does_not_take_stand_side_b
     names = ("my-flow", "my_flow", "影", "音")
     house = furnished(make_project(tmp_path, **dict.fromkeys(names, "name: 1")), instance)
     sensors = [sensor.name for sensor in house.defs.get_repository_def().sensor_defs]
-    assert len({name for name in sensors if name.endswith("_is_not_a_workflow")}) == 4
+    assert len({name for name in sensors if name.endswith("_is_not_valid")}) == 4
 
 
 def test_a_disabled_workflow_takes_nothing_and_an_enabled_one_what_came_since(tmp_path, instance):
