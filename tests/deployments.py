@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -62,6 +63,14 @@ def leftovers(settings: Settings) -> list[str]:
     return [line for line in command_lines() if str(settings.home) in line and "pytest" not in line]
 
 
+def process_of(settings: Settings, words: str) -> int:
+    """The one of this deployment with these words in its command line."""
+    home = f"DAGSTER_HOME={settings.dagster_home}".encode()
+    found = [int(entry.parent.name) for entry in Path("/proc").glob("[0-9]*/environ") if home in _read(entry)]
+    [pid] = [pid for pid in found if words.encode() in _read(Path(f"/proc/{pid}/cmdline")).replace(b"\0", b" ")]
+    return pid
+
+
 def official_sdk(settings: Settings) -> Callable[..., dict]:
     """An action of MPS's API, called with Tencent's own SDK."""
     profile = ClientProfile(httpProfile=HttpProfile(protocol="http", endpoint=f"127.0.0.1:{settings.api.port}"))
@@ -73,6 +82,12 @@ def official_sdk(settings: Settings) -> Callable[..., dict]:
         return json.loads(getattr(client, action)(request).to_json_string())
 
     return call
+
+
+def _read(path: Path) -> bytes:
+    with contextlib.suppress(OSError):
+        return path.read_bytes()
+    return b""
 
 
 def _free_port() -> int:

@@ -74,6 +74,8 @@ _RELOAD = """mutation($location: String!) { reloadRepositoryLocation(repositoryL
   ... on RepositoryLocationNotFound { message } } }"""
 _RESET_SENSOR = """mutation($sensor: SensorSelector!) { resetSensor(sensorSelector: $sensor) { __typename
   ... on PythonError { message } ... on UnauthorizedError { message } ... on SensorNotFoundError { message } } }"""
+_CODE = """{ workspaceOrError { ... on Workspace { locationEntries {
+  locationOrLoadError { ... on PythonError { className message } } } } } }"""
 _ADD_PARTITION = """mutation($key: String!, $name: String!, $repository: RepositorySelector!) {
   addDynamicPartition(partitionKey: $key, partitionsDefName: $name, repositorySelector: $repository) { __typename
   ... on PythonError { message } ... on UnauthorizedError { message } } }"""
@@ -94,7 +96,7 @@ class Dagster:
             ).json()
         except (requests.RequestException, ValueError) as error:
             raise DagsterUnreachable(
-                f"no Dagster answers at {self.url}: {error}", hint="start it with `mps up`"
+                f"no Dagster answers at {self.url} ({type(error).__name__})", hint="start it with `mps up`"
             ) from error
         if reply.get("errors"):
             raise MpsError(f"Dagster refused a query: {reply['errors'][0].get('message')}")
@@ -137,6 +139,15 @@ class Dagster:
         reply = self.ask(_RESET_SENSOR, sensor={**LOCATION, "sensorName": name})["resetSensor"]
         if reply["__typename"] != "Sensor":
             raise MpsError(f"Dagster did not start {name}: {reply.get('message', reply['__typename'])}")
+
+    def reaches_code(self) -> bool:
+        """Whether the process that holds the project's code is there: also when it is slow, or refuses the project."""
+        entries = self.ask(_CODE)["workspaceOrError"].get("locationEntries", [])
+        errors = [entry["locationOrLoadError"] or {} for entry in entries]
+        return not any(
+            error.get("className") == "DagsterUserCodeUnreachableError" and "timed out" not in error["message"]
+            for error in errors
+        )
 
     def backfill(
         self, assets: Sequence[Sequence[str]], partitions: Sequence[str], title: str, tags: Mapping[str, str]

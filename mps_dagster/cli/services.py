@@ -8,13 +8,15 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import requests
 
+from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.health import check_database
 from mps_dagster.api.keys import make_first_key
+from mps_dagster.cli.code_watch import CodeWatch, watched_code
 from mps_dagster.errors import MpsError
 from mps_dagster.ffmpeg.process import Server, service
 from mps_dagster.settings import Settings
@@ -33,12 +35,18 @@ class Services:
     """What was started, by its log."""
 
     processes: Mapping[Path, Server]
+    code: CodeWatch | None = None
 
     def check(self) -> None:
         """Raise `ServiceDown` if one of them has ended: what is left serves nobody."""
         for log, process in self.processes.items():
             if process.poll() is not None:
                 raise ServiceDown(f"{log.stem} has ended (exit code {process.returncode})", hint=f"see {log}")
+        if self.code and self.code.lost:
+            raise ServiceDown(
+                "Dagster has lost the process that holds the project's code, and a reload did not bring it back",
+                hint=f"see {', '.join(map(str, self.processes))}",
+            )
 
     def wait(self, url: str) -> None:
         """Until it is answered."""
@@ -102,7 +110,7 @@ def services(settings: Settings) -> Iterator[Services]:
         found = Services(started)
         for url in (f"{settings.ui_url}/server_info", f"{settings.api_url}/health", f"{settings.files_url}/"):
             found.wait(url)
-        yield found
+        yield replace(found, code=stack.enter_context(watched_code(Dagster(settings.ui_url))))
 
 
 def running(settings: Settings) -> bool:

@@ -1,9 +1,13 @@
-"""`mps up` is killed in the middle of its work and started again: what was asked for is still known and done."""
+"""Processes are killed in the middle of their work: what was asked for is still known and done."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+
 import pytest
-from deployments import leftovers, official_sdk, start, wait_until, with_ports
+from deployments import leftovers, official_sdk, process_of, start, wait_until, with_ports
 from projects import make_project
 
 from mps_dagster.api.processing import Processing
@@ -50,3 +54,23 @@ def test_what_was_asked_for_outlives_a_kill_of_everything(tmp_path, clips):
         assert result["SampleSnapshotTask"]["Status"] == "SUCCESS"
         second.terminate()
     wait_until(lambda: not leftovers(settings), 60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
+def test_what_waits_outlives_the_process_that_holds_the_code(tmp_path, clips):
+    """As when memory runs out. Dagster does not notice by itself, and would fail all that wait."""
+    settings = with_ports(make_project(tmp_path))
+    sdk = official_sdk(settings)
+    Processing.of(settings).buckets.get("inbox").publish(clips.video(), "clip.mp4")
+    source = {"Type": "COS", "CosInputInfo": {"Bucket": "inbox", "Region": "", "Object": "/clip.mp4"}}
+    with start(settings) as up:
+        tasks = [
+            sdk("ProcessMedia", InputInfo=source, OutputDir=f"/{number}/", MediaProcessTask=QUICK)["TaskId"]
+            for number in range(2)
+        ]
+        os.kill(process_of(settings, "dagster api grpc"), signal.SIGKILL)
+        for task in tasks:
+            wait_until(lambda task=task: sdk("DescribeTaskDetail", TaskId=task)["Status"] == "FINISH")
+            [result] = sdk("DescribeTaskDetail", TaskId=task)["WorkflowTask"]["MediaProcessResultSet"]
+            assert result["SampleSnapshotTask"]["Status"] == "SUCCESS"
+        up.terminate()
