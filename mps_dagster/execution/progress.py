@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 EVERY_S = 0.5
 
@@ -17,15 +21,17 @@ Report = Callable[[float, float], None]
 
 @dataclass(slots=True)
 class ProgressFile:
-    """Writes `<folder>/<run>/<step>.json` at most twice a second."""
+    """Writes `<folder>/<run>/<step>.json` at most twice a second. No work fails because nobody can watch it."""
 
     path: Path
     _written: float = field(default=0.0)
+    _failed: bool = field(default=False)
 
     @classmethod
     def of(cls, folder: Path, run_id: str, step: str) -> ProgressFile:
         path = folder / run_id / f"{step}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # The first report tells.
+            path.parent.mkdir(parents=True, exist_ok=True)
         return cls(path)
 
     def report(self, fraction: float, speed: float) -> None:
@@ -35,8 +41,13 @@ class ProgressFile:
         self._written = now
         # A reader may look at any moment; a rename shows it the old or the new content.
         draft = self.path.with_suffix(".new")
-        draft.write_text(json.dumps({"fraction": round(min(1.0, fraction), 4), "speed": round(speed, 2)}))
-        draft.replace(self.path)
+        try:
+            draft.write_text(json.dumps({"fraction": round(min(1.0, fraction), 4), "speed": round(speed, 2)}))
+            draft.replace(self.path)
+        except OSError as error:
+            if not self._failed:
+                log.warning("progress cannot be shown: %s", error)
+            self._failed = True
 
 
 def read_progress(folder: Path, run_id: str) -> dict[str, float]:

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from functools import cache
+from multiprocessing.process import BaseProcess
+
 import dagster as dg
 
 from mps_dagster.settings import Settings
@@ -26,6 +34,9 @@ SQLITE = (
 )
 POSTGRESQL = ("dagster_postgres.storage", "psycopg2", "sqlalchemy.dialects.postgresql.psycopg2")
 
+ENDING_S = 10
+"""How long a step may take to end its ffmpeg and to remove what it has begun."""
+
 
 def subtask_executor(settings: Settings) -> dg.ExecutorDefinition:
     """As many subtasks at once as there are cores."""
@@ -33,3 +44,22 @@ def subtask_executor(settings: Settings) -> dg.ExecutorDefinition:
     return dg.multiprocess_executor.configured(
         {"max_concurrent": settings.cores, "start_method": {"forkserver": {"preload_modules": modules}}}
     )
+
+
+@cache
+def end_with_the_run() -> None:
+    """From now on this step ends when its run's process does, however that ends.
+
+    Between them stands the forkserver, which ends nobody: a step would go on, and publish for a run that has failed.
+    """
+    run = multiprocessing.parent_process()
+    if run is not None:  # Not forked at all: a test.
+        threading.Thread(target=_end_after, args=(run,), name="end-with-the-run", daemon=True).start()
+
+
+def _end_after(run: BaseProcess) -> None:
+    run.join()
+    # What Dagster's Terminate sends: ffmpeg is ended, drafts are removed.
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(ENDING_S)
+    os._exit(1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import signal
 import subprocess
 import threading
@@ -47,6 +49,8 @@ tasks:
     type: transcode
     outputs: [{name: slow, video_template: {codec: av1, effort: quality, width: 3840, height: 2160, bitrate: 9000}}]
 """
+
+SAID = "query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { ... on EngineEvent { message } } } } }"
 
 
 @pytest.fixture(scope="module")
@@ -520,6 +524,20 @@ def test_an_aborted_task_ends_its_ffmpeg_and_is_announced(mps, settings, clips):
     assert not any("libsvtav1" in line for line in command_lines())
     event = json.loads(mps("notifications", "receive", "--queue", "aborted", "--wait", "60"))["event"]
     assert event["WorkflowTaskEvent"]["Message"] == "the task was aborted"
+
+
+def test_a_run_that_is_killed_takes_its_ffmpeg_with_it(up, settings, clips):
+    """Its steps are no children of it, would go on, and publish for a run that has failed."""
+    processing = Processing.of(settings)
+    (settings.buckets_dir / "slow").mkdir(exist_ok=True)
+    processing.buckets.get("slow").publish(clips.video(4), "killed.mp4")
+    run = wait_for(processing, "killed.mp4", until=lambda run: any(subtask.progress > 0 for subtask in run.subtasks))
+    said = processing.dagster.ask(SAID, id=run.run_id)["logsForRun"]["events"]
+    [pid] = re.findall(r"parent process \(pid: (\d+)\)", json.dumps(said))
+    os.kill(int(pid), signal.SIGKILL)
+    wait_until(lambda: not any("libsvtav1" in line for line in command_lines()), 8)
+    assert wait_for(processing, "killed.mp4", until=ended).outcome == "FAILURE"
+    assert not (settings.buckets_dir / "outputs" / "slow").exists()
 
 
 def test_a_task_may_be_aborted_while_it_is_being_started(sdk, settings, clips):

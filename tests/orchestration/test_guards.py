@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import dagster as dg
@@ -17,6 +18,7 @@ from mps_dagster.cli.settings import settings
 from mps_dagster.errors import StorageFailed
 from mps_dagster.execution.assemble import MemberMissing, assemble
 from mps_dagster.execution.perform import Worker
+from mps_dagster.execution.progress import ProgressFile, forget
 from mps_dagster.orchestration import launcher as launcher_module
 from mps_dagster.orchestration.launcher import CheckingRunLauncher
 from mps_dagster.orchestration.values import JsonValues
@@ -87,6 +89,48 @@ def test_a_run_whose_process_is_gone_is_noticed(monkeypatch, pid, alive, status)
     monkeypatch.setattr(launcher, "_get_grpc_client_for_termination", lambda _: None)
     monkeypatch.setattr(CheckingRunLauncher, "_instance", property(lambda _: None))
     assert launcher.check_run_worker_health(SimpleNamespace(run_id="r")).status is status
+
+
+RUN = """
+import multiprocessing, time
+from mps_dagster.orchestration.executor import end_with_the_run
+
+def step(said):
+    end_with_the_run()
+    said.send_bytes(b"tied")
+    time.sleep(60)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("forkserver")
+    here, there = context.Pipe()
+    child = context.Process(target=step, args=(there,))
+    child.start()
+    here.recv_bytes()
+    print(child.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_step_ends_with_its_run(tmp_path):
+    """Though the forkserver is between them."""
+    (tmp_path / "run.py").write_text(RUN)
+    with subprocess.Popen([sys.executable, "run.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as run:
+        step = int(run.stdout.readline())
+        assert launcher_module._alive(step)
+        run.kill()
+    deadline = time.monotonic() + 5
+    while launcher_module._alive(step):
+        assert time.monotonic() < deadline, "it lives on"
+        time.sleep(0.05)
+
+
+def test_progress_that_cannot_be_written_fails_nothing(tmp_path, caplog):
+    """The run's folder is removed when a run has failed, also under a step that goes on. Told once."""
+    progress = ProgressFile.of(tmp_path, "run", "step")
+    forget(tmp_path, "run")
+    for _ in range(2):
+        progress.report(1, 2.0)
+    assert len(caplog.records) == 1
 
 
 def test_the_definitions_load_in_a_fresh_interpreter(tmp_path):
