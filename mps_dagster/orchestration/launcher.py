@@ -7,7 +7,10 @@ killed) nobody tells, and the run would stay STARTED for ever. Run monitoring as
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 from dagster._core.errors import DagsterUserCodeUnreachableError
@@ -16,6 +19,9 @@ from dagster._core.launcher import DefaultRunLauncher
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
+
+CLOCKS_DIFFER_S = 2
+"""/proc tells the boot's time in whole seconds."""
 
 
 class CheckingRunLauncher(DefaultRunLauncher):
@@ -33,28 +39,51 @@ class CheckingRunLauncher(DefaultRunLauncher):
                 if deserialize_value(reply, CanCancelExecutionResult).can_cancel:
                     return CheckRunHealthResult(WorkerStatus.RUNNING)
         # The code server is gone, or another one: the worker itself may live on.
-        pid = _worker_pid(self._instance, run.run_id)
-        if pid is None or _alive(pid):
+        worker = _worker(self._instance, run.run_id)
+        if worker is None or worker.alive:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, msg=f"the run's process {pid} is gone")
+        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, msg=f"the run's process {worker.pid} is gone")
 
 
-def _worker_pid(instance: DagsterInstance, run_id: str) -> int | None:
-    """The process that the run says it is; None before it said so (the start timeout covers that)."""
+@dataclass(frozen=True, slots=True)
+class RunProcess:
+    """The process that a run said it is."""
+
+    pid: int
+    said_s: float
+    """When it said so."""
+
+    @property
+    def alive(self) -> bool:
+        """Numbers are given anew, in a container from a small one on: who started since then is somebody else."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        started_s = _started_s(self.pid)
+        return started_s is None or started_s < self.said_s + CLOCKS_DIFFER_S
+
+
+def _worker(instance: DagsterInstance, run_id: str) -> RunProcess | None:
+    """None before it said so (the start timeout covers that)."""
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
         event = entry.dagster_event
         if event is None or event.step_key is not None or not isinstance(event.event_specific_data, EngineEventData):
             continue
         if pid := event.event_specific_data.metadata.get("pid"):
-            return int(str(pid.value))
+            return RunProcess(int(str(pid.value)), entry.timestamp)
     return None
 
 
-def _alive(pid: int) -> bool:
+def _started_s(pid: int) -> float | None:
+    """When a process was started, in seconds since 1970; None where there is no /proc."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        booted = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    # Field 22; the second is the program's name in parentheses and may hold spaces.
+    ticks = int(stat.rpartition(")")[2].split()[19])
+    return int(booted[1]) + ticks / os.sysconf("SC_CLK_TCK") if booted else None

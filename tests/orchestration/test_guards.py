@@ -20,7 +20,7 @@ from mps_dagster.execution.assemble import MemberMissing, assemble
 from mps_dagster.execution.perform import Worker
 from mps_dagster.execution.progress import ProgressFile, forget
 from mps_dagster.orchestration import launcher as launcher_module
-from mps_dagster.orchestration.launcher import CheckingRunLauncher
+from mps_dagster.orchestration.launcher import CheckingRunLauncher, RunProcess
 from mps_dagster.orchestration.values import JsonValues
 from mps_dagster.workflow.model import Task
 
@@ -77,14 +77,21 @@ def test_values_of_different_partitions_are_different_files(tmp_path, first):
 
 
 @pytest.mark.parametrize(
-    ("pid", "alive", "status"),
-    [(None, False, WorkerStatus.RUNNING), (4, True, WorkerStatus.RUNNING), (4, False, WorkerStatus.NOT_FOUND)],
-    ids=["not started yet", "living on without its code server", "gone with its host"],
-)
-def test_a_run_whose_process_is_gone_is_noticed(monkeypatch, pid, alive, status):
+    ("worker", "status"),
+    [
+        (None, WorkerStatus.RUNNING),
+        (RunProcess(os.getpid(), time.time()), WorkerStatus.RUNNING),
+        (RunProcess(2**30, time.time()), WorkerStatus.NOT_FOUND),
+        pytest.param(
+            RunProcess(os.getpid(), time.time() - 24 * 3600), WorkerStatus.NOT_FOUND,
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc"),
+        ),
+    ],
+    ids=["not started yet", "living on without its code server", "gone with its host", "another with its number"],
+)  # fmt: skip
+def test_a_run_whose_process_is_gone_is_noticed(monkeypatch, worker, status):
     """Otherwise it would stay STARTED for ever."""
-    monkeypatch.setattr(launcher_module, "_worker_pid", lambda *_: pid)
-    monkeypatch.setattr(launcher_module, "_alive", lambda _: alive)
+    monkeypatch.setattr(launcher_module, "_worker", lambda *_: worker)
     launcher = CheckingRunLauncher()
     monkeypatch.setattr(launcher, "_get_grpc_client_for_termination", lambda _: None)
     monkeypatch.setattr(CheckingRunLauncher, "_instance", property(lambda _: None))
@@ -116,10 +123,10 @@ def test_a_step_ends_with_its_run(tmp_path):
     (tmp_path / "run.py").write_text(RUN)
     with subprocess.Popen([sys.executable, "run.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as run:
         step = int(run.stdout.readline())
-        assert launcher_module._alive(step)
+        assert RunProcess(step, time.time()).alive
         run.kill()
     deadline = time.monotonic() + 5
-    while launcher_module._alive(step):
+    while RunProcess(step, time.time()).alive:
         assert time.monotonic() < deadline, "it lives on"
         time.sleep(0.05)
 
