@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from mps_dagster.workflow.store import load_workflows
 from mps_dagster.workflow.templates import Templates
 
 START_TIMEOUT_S = 120
+LOG_BYTES = 50_000_000
 
 
 class ServiceDown(MpsError):
@@ -38,10 +41,12 @@ class Services:
     code: CodeWatch | None = None
 
     def check(self) -> None:
-        """Raise `ServiceDown` if one of them has ended: what is left serves nobody."""
+        """Raise `ServiceDown` if one of them has ended: what is left serves nobody. Begin logs anew that are long."""
         for log, process in self.processes.items():
             if process.poll() is not None:
-                raise ServiceDown(f"{log.stem} has ended (exit code {process.returncode})", hint=f"see {log}")
+                name, code = _ended(log, process)
+                raise ServiceDown(f"{name} has ended (exit code {code})", hint=f"see {log}")
+            _rotate(log)
         if self.code and self.code.lost:
             raise ServiceDown(
                 "Dagster has lost the process that holds the project's code, and a reload did not bring it back",
@@ -96,6 +101,8 @@ def services(settings: Settings) -> Iterator[Services]:
     environment = _environment(settings)
     dagster = [
         str(programs / "dagster"), "dev", "--host", "127.0.0.1", "--port", str(settings.ui_port),
+        # Below that it has two lines for each tick of a sensor, 70 MB a day; the UI shows the ticks.
+        "--log-level", "warning",
         "--workspace", str(settings.project / "workspace.yaml"),
     ]  # fmt: skip
     files = [sys.executable, "-m", "mps_dagster.api.files"]
@@ -134,8 +141,25 @@ def _environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _check_free(port: int, name: str) -> None:
+def _rotate(log: Path) -> None:
+    """Copied and emptied, not renamed: the servers and their runs hold it open, and append. The last one before is kept."""
+    with suppress(OSError):
+        if log.stat().st_size > LOG_BYTES:
+            shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+            os.truncate(log, 0)
 
+
+def _ended(log: Path, process: Server) -> tuple[str, str]:
+    """Which process has ended, and with what. `dagster dev` ends well when one of its own did not, but says which."""
+    text = log.read_text(errors="replace") if log.is_file() else ""
+    said = re.findall(r"(\S+) process shut down unexpectedly with return code (-?\d+)", text)
+    if process.returncode == 0 and said:
+        name, code = said[-1]
+        return name, code
+    return log.stem, str(process.returncode)
+
+
+def _check_free(port: int, name: str) -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise ServiceDown(f"port {port} is taken", hint=f"end what listens there, or set {name} to another port")

@@ -24,6 +24,34 @@ def test_one_that_ends_is_told_with_its_log(tmp_path):
     assert str(log) in caught.value.hint
 
 
+def test_one_of_dagster_s_own_that_ends_is_told(tmp_path):
+    """`dagster dev` notices, says so in its log, and ends with 0."""
+    log = tmp_path / "dagster.log"
+    said = "Exception: dagster-daemon process shut down unexpectedly with return code -9"
+    with service([sys.executable, "-c", f"print({said!r})"], cwd=tmp_path, log=log, environment=os.environ) as child:
+        wait_until(lambda: child.poll() is not None, 10)
+        with pytest.raises(ServiceDown, match=r"dagster-daemon has ended \(exit code -9\)"):
+            Services({log: child}).check()
+
+
+def test_a_long_log_is_begun_anew(tmp_path, monkeypatch):
+    """Under the server that goes on writing it; what it said before is kept beside it."""
+    monkeypatch.setattr("mps_dagster.cli.services.LOG_BYTES", 5)
+    log = tmp_path / "api.log"
+    code = """if True:
+        import pathlib, time
+        print("before", flush=True)
+        while pathlib.Path("api.log").stat().st_size:
+            time.sleep(0.01)
+        print("after")
+    """
+    with service([sys.executable, "-c", code], cwd=tmp_path, log=log, environment=os.environ) as child:
+        wait_until(log.read_text, 10)
+        Services({log: child}).check()
+        child.wait(timeout=10)
+    assert ((tmp_path / "api.log.1").read_text(), log.read_text()) == ("before\n", "after\n")
+
+
 def test_those_that_run_are_left_alone(tmp_path):
     """As long as the block lasts."""
     forever = [sys.executable, "-c", "import time; time.sleep(60)"]
