@@ -18,12 +18,12 @@ $ff -i $SOURCE -vf fps=25,scale=960:540,format=yuv420p $x264 -b:v 1000k -maxrate
 $ff -i $SOURCE -vf fps=25,scale=960:540,format=yuv420p $x264 -b:v 1000k -maxrate 1500k -bufsize 2000k -force_key_frames 'expr:gte(t,n_forced*4)' $aac -b:a 64k -f hls -hls_time 4 -hls_playlist_type vod -hls_segment_filename s%05d.ts 540.m3u8
 $ff -i $SOURCE -t 6 -vf scale=640:360,format=yuv420p -c:v libvpx-vp9 -row-mt 1 -deadline good -cpu-used 5 -crf 36 -b:v 0 -c:a libopus -b:a 128k opening.webm
 $ff -i $SOURCE -vf fps=25,scale=640:360,format=yuv420p $x264 -b:v 400k -maxrate 600k -bufsize 800k $aac -b:a 64k -movflags +faststart 360.mp4; $ff -t 3 -i 360.mp4 -vf 'fps=4,scale=160:90,split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=bayer:bayer_scale=3:diff_mode=rectangle' preview.gif
-$ff -ss 1 -t 3 -i $SOURCE -vf 'fps=8,scale=320:180,split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=bayer:bayer_scale=3:diff_mode=rectangle' teaser.gif
-$ff -ss 1 -t 3 -i $SOURCE -vf fps=8,scale=320:180,format=yuv420p -c:v libwebp_anim -quality 75 -loop 0 teaser.webp
+$ff -t 3 -i $SOURCE -vf 'fps=8,scale=320:180,split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=bayer:bayer_scale=3:diff_mode=rectangle' teaser.gif
+$ff -t 3 -i $SOURCE -vf fps=8,scale=320:180,format=yuv420p -c:v libwebp_anim -quality 75 -loop 0 teaser.webp
 $ff -skip_frame nokey -discard nokey -i $SOURCE -vf fps=1/2:round=up:start_time=0,scale=142:80,tile=4x4 $jpg sprite_%d.jpg
 for i in 0 1 2 3 4 5 6 7 8 9; do $ff -ss \$((i * SECONDS_LONG / 10)) -i $SOURCE -frames:v 1 $jpg sample_\$i.jpg; done
 $ff -skip_frame nokey -discard nokey -i $SOURCE -vf fps=1/5:round=up:start_time=0,scale=320:180 -c:v libwebp -quality 85 small_%d.webp
-for t in 0 2.5 \$((SECONDS_LONG / 2)); do $ff -ss \$t -i $SOURCE -frames:v 1 $jpg still_\$t.jpg; done
+for t in 0 \$((SECONDS_LONG / 10)) \$((SECONDS_LONG / 2)); do $ff -ss \$t -i $SOURCE -frames:v 1 $jpg still_\$t.jpg; done
 $ff -ss \$((SECONDS_LONG / 4)) -i $SOURCE -frames:v 1 -vf scale=640:360 -c:v libwebp -quality 85 poster.webp
 $ff -i $SOURCE -vn -ac 2 -ar 44100 -c:a libmp3lame -b:a 128k audio.mp3
 JOBS

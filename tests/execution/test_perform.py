@@ -12,6 +12,7 @@ from urllib.parse import quote
 import imageio_ffmpeg
 import pytest
 from PIL import Image
+from projects import ROOT
 from servers import served
 
 from mps_dagster.errors import (
@@ -24,7 +25,10 @@ from mps_dagster.errors import (
     SourceChanged,
     SourceNotAccessible,
 )
+from mps_dagster.execution.break_down import break_down
 from mps_dagster.execution.records import Record
+from mps_dagster.workflow.store import load_workflows
+from mps_dagster.workflow.templates import Templates
 
 MP4 = {"name": "small", "video_template": {"height": 90, "effort": "fast"}}
 
@@ -370,3 +374,15 @@ def test_a_watermark_image_that_is_not_there_fails_its_output_alone(clips, uploa
     with pytest.raises(InvalidConfiguration, match=r"none\.png"):
         worker.perform(bad, "run", lambda *_: None)
     assert worker.perform(good, "run", lambda *_: None).main
+
+
+def test_the_demo_takes_also_a_clip_of_a_second(worker, upload, clips):
+    """No time in it lies beyond what somebody may try it with."""
+    templates_dir = ROOT / "templates"
+    (demo,), _ = load_workflows(ROOT / "workflows", Templates.load(templates_dir))
+    source = upload(clips.video(1))
+    for task in demo.tasks.values():
+        planned = break_down(
+            task, source, buckets=worker.buckets, templates_dir=templates_dir, ffmpeg_version=worker.ffmpeg.version
+        )
+        assert [subtask.refusal for subtask in planned if subtask.refusal] == []
