@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -78,13 +79,12 @@ class Templates:
             return self.by_name[kind, definition]
         except (KeyError, TypeError):
             # A TypeError is a list or a mapping where an ID should be.
-            names = [
-                f"{t.definition} ({t.name})"
-                for (k, key), t in self.by_name.items()
-                if k == kind and key == t.definition
-            ]
+            known = {str(key): template for (of, key), template in self.by_name.items() if of == kind}
+            near = (known[key] for key in get_close_matches(str(definition), known))
+            names = dict.fromkeys(f"{template.definition} ({template.name})" for template in near)
             raise DefinitionNotExist(
-                f"there is no {kind} template {definition!r}", hint=f"there are: {', '.join(names) or 'none'}"
+                f"there is no {kind} template {definition!r}",
+                hint=f"close to it: {', '.join(names) or 'none'}; `mps templates` lists all",
             ) from None
 
     def resolve(self, kind: str, output: Mapping[str, Any]) -> dict[str, Any]:

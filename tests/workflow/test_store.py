@@ -109,9 +109,21 @@ def test_one_bad_file_takes_no_other_down(tmp_path):
     assert [workflow.name for workflow in good] == ["vod"]
     assert [Path(file.path).name for file in bad] == ["b.yaml", "c.yaml", "d.yaml"]
     assert "already has a workflow 'vod'" in bad[1].problem
+    assert bad[2].problem.startswith("d.yaml: not UTF-8")
 
 
 # -------------------------------------------------------------------------------------------------------- templates
+
+
+@pytest.mark.parametrize(
+    ("definition", "near"), [(100031, "100030 (MP4-HD)"), ("MP4-HDD", "100030 (MP4-HD)"), ("x", "none")], ids=str
+)
+def test_a_template_that_is_not_there_is_told_with_those_close_to_it(definition, near):
+    """Not with all sixty."""
+    with pytest.raises(MpsError) as caught:
+        TEMPLATES.get("transcode", definition)
+    assert near in caught.value.hint
+    assert len(caught.value.hint) < 150
 
 
 @pytest.mark.parametrize(
