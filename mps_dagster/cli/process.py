@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import click
 import yaml
 
 from mps_dagster.api.processing import Processing, split_address
-from mps_dagster.errors import InvalidConfiguration
+from mps_dagster.errors import InvalidConfiguration, MpsError
 from mps_dagster.settings import Settings
 
 
@@ -28,14 +30,27 @@ def process(source: str, name: str | None, document: str | None, output: str, qu
         raise click.UsageError("give either --workflow or --tasks")
     processing = Processing.of(Settings())
     path = Path(source)
+    # Before anything is uploaded: what nobody runs would only lie there.
+    processing.dagster.ask("{ version }")
     if name is not None:
         click.echo(_by_workflow(processing, name, source, path))
         return
-    bucket, key = processing.put_by_hand(path) if path.is_file() else split_address(source)
     place = dict(zip(("bucket", "dir"), split_address(f"{output.rstrip('/')}//"), strict=True))
     notify = [{"type": "local", "queue": queue}] if queue else []
     tasks = _tasks(document or "")
-    click.echo(processing.process_media(bucket, key, tasks, output=place, notify=notify, priority=priority))
+    with _put(processing, path) if path.is_file() else nullcontext(split_address(source)) as (bucket, key):
+        click.echo(processing.process_media(bucket, key, tasks, output=place, notify=notify, priority=priority))
+
+
+@contextmanager
+def _put(processing: Processing, path: Path) -> Iterator[tuple[str, str]]:
+    """In the bucket of what is processed by hand; removed again if that is refused."""
+    bucket, key = processing.put_by_hand(path)
+    try:
+        yield bucket, key
+    except MpsError:
+        processing.buckets.get(bucket).delete(key)
+        raise
 
 
 def _by_workflow(processing: Processing, name: str, source: str, path: Path) -> str:

@@ -7,6 +7,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from mps_dagster.errors import DefinitionNotExist
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.templates import KINDS, Template, Templates
 
@@ -23,9 +24,14 @@ def templates(definition: str | None, kind: str | None) -> None:
     if definition is None:
         Console().print(_table(found))
         return
-    for (of, _), template in found.items():
-        if definition in (str(template.definition), template.name):
-            click.echo(yaml.safe_dump({"kind": of, **template.model_dump()}, sort_keys=False))
+    shown = [
+        {"kind": of, **template.model_dump()}
+        for (of, _), template in found.items()
+        if definition in (str(template.definition), template.name)
+    ]
+    if not shown:
+        raise DefinitionNotExist(f"there is no template {definition!r}", hint="`mps templates` lists all")
+    click.echo("\n".join(yaml.safe_dump(template, sort_keys=False) for template in shown))
 
 
 def _table(found: dict[tuple[str, int], Template]) -> Table:
