@@ -62,8 +62,8 @@ class Templates:
         files, bad = list(_presets()), list[BadFile]()
         for path in sorted(own.glob("*.yaml")) if own and own.is_dir() else ():
             try:
-                files.append(_parsed(str(path), path.read_text()))
-            except (InvalidConfiguration, OSError, UnicodeDecodeError) as error:
+                files.append(_parsed(str(path), path.read_bytes()))
+            except (InvalidConfiguration, OSError) as error:
                 bad.append(BadFile(path, str(error)))
         found: dict[tuple[str, int | str], Template] = {}
         for file in files:
@@ -130,7 +130,7 @@ def _presets() -> tuple[TemplateFile, ...]:
     return tuple(_parsed(file.name, file.read_text()) for file in files if file.name.endswith(".yaml"))
 
 
-def _parsed(name: str, text: str) -> TemplateFile:
+def _parsed(name: str, text: str | bytes) -> TemplateFile:
     try:
         return TemplateFile.model_validate(yaml.safe_load(text))
     except (yaml.YAMLError, ValueError) as error:

@@ -27,6 +27,7 @@ def found(tmp_path, monkeypatch):
         monkeypatch.setenv("MPS_PROJECT", str(made.project))
         monkeypatch.setenv("MPS_HOME", str(made.home))
         monkeypatch.setenv("MPS_UI_PORT", "9")
+        monkeypatch.delenv("MPS_TEST_MEDIA", raising=False)
         return {finding.what: (finding.state, finding.detail) for finding in examine(made)}
 
     return found

@@ -174,6 +174,7 @@ def test_a_template_that_cannot_be_keeps_no_other_from_being_shown(call, setting
         ("CreateAdaptiveDynamicStreamingTemplate", {"Format": "HLS", "PureAudio": 1, "StreamInfos": [{"Video": VIDEO, "Audio": AUDIO}]}, "InvalidParameterValue"),
         ("CreateAdaptiveDynamicStreamingTemplate", {"Format": "MPEG-DASH", "SegmentType": "ts-segment", "StreamInfos": [{"Video": VIDEO, "Audio": AUDIO}]}, "InvalidParameterValue"),
         ("CreateAdaptiveDynamicStreamingTemplate", {"Format": "HLS", "StreamInfos": []}, "InvalidParameterValue"),
+        ("CreateAdaptiveDynamicStreamingTemplate", {"Format": "HLS", "StreamInfos": [{"Video": VIDEO | {"Mode": "CBR", "Bitrate": 0}, "Audio": AUDIO}]}, "InvalidParameterValue"),
         ("CreateWatermarkTemplate", {"Type": "svg", "SvgTemplate": {"Width": "10px"}}, "UnsupportedOperation"),
         ("CreateWatermarkTemplate", {"Type": "foo"}, "InvalidParameterValue.Type"),
         ("CreateWatermarkTemplate", {"Type": "text"}, "InvalidParameterValue.TextTemplate"),

@@ -104,12 +104,12 @@ def test_one_bad_file_takes_no_other_down(tmp_path):
     (tmp_path / "a.yaml").write_text(VOD)
     (tmp_path / "b.yaml").write_text("name: [")
     (tmp_path / "c.yaml").write_text(VOD)
-    (tmp_path / "d.yaml").write_bytes(b"\xff\xfe")
+    (tmp_path / "d.yaml").write_bytes(b"\xff")
     good, bad = load_workflows(tmp_path, TEMPLATES)
     assert [workflow.name for workflow in good] == ["vod"]
     assert [Path(file.path).name for file in bad] == ["b.yaml", "c.yaml", "d.yaml"]
     assert "already has a workflow 'vod'" in bad[1].problem
-    assert bad[2].problem.startswith("d.yaml: not UTF-8")
+    assert bad[2].problem.startswith("d.yaml: not YAML")
 
 
 # -------------------------------------------------------------------------------------------------------- templates

@@ -27,6 +27,7 @@ from mps_dagster.api.actions.template_requests import (
 from mps_dagster.api.error import ApiError
 from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.keys import ApiKey
+from mps_dagster.ffmpeg.encode import AudioTemplate, VideoTemplate
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.settings import Settings
 from mps_dagster.tasks import TASKS
@@ -201,6 +202,9 @@ def _parameters(request: RequestModel) -> Parameters:
 def _validate(kind: Kind, parameters: Parameters) -> None:
     if kind.kind == ADAPTIVE:
         AdaptiveDynamicStreaming.model_validate(parameters, by_alias=False, by_name=True)
+        for stream in parameters["stream_infos"]:
+            VideoTemplate.model_validate(stream.get("video") or {})
+            AudioTemplate.model_validate(stream["audio"])
     elif kind.kind == WATERMARK:
         # Text may come with each task.
         words = {"text_content": "text"} if parameters.get("type") == "text" else {}
