@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).parent
-CALLS = {"DescribeTaskDetail": 200, "ProcessMedia": 30}
+CALLS = {"DescribeTaskDetail": 200, "DescribeTasks": 100, "ProcessMedia": 30}
 KEY = ("AKIDbench", "a key of sixteen characters")
 
 
@@ -72,6 +72,7 @@ def _measure(sizes: list[int]) -> None:
                 instance.add_run(DagsterRun("process_media", str(uuid.uuid4()), status=DagsterRunStatus.SUCCESS))
             standing = max(standing, size)
             _report(size, "DescribeTaskDetail", lambda: call("DescribeTaskDetail", TaskId=task))
+            _report(size, "DescribeTasks", lambda: call("DescribeTasks", Status="FINISH"))
             _report(size, "ProcessMedia", lambda: _process(call))
             for run in instance.get_runs():
                 if not run.is_finished:
