@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_pascal
 from pydantic_core import PydanticCustomError
 
@@ -36,13 +36,21 @@ class RequestModel(Facts):
 
 
 def _not_offered(value: Any) -> None:
-    if value not in ("", 0, "0", "default", [], {}):
+    if not _says_nothing(value):
         raise PydanticCustomError("UnsupportedOperation", "is not offered here")
+
+
+def _says_nothing(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(not isinstance(member, Mapping) and _says_nothing(member) for member in value.values())
+    return value in ("", 0, "0", "default", "off", None, [])
 
 
 NotOffered = Annotated[None, BeforeValidator(_not_offered)]
 """A parameter of MPS that does nothing here: `ai_analysis_task: NotOffered = None` refuses it by name, if it says anything."""
 
+Number = Annotated[int, Field(ge=0, lt=2**63)]
+"""An ID."""
 M = TypeVar("M", bound=RequestModel)
 
 

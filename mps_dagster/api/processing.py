@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -160,7 +160,7 @@ class Processing:
         """A run of Dagster's as the task run that it is, with its subtasks."""
         record = self._record(run, steps=True)
         progress = {} if record.status in ENDED else read_progress(self.settings.progress_dir, record.run_id)
-        tasks = self._tasks_of(record) or list(self._asked(run.get("runConfigYaml", "")))
+        tasks = self._tasks_of(record) or self._asked(run.get("runConfigYaml", "")).values()
         return task_run(record, progress=progress, tasks=tasks)
 
     def recorded(self, run: Mapping[str, Any]) -> TaskRun:
@@ -173,13 +173,19 @@ class Processing:
         names = [*asked, *(task.type for task in self._tasks_of(self.dagster.record(run, steps=False)))]
         return list(dict.fromkeys(TASKS[name].wire for name in names if name in TASKS))
 
-    def _asked(self, config: str) -> Iterator[Task]:
-        """What ProcessMedia was asked for; outputs that are wrong are told of by the run."""
-        for name, op in (yaml.safe_load(config) or {}).get("ops", {}).items():
-            outputs = op.get("config", {}).get("task", {}).get("outputs", ()) if name in TASKS else ()
-            right = [output for output in outputs if self._is_right(name, output)]
-            if right:
-                yield parse_task(name, {"type": name, "outputs": right}, {}, self.templates, where=name)
+    def tasks_of(self, outputs: Mapping[str, Iterable[Any]]) -> dict[str, Task]:
+        """ProcessMedia's, out of their outputs; those that are wrong are told of by the run."""
+        right = {name: [output for output in given if self._is_right(name, output)] for name, given in outputs.items()}
+        return {
+            name: parse_task(name, {"type": name, "outputs": given}, {}, self.templates, where=name)
+            for name, given in right.items()
+            if given
+        }
+
+    def _asked(self, config: str) -> dict[str, Task]:
+        ops = (yaml.safe_load(config) or {}).get("ops", {})
+        slots = {name: op.get("config", {}).get("task", {}) for name, op in ops.items() if name in TASKS}
+        return self.tasks_of({name: task.get("outputs", ()) for name, task in slots.items()})
 
     def _is_right(self, kind: str, output: Any) -> bool:
         try:

@@ -79,11 +79,13 @@ def _check_keys(plan: Plan, source: Source, bucket: str) -> None:
 
 def _check_taken(plan: Plan, bucket: str, label: str, taken: dict[tuple[str, str], str]) -> None:
     """Of two outputs on one path only the first is made: they would be there in turn, each said to stand."""
-    keys = [(bucket, key) for key in output_keys(plan)]
+    segments = [plan.segments.key(0)] if plan.segments else []
+    keys = [(bucket, key) for key in [*output_keys(plan), *segments]]
     other = next((taken[key] for key in keys if key in taken), None)
     if other is not None:
         raise InvalidConfiguration(
-            f"output {other} is written to {plan.primary_key!r} already", hint="set output_object_path on one of them"
+            f"output {other} is written to a path of {plan.primary_key!r} already",
+            hint="set other paths on one of them",
         )
     taken.update(dict.fromkeys(keys, label))
 

@@ -298,7 +298,7 @@ class Workflow(Facts):
     @model_validator(mode="after")
     def _tasks_fit_together(self) -> Workflow:
         _check_sources(self.tasks)
-        _check_paths(self.tasks)
+        check_paths(self.tasks)
         return self
 
 
@@ -340,8 +340,8 @@ def _check_output(name: str, source: str, upstream: Task) -> None:
         raise ValueError(f"task {name!r} has source {source!r}, which is not one video or audio file")
 
 
-def _check_paths(tasks: dict[str, Task]) -> None:
-    """Two outputs on one path would overwrite each other on every source; names are compared with variables left in."""
+def check_paths(tasks: dict[str, Task]) -> None:
+    """Raise ValueError if two outputs go to one path, where they would overwrite each other; variables are left in."""
     owners: dict[tuple[str, str], str] = {}
     for task in tasks.values():
         for spec in task.specs:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.storage.drafts import write_whole
-from mps_dagster.workflow.templates import Template, TemplateFile, Templates, merged
+from mps_dagster.workflow.templates import Template, Templates, merged, parse_file
 
 FIRST = 200_001
 """Below it are MPS's presets and what people number by hand."""
@@ -29,19 +32,22 @@ class TemplateStore:
         return Templates.load(self._folder)
 
     def find(self, kind: str, definition: int) -> Template | None:
-        """One of these files; no preset, and nothing of an admin's file."""
+        """One of these files; no preset, nothing of an admin's file, and none that somebody broke."""
+        path = self._path(kind, definition)
         try:
-            document = yaml.safe_load(self._path(kind, definition).read_text())
-        except FileNotFoundError:
+            return next(iter(parse_file(path.name, path.read_bytes()).templates), None)
+        except (FileNotFoundError, InvalidConfiguration):
             return None
-        return TemplateFile.model_validate(document).templates[0]
 
-    def create(self, kind: str, template: Template, image: bytes | None) -> Template:
-        """Under an ID of its own; without a name, it is called by that."""
+    def create(
+        self, kind: str, labels: Mapping[str, str], parameters: Mapping[str, Any], image: bytes | None
+    ) -> Template:
+        """Under an ID of its own; without a name among its labels (comment, owner), it is called by that."""
         with CHANGING:
-            definition, now = self._next(), _now()
-            named = {"definition": definition, "name": template.name or str(definition), "created": now}
-            return self.replace(kind, template.model_copy(update=named), image)
+            definition = self._next()
+            named = {**labels, "name": labels.get("name") or str(definition)}
+            template = Template(definition=definition, created=_now(), parameters=dict(parameters), **named)
+            return self.replace(kind, template, image)
 
     def replace(self, kind: str, template: Template, image: bytes | None = None) -> Template:
         with CHANGING:
@@ -54,25 +60,20 @@ class TemplateStore:
             document = {"kind": kind, "templates": [template.model_dump(mode="json", exclude_defaults=True)]}
             text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
             write_whole(self._path(kind, template.definition), text.encode())
-            self._remove_images(template.definition, but=image_of(template))
             return template
 
     def delete(self, kind: str, definition: int) -> None:
         with CHANGING:
             self._path(kind, definition).unlink(missing_ok=True)
-            self._remove_images(definition)
+            # Earlier ones, too: a run that began before the last change works with what it planned with.
+            for image in self._folder.glob(f"watermark_template_{definition}_*"):
+                image.unlink(missing_ok=True)
 
     def _put_image(self, definition: int, content: bytes) -> str:
         extension = "png" if content.startswith(b"\x89PNG") else "jpg"
         name = f"watermark_template_{definition}_{hashlib.sha256(content).hexdigest()[:12]}.{extension}"
         write_whole(self._folder / name, content)
         return name
-
-    def _remove_images(self, definition: int, but: str = "") -> None:
-        for extension in ("png", "jpg"):
-            for image in self._folder.glob(f"watermark_template_{definition}_*.{extension}"):
-                if image.name != but:
-                    image.unlink(missing_ok=True)
 
     def _next(self) -> int:
         counter = self._folder / LAST

@@ -62,7 +62,7 @@ class Templates:
         files, bad = list(_presets()), list[BadFile]()
         for path in sorted(own.glob("*.yaml")) if own and own.is_dir() else ():
             try:
-                files.append(_parsed(str(path), path.read_bytes()))
+                files.append(parse_file(str(path), path.read_bytes()))
             except (InvalidConfiguration, OSError) as error:
                 bad.append(BadFile(path, str(error)))
         found: dict[tuple[str, int | str], Template] = {}
@@ -79,7 +79,8 @@ class Templates:
             return self.by_name[kind, definition]
         except (KeyError, TypeError):
             # A TypeError is a list or a mapping where an ID should be.
-            known = {str(key): template for (of, key), template in self.by_name.items() if of == kind}
+            # Whose names are somebody's own is not for everybody.
+            known = {str(key): found for (of, key), found in self.by_name.items() if of == kind and not found.owner}
             near = (known[key] for key in get_close_matches(str(definition), known))
             names = dict.fromkeys(f"{template.definition} ({template.name})" for template in near)
             raise DefinitionNotExist(
@@ -127,11 +128,12 @@ def _presets() -> tuple[TemplateFile, ...]:
     """Read once: they come with the program, and reading them takes 0.1 s."""
     folder = resources.files("mps_dagster.workflow").joinpath("presets")
     files = sorted(folder.iterdir(), key=lambda file: file.name)
-    return tuple(_parsed(file.name, file.read_text()) for file in files if file.name.endswith(".yaml"))
+    return tuple(parse_file(file.name, file.read_text()) for file in files if file.name.endswith(".yaml"))
 
 
-def _parsed(name: str, text: str | bytes) -> TemplateFile:
+def parse_file(name: str, text: str | bytes) -> TemplateFile:
+    """Raise `InvalidConfiguration` if it is none."""
     try:
         return TemplateFile.model_validate(yaml.safe_load(text))
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidConfiguration(f"template file {name}: {error}") from error

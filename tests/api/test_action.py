@@ -54,6 +54,7 @@ class Outer(RequestModel):
         ({"AiTask": ""}, {}),
         ({"AiTask": 0}, {}),
         ({"AiTask": "default"}, {}),
+        ({"AiTask": {"Switch": "off", "Number": 0}}, {}),
         ({"AiTask": None}, {}),
     ],
 )

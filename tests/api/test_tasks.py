@@ -109,3 +109,21 @@ def test_whom_nobody_can_tell_is_refused_at_the_call(refused, config):
         refused("ProcessMedia", InputInfo=source, MediaProcessTask=tasks, TaskNotifyConfig=config)
         == "InvalidParameterValue"
     )
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        {"TranscodeTaskSet": [{"Definition": 100010}, {"Definition": 100010, "StartTimeOffset": 1.0}]},
+        {
+            "SampleSnapshotTaskSet": [{"Definition": 10, "OutputObjectPath": "p_{number}"}],
+            "SnapshotByTimeOffsetTaskSet": [
+                {"Definition": 10, "ExtTimeOffsetSet": ["0s"], "OutputObjectPath": "p_{number}"}
+            ],
+        },
+    ],
+)
+def test_two_outputs_on_one_path_are_refused_at_the_call(refused, sets):
+    """As of a workflow: each would be told as made, and one be there."""
+    source = {"Type": "COS", "CosInputInfo": {"Bucket": "inbox", "Region": "r", "Object": "/a.mp4"}}
+    assert refused("ProcessMedia", InputInfo=source, MediaProcessTask=sets) == "InvalidParameterValue"

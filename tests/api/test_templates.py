@@ -13,7 +13,9 @@ from PIL import Image
 from servers import served
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
+from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.server import create_service
+from mps_dagster.errors import MpsError
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.templates import Templates
 
@@ -144,7 +146,7 @@ def test_a_template_that_cannot_be_keeps_no_other_from_being_shown(call, setting
         ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Codec": "mpeg9"}}, "InvalidParameterValue.VideoCodec"),
         ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Codec": "h266"}}, "UnsupportedOperation"),
         ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Codec": "vp9", "BitDepth": 9}}, "InvalidParameterValue"),
-        ("CreateTranscodeTemplate", {"Container": "mov", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Codec": "vp9"}}, "InvalidParameterValue"),
+        ("CreateTranscodeTemplate", {"Container": "mov", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Codec": "vp9"}}, "InvalidParameterValue.Container"),
         ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": {"Codec": "h264", "Fps": 25}}, "MissingParameter"),
         ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Bitrate": 127}}, "InvalidParameterValue.VideoBitrate"),
         ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Fps": 121}}, "InvalidParameterValue.Fps"),
@@ -152,6 +154,8 @@ def test_a_template_that_cannot_be_keeps_no_other_from_being_shown(call, setting
         ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Sar": "2:1"}}, "UnsupportedOperation"),
         ("CreateTranscodeTemplate", {"Container": "mp3", "AudioTemplate": AUDIO | {"Codec": "mp3", "Bitrate": 257}}, "InvalidParameterValue.AudioBitrate"),
         ("CreateTranscodeTemplate", {"Container": "mp3", "AudioTemplate": AUDIO | {"Codec": "mp3", "SampleRate": 1}}, "InvalidParameterValue.AudioSampleRate"),
+        ("CreateTranscodeTemplate", {"Container": "mp3", "AudioTemplate": AUDIO}, "InvalidParameterValue.Container"),
+        ("DeleteTranscodeTemplate", {"Definition": 10**300}, "InvalidParameterValue.Definition"),
         ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveVideo": 1, "RemoveAudio": 1}, "InvalidParameterValue.RemoveVideo"),
         ("CreateTranscodeTemplate", {"Container": "mp4", "EnhanceConfig": {"VideoEnhance": {}}}, "UnsupportedOperation"),
         ("CreateAnimatedGraphicsTemplate", {"Fps": 31}, "InvalidParameterValue.Fps"),
@@ -197,7 +201,7 @@ def test_what_is_wrong_is_told_by_mps_s_code(refused, action, parameters, code):
 
 
 def test_a_watermark_picture_is_kept_beside_its_template(call, settings):
-    """Changed with it, deleted with it; and its address can be opened."""
+    """Changed with it, deleted with it; its address can be opened, also the one before: a run may be working with it."""
     with served(settings) as files:
 
         def opened(url: str) -> requests.Response:
@@ -213,7 +217,7 @@ def test_a_watermark_picture_is_kept_beside_its_template(call, settings):
         content = {"ImageContent": picture((4, 4), "JPEG")}
         changed = call("ModifyWatermarkTemplate", Definition=made["Definition"], ImageTemplate=content)
         assert Image.open(io.BytesIO(opened(changed["ImageUrl"]).content)).size == (4, 4)
-        assert opened(made["ImageUrl"]).status_code == 404
+        assert opened(made["ImageUrl"]).status_code == 200
     call("DeleteWatermarkTemplate", Definition=made["Definition"])
     assert not list(settings.templates_dir.glob("watermark*"))
 
@@ -261,6 +265,35 @@ def test_what_a_workflow_uses_is_not_deleted_and_dagster_hears_of_changes(call, 
     assert (template["Container"], template["VideoTemplate"]["Height"]) == ("mp4", 240)
 
 
+def test_a_change_that_dagster_does_not_take_up_is_none(call, refused, monkeypatch):
+    """What is told is what stands."""
+    definition = call("CreateTranscodeTemplate", **CREATE["Transcode"])["Definition"]
+    call("CreateWorkflow", **WORKFLOW, MediaProcessTask={"TranscodeTaskSet": [{"Definition": definition}]})
+
+    def no_dagster(_: object) -> None:
+        raise MpsError("no Dagster answers")
+
+    monkeypatch.setattr(Dagster, "reload", no_dagster)
+    assert refused("ModifyTranscodeTemplate", Definition=definition, Comment="changed") == "FailedOperation"
+    [template] = call("DescribeTranscodeTemplates", Definitions=[definition])["TranscodeTemplateSet"]
+    assert template["Comment"] == ""
+    assert template["Name"] == str(definition)
+
+
+def test_a_workflow_is_never_left_with_a_template_that_is_gone(call):
+    """Whichever of the two comes first."""
+    for _ in range(5):
+        definition = call("CreateTranscodeTemplate", **CREATE["Transcode"])["Definition"]
+        tasks = {"TranscodeTaskSet": [{"Definition": definition}]}
+        asked = [
+            ("CreateWorkflow", {**WORKFLOW, "WorkflowName": f"w{definition}", "MediaProcessTask": tasks}),
+            ("DeleteTranscodeTemplate", {"Definition": definition}),
+        ]
+        with ThreadPoolExecutor(2) as threads:
+            answers = list(threads.map(lambda one: _or_code(call, one[0], **one[1]), asked))
+        assert sum(isinstance(answer, dict) for answer in answers) == 1, answers
+
+
 KEYS = """
 keys:
   - {secret_id: AKIDowner, account: house, secret_key: a key of sixteen characters, read: ["*"], write: ["*"]}
@@ -290,6 +323,10 @@ def test_a_template_belongs_to_the_account_that_made_it(settings, client_to, rel
             with pytest.raises(TencentCloudSDKException) as caught:
                 ask("AKIDother", action, **parameters)
             assert caught.value.code == "ResourceNotFound.TemplateNotExist"
+        near = {"TranscodeTaskSet": [{"Definition": definition + 1}]}
+        with pytest.raises(TencentCloudSDKException) as caught:
+            ask("AKIDother", "CreateWorkflow", **WORKFLOW, MediaProcessTask=near)
+        assert str(definition) + " (" not in caught.value.message
         wanted = {"Definitions": [definition]}
         assert ask("AKIDother", "DescribeTranscodeTemplates", **wanted)["TotalCount"] == 0
         assert ask("AKIDsame", "DescribeTranscodeTemplates", **wanted)["TotalCount"] == 1

@@ -262,6 +262,10 @@ def test_of_two_outputs_on_one_path_the_first_is_made(clips, upload, planned):
     )
     assert (first.refusal, third.refusal) == (None, None)
     assert "output 10 is written to" in second.refusal.message
+    hls = {"container": "hls", "segment_object_name": "part_{number}.{format}"}
+    one, other = planned(upload(clips.video(), "b.mp4"), "transcode", {**hls, "name": "one"}, {**hls, "name": "other"})
+    assert one.refusal is None
+    assert "output one is written to" in other.refusal.message
 
 
 def test_one_output_may_go_to_a_bucket_of_its_own(clips, upload, made, worker):

@@ -170,7 +170,7 @@ def test_resolving_what_is_resolved_changes_nothing():
     assert TEMPLATES.resolve("transcode", once) == once
 
 
-@pytest.mark.parametrize("text", [b"kind: transcoding\ntemplates: []", b"kind: [", b"\xff\xfe", b"- 1"])
+@pytest.mark.parametrize("text", [b"kind: transcoding\ntemplates: []", b"kind: [", b"\xff\xfe", b"- 1", b"[" * 3000])
 def test_a_template_file_that_is_wrong_is_told_and_takes_nothing_else_down(tmp_path, text):
     """With its name; only a workflow that names one of its templates is wrong, too."""
     (tmp_path / "own.yaml").write_bytes(text)

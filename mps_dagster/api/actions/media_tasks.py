@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic.alias_generators import to_snake
 
-from mps_dagster.api.action import NotOffered, RequestModel
+from mps_dagster.api.action import NotOffered, Number, RequestModel
 from mps_dagster.api.actions.encoding import OverrideTranscode, RawTranscode, parameters_of
 from mps_dagster.api.actions.storage import MediaInputInfo, TaskOutputStorage, bucket_of
 from mps_dagster.api.error import ApiError, missing
@@ -47,7 +47,7 @@ class RawWatermark(RequestModel):
 
 
 class Watermark(RequestModel):
-    definition: int = Field(ge=0)
+    definition: Number
     raw_parameter: RawWatermark | None = None
     text_content: str | None = Field(None, max_length=100)
     svg_content: NotOffered = None
@@ -58,7 +58,7 @@ class Watermark(RequestModel):
 class Output(RequestModel):
     """What the entries of all task sets have."""
 
-    definition: int = Field(ge=1)
+    definition: int = Field(ge=1, lt=2**63)
     output_storage: TaskOutputStorage | None = None
     output_object_path: str | None = Field(None, max_length=1024)
     object_number_format: NumberFormat | None = None
@@ -66,7 +66,7 @@ class Output(RequestModel):
 
 
 class Transcode(Output):
-    definition: int = Field(ge=0, description="0 is for `RawParameter`, all others for `OverrideParameter`.")
+    definition: Number = Field(description="0 is for `RawParameter`, all others for `OverrideParameter`.")
     raw_parameter: RawTranscode | None = None
     override_parameter: OverrideTranscode | None = None
     watermark_set: tuple[Watermark, ...] = Field((), max_length=10)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 from pydantic.alias_generators import to_snake
 
-from mps_dagster.api.action import Action, Call, NotOffered, RequestModel
+from mps_dagster.api.action import Action, Call, NotOffered, Number, RequestModel
 from mps_dagster.api.actions.definitions import Definitions, Listed, Trigger, place, sinks
 from mps_dagster.api.actions.media_tasks import (
     SETS,
@@ -93,7 +93,7 @@ class CreateScheduleRequest(ScheduleParts):
 
 
 class Named(RequestModel):
-    schedule_id: int
+    schedule_id: Number
 
 
 class ModifyScheduleRequest(ScheduleParts, Named):

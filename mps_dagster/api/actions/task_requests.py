@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from mps_dagster.api.action import NotOffered, RequestModel
+from mps_dagster.api.action import NotOffered, Number, RequestModel
 from mps_dagster.api.actions.media_tasks import MediaProcessTask, TaskNotifyConfig
 from mps_dagster.api.actions.storage import MediaInputInfo, TaskOutputStorage, check_dir
 
@@ -17,7 +17,7 @@ class ProcessMediaRequest(RequestModel):
     input_info: MediaInputInfo
     output_storage: TaskOutputStorage | None = None
     output_dir: str = Field("", max_length=1024)
-    schedule_id: int | None = None
+    schedule_id: Number | None = None
     media_process_task: MediaProcessTask | None = None
     ai_content_review_task: NotOffered = None
     ai_analysis_task: NotOffered = None

@@ -32,7 +32,7 @@ from mps_dagster.notify.results import iso, schedule_task, workflow_task
 from mps_dagster.settings import Settings
 from mps_dagster.storage.web import without_userinfo
 from mps_dagster.workflow.files import SCHEDULE, is_schedule
-from mps_dagster.workflow.model import Place
+from mps_dagster.workflow.model import Place, check_paths
 
 OUTPUTS = "outputs"
 """Where outputs of a URL go if the request names no place."""
@@ -95,8 +95,12 @@ class _Tasks:
         source = self._source(request, key, Place())
         if inherits_place(outputs):
             key.check_write(source["output"]["bucket"])
-        documents = {kind: {"outputs": entries} for kind, entries in outputs.items()}
-        return self.processing.launch_media(source, documents, tags)
+        processing = self.processing
+        try:
+            check_paths(processing.tasks_of(outputs))
+        except ValueError as error:
+            raise ApiError("InvalidParameterValue", f"MediaProcessTask: {error}.") from error
+        return processing.launch_media(source, {kind: {"outputs": entries} for kind, entries in outputs.items()}, tags)
 
     def _tags(self, request: ProcessMediaRequest, key: ApiKey) -> dict[str, str]:
         """What a query tells of the request later on."""

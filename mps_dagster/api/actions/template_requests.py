@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from mps_dagster.api.action import NotOffered, RequestModel
+from mps_dagster.api.action import NotOffered, Number, RequestModel
 from mps_dagster.api.actions.encoding import (
     AUDIO_ONLY,
     NUMBER,
@@ -51,7 +51,7 @@ class Labels(RequestModel):
 class Named(RequestModel):
     codes = _codes("Definition")
 
-    definition: int
+    definition: Number
 
 
 class TranscodeChanges(Labels):
@@ -243,6 +243,8 @@ class AdaptiveDynamicStreaming(AdaptiveChanges):
         if self.format == "MPEG-DASH" and self.segment_type not in (None, "mp4-byterange", "mp4-mp4-byterange"):
             raise ValueError("SegmentType of MPEG-DASH is mp4-byterange or mp4-mp4-byterange")
         for stream in self.stream_infos:
+            if stream.remove_video and stream.remove_audio:
+                raise ValueError("RemoveVideo and RemoveAudio together leave nothing of a stream")
             if self.pure_audio and (not stream.remove_video or stream.remove_audio):
                 raise ValueError("PureAudio is of streams with RemoveVideo 1 and RemoveAudio 0")
             if not self.pure_audio and (stream.video is None or stream.video.codec == "copy"):

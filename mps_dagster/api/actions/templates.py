@@ -5,6 +5,7 @@ The kinds differ in their parameters only, which the task's own spec validates; 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ from mps_dagster.ffmpeg.encode import AudioTemplate, VideoTemplate
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.settings import Settings
 from mps_dagster.tasks import TASKS
+from mps_dagster.workflow.files import WorkflowFiles
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.store import load_workflows
 from mps_dagster.workflow.template_store import CHANGING, TemplateStore
@@ -68,16 +70,13 @@ class _Templates:
             if sum(template.owner == call.key.owner for template in self._seen_by(call.key)) >= self.kind.most:
                 problem = f"There are {self.kind.most} templates of this kind already."
                 raise ApiError("LimitExceeded.TooMuchTemplate", problem)
-            made = Template(
-                definition=1, name=request.name or "unnamed", comment=request.comment, parameters=parameters,
-                owner=call.key.owner,
-            )  # fmt: skip
-            template = self.store.create(self.kind.kind, made, image)
+            labels = {"name": request.name, "comment": request.comment, "owner": call.key.owner}
+            template = self.store.create(self.kind.kind, labels, parameters, image)
         return {"Definition": template.definition, **self._image(template)}
 
     def modify(self, call: Call[Any]) -> dict[str, Any]:
         request, image = call.request, _picture(call.request)
-        with CHANGING:
+        with WorkflowFiles.lock, CHANGING:
             template = self._own(request.definition, call.key, "InvalidParameterValue.ModifyDefaultTemplate")
             given = _parameters(request)
             if given.get("type", template.parameters.get("type")) != template.parameters.get("type"):
@@ -90,7 +89,8 @@ class _Templates:
         return self._image(changed) if image else {}
 
     def delete(self, call: Call[Named]) -> dict[str, Any]:
-        with CHANGING:
+        # So that no workflow is made meanwhile that names it.
+        with WorkflowFiles.lock, CHANGING:
             template = self._own(call.request.definition, call.key, "InvalidParameterValue.DeleteDefaultTemplate")
             if users := self._users(template):
                 # MPS would fail their tasks from then on; a workflow that names nothing cannot even be loaded here.
@@ -115,14 +115,19 @@ class _Templates:
         """Write it and have Dagster take it up; all is as before if a workflow could not use it any more."""
         users = self._users(template)
         written = self.store.replace(self.kind.kind, changed, image)
-        if not users:
-            return written
-        lost = sorted(users.keys() - {workflow.name for workflow in self._workflows()})
-        if lost:
+        try:
+            self._have_taken_up(users)
+        except Exception:
             self.store.replace(self.kind.kind, template)
-            raise ApiError("InvalidParameterValue", f"The workflows {', '.join(lost)} could not use it any more.")
-        Dagster(self.settings.ui_url).reload()
+            raise
         return written
+
+    def _have_taken_up(self, users: Collection[str]) -> None:
+        lost = sorted(set(users) - {workflow.name for workflow in self._workflows()})
+        if lost:
+            raise ApiError("InvalidParameterValue", f"The workflows {', '.join(lost)} could not use it any more.")
+        if users:
+            Dagster(self.settings.ui_url).reload()
 
     def _seen_by(self, key: ApiKey) -> list[Template]:
         """Presets first, by ID."""
@@ -139,13 +144,13 @@ class _Templates:
             raise ApiError(preset, f"Template {definition} is a preset, or an admin's file; it cannot be changed here.")
         return template
 
-    def _users(self, template: Template) -> dict[str, Workflow]:
-        """The workflows that name it, by their names."""
-        return {
-            workflow.name: workflow
+    def _users(self, template: Template) -> list[str]:
+        """The workflows that name it."""
+        return [
+            workflow.name
             for workflow in self._workflows()
             if any(_names(task.type, spec, self.kind.kind, template) for task in workflow.tasks.values() for spec in task.specs)
-        }  # fmt: skip
+        ]  # fmt: skip
 
     def _workflows(self) -> tuple[Workflow, ...]:
         return load_workflows(self.settings.workflows_dir, self.store.load())[0]
@@ -178,8 +183,10 @@ class _Templates:
         path = ".".join(to_pascal(str(part)) for part in problem["loc"])
         if "webp needs" in text:
             raise ApiError("InvalidParameterValue.FormatWebpWidthAndHeightBothZero", text)
-        # What contradicts another parameter begins with its own name.
-        raise invalid(self.kind.create, path or to_pascal(text.partition(" ")[0]), text)
+        # What contradicts another parameter begins with its own name, or with the container's.
+        first = to_pascal(text.partition(" ")[0])
+        first = "Container" if first.lower() == parameters.get("container") else first
+        raise invalid(self.kind.create, path or (first if first in self.kind.create.codes else ""), text)
 
     def _image(self, template: Template) -> dict[str, str]:
         return {"ImageUrl": image_url(template, self.settings)} if self.kind.kind == WATERMARK else {}

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from mps_dagster.api.action import Action, Call, NotOffered, RequestModel
+from mps_dagster.api.action import Action, Call, NotOffered, Number, RequestModel
 from mps_dagster.api.actions.definitions import Definitions, Listed, Trigger, place, sinks
 from mps_dagster.api.actions.media_tasks import SETS, MediaProcessTask, TaskNotifyConfig
 from mps_dagster.api.actions.showing import Info, shown, shown_outputs
@@ -36,7 +36,7 @@ class WorkflowRequest(RequestModel):
 
 
 class Named(RequestModel):
-    workflow_id: int
+    workflow_id: Number
 
 
 class ResetWorkflowRequest(WorkflowRequest, Named):
