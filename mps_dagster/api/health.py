@@ -24,6 +24,7 @@ from mps_dagster.storage.announcements import AnnouncementQueue
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.local import LocalBucket
 from mps_dagster.storage.sqs import make_sqs_client
+from mps_dagster.storage.web import HINT, GuardedSession, InvalidIPAddress
 from mps_dagster.workflow.model import RECORDS_DIR, Workflow
 from mps_dagster.workflow.notification import CmqSink, LocalSink, SinkConfig, SqsSink, UrlSink
 from mps_dagster.workflow.store import load_workflows
@@ -187,7 +188,22 @@ def _reach(sink: SinkConfig, settings: Settings) -> str:
                 )
             return _connect(settings.cmq.endpoint_url.replace("{region}", sink.region))
         case UrlSink():
-            return _connect(sink.url)
+            return _answer(sink, settings)
+
+
+def _answer(sink: UrlSink, settings: Settings) -> str:
+    """To HEAD, which is no event, by the way that events go."""
+    try:
+        sink.key()
+        with GuardedSession(settings.web, CONNECT_S) as session:
+            reply = session.head(sink.url, timeout=CONNECT_S, allow_redirects=False)
+    except KeyError as error:
+        raise Unusable(f"its notify_key is in the variable {error}, which is not set") from error
+    except InvalidIPAddress as error:
+        raise Unusable(f"it leads to {error}", hint=HINT) from error
+    except requests.RequestException as error:
+        raise Unusable(f"{sink.url} cannot be reached: {error}", hint="is it up, and the address right?") from error
+    return f"is there ({reply.status_code} to HEAD)"
 
 
 def _connect(url: str) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from mps_dagster.api.processing import Processing
+from mps_dagster.cli.show import whole_lines
 from mps_dagster.settings import Settings
 
 SHOWN = 50
@@ -92,11 +92,14 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
-    table = Table(Column("source", overflow="fold"), "uploaded", "status", "tasks", "reason", box=box.SIMPLE_HEAD)
+    table = Table(
+        Column("source", overflow="fold"), "uploaded", "status", "tasks", Column("reason", overflow="fold"),
+        box=box.SIMPLE_HEAD,
+    )  # fmt: skip
     for row in rows[:SHOWN]:
         cells = (row["key"], f"{row['modified']:%Y-%m-%d %H:%M}", row["status"], " ".join(row["tasks"]), row["reason"])
         table.add_row(*(escape(cell) for cell in cells))
-    console = Console()
+    console = whole_lines()
     if rows:
         console.print(table)
     more = f", {SHOWN} of them shown" if len(rows) > SHOWN else ""

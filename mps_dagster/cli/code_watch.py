@@ -36,8 +36,9 @@ class CodeWatch:
     def look(self, now: float) -> None:
         try:
             reached = self.dagster.reaches_code()
-        except MpsError:
-            return  # That the UI does not answer says nothing of the code.
+        except Exception:
+            # That the UI does not answer, or says something else, tells nothing of the code; the watch goes on.
+            return
         if reached:
             self._since, self._reloaded = None, False
             return

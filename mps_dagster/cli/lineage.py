@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mps_dagster.api.processing import Processing, split_address
+from mps_dagster.cli.show import whole_lines
 from mps_dagster.errors import InvalidInput, MpsError
 from mps_dagster.execution.lineage import results_of, state_of, way_up
 from mps_dagster.execution.records import Record
@@ -21,9 +22,6 @@ from mps_dagster.execution.task_run import task_id
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.model import Workflow
-
-WIDE = 4000
-"""Columns of a pipe or a file: a path that is folded cannot be found again."""
 
 
 @click.command()
@@ -34,9 +32,7 @@ def lineage(address: str, places: tuple[str, ...]) -> None:
     settings = Settings()
     processing = Processing.of(settings)
     bucket, key = split_address(address)
-    console = Console(soft_wrap=True)
-    if not console.is_terminal:
-        console.width = WIDE
+    console = whole_lines()
     if _show_output(console, bucket, key, processing.buckets, settings):
         return
     results = []

@@ -137,6 +137,8 @@ def _environment(settings: Settings) -> dict[str, str]:
         # Run-status sensors take 5 runs a tick by default: 10 a minute.
         "DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT": "50",
         "DAGSTER_RUN_STATUS_SENSOR_FETCH_LIMIT": "200",
+        # While the code is loaded anew, Dagster would take a backfill's assets for gone and cancel all of its runs.
+        "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
         "PYTHONWARNINGS": "ignore",
     }
 

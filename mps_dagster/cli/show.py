@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
@@ -12,7 +13,17 @@ from rich.table import Column, Table
 from mps_dagster.execution.subtask import OutputObject
 from mps_dagster.execution.task_run import SubtaskState, TaskRun
 
+WIDE = 4000
+"""Columns of a pipe or a file: a path that is folded cannot be found again."""
 COLORS = {"SUCCESS": "green", "FAIL": "red", "PROCESSING": "yellow"}
+
+
+def whole_lines() -> Console:
+    """A console that folds tables for a terminal only."""
+    console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console.width = WIDE
+    return console
 
 
 def progress_bars() -> Progress:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 
 import click
-from rich.console import Console
 
 from mps_dagster.api.processing import Processing
-from mps_dagster.cli.show import outputs_table, progress_bars, show_progress, summary
+from mps_dagster.cli.show import outputs_table, progress_bars, show_progress, summary, whole_lines
 from mps_dagster.execution.task_run import TaskRun
 from mps_dagster.settings import Settings
 
@@ -20,7 +19,7 @@ def status(task_id: str, *, follow: bool) -> None:
     """Show a task and its subtasks. The exit code is 1 if the task has ended and something in it failed."""
     processing = Processing.of(Settings())
     run = followed(processing, task_id) if follow else processing.describe(task_id)
-    console = Console()
+    console = whole_lines()
     console.print(summary(run))
     console.print(outputs_table(run))
     if run.state == "FINISH" and run.failed:

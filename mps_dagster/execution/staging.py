@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mps_dagster.errors import ContentUnsupported, SourceChanged, StorageFailed
@@ -69,7 +69,14 @@ def sweep(scratch: Path, ended: set[str]) -> list[str]:
     """Remove the scratch of runs that have ended, and what died long ago; return their names."""
     if not scratch.is_dir():
         return []
-    gone = [run for run in scratch.iterdir() if run.name in ended or time.time() - run.stat().st_mtime > STALE_S]
+    gone = [run for run in scratch.iterdir() if run.name in ended or _is_stale(run)]
     for run in gone:
         shutil.rmtree(run, ignore_errors=True)
     return [run.name for run in gone]
+
+
+def _is_stale(folder: Path) -> bool:
+    # It may go meanwhile: what fetches a URL has a folder of its own.
+    with suppress(FileNotFoundError):
+        return time.time() - folder.stat().st_mtime > STALE_S
+    return False

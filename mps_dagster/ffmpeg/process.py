@@ -22,6 +22,8 @@ from pathlib import Path
 
 from mps_dagster.errors import ContentMalformed, MpsError, StorageFailed, ToolFailed, ToolKilled
 
+STOP_S = 60
+"""For a server to stop by itself; it takes a few seconds."""
 STDERR_BYTES = 32_000
 """How much of the end of stderr is kept: where ffmpeg says why."""
 _PR_SET_PDEATHSIG = 1
@@ -138,11 +140,12 @@ def service(argv: Sequence[str], *, cwd: Path, log: Path, environment: Mapping[s
         try:
             yield child
         finally:
-            # Only what is left after that is killed.
             child.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(timeout=15)
-            _kill(child)
+            try:
+                # Its runs are in its group and go on; only one that does not end is killed, and they with it.
+                child.wait(timeout=STOP_S)
+            except subprocess.TimeoutExpired:
+                _kill(child)
 
 
 @contextmanager

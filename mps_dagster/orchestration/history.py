@@ -96,7 +96,7 @@ class History:
             return Verdict(NEVER, "was never made", event)
         if upstream is None and etag != info.etag:
             return Verdict(CHANGED, "is of an older upload", event)
-        if revision != task.revision or (upstream and (upstream.status in MENDED or upstream.event > event)):
+        if revision != task.revision or (upstream and (upstream.status != DONE or upstream.event > event)):
             return Verdict(STALE, "is out of date", event)
         return Verdict(DONE, "stands", event)
 

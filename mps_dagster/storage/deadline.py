@@ -59,15 +59,15 @@ class DeadlineAdapter(HTTPAdapter):
     def __init__(self, deadline: Deadline, **options: Any) -> None:
         super().__init__(**options)
 
-        class Plain(HTTPConnection):
+        class Connection(HTTPConnection):
             def _new_conn(self) -> socket.socket:
                 return deadline.ends(super()._new_conn())
 
-        class Secure(HTTPSConnection):
+        class SecureConnection(HTTPSConnection):
             def _new_conn(self) -> socket.socket:
                 return deadline.ends(super()._new_conn())
 
-        self._secure, self._plain = Secure, Plain
+        self._secure, self._plain = SecureConnection, Connection
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         """Also of a proxy."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
 from functools import cache
@@ -47,6 +48,12 @@ class BadFile:
 
     path: Path
     problem: str
+    text: str = field(default="", repr=False)
+
+    def may_hold(self, template: int | str) -> bool:
+        """Whether it says something of a template, by ID or name, as far as can be read."""
+        value = re.escape(str(template))
+        return re.search(rf"\b(definition|name)\b\W{{1,4}}{value}\b", self.text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,9 @@ class Templates:
         for path in sorted(own.glob("*.yaml")) if own and own.is_dir() else ():
             try:
                 files.append(parse_file(str(path), path.read_bytes()))
-            except (InvalidConfiguration, OSError) as error:
+            except InvalidConfiguration as error:
+                bad.append(BadFile(path, str(error), path.read_text(errors="replace")))
+            except OSError as error:
                 bad.append(BadFile(path, str(error)))
         found: dict[tuple[str, int | str], Template] = {}
         for file in files:
@@ -75,6 +84,10 @@ class Templates:
         return cls(found, tuple(bad))
 
     def get(self, kind: str, definition: int | str) -> Template:
+        # Not the preset in its place, which would make something else in silence.
+        holder = next((file for file in self.bad if file.may_hold(definition)), None)
+        if holder:
+            raise InvalidConfiguration(f"template {definition!r} is in {holder.path.name}, which is not valid")
         try:
             return self.by_name[kind, definition]
         except (KeyError, TypeError):

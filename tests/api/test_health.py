@@ -49,7 +49,7 @@ def test_a_deployment_that_is_well(found, tmp_path):
     [
         (VOD.replace("bucket: inbox", "bucket: none"), "bucket none", "mkdir"),
         (VOD.replace("type: transcode", "type: transcod"), "workflows/vod.yaml", "there is no task type"),
-        (VOD.replace("{type: local, queue: events}", "{type: url, url: 'http://127.0.0.1:9/'}"), "sink url:http://127.0.0.1:9/", "cannot be reached"),
+        (VOD.replace("{type: local, queue: events}", "{type: url, url: 'http://127.0.0.1:9/'}"), "sink url:http://127.0.0.1:9/", "MPS_WEB__ALLOW"),
         (VOD.replace("{type: local, queue: events}", "{type: tdmq_cmq, queue: q}"), "sink tdmq_cmq:/queue/q", "MPS_CMQ__ENDPOINT_URL"),
     ],
     ids=["bucket", "workflow", "callback", "CMQ"],

@@ -417,6 +417,15 @@ def test_a_task_waits_for_what_it_works_on(plans):
     assert plans.plan(statuses=("broken",)) == {"in/a.mp4": ("broken", ("web", "teaser"))}
 
 
+def test_what_was_made_of_what_is_out_of_date_does_not_stand(plans):
+    """Also where the attempt to make that anew was aborted."""
+    plans.put("in/a.mp4")
+    plans.made("in/a.mp4", *ALL)
+    plans.edit("height: 90", "height: 120")
+    plans.attempted("in/a.mp4", "report_run_canceled", asset_selection={dg.AssetKey(["vod", "web"])})
+    assert plans.plan(statuses=("broken",))["in/a.mp4"] == ("broken", ("web", "teaser"))
+
+
 def test_only_an_upload_that_then_lacks_nothing_is_kept_from_the_upload_sensor(plans, dagster):
     """A backfill of one task must not take the others from it."""
     requested = lambda: plans.house.instance.get_dynamic_partitions("vod_requested")  # noqa: E731

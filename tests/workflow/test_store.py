@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from projects import ROOT, VOD
 
-from mps_dagster.errors import MpsError
+from mps_dagster.errors import InvalidConfiguration, MpsError
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.store import load_workflows, parse_workflow
 from mps_dagster.workflow.templates import Templates
@@ -183,6 +183,18 @@ def test_a_template_file_that_is_wrong_is_told_and_takes_nothing_else_down(tmp_p
     assert [workflow.name for workflow in good] == ["vod"]
     assert [file.path.name for file in bad] == ["own.yaml"]
     assert bad[0].problem
+
+
+@pytest.mark.parametrize("named", [100030, "house"])
+def test_a_template_of_a_file_that_is_wrong_is_not_taken_from_elsewhere(tmp_path, named):
+    """A preset of the same ID would make something else in silence; others are as they were."""
+    text = "kind: transcode\ntemplates:\n- definition: 100030\n  name: house\n  parameters: {container: mp4, remove_aud"
+    (tmp_path / "own.yaml").write_text(text)
+    templates = Templates.load(tmp_path)
+    with pytest.raises(InvalidConfiguration, match=r"own\.yaml, which is not valid"):
+        templates.get("transcode", named)
+    assert templates.get("transcode", 100020)
+    assert templates.get("sample_snapshot", 10)
 
 
 def test_two_workflows_cannot_read_one_queue(tmp_path):
