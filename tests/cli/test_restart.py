@@ -23,8 +23,9 @@ SLOW = {
 QUICK = {"SampleSnapshotTaskSet": [{"Definition": 10}]}
 
 
-def test_what_was_asked_for_outlives_a_kill_of_everything(tmp_path, clips):
-    """Finished tasks are described as before, running ones can still be ended, waiting ones are done."""
+@pytest.mark.parametrize("stop", ["kill", "terminate"])
+def test_what_was_asked_for_outlives_a_stop_of_everything(tmp_path, clips, stop):
+    """Finished tasks are described as before, running ones go on and can still be ended, waiting ones are done."""
     settings = with_ports(make_project(tmp_path))
     sdk = official_sdk(settings)
     Processing.of(settings).buckets.get("inbox").publish(clips.video(20), "clip.mp4")
@@ -44,9 +45,11 @@ def test_what_was_asked_for_outlives_a_kill_of_everything(tmp_path, clips):
         running = [ask(SLOW) for _ in range(3)]
         waiting = ask(QUICK)
         wait_until(lambda: described(running[0])["Status"] == "PROCESSING")
-        first.kill()
+        getattr(first, stop)()
+        first.wait(90)
     with start(settings) as second:
         assert described(finished) == before
+        assert described(running[0])["Status"] == "PROCESSING"
         for task in running:
             sdk("ManageTask", OperationType="Abort", TaskId=task)
         wait_until(lambda: described(waiting)["Status"] == "FINISH")
