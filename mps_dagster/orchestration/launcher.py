@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
-from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.errors import DagsterUserCodeProcessError, DagsterUserCodeUnreachableError
 from dagster._core.events import EngineEventData
 from dagster._core.launcher import DefaultRunLauncher
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
@@ -43,6 +44,18 @@ class CheckingRunLauncher(DefaultRunLauncher):
         if worker is None or worker.alive:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, msg=f"the run's process {worker.pid} is gone")
+
+    def terminate(self, run_id: str) -> bool:
+        """Also a run that outlived the code server that launched it; no other one knows it."""
+        with suppress(DagsterUserCodeUnreachableError, DagsterUserCodeProcessError):
+            if super().terminate(run_id):  # type: ignore[no-untyped-call]
+                return True
+        worker = _worker(self._instance, run_id)
+        if worker is None or not worker.alive:
+            return False
+        # As the code server does.
+        os.kill(worker.pid, signal.SIGINT)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
