@@ -29,7 +29,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, nargs="+", default=[1, 10, 1000])
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="mps-bench-") as folder:
+    # Runs that have begun outlive the servers for a moment.
+    with tempfile.TemporaryDirectory(prefix="mps-bench-", ignore_cleanup_errors=True) as folder:
         _prepare(Path(folder))
         _measure(options.runs)
 
