@@ -56,6 +56,9 @@ AUTO = {"vcrf": 100, "bframes": -1}
 NUMBER = BeforeValidator(_number)
 Switch = Annotated[Literal[0, 1], NUMBER]
 Side = Annotated[int, zero_or(128), Field(ge=0, le=4096)]
+VideoKbps = Annotated[int, zero_or(128), Field(ge=0, le=100_000)]
+AudioKbps = Annotated[int, zero_or(26), Field(ge=0, le=256)]
+SampleRate = Annotated[Literal[0, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000], NUMBER]
 Adaptive = Literal["open", "close"]
 FillType = Literal["stretch", "black", "white", "gauss", "smarttailor"]
 VideoCodec = Annotated[
@@ -74,7 +77,7 @@ class VideoChanges(RequestModel):
     codec: VideoCodec | None = None
     fps: int | None = Field(None, ge=0, le=120)
     fps_denominator: int | None = Field(None, ge=1)
-    bitrate: Annotated[int, zero_or(128), Field(ge=0, le=100_000)] | None = None
+    bitrate: VideoKbps | None = None
     resolution_adaptive: Adaptive | None = None
     width: Side | None = None
     height: Side | None = None
@@ -106,15 +109,15 @@ class Video(VideoChanges):
 
     codec: VideoCodec
     fps: int = Field(ge=0, le=120)
-    bitrate: Annotated[int, zero_or(128), Field(ge=0, le=100_000)]
+    bitrate: VideoKbps
 
 
 class AudioChanges(RequestModel):
     """AudioTemplateInfoForUpdate."""
 
     codec: AudioCodec | None = None
-    bitrate: Annotated[int, zero_or(26), Field(ge=0, le=256)] | None = None
-    sample_rate: Annotated[Literal[0, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000], NUMBER] | None = None
+    bitrate: AudioKbps | None = None
+    sample_rate: SampleRate | None = None
     audio_channel: Annotated[Literal[0, 1, 2, 6], NUMBER] | None = None
     stream_selects: tuple[Annotated[int, Field(ge=0)], ...] = ()
 
@@ -123,8 +126,8 @@ class Audio(AudioChanges):
     """AudioTemplateInfo."""
 
     codec: AudioCodec
-    bitrate: Annotated[int, zero_or(26), Field(ge=0, le=256)]
-    sample_rate: Annotated[Literal[0, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000], NUMBER]
+    bitrate: AudioKbps
+    sample_rate: SampleRate
     track_channel_info: NotOffered = None
     audio_language: NotOffered = None
     audio_name: NotOffered = None

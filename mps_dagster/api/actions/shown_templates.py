@@ -13,6 +13,7 @@ from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.notify.results import iso, pascal
 from mps_dagster.settings import Settings
 from mps_dagster.tasks import TASKS
+from mps_dagster.tasks.spec import Spec
 from mps_dagster.workflow.template_store import image_of
 from mps_dagster.workflow.templates import Template
 
@@ -27,7 +28,7 @@ def shown(kind: Kind, template: Template, settings: Settings) -> dict[str, Any]:
     parameters = template.parameters
     common = {
         "Definition": str(template.definition) if kind.kind == "transcode" else template.definition,
-        "Name": template.name, "Comment": template.comment, "Type": "Custom" if template.owner else "Preset",
+        "Name": template.name, "Comment": template.comment, "Type": origin_of(template),
         "CreateTime": _time(template.created), "UpdateTime": _time(template.updated),
     }  # fmt: skip
     match kind.kind:
@@ -38,6 +39,17 @@ def shown(kind: Kind, template: Template, settings: Settings) -> dict[str, Any]:
         case "adaptive_dynamic_streaming":
             return {**common, **_adaptive(parameters)}
     return {**common, **_spec(kind, parameters)}
+
+
+def origin_of(template: Template) -> str:
+    return "Custom" if template.owner else "Preset"
+
+
+def spec_of(kind: str, parameters: Parameters) -> Spec:
+    """The parameters as the task's own spec has them; a template of screenshots has no times, which come with each task."""
+    points = {"ext_time_offset_set": ["0s"]} if kind == "snapshot_by_time_offset" else {}
+    spec: Spec = TASKS[kind].spec.model_validate({**parameters, **points})
+    return spec
 
 
 def container_type(parameters: Parameters) -> str:
@@ -52,15 +64,14 @@ def image_url(template: Template, settings: Settings) -> str:
 
 
 def _spec(kind: Kind, parameters: Parameters) -> dict[str, Any]:
-    points = {"ext_time_offset_set": ["0s"]} if kind.kind == "snapshot_by_time_offset" else {}
-    spec = TASKS[kind.kind].spec.model_validate({**parameters, **points}).model_dump(mode="json")
+    spec = spec_of(kind.kind, parameters).model_dump(mode="json")
     names = [name for name in kind.create.model_fields if name in spec and name not in ("name", "comment")]
     filled: dict[str, Any] = pascal({name: spec[name] for name in names})
     return filled
 
 
 def _transcode(parameters: Parameters) -> dict[str, Any]:
-    spec = TASKS["transcode"].spec.model_validate(parameters).model_dump(mode="json")
+    spec = spec_of("transcode", parameters).model_dump(mode="json")
     kind = container_type(parameters)
     return {
         "Container": spec["container"], "RemoveVideo": spec["remove_video"], "RemoveAudio": spec["remove_audio"],

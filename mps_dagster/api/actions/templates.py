@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_pascal
 
 from mps_dagster.api.action import Action, Call, RequestModel, invalid
 from mps_dagster.api.actions.encoding import parameters_of
-from mps_dagster.api.actions.shown_templates import container_type, image_url, shown
+from mps_dagster.api.actions.shown_templates import container_type, image_url, origin_of, shown, spec_of
 from mps_dagster.api.actions.template_requests import (
     ADAPTIVE,
     KINDS,
@@ -31,7 +31,6 @@ from mps_dagster.api.keys import ApiKey
 from mps_dagster.ffmpeg.encode import AudioTemplate, VideoTemplate
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.settings import Settings
-from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.files import WorkflowFiles
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.store import load_workflows
@@ -161,7 +160,7 @@ class _Templates:
         if wanted.name not in template.name:
             return False
         own = {
-            "type": template.parameters.get("type", "image") if self.kind.kind == WATERMARK else _origin(template),
+            "type": template.parameters.get("type", "image") if self.kind.kind == WATERMARK else origin_of(template),
             "container_type": container_type(template.parameters),
             # Top Speed and enhancement are refused: all that there are are common ones.
             "tehd_type": "Common", "transcode_type": "Common", "pure_audio": template.parameters.get("pure_audio", 0),
@@ -217,8 +216,7 @@ def _validate(kind: Kind, parameters: Parameters) -> None:
         words = {"text_content": "text"} if parameters.get("type") == "text" else {}
         Watermark.model_validate({**parameters, **words})
     else:
-        points: Parameters = {"ext_time_offset_set": ["0s"]} if kind.kind == "snapshot_by_time_offset" else {}
-        TASKS[kind.kind].spec.model_validate({**parameters, **points})
+        spec_of(kind.kind, parameters)
 
 
 def _fits(kind: Kind, parameters: Parameters) -> bool:
@@ -234,7 +232,3 @@ def _names(task: str, spec: Any, kind: str, template: Template) -> bool:
     if kind == WATERMARK:
         return any(mark.definition == template.definition for mark in getattr(spec, "watermark_set", ()))
     return task == kind and spec.definition == template.definition
-
-
-def _origin(template: Template) -> str:
-    return "Custom" if template.owner else "Preset"
