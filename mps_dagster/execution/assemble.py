@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from mps_dagster.errors import MpsError
-from mps_dagster.execution.subtask import Subtask, SubtaskResult, TaskResult
+from mps_dagster.execution.subtask import SubtaskResult, TaskResult
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.model import RECORDS_DIR, Source, Task
 
@@ -15,11 +15,6 @@ class MemberMissing(MpsError):
     """A subtask's result did not arrive. Dagster can lose mapped steps when a run is retried from failure."""
 
     retryable = False
-
-
-def manifest(subtasks: Sequence[Subtask]) -> list[dict[str, str]]:
-    """Who must be there at the assembly."""
-    return [{"id": subtask.id, "label": subtask.label} for subtask in subtasks]
 
 
 def manifests(bucket: str, upload: str) -> str:
