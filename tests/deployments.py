@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from projects import command_lines
@@ -40,15 +40,16 @@ def environment_of(settings: Settings) -> dict[str, str]:
     }  # fmt: skip
 
 
-def start(settings: Settings) -> subprocess.Popen[str]:
-    """Returns when everything answers."""
-    process = subprocess.Popen([MPS, "up"], env=environment_of(settings), stdout=subprocess.PIPE, text=True)
-    said = []
-    for line in process.stdout:
-        said.append(line)
-        if "Ctrl-C" in line:
-            return process
-    raise AssertionError(f"mps up ended: {''.join(said)}")
+@contextlib.contextmanager
+def start(settings: Settings) -> Iterator[subprocess.Popen[str]]:
+    """Everything answers when the block begins; a test that fails in it leaves nothing running."""
+    with subprocess.Popen([MPS, "up"], env=environment_of(settings), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            _wait_for_it(process)
+            yield process
+        except BaseException:
+            process.terminate()
+            raise
 
 
 def wait_until(done: Callable[[], bool], timeout_s: float = 150) -> None:
@@ -82,6 +83,15 @@ def official_sdk(settings: Settings) -> Callable[..., dict]:
         return json.loads(getattr(client, action)(request).to_json_string())
 
     return call
+
+
+def _wait_for_it(up: subprocess.Popen[str]) -> None:
+    said = []
+    for line in up.stdout:
+        said.append(line)
+        if "Ctrl-C" in line:
+            return
+    raise AssertionError(f"mps up ended: {''.join(said)}")
 
 
 def _read(path: Path) -> bytes:

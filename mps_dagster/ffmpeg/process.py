@@ -26,7 +26,10 @@ STOP_S = 60
 """For a server to stop by itself; it takes a few seconds."""
 STDERR_BYTES = 32_000
 """How much of the end of stderr is kept: where ffmpeg says why."""
-_PR_SET_PDEATHSIG = 1
+NICENESS = 10
+"""Encoders use all the CPU that nobody else wants: the UI, the API and the daemons answer beside them."""
+_PR_SET_PDEATHSIG, _PR_CAPBSET_DROP = 1, 24
+_CAP_SYS_NICE = 23
 _ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 """Nothing of ours: no credential reaches a process that parses hostile files."""
 
@@ -169,7 +172,7 @@ def _child(
 
 
 def _prepare(limits: Limits) -> Callable[[], None]:
-    die_with_parent = _die_with_parent(signal.SIGKILL)
+    die_with_parent, without_real_time = _die_with_parent(signal.SIGKILL), _without_real_time()
     wanted = {
         resource.RLIMIT_AS: limits.memory_bytes,
         resource.RLIMIT_CPU: int(limits.cpu_s),
@@ -182,6 +185,8 @@ def _prepare(limits: Limits) -> Callable[[], None]:
 
     def prepare() -> None:
         die_with_parent()
+        without_real_time()
+        os.nice(NICENESS)
         for kind, value in wanted.items():
             _, hard = resource.getrlimit(kind)
             soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -196,6 +201,15 @@ def _die_with_parent(by: signal.Signals) -> Callable[[], None]:
     # Loaded before the fork: a child of a threaded process must not take locks.
     libc = ctypes.CDLL(None)
     return lambda: libc.prctl(_PR_SET_PDEATHSIG, by)
+
+
+def _without_real_time() -> Callable[[], None]:
+    """As root, SVT-AV1 gives its threads real-time priority, which leaves 5 % of the machine to all else."""
+    if sys.platform != "linux":
+        return lambda: None
+    libc = ctypes.CDLL(None)
+    # Refused to others than root, who do not have the capability.
+    return lambda: libc.prctl(_PR_CAPBSET_DROP, _CAP_SYS_NICE)
 
 
 def _pump(child: subprocess.Popen[bytes], stdout: _Capture, stderr: _Capture, limits: Limits) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mps_dagster.errors import ContentMalformed, StorageFailed, ToolFailed, ToolKilled
-from mps_dagster.ffmpeg.process import Completed, Limits, run
+from mps_dagster.ffmpeg.process import NICENESS, Completed, Limits, run
 
 LIMITS = Limits(wall_s=20, stall_s=20, memory_bytes=2 * 2**30)
 
@@ -41,6 +41,15 @@ def test_a_process_gets_nothing_of_our_environment(monkeypatch):
     """A hostile file must not reach a credential."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     assert "secret" not in python("import os; print(dict(os.environ))").stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="has Linux's scheduling")
+def test_a_process_gives_way_to_our_servers():
+    """Also where it would take more: SVT-AV1 asks for real-time priority as root."""
+    take = "import os; print(os.nice(0)); os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(99))"
+    done = python(take)
+    assert int(done.stdout) == min(os.nice(0) + NICENESS, 19)
+    assert "PermissionError" in done.stderr
 
 
 def test_a_process_that_runs_too_long_is_ended():
