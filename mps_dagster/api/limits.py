@@ -1,10 +1,11 @@
-"""How much one key may ask: calls a second by action (reference I.5), and bytes in one request (G.3)."""
+"""How much may be asked: calls a second by key and action (reference I.5), bytes in a request (G.3), slow calls at once."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mps_dagster.api.error import ApiError
@@ -53,6 +54,24 @@ class RateLimits:
                 problem = f"{action} may be called {rate:g} times a second with one key."
                 raise ApiError("RequestLimitExceeded", problem)
             bucket.tokens -= 1
+
+
+class Places:
+    """For calls that take long: so many at once, so that the other threads are left for calls that are quick."""
+
+    def __init__(self, most: int, what: str) -> None:
+        self._free = threading.BoundedSemaphore(most)
+        self._problem = f"At most {most} {what} at a time."
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Held for as long as the block lasts. Raise what makes the SDKs wait and try again if all are taken."""
+        if not self._free.acquire(blocking=False):
+            raise ApiError("RequestLimitExceeded", self._problem)
+        try:
+            yield
+        finally:
+            self._free.release()
 
 
 def check_size(message: Message, max_body_bytes: int) -> None:

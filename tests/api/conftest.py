@@ -93,6 +93,13 @@ class Receiver:
         return {"TaskId": "task-\ud800"}
 
 
+def answer_to(client: MpsClient, action: str, parameters: Mapping[str, object]) -> dict[str, Any]:
+    """By way of the SDK's own models of both."""
+    request = getattr(models, f"{action}Request")()
+    request.from_json_string(json.dumps(parameters))
+    return json.loads(getattr(client, action)(request).to_json_string())
+
+
 @contextlib.contextmanager
 def serving(settings: Settings, service: Service) -> Iterator[str]:
     """Host and port."""
@@ -179,11 +186,29 @@ def call(settings, client_to, reloads) -> Iterator[Callable[..., dict[str, Any]]
         client = client_to(address)
 
         def call(action: str, **parameters: object) -> dict[str, Any]:
-            request = getattr(models, f"{action}Request")()
-            request.from_json_string(json.dumps(parameters))
-            return json.loads(getattr(client, action)(request).to_json_string())
+            return answer_to(client, action, parameters)
 
         yield call
+
+
+@pytest.fixture
+def deployed(settings, client_to, reloads) -> Iterator[Callable[[str], Callable[..., dict[str, Any]]]]:
+    """Of a file of keys makes a deployment: an action of its API, called by one of them, as `call(who, action, …)`."""
+    with contextlib.ExitStack() as stack:
+
+        def deployed(keys: str) -> Callable[..., dict[str, Any]]:
+            settings.home.mkdir(parents=True)
+            settings.api_keys_path.touch(mode=0o600)
+            settings.api_keys_path.write_text(keys)
+            address = stack.enter_context(serving(settings, create_service(settings)))
+
+            def call(who: str, action: str, **parameters: object) -> dict[str, Any]:
+                client = client_to(address, secret_id=who, secret_key="a key of sixteen characters")
+                return answer_to(client, action, parameters)
+
+            return call
+
+        yield deployed
 
 
 @pytest.fixture

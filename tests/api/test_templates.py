@@ -302,35 +302,27 @@ keys:
 """
 
 
-def test_a_template_belongs_to_the_account_that_made_it(settings, client_to, reloads):
+def test_a_template_belongs_to_the_account_that_made_it(settings, deployed):
     """Nobody else sees, uses, changes or deletes it, or takes the place of one of the house by its name."""
-    settings.home.mkdir(parents=True)
-    settings.api_keys_path.touch(mode=0o600)
-    settings.api_keys_path.write_text(KEYS)
-    with serving(settings, create_service(settings)) as address:
-
-        def ask(who: str, action: str, **parameters: object) -> dict:
-            client = client_to(address, secret_id=who, secret_key="a key of sixteen characters")
-            return client.call_json(action, parameters)["Response"]
-
-        definition = ask("AKIDowner", "CreateTranscodeTemplate", Name="MP4-HD", **CREATE["Transcode"])["Definition"]
-        tasks = {"TranscodeTaskSet": [{"Definition": definition}]}
-        for action, parameters in {
-            "ModifyTranscodeTemplate": {"Definition": definition, "Comment": "mine now"},
-            "DeleteTranscodeTemplate": {"Definition": definition},
-            "CreateWorkflow": {**WORKFLOW, "MediaProcessTask": tasks},
-        }.items():
-            with pytest.raises(TencentCloudSDKException) as caught:
-                ask("AKIDother", action, **parameters)
-            assert caught.value.code == "ResourceNotFound.TemplateNotExist"
-        near = {"TranscodeTaskSet": [{"Definition": definition + 1}]}
+    call = deployed(KEYS)
+    definition = call("AKIDowner", "CreateTranscodeTemplate", Name="MP4-HD", **CREATE["Transcode"])["Definition"]
+    tasks = {"TranscodeTaskSet": [{"Definition": definition}]}
+    for action, parameters in {
+        "ModifyTranscodeTemplate": {"Definition": definition, "Comment": "mine now"},
+        "DeleteTranscodeTemplate": {"Definition": definition},
+        "CreateWorkflow": {**WORKFLOW, "MediaProcessTask": tasks},
+    }.items():
         with pytest.raises(TencentCloudSDKException) as caught:
-            ask("AKIDother", "CreateWorkflow", **WORKFLOW, MediaProcessTask=near)
-        assert str(definition) + " (" not in caught.value.message
-        wanted = {"Definitions": [definition]}
-        assert ask("AKIDother", "DescribeTranscodeTemplates", **wanted)["TotalCount"] == 0
-        assert ask("AKIDsame", "DescribeTranscodeTemplates", **wanted)["TotalCount"] == 1
-        ask("AKIDsame", "ModifyTranscodeTemplate", Definition=definition, Comment="ours")
+            call("AKIDother", action, **parameters)
+        assert caught.value.code == "ResourceNotFound.TemplateNotExist"
+    near = {"TranscodeTaskSet": [{"Definition": definition + 1}]}
+    with pytest.raises(TencentCloudSDKException) as caught:
+        call("AKIDother", "CreateWorkflow", **WORKFLOW, MediaProcessTask=near)
+    assert str(definition) + " (" not in caught.value.message
+    wanted = {"Definitions": [definition]}
+    assert call("AKIDother", "DescribeTranscodeTemplates", **wanted)["TotalCount"] == 0
+    assert call("AKIDsame", "DescribeTranscodeTemplates", **wanted)["TotalCount"] == 1
+    call("AKIDsame", "ModifyTranscodeTemplate", Definition=definition, Comment="ours")
     named = Templates.load(settings.templates_dir).resolve("transcode", {"definition": "MP4-HD"})
     assert named["definition"] == 100030
 

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import itertools
 import threading
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import pytest
 import yaml
 from projects import VOD
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
-from tencentcloud.mps.v20190612 import models
 
-from mps_dagster.api.actions.definitions import Definitions
+from mps_dagster.api.actions.definitions import CHANGES_AT_ONCE, Definitions
 from mps_dagster.api.error import ApiError
 from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.keys import ApiKey
-from mps_dagster.api.server import create_service
 from mps_dagster.errors import MpsError
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.files import WORKFLOW, Document
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.store import load_workflows
 from mps_dagster.workflow.templates import Templates
-
-from .conftest import serving
 
 TRIGGER = {
     "Type": "CosFileUpload",
@@ -387,25 +383,33 @@ keys:
 """
 
 
-def test_a_key_manages_and_sees_workflows_of_its_own_buckets_only(settings, client_to, reloads):
+def test_a_key_manages_and_sees_workflows_of_its_own_buckets_only(deployed):
     """Somebody else's is neither shown nor switched nor deleted; nor one of which a single output lies elsewhere."""
-    settings.home.mkdir(parents=True)
-    settings.api_keys_path.touch(mode=0o600)
-    settings.api_keys_path.write_text(KEYS)
-    with serving(settings, create_service(settings)) as address:
+    call = deployed(KEYS)
+    number = call("AKIDowner", "CreateWorkflow", **REQUEST)["WorkflowId"]
+    for action in ("EnableWorkflow", "DisableWorkflow", "DeleteWorkflow"):
+        for who in ("AKIDother", "AKIDpart"):
+            with pytest.raises(TencentCloudSDKException) as caught:
+                call(who, action, WorkflowId=number)
+            assert caught.value.code == "UnauthorizedOperation"
+    assert call("AKIDother", "DescribeWorkflows")["TotalCount"] == 0
+    assert call("AKIDowner", "DescribeWorkflows")["TotalCount"] == 1
+    call("AKIDowner", "DeleteWorkflow", WorkflowId=number)
 
-        def ask(who: str, action: str, **parameters: object) -> dict:
-            client = client_to(address, secret_id=who, secret_key="a key of sixteen characters")
-            request = getattr(models, f"{action}Request")()
-            request.from_json_string(json.dumps(parameters))
-            return json.loads(getattr(client, action)(request).to_json_string())
 
-        number = ask("AKIDowner", "CreateWorkflow", **REQUEST)["WorkflowId"]
-        for action in ("EnableWorkflow", "DisableWorkflow", "DeleteWorkflow"):
-            for who in ("AKIDother", "AKIDpart"):
-                with pytest.raises(TencentCloudSDKException) as caught:
-                    ask(who, action, WorkflowId=number)
-                assert caught.value.code == "UnauthorizedOperation"
-        assert ask("AKIDother", "DescribeWorkflows")["TotalCount"] == 0
-        assert ask("AKIDowner", "DescribeWorkflows")["TotalCount"] == 1
-        ask("AKIDowner", "DeleteWorkflow", WorkflowId=number)
+def test_only_so_many_changes_wait_for_one_another(call, monkeypatch):
+    """Each has Dagster load the files. The others are told to come again, and what is quick goes on."""
+    leave = threading.Event()
+    monkeypatch.setattr(Dagster, "reload", lambda _: leave.wait(60))
+    with ThreadPoolExecutor(CHANGES_AT_ONCE + 3) as pool:
+        calls = [
+            pool.submit(call, "CreateWorkflow", **(REQUEST | {"WorkflowName": f"w{number}"}))
+            for number in range(CHANGES_AT_ONCE + 3)
+        ]
+        try:
+            refused = list(itertools.islice(as_completed(calls, timeout=60), 3))
+            assert {each.exception().code for each in refused} == {"RequestLimitExceeded"}
+            assert call("DescribeImageSpriteTemplates")["TotalCount"] > 0
+        finally:
+            leave.set()
+        assert sum(each.exception() is None for each in calls) == CHANGES_AT_ONCE

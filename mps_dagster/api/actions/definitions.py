@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
@@ -16,6 +17,7 @@ from mps_dagster.api.actions.storage import check_dir
 from mps_dagster.api.error import ApiError, missing
 from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.keys import ApiKey
+from mps_dagster.api.limits import Places
 from mps_dagster.errors import DefinitionNotExist, InvalidInput, MpsError
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
@@ -26,6 +28,10 @@ from mps_dagster.workflow.store import WorkflowFile, validated
 from mps_dagster.workflow.templates import Templates
 
 T = TypeVar("T")
+
+CHANGES_AT_ONCE = 16
+"""Each waits until Dagster has loaded the one before: the last of them for less than the minute that the SDKs wait."""
+_PLACES = Places(CHANGES_AT_ONCE, "workflows, schedules and templates are changed")
 
 
 class CosTrigger(RequestModel):
@@ -95,13 +101,13 @@ class Definitions:
         """Disabled at first."""
         check_places(document, key)
         made = {"enabled": False, "created": _now(), "updated": _now(), **document}
-        with self.files.lock:
+        with changing():
             self._check_title(title_of(document), None)
             return _told(lambda: self.files.create(made, self._templates))
 
     def replace(self, number: int, change: Callable[[Document], Document], key: ApiKey) -> None:
         """Make something else of a disabled one; its ID stays."""
-        with self.files.lock:
+        with changing():
             before = self._disabled(number, key)
             document = change(before)
             check_places(document, key)
@@ -111,7 +117,7 @@ class Definitions:
 
     def enable(self, number: int, key: ApiKey) -> None:
         """From now on: files that were uploaded before are not processed. Also one whose sensor was stopped in the UI."""
-        with self.files.lock:
+        with changing():
             document = self.ours(number, key)
             if not document["enabled"]:
                 self._check_bucket(document["trigger"]["bucket"])
@@ -120,13 +126,13 @@ class Definitions:
             Dagster(self.settings.ui_url).reset_sensor(sensor_name(document["name"]))
 
     def disable(self, number: int, key: ApiKey) -> None:
-        with self.files.lock:
+        with changing():
             document = self.ours(number, key)
             if document["enabled"]:
                 self.files.put(number, {**document, "enabled": False, "updated": _now()})
 
     def delete(self, number: int, key: ApiKey) -> None:
-        with self.files.lock:
+        with changing():
             self._disabled(number, key)
             self.files.delete(number)
 
@@ -176,6 +182,13 @@ class Definitions:
             next(Buckets(self.settings).get(name).list(), None)
         except MpsError as error:
             raise ApiError("ResourceNotFound.CosBucketNotExist", str(error)) from error
+
+
+@contextmanager
+def changing() -> Iterator[None]:
+    """Held from reading to writing what workflows, schedules and templates in use are made of: one change at a time."""
+    with _PLACES.one(), WorkflowFiles.lock:
+        yield
 
 
 def place(bucket: str, directory: str) -> Document:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +12,7 @@ from mps_dagster.api.actions.storage import MediaInputInfo
 from mps_dagster.api.actions.task_requests import DescribeMediaMetaDataRequest
 from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
+from mps_dagster.api.limits import Places
 from mps_dagster.errors import ContentUnsupported, MpsError
 from mps_dagster.execution.download import SIZE_HINT, fetch
 from mps_dagster.ffmpeg.program import Ffmpeg
@@ -29,7 +29,7 @@ MAX_BYTES = 2 * 2**30
 
 def meta_data_actions(settings: Settings) -> dict[str, Action[Any]]:
     """Made once for a server."""
-    probing = _Probing(settings, Buckets(settings), threading.BoundedSemaphore(AT_ONCE))
+    probing = _Probing(settings, Buckets(settings), Places(AT_ONCE, "files are looked at"))
     return {"DescribeMediaMetaData": Action(DescribeMediaMetaDataRequest, probing.describe)}
 
 
@@ -37,17 +37,14 @@ def meta_data_actions(settings: Settings) -> dict[str, Action[Any]]:
 class _Probing:
     settings: Settings
     buckets: Buckets
-    places: threading.BoundedSemaphore
+    places: Places
 
     def describe(self, call: Call[DescribeMediaMetaDataRequest]) -> dict[str, Any]:
-        if not self.places.acquire(blocking=False):
-            raise ApiError("RequestLimitExceeded", f"DescribeMediaMetaData looks at {AT_ONCE} files at a time.")
-        try:
-            return {"MetaData": self._meta_data(call.request.input_info, call.key)}
-        except MpsError as error:
-            raise ApiError("InvalidParameterValue.SrcFile", str(error)) from error
-        finally:
-            self.places.release()
+        with self.places.one():
+            try:
+                return {"MetaData": self._meta_data(call.request.input_info, call.key)}
+            except MpsError as error:
+                raise ApiError("InvalidParameterValue.SrcFile", str(error)) from error
 
     def _meta_data(self, info: MediaInputInfo, key: ApiKey) -> dict[str, Any]:
         self.settings.scratch_dir.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pydantic.alias_generators import to_pascal
 
 from mps_dagster.api.action import Action, Call, RequestModel, invalid
+from mps_dagster.api.actions.definitions import changing
 from mps_dagster.api.actions.encoding import parameters_of
 from mps_dagster.api.actions.shown_templates import container_type, image_url, origin_of, shown, spec_of
 from mps_dagster.api.actions.template_requests import (
@@ -31,7 +32,6 @@ from mps_dagster.api.keys import ApiKey
 from mps_dagster.ffmpeg.encode import AudioTemplate, VideoTemplate
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.files import WorkflowFiles
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.store import load_workflows
 from mps_dagster.workflow.template_store import CHANGING, TemplateStore
@@ -75,7 +75,7 @@ class _Templates:
 
     def modify(self, call: Call[Any]) -> dict[str, Any]:
         request, image = call.request, _picture(call.request)
-        with WorkflowFiles.lock, CHANGING:
+        with changing(), CHANGING:
             template = self._own(request.definition, call.key, "InvalidParameterValue.ModifyDefaultTemplate")
             given = _parameters(request)
             if given.get("type", template.parameters.get("type")) != template.parameters.get("type"):
@@ -89,7 +89,7 @@ class _Templates:
 
     def delete(self, call: Call[Named]) -> dict[str, Any]:
         # So that no workflow is made meanwhile that names it.
-        with WorkflowFiles.lock, CHANGING:
+        with changing(), CHANGING:
             template = self._own(call.request.definition, call.key, "InvalidParameterValue.DeleteDefaultTemplate")
             if users := self._users(template):
                 # MPS would fail their tasks from then on; a workflow that names nothing cannot even be loaded here.
