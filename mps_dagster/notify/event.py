@@ -12,18 +12,20 @@ from mps_dagster.execution.assemble import manifest_key
 from mps_dagster.execution.task_run import SubtaskState, TaskRun, run_id_of
 from mps_dagster.notify.outbox import Event
 from mps_dagster.notify.results import Body, schedule_task, workflow_task
+from mps_dagster.settings import Settings
 from mps_dagster.workflow.files import is_schedule
+from mps_dagster.workflow.storage_info import with_regions
 
 
-def event(run: TaskRun) -> Event:
+def event(run: TaskRun, settings: Settings) -> Event:
     """The event of an ended task run. Its id is the same each time it is made, so receivers can tell a repeat."""
-    return Event(id=event_id(run.task_id, run.run_id, run.outcome), task_id=run.task_id, body=callback(run))
+    return Event(id=event_id(run.task_id, run.run_id, run.outcome), task_id=run.task_id, body=callback(run, settings))
 
 
-def change(run: TaskRun, subtask: SubtaskState) -> Event:
+def change(run: TaskRun, subtask: SubtaskState, settings: Settings) -> Event:
     """The event of one ended subtask: the run as it is now, but for its end, which is told by an event of its own."""
     going_on = replace(run, state="PROCESSING", code="", number=0, message="")
-    return Event(id=change_id(run, subtask), task_id=run.task_id, body=callback(going_on))
+    return Event(id=change_id(run, subtask), task_id=run.task_id, body=callback(going_on, settings))
 
 
 def change_id(run: TaskRun, subtask: SubtaskState) -> str:
@@ -36,16 +38,18 @@ def event_id(task_id: str, run_id: str, outcome: str) -> str:
     return f"{task_id}:{run_id}:{outcome}"
 
 
-def callback(run: TaskRun) -> Body:
+def callback(run: TaskRun, settings: Settings) -> Body:
     """What is sent: no `Response` around it and no RequestId."""
     scheduled = is_schedule(run.workflow)
-    return {
+    body: Body = {
         "EventType": "ScheduleTask" if scheduled else "WorkflowTask",
         "WorkflowTaskEvent": None if scheduled else workflow_task(run),
         "ScheduleTaskEvent": schedule_task(run) if scheduled else None,
         "LiveScheduleTaskEvent": None, "EditMediaTaskEvent": None,
         "SessionId": run.session_id, "SessionContext": run.session_context, "ExtInfo": json.dumps({"Manifests": _manifests(run)}),
     }  # fmt: skip
+    located: Body = with_regions(body, settings)
+    return located
 
 
 def pointer(body: Mapping[str, Any]) -> Body:

@@ -19,11 +19,6 @@ def s3_bucket(name: str) -> str:
     return f"s3://{name}"
 
 
-def region_of(bucket: str, settings: Settings) -> str:
-    """As the deployment has it: requests name a region, and it is not kept. A local bucket stands in for one of COS."""
-    return settings.s3.region or "" if _split(bucket)[0] == "s3" else settings.cos.region
-
-
 def object_key(path: str) -> str:
     """MPS writes paths with a leading slash."""
     key = path.removeprefix("/")
@@ -32,23 +27,40 @@ def object_key(path: str) -> str:
     return key
 
 
-def input_info(bucket: str, key: str, url: str = "", region: str = "") -> Info:
-    """MPS's MediaInputInfo of a source."""
+def input_info(bucket: str, key: str, url: str = "") -> Info:
+    """MPS's MediaInputInfo of a source, but for its region."""
     empty: Info = {"Type": "COS", "CosInputInfo": None, "UrlInputInfo": None, "S3InputInfo": None}
     if url:
         return empty | {"Type": "URL", "UrlInputInfo": {"Url": url}}
     service, name = _split(bucket)
     if service == "s3":
-        return empty | {"Type": "AWS-S3", "S3InputInfo": {"S3Bucket": name, "S3Region": region, "S3Object": f"/{key}"}}
-    return empty | {"CosInputInfo": {"Bucket": name, "Region": region, "Object": f"/{key}"}}
+        return empty | {"Type": "AWS-S3", "S3InputInfo": {"S3Bucket": name, "S3Region": "", "S3Object": f"/{key}"}}
+    return empty | {"CosInputInfo": {"Bucket": name, "Region": "", "Object": f"/{key}"}}
 
 
-def output_storage(bucket: str, region: str = "") -> Info:
-    """MPS's TaskOutputStorage of a bucket."""
+def output_storage(bucket: str) -> Info:
+    """MPS's TaskOutputStorage of a bucket, but for its region."""
     service, name = _split(bucket)
     if service == "s3":
-        return {"Type": "AWS-S3", "CosOutputStorage": None, "S3OutputStorage": {"S3Bucket": name, "S3Region": region}}
-    return {"Type": "COS", "CosOutputStorage": {"Bucket": name, "Region": region}, "S3OutputStorage": None}
+        return {"Type": "AWS-S3", "CosOutputStorage": None, "S3OutputStorage": {"S3Bucket": name, "S3Region": ""}}
+    return {"Type": "COS", "CosOutputStorage": {"Bucket": name, "Region": ""}, "S3OutputStorage": None}
+
+
+def with_regions(shown: Any, settings: Settings) -> Any:
+    """The same with the region of every bucket in it: as the deployment has them, whatever the requests named.
+
+    A local bucket stands in for one of COS, and is told to lie in COS's region.
+    """
+    if isinstance(shown, list):
+        return [with_regions(item, settings) for item in shown]
+    if not isinstance(shown, dict):
+        return shown
+    filled = {name: with_regions(item, settings) for name, item in shown.items()}
+    if "Bucket" in filled:
+        filled["Region"] = settings.cos.region
+    if "S3Bucket" in filled:
+        filled["S3Region"] = settings.s3.region or ""
+    return filled
 
 
 def _split(bucket: str) -> tuple[str, str]:

@@ -173,7 +173,9 @@ def test_the_official_sdk_processes_a_file_with_every_task_type(sdk, settings, c
     assert asked[0]["OverrideParameter"]["VideoTemplate"]["Height"] == 240
     assert asked[1]["RawParameter"]["AudioTemplate"]["Bitrate"] == 64
     assert asked[4]["OutputObjectPath"] == "/api/film_snapshotByTimeOffset_10_{number}"
-    assert asked[4]["OutputStorage"]["CosOutputStorage"]["Bucket"] == "outputs"
+    assert asked[4]["OutputStorage"]["CosOutputStorage"] == {"Bucket": "outputs", "Region": "ap-guangzhou"}
+    assert told[0]["Output"]["OutputStorage"] == asked[4]["OutputStorage"]
+    assert task["InputInfo"]["CosInputInfo"]["Region"] == "ap-guangzhou"
     paths = [path for result in told if result["Output"] for path in output_paths(result["Output"])]
     assert len(paths) == 2 + 1 + 2 + 10 + 2
     for path in paths:

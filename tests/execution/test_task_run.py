@@ -6,6 +6,7 @@ import pytest
 
 from mps_dagster.execution.task_run import RunRecord, StepRecord, task_run
 from mps_dagster.notify.event import callback
+from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import Task
 
 ROOT_ID = "00000000-0000-0000-0000-000000000001"
@@ -34,7 +35,7 @@ def died(key: str) -> StepRecord:
 def test_a_task_whose_process_died_is_told_as_what_it_was(workflow, key, tasks, kind):
     """Though it could not say so itself; and one that nobody knows is told all the same."""
     state = task_run(record(died(key), workflow=workflow), tasks=tasks)
-    results = callback(state)["WorkflowTaskEvent"]["MediaProcessResultSet"]
+    results = callback(state, Settings())["WorkflowTaskEvent"]["MediaProcessResultSet"]
     result = next(result for result in results if result["Type"] == kind)
     detail = next(value for value in result.values() if isinstance(value, dict))
     assert (result["Type"], detail["Status"], detail["ErrCode"]) == (kind, "FAIL", 70000)
@@ -56,7 +57,8 @@ def test_where_an_output_goes_is_told_before_it_is_made():
         "bucket": "outputs", "paths": {"output_object_path": "/out/a_{number}"},
     }  # fmt: skip
     step = StepRecord("vod__stills.break_down", "success", 1.0, 2.0, {"subtasks": [planned]})
-    [result] = callback(task_run(record(step, status="STARTED")))["WorkflowTaskEvent"]["MediaProcessResultSet"]
+    event = callback(task_run(record(step, status="STARTED")), Settings())
+    [result] = event["WorkflowTaskEvent"]["MediaProcessResultSet"]
     detail = result["SampleSnapshotTask"]
     assert (detail["Status"], detail["Output"]) == ("PROCESSING", None)
     assert detail["Input"]["OutputObjectPath"] == "/out/a_{number}"

@@ -9,6 +9,7 @@ import dagster as dg
 from mps_dagster.execution.task_run import task_run
 from mps_dagster.notify.event import callback
 from mps_dagster.orchestration.runs import run_record
+from mps_dagster.settings import Settings
 
 
 def state(house, result):
@@ -82,7 +83,7 @@ def test_a_source_that_is_no_media_fails_the_run_with_its_code(house, clips):
     run = state(house, house.run("in/notes.mp4"))
     assert (run.code, run.number) == ("SourceFileError.ContentMalformed", 60000)
     assert "text" in run.message
-    body = callback(run)["WorkflowTaskEvent"]
+    body = callback(run, Settings())["WorkflowTaskEvent"]
     assert (body["Status"], body["ErrCode"], body["MediaProcessResultSet"]) == ("FINISH", 60000, [])
 
 

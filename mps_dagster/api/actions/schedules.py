@@ -32,6 +32,7 @@ from mps_dagster.api.keys import ApiKey
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.files import SCHEDULE, Document, number_of
 from mps_dagster.workflow.model import Place
+from mps_dagster.workflow.storage_info import with_regions
 from mps_dagster.workflow.store import WorkflowFile
 
 ACTIVITIES = {
@@ -170,7 +171,8 @@ class _Schedules:
     def describe(self, call: Call[DescribeSchedulesRequest]) -> dict[str, Any]:
         request = call.request
         total, page = self.definitions.listed(request.schedule_ids, request, call.key, request.trigger_type)
-        return {"TotalCount": total, "ScheduleInfoSet": [_info(file, self.definitions.settings) for file in page]}
+        infos = with_regions([_info(file) for file in page], self.definitions.settings)
+        return {"TotalCount": total, "ScheduleInfoSet": infos}
 
 
 def tasks_of(activities: tuple[Activity, ...], key: ApiKey, settings: Settings) -> Document:
@@ -216,15 +218,15 @@ def _wrong(number: int, problem: str) -> ApiError:
     return ApiError("InvalidParameterValue", f"Activities.{number}: {problem}.")
 
 
-def _info(file: WorkflowFile, settings: Settings) -> Info:
+def _info(file: WorkflowFile) -> Info:
     workflow = file.workflow
     return {
-        "ScheduleId": number_of(file), "ScheduleName": workflow.title or workflow.name, "Activities": _activities(file, settings),
-        **shown(file, settings), "ResourceId": "",
+        "ScheduleId": number_of(file), "ScheduleName": workflow.title or workflow.name, "Activities": _activities(file),
+        **shown(file), "ResourceId": "",
     }  # fmt: skip
 
 
-def _activities(file: WorkflowFile, settings: Settings) -> list[Info]:
+def _activities(file: WorkflowFile) -> list[Info]:
     """The graph again: `input` first, then the tasks that MPS knows, `output` last."""
     nodes = {kind: (activity, member) for activity, (kind, member) in ACTIVITIES.items()}
     tasks = [task for task in file.workflow.tasks.values() if task.type in nodes]
@@ -237,7 +239,7 @@ def _activities(file: WorkflowFile, settings: Settings) -> list[Info]:
         {
             "ActivityType": nodes[task.type][0],
             "ReardriveIndex": followers[places[task.name]] or [last],
-            "ActivityPara": {nodes[task.type][1]: shown_outputs(file, task.name, SETS[task.type][1], settings)[0]},
+            "ActivityPara": {nodes[task.type][1]: shown_outputs(file, task.name, SETS[task.type][1])[0]},
         }
         for task in tasks
     ]

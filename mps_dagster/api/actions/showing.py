@@ -10,23 +10,22 @@ from mps_dagster.api.actions.media_tasks import Output, RawWatermark, Watermark
 from mps_dagster.api.processing import split_address
 from mps_dagster.errors import InvalidInput
 from mps_dagster.notify.results import iso, pascal
-from mps_dagster.settings import Settings
 from mps_dagster.tasks.spec import Spec
 from mps_dagster.workflow.model import Trigger, Workflow
 from mps_dagster.workflow.notification import CmqSink, SinkConfig, SqsSink, UrlSink
-from mps_dagster.workflow.storage_info import input_info, output_storage, region_of
+from mps_dagster.workflow.storage_info import input_info, output_storage
 from mps_dagster.workflow.store import WorkflowFile
 
 Info = dict[str, Any]
 
 
-def shown(file: WorkflowFile, settings: Settings) -> Info:
+def shown(file: WorkflowFile) -> Info:
     workflow = file.workflow
     bucket = workflow.output.bucket or workflow.trigger.bucket
     return {
         "Status": status_of(workflow),
-        "Trigger": _trigger(workflow.trigger, file.document["trigger"].get("formats") or [""], settings),
-        "OutputStorage": output_storage(bucket, region_of(bucket, settings)), "OutputDir": workflow.output.dir,
+        "Trigger": _trigger(workflow.trigger, file.document["trigger"].get("formats") or [""]),
+        "OutputStorage": output_storage(bucket), "OutputDir": workflow.output.dir,
         "TaskNotifyConfig": _notify(workflow.notify),
         "CreateTime": time_of(workflow.created), "UpdateTime": time_of(workflow.updated),
     }  # fmt: skip
@@ -45,38 +44,37 @@ def time_of(moment: datetime | None) -> str:
     return iso((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) if moment else ""
 
 
-def shown_outputs(file: WorkflowFile, task: str, model: type[Output], settings: Settings) -> list[Info]:
+def shown_outputs(file: WorkflowFile, task: str, model: type[Output]) -> list[Info]:
     """A task's outputs, as MPS has them; what an admin wrote out in full besides is not shown."""
     written = file.document["tasks"][task]["outputs"]
     return [
-        _output(document, spec, model, settings)
-        for document, spec in zip(written, file.workflow.tasks[task].specs, strict=True)
+        _output(document, spec, model) for document, spec in zip(written, file.workflow.tasks[task].specs, strict=True)
     ]
 
 
-def _trigger(trigger: Trigger, formats: Iterable[str], settings: Settings) -> Info:
+def _trigger(trigger: Trigger, formats: Iterable[str]) -> Info:
     name = trigger.bucket.rpartition("://")[2]
     common = {"Dir": trigger.dir, "Formats": list(formats)}
-    kind, region = trigger_type(trigger), region_of(trigger.bucket, settings)
+    kind = trigger_type(trigger)
     if kind == "CosFileUpload":
-        cos = {"Bucket": name, "Region": region, **common}
+        cos = {"Bucket": name, **common}
         return {"Type": kind, "CosFileUploadTrigger": cos, "AwsS3FileUploadTrigger": None}
     queue = {"SQSQueueName": trigger.queue, "SQSRegion": trigger.queue_region or ""} if trigger.queue else None
-    s3 = {"S3Bucket": name, "S3Region": region, **common, "AwsSQS": queue}
+    s3 = {"S3Bucket": name, **common, "AwsSQS": queue}
     return {"Type": kind, "CosFileUploadTrigger": None, "AwsS3FileUploadTrigger": s3}
 
 
-def _output(document: Info, spec: Spec, model: type[Output], settings: Settings) -> Info:
+def _output(document: Info, spec: Spec, model: type[Output]) -> Info:
     entry: Info = pascal({name: value for name, value in document.items() if name in model.model_fields})
     if spec.output_bucket:
-        entry["OutputStorage"] = output_storage(spec.output_bucket, region_of(spec.output_bucket, settings))
+        entry["OutputStorage"] = output_storage(spec.output_bucket)
     if "watermark_set" in document:
         marks = zip(document["watermark_set"], getattr(spec, "watermark_set", ()), strict=True)
-        entry["WatermarkSet"] = [_watermark(mark, meant.definition, settings) for mark, meant in marks]
+        entry["WatermarkSet"] = [_watermark(mark, meant.definition) for mark, meant in marks]
     return {**entry, "Definition": _number(spec.definition)}
 
 
-def _watermark(document: Info, definition: int | str, settings: Settings) -> Info:
+def _watermark(document: Info, definition: int | str) -> Info:
     mark: Info = {name: value for name, value in document.items() if name in Watermark.model_fields}
     mark.pop("raw_parameter", None)
     shown: Info = pascal(mark) | {"Definition": _number(definition)}
@@ -87,7 +85,7 @@ def _watermark(document: Info, definition: int | str, settings: Settings) -> Inf
         # A text, or an image beside the templates, which MPS cannot name.
         return shown
     shown["RawParameter"] = pascal(raw)
-    shown["RawParameter"]["ImageTemplate"]["ImageContent"] = input_info(bucket, key, region=region_of(bucket, settings))
+    shown["RawParameter"]["ImageTemplate"]["ImageContent"] = input_info(bucket, key)
     return shown
 
 

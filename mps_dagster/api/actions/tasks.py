@@ -33,6 +33,7 @@ from mps_dagster.settings import Settings
 from mps_dagster.storage.web import without_userinfo
 from mps_dagster.workflow.files import SCHEDULE, is_schedule
 from mps_dagster.workflow.model import Place, check_paths
+from mps_dagster.workflow.storage_info import with_regions
 
 OUTPUTS = "outputs"
 """Where outputs of a URL go if the request names no place."""
@@ -142,7 +143,7 @@ class _Tasks:
     def describe_task_detail(self, call: Call[TaskRequest]) -> dict[str, Any]:
         run, tags = self._run(call.request.task_id, call.key)
         scheduled = is_schedule(run.workflow)
-        return {
+        shown: dict[str, Any] = {
             "TaskType": _type(run), "Status": run.state, "CreateTime": iso(run.created_s),
             "BeginProcessTime": iso(run.started_s), "FinishTime": iso(run.ended_s),
             "WorkflowTask": None if scheduled else workflow_task(run), "ScheduleTask": schedule_task(run) if scheduled else None,
@@ -150,6 +151,8 @@ class _Tasks:
             "TaskNotifyConfig": json.loads(tags["mps/notify"]) if "mps/notify" in tags else None,
             "TasksPriority": run.priority, "SessionId": run.session_id, "SessionContext": run.session_context, "ExtInfo": "",
         }  # fmt: skip
+        located: dict[str, Any] = with_regions(shown, self.settings)
+        return located
 
     def _run(self, task_id: str, key: ApiKey, code: str = "ResourceNotFound") -> tuple[TaskRun, Mapping[str, str]]:
         try:

@@ -17,6 +17,7 @@ from mps_dagster.api.keys import ApiKey
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.files import WORKFLOW, Document, number_of
 from mps_dagster.workflow.model import UPLOAD
+from mps_dagster.workflow.storage_info import with_regions
 from mps_dagster.workflow.store import WorkflowFile
 
 
@@ -86,7 +87,8 @@ class _Workflows:
     def describe(self, call: Call[DescribeWorkflowsRequest]) -> dict[str, Any]:
         """An admin's own files are shown, too, by an ID that is made of their name."""
         total, page = self.definitions.listed(call.request.workflow_ids, call.request, call.key)
-        return {"TotalCount": total, "WorkflowInfoSet": [_info(file, self.definitions.settings) for file in page]}
+        infos = with_regions([_info(file) for file in page], self.definitions.settings)
+        return {"TotalCount": total, "WorkflowInfoSet": infos}
 
     def _document(self, request: WorkflowRequest, key: ApiKey) -> Document:
         """The request as the YAML of a workflow."""
@@ -104,15 +106,15 @@ class _Workflows:
         }  # fmt: skip
 
 
-def _info(file: WorkflowFile, settings: Settings) -> Info:
+def _info(file: WorkflowFile) -> Info:
     workflow = file.workflow
     sets: dict[str, list[Info]] = {name: [] for name, _ in SETS.values()}
     for task in workflow.tasks.values():
         if task.type in SETS and task.source == UPLOAD:
             name, model = SETS[task.type]
-            sets[name] += shown_outputs(file, task.name, model, settings)
+            sets[name] += shown_outputs(file, task.name, model)
     return {
-        "WorkflowId": number_of(file), "WorkflowName": workflow.title or workflow.name, **shown(file, settings),
+        "WorkflowId": number_of(file), "WorkflowName": workflow.title or workflow.name, **shown(file),
         "MediaProcessTask": {**sets, "AdaptiveDynamicStreamingTaskSet": []}, "AiContentReviewTask": None,
         "AiAnalysisTask": None, "AiRecognitionTask": None, "TaskPriority": workflow.priority,
     }  # fmt: skip
