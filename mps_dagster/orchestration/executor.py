@@ -46,12 +46,21 @@ def subtask_executor(settings: Settings) -> dg.ExecutorDefinition:
     )
 
 
-@cache
-def end_with_the_run() -> None:
-    """From now on this step ends when its run's process does, however that ends.
+def end_with_the_run(context: dg.OpExecutionContext) -> None:
+    """From now on this step ends when its run does, however that ends; fail if it was told to end already.
 
-    Between them stands the forkserver, which ends nobody: a step would go on, and publish for a run that has failed.
+    The executor forwards a termination to the steps that have a process, and to no other: one that was just about to
+    get it would go on for as long as it takes, and publish for a run that was canceled.
     """
+    run = context.instance.get_run_by_id(context.run_id)
+    if run is not None and (run.is_finished or run.status is dg.DagsterRunStatus.CANCELING):
+        raise dg.Failure(f"the run was {run.status.value} before this step began", allow_retries=False)
+    end_with_its_process()
+
+
+@cache
+def end_with_its_process() -> None:
+    """Between a run's process and this one stands the forkserver, which ends nobody."""
     run = multiprocessing.parent_process()
     if run is not None:  # Not forked at all: a test.
         threading.Thread(target=_end_after, args=(run,), name="end-with-the-run", daemon=True).start()

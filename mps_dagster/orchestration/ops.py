@@ -61,7 +61,7 @@ def fetch_source(
     context: dg.OpExecutionContext, bucket: str, key: str, etag: str, output: Place
 ) -> dg.Output[dict[str, Any]]:
     """Stage and probe one upload; what the `source` asset and op do."""
-    end_with_the_run()
+    end_with_the_run(context)
     worker: Worker = context.resources.worker
     with failures(context, input={"bucket": bucket, "key": key}):
         source = worker.fetch_source(bucket, key, etag or None, context.run_id)
@@ -88,7 +88,7 @@ def fetch_source(
     retry_policy=RETRIES,
 )
 def source_op(context: dg.OpExecutionContext) -> dg.Output[dict[str, Any]]:
-    end_with_the_run()
+    end_with_the_run(context)
     config = context.op_config
     if config["url"]:
         with failures(context, input={"url": config["url"]}):
@@ -111,7 +111,7 @@ def source_op(context: dg.OpExecutionContext) -> dg.Output[dict[str, Any]]:
     retry_policy=RETRIES,
 )
 def break_down(context: dg.OpExecutionContext, source: dict[str, Any]) -> Iterator[Any]:
-    end_with_the_run()
+    end_with_the_run(context)
     worker: Worker = context.resources.worker
     document = context.op_config["task"]
     subtasks: tuple[Subtask, ...] = ()
@@ -151,7 +151,7 @@ def break_down(context: dg.OpExecutionContext, source: dict[str, Any]) -> Iterat
     retry_policy=RETRIES,
 )
 def subtask(context: dg.OpExecutionContext, job: dict[str, Any]) -> dict[str, Any]:
-    end_with_the_run()
+    end_with_the_run(context)
     worker: Worker = context.resources.worker
     wanted = Subtask.model_validate(job)
     progress = ProgressFile.of(
@@ -171,7 +171,7 @@ def subtask(context: dg.OpExecutionContext, job: dict[str, Any]) -> dict[str, An
 def assemble(
     context: dg.OpExecutionContext, members: dict[str, Any], results: list[dict[str, Any]]
 ) -> dg.Output[dict[str, Any]]:
-    end_with_the_run()
+    end_with_the_run(context)
     worker: Worker = context.resources.worker
     if members["task"] is None:
         return dg.Output({})

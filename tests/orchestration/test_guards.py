@@ -100,10 +100,10 @@ def test_a_run_whose_process_is_gone_is_noticed(monkeypatch, worker, status):
 
 RUN = """
 import multiprocessing, time
-from mps_dagster.orchestration.executor import end_with_the_run
+from mps_dagster.orchestration.executor import end_with_its_process
 
 def step(said):
-    end_with_the_run()
+    end_with_its_process()
     said.send_bytes(b"tied")
     time.sleep(60)
 
@@ -129,6 +129,22 @@ def test_a_step_ends_with_its_run(tmp_path):
     while RunProcess(step, time.time()).alive:
         assert time.monotonic() < deadline, "it lives on"
         time.sleep(0.05)
+
+
+def test_a_step_that_was_about_to_begin_when_its_run_was_canceled_does_not(house, clips, monkeypatch):
+    """Dagster's executor tells only those that have a process."""
+    fetch_source, performed = Worker.fetch_source, []
+
+    def canceled(worker, bucket, key, etag, run_id):
+        house.instance.report_run_canceling(house.instance.get_run_by_id(run_id))
+        return fetch_source(worker, bucket, key, etag, run_id)
+
+    monkeypatch.setattr(Worker, "fetch_source", canceled)
+    monkeypatch.setattr(Worker, "perform", lambda *_: performed.append(1))
+    house.put(clips.video(), "in/clip.mp4")
+    house.run("in/clip.mp4")
+    [run] = house.instance.get_runs()
+    assert (run.status, performed) == (dg.DagsterRunStatus.CANCELED, [])
 
 
 def test_progress_that_cannot_be_written_fails_nothing(tmp_path, caplog):
