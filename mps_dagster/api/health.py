@@ -142,12 +142,7 @@ def _space(settings: Settings) -> Finding:
 
 def _places(workflows: tuple[Workflow, ...]) -> tuple[set[str], set[str]]:
     """The buckets that uploads come from, and those that are written to."""
-    written = {
-        spec.output_bucket or task.output.bucket or workflow.trigger.bucket
-        for workflow in workflows
-        for task in workflow.tasks.values()
-        for spec in task.specs
-    }
+    written = {bucket for workflow in workflows for bucket in workflow.written}
     return {workflow.trigger.bucket for workflow in workflows}, written
 
 

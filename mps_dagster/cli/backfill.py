@@ -73,7 +73,7 @@ def _backfill(options: dict[str, Any], *, launches: bool) -> None:
         tasks=options["tasks"], statuses=options["statuses"], limit=options["limit"],
     )  # fmt: skip
     with backfill.deployed(settings) as instance:
-        planned = backfill.plan(instance, workflow, processing.buckets.get(workflow.trigger.bucket), wanted)
+        planned = backfill.plan(instance, workflow, processing.buckets, wanted)
         table = planned.table
         _show(table.to_dict("records"))
         if planned.left:

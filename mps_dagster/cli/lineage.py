@@ -49,8 +49,7 @@ def lineage(address: str, places: tuple[str, ...]) -> None:
 def _known(workflows: list[Workflow], settings: Settings) -> Iterator[str]:
     """The buckets of the workflows' outputs, and all folders that are buckets."""
     for workflow in workflows:
-        for task in workflow.tasks.values():
-            yield from (spec.output_bucket or task.output.bucket or workflow.trigger.bucket for spec in task.specs)
+        yield from workflow.written
     with suppress(FileNotFoundError):
         yield from (folder.name for folder in settings.buckets_dir.iterdir() if folder.is_dir())
 

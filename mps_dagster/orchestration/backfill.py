@@ -17,13 +17,16 @@ import pandas as pd
 from dagster import DagsterInstance
 
 from mps_dagster.api.graphql import Dagster
-from mps_dagster.errors import InvalidInput, SourceNotAccessible
+from mps_dagster.errors import InvalidInput, SourceNotAccessible, StorageFailed
+from mps_dagster.execution.lineage import results_of
+from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.orchestration.history import BROKEN, DONE, MENDED, NEVER, RUNNING, STATUSES, History, Verdict
 from mps_dagster.orchestration.requested import Requested
 from mps_dagster.orchestration.runs import BUCKET_TAG, REVISION_TAG, WORKFLOW_TAG
 from mps_dagster.settings import Settings
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
-from mps_dagster.workflow.model import UPLOAD, Workflow
+from mps_dagster.storage.buckets import Buckets
+from mps_dagster.workflow.model import UPLOAD, Task, Workflow
 from mps_dagster.workflow.naming import partition_key, run_key, uploads_name
 
 PRIORITY = "-1"
@@ -68,8 +71,9 @@ class Plan:
     """Backfills of the workflow that have not ended."""
 
 
-def plan(instance: DagsterInstance, workflow: Workflow, bucket: Bucket, wanted: Wanted) -> Plan:
+def plan(instance: DagsterInstance, workflow: Workflow, buckets: Buckets, wanted: Wanted) -> Plan:
     _check(workflow, wanted)
+    bucket = buckets.get(workflow.trigger.bucket)
     history = History(instance, workflow)
     rows, left = [], Counter[str]()
     for info in _uploads(bucket, workflow, wanted):
@@ -80,8 +84,10 @@ def plan(instance: DagsterInstance, workflow: Workflow, bucket: Bucket, wanted: 
             left[_first(verdicts[name].status for name in wanted.tasks or verdicts)] += 1
     table = pd.DataFrame(rows, columns=["key", "size", "modified", "status", "tasks", "reason", "run_key"])
     table = table.sort_values(["modified", "key"])
-    # Our own outputs may lie among the uploads; only the object itself tells, so no more of them are asked than needed.
-    uploads = (row for row in table.itertuples() if row.status != NEVER or not _is_ours(bucket, row.key))
+    # Only buckets tell which of these lack nothing, so no more of them are asked than needed.
+    uploads = (
+        row for row in table.itertuples() if row.status != NEVER or _lacks(row.key, row.tasks, workflow, buckets)
+    )
     chosen = [row.Index for row in itertools.islice(uploads, wanted.limit)]
     counts = {status: left[status] for status in STATUSES if left[status] and status != NEVER}
     return Plan(
@@ -179,8 +185,26 @@ def _first(statuses: Iterable[str]) -> str:
     return min(statuses, key=list(STATUSES).index)
 
 
-def _is_ours(bucket: Bucket, key: str) -> bool:
+def _lacks(key: str, tasks: tuple[str, ...], workflow: Workflow, buckets: Buckets) -> bool:
+    """Whether what Dagster knows nothing of is an upload of which something was never made, in a run that is gone either."""
+    upload = workflow.trigger.bucket
     try:
-        return bool(bucket.head(key).record)
+        info = buckets.get(upload).head(key)
     except SourceNotAccessible:
+        return False
+    if info.record:
+        # An output of ours that lies among the uploads.
+        return False
+    try:
+        results = [result for place in workflow.written for result in results_of(upload, key, buckets.get(place))]
+    except StorageFailed:
+        # Of a folder that the first output will make, above all. What is asked for in vain is not made again.
         return True
+    mine = [result for result in results if result.workflow == workflow.name]
+    return not all(any(_is_of(result, workflow.tasks[name], info.etag) for result in mine) for name in tasks)
+
+
+def _is_of(result: TaskResult, task: Task, etag: str) -> bool:
+    """Whether this is what the task makes of the upload now."""
+    same = task.upstream != UPLOAD or result.source.etag == etag
+    return same and result.task == task.name and result.results[0].revision == task.revision

@@ -38,8 +38,7 @@ def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
             workflow = by_name.get(context.op_config["workflow"])
             if workflow is None:
                 raise InvalidInput(f"there is no workflow {context.op_config['workflow']!r}")
-            bucket = worker.buckets.get(workflow.trigger.bucket)
-            planned = plan(context.instance, workflow, bucket, Wanted(limit=context.op_config["max_sources"]))
+            planned = plan(context.instance, workflow, worker.buckets, Wanted(limit=context.op_config["max_sources"]))
             table = planned.table
             folder = worker.settings.home / "backfills"
             folder.mkdir(parents=True, exist_ok=True)

@@ -290,6 +290,15 @@ class Workflow(Facts):
             ordered += [task for task in self.tasks.values() if task not in ordered and task.upstream in ready]
         return ordered
 
+    @property
+    def written(self) -> set[str]:
+        """The buckets that its outputs go to."""
+        return {
+            spec.output_bucket or task.output.bucket or self.trigger.bucket
+            for task in self.tasks.values()
+            for spec in task.specs
+        }
+
     def takes(self, key: str, modified: datetime) -> bool:
         """Whether an upload is one of its own, by place, format and time."""
         since = self.enabled_at and self.enabled_at.replace(tzinfo=self.enabled_at.tzinfo or UTC)

@@ -66,7 +66,7 @@ class Plans:
         return self.planned(**wanted).table
 
     def planned(self, **wanted) -> backfill.Plan:
-        return plan(self.house.instance, self.workflow, self.house.buckets.get("inbox"), Wanted(**wanted))
+        return plan(self.house.instance, self.workflow, self.house.buckets, Wanted(**wanted))
 
     def plan(self, **wanted) -> dict[str, tuple[str, tuple[str, ...]]]:
         return {row.key: (row.status, row.tasks) for row in self.table(**wanted).itertuples()}
@@ -312,6 +312,21 @@ def test_a_real_run_leaves_nothing_to_do_and_tells_what_it_was_made_of(tmp_path,
     recorded = instance.get_latest_materialization_event(dg.AssetKey(["vod", "teaser"])).asset_materialization.tags
     now = build_definitions(house.settings).resolve_asset_graph().get(dg.AssetKey(["vod", "teaser"])).code_version
     assert recorded["dagster/code_version"] != now == plans.workflow.tasks["teaser"].revision
+
+
+def test_what_was_made_by_a_run_that_is_gone_is_not_made_again(tmp_path, instance, clips):
+    """Retention removes runs; the manifests stay. What is not as it was made is asked for all the same."""
+    house = furnished(make_project(tmp_path), instance)
+    plans = Plans(house)
+    house.put(clips.video(), "in/clip.mp4")
+    done = house.run("in/clip.mp4")
+    instance.delete_run(done.run_id)
+    assert plans.plan() == {}
+    plans.edit("width: 128", "width: 96")
+    assert plans.plan() == {"in/clip.mp4": ("never", ALL)}
+    plans.edit("width: 96", "width: 128")
+    house.put(clips.no_audio(), "in/clip.mp4")
+    assert plans.plan() == {"in/clip.mp4": ("never", ALL)}
 
 
 def test_what_a_backfill_has_asked_for_is_waited_for(plans):
