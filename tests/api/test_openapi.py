@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir
 
 import pytest
 import requests
@@ -28,7 +30,7 @@ from mps_dagster.settings import Settings
 
 from .conftest import SECRET_ID, SECRET_KEY, serving
 
-HOME = Path(mkdtemp(prefix="mps-openapi-"))
+HOME = Path(gettempdir()) / f"mps-openapi-{os.getpid()}"
 SETTINGS = Settings(project=HOME, home=HOME, api={"secret_id": SECRET_ID, "secret_key": SECRET_KEY})
 SERVICE = replace(create_service(SETTINGS), limits=RateLimits({"*": 1e6}))
 DESCRIPTION = schemathesis.openapi.from_dict(openapi(SERVICE.actions, VERSION))
@@ -45,6 +47,7 @@ def address() -> Iterator[str]:
         patch.setattr(Dagster, "count", lambda *_: 0)
         patch.setattr(Dagster, "newest_of", lambda *_: None)
         yield address
+    shutil.rmtree(HOME, ignore_errors=True)
 
 
 def signed(address: str, action: str, body: bytes) -> dict[str, str]:
@@ -64,7 +67,8 @@ def signed(address: str, action: str, body: bytes) -> dict[str, str]:
 
 
 @DESCRIPTION.parametrize()
-@hypothesis_settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+# The same examples each time: a change is not to be held up by what it did not do. More of them find more.
+@hypothesis_settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_whatever_is_sent_is_answered(case, address):
     """With HTTP 200 and a code that says what was wrong, if anything was."""
     action = case.operation.path.partition("=")[2]
