@@ -103,10 +103,12 @@ class Dagster:
         data: dict[str, Any] = reply["data"]
         return data
 
-    def launch(self, job: str, run_config: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        """Launch a run; return its id."""
+    def launch(
+        self, job: str, run_config: Mapping[str, Any], tags: Mapping[str, str], only: Sequence[str] | None = None
+    ) -> str:
+        """Launch a run, of these ops only or of all; return its id."""
         params = {
-            "selector": {**LOCATION, "pipelineName": job},
+            "selector": {**LOCATION, "pipelineName": job, "solidSelection": only},
             "runConfigData": json.dumps(run_config),
             "mode": "default",
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},

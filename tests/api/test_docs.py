@@ -20,7 +20,7 @@ ANSWERS = {"TaskId": "$TASK", "Definition": "$DEFINITION", "WorkflowId": "$WORKF
 def test_every_action_has_an_example_that_is_taken(call, settings, clips, monkeypatch):
     """In the order of the page; Dagster itself is met in tests/cli."""
     waiting = {"runId": RUN, "jobName": "process_media", "tags": []}
-    monkeypatch.setattr(Dagster, "launch", lambda *_: RUN)
+    monkeypatch.setattr(Dagster, "launch", lambda *_, **__: RUN)
     monkeypatch.setattr(Dagster, "runs", lambda *_, **__: [])
     monkeypatch.setattr(Dagster, "count", lambda *_: 0)
     monkeypatch.setattr(Dagster, "newest_of", lambda *_: waiting)

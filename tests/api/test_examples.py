@@ -93,7 +93,7 @@ def call(settings, client_to, monkeypatch) -> Iterator[Callable[..., dict]]:
     # Dagster itself is met in tests/cli; here it takes whatever it is asked.
     for name, answer in {"reload": None, "count": 0, "newest_of": None, "reset_sensor": None}.items():
         monkeypatch.setattr(Dagster, name, lambda *_, answer=answer, **__: answer)
-    monkeypatch.setattr(Dagster, "launch", lambda *_: "00000000-0000-0000-0000-000000000000")
+    monkeypatch.setattr(Dagster, "launch", lambda *_, **__: "00000000-0000-0000-0000-000000000000")
     monkeypatch.setattr(Dagster, "runs", lambda *_, **__: [])
     with serving(settings, replace(create_service(settings), limits=RateLimits({"*": 1e6}))) as address:
         client = client_to(address)

@@ -42,7 +42,7 @@ def address() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch, serving(SETTINGS, SERVICE) as address:
         # Dagster itself is met in tests/cli; here it takes whatever it is asked.
         patch.setattr(Dagster, "reload", lambda _: None)
-        patch.setattr(Dagster, "launch", lambda *_: "00000000-0000-0000-0000-000000000000")
+        patch.setattr(Dagster, "launch", lambda *_, **__: "00000000-0000-0000-0000-000000000000")
         patch.setattr(Dagster, "runs", lambda *_, **__: [])
         patch.setattr(Dagster, "count", lambda *_: 0)
         patch.setattr(Dagster, "newest_of", lambda *_: None)

@@ -34,7 +34,7 @@ from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentClo
 from mps_dagster.api.graphql import LOCATION
 from mps_dagster.api.health import examine
 from mps_dagster.api.processing import Processing
-from mps_dagster.execution.task_run import TaskRun
+from mps_dagster.execution.task_run import TaskRun, run_id_of
 from mps_dagster.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("services")
@@ -144,6 +144,9 @@ EVERYTHING = {
 }  # fmt: skip
 
 
+STEPS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { stepStats { stepKey } } } }"
+
+
 def test_the_official_sdk_processes_a_file_with_every_task_type(sdk, settings, clips):
     """ProcessMedia, DescribeTaskDetail until FINISH, every output; a template that is not there fails alone."""
     buckets = Processing.of(settings).buckets
@@ -166,6 +169,8 @@ def test_the_official_sdk_processes_a_file_with_every_task_type(sdk, settings, c
     assert [(result["Status"], result["ErrCodeExt"]) for result in told] == [
         *[("SUCCESS", "SUCCESS")] * 2, ("FAIL", "InvalidInput.DefinitionNotExist"), *[("SUCCESS", "SUCCESS")] * 4,
     ]  # fmt: skip
+    steps = Processing.of(settings).dagster.ask(STEPS, id=run_id_of(started["TaskId"]))["runOrError"]["stepStats"]
+    assert not [step for step in steps if "watermark" in step["stepKey"]], "what was not asked for costs steps"
     asked = [result["Input"] for result in told]
     assert [entry["Definition"] for entry in asked] == [
         entry["Definition"] for entries in EVERYTHING.values() for entry in entries
