@@ -26,8 +26,6 @@ STOP_S = 60
 """For a server to stop by itself; it takes a few seconds."""
 STDERR_BYTES = 32_000
 """How much of the end of stderr is kept: where ffmpeg says why."""
-NICENESS = 10
-"""Encoders use all the CPU that nobody else wants: the UI, the API and the daemons answer beside them."""
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP = 1, 24
 _CAP_SYS_NICE = 23
 _ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
@@ -48,6 +46,8 @@ class Limits:
     memory_bytes: int
     output_bytes: int = 200 * 2**30
     cpu_s: float = 7 * 24 * 3600
+    niceness: int = 0
+    """By how much it gives way to others, 0 to 19."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ def _prepare(limits: Limits) -> Callable[[], None]:
     def prepare() -> None:
         die_with_parent()
         without_real_time()
-        os.nice(NICENESS)
+        os.nice(limits.niceness)
         for kind, value in wanted.items():
             _, hard = resource.getrlimit(kind)
             soft = value if hard == resource.RLIM_INFINITY else min(value, hard)

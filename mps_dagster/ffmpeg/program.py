@@ -18,6 +18,8 @@ from mps_dagster.media.probe import parse_child
 from mps_dagster.settings import Settings
 
 GLOBAL_ARGS = ("-hide_banner", "-nostdin", "-y", "-loglevel", "warning", "-nostats", "-progress", "pipe:1")
+NICENESS = 10
+"""Of what encodes: it takes all the CPU that nobody else wants. Probes, the UI, the API and the daemons do not wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,9 @@ class Ffmpeg:
 
     @classmethod
     def of(cls, settings: Settings) -> Ffmpeg:
-        limits = Limits(settings.subtask_timeout_s, settings.stall_timeout_s, settings.memory_limit_bytes)
+        limits = Limits(
+            settings.subtask_timeout_s, settings.stall_timeout_s, settings.memory_limit_bytes, niceness=NICENESS
+        )
         return cls(settings.ffmpeg or Path(imageio_ffmpeg.get_ffmpeg_exe()), limits, settings.max_pixels)
 
     @property
