@@ -47,7 +47,7 @@ def test_whom_the_call_names_is_told_instead_of_whom_the_schedule_names(tmp_path
     assert event["EventType"] == "ScheduleTask"
     assert event["ScheduleTaskEvent"]["InputInfo"]["CosInputInfo"] == {
         "Bucket": "drafts",
-        "Region": "",
+        "Region": "ap-guangzhou",
         "Object": "/scene.mp4",
     }
     assert len(event["ScheduleTaskEvent"]["ActivityResultSet"]) == 4

@@ -20,6 +20,7 @@ from mps_dagster.execution.assemble import MemberMissing, assemble
 from mps_dagster.execution.perform import Worker
 from mps_dagster.execution.progress import ProgressFile, forget
 from mps_dagster.orchestration import launcher as launcher_module
+from mps_dagster.orchestration.executor import ENDING_S
 from mps_dagster.orchestration.launcher import CheckingRunLauncher, RunProcess
 from mps_dagster.orchestration.values import JsonValues
 from mps_dagster.workflow.model import Task
@@ -125,7 +126,7 @@ def test_a_step_ends_with_its_run(tmp_path):
         step = int(run.stdout.readline())
         assert RunProcess(step, time.time()).alive
         run.kill()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + ENDING_S + 10
     while RunProcess(step, time.time()).alive:
         assert time.monotonic() < deadline, "it lives on"
         time.sleep(0.05)
