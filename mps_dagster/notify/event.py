@@ -41,15 +41,14 @@ def event_id(task_id: str, run_id: str, outcome: str) -> str:
 def callback(run: TaskRun, settings: Settings) -> Body:
     """What is sent: no `Response` around it and no RequestId."""
     scheduled = is_schedule(run.workflow)
-    body: Body = {
+    body = {
         "EventType": "ScheduleTask" if scheduled else "WorkflowTask",
         "WorkflowTaskEvent": None if scheduled else workflow_task(run),
         "ScheduleTaskEvent": schedule_task(run) if scheduled else None,
         "LiveScheduleTaskEvent": None, "EditMediaTaskEvent": None,
         "SessionId": run.session_id, "SessionContext": run.session_context, "ExtInfo": json.dumps({"Manifests": _manifests(run)}),
     }  # fmt: skip
-    located: Body = with_regions(body, settings)
-    return located
+    return with_regions(body, settings)
 
 
 def pointer(body: Mapping[str, Any]) -> Body:

@@ -34,33 +34,35 @@ def input_info(bucket: str, key: str, url: str = "") -> Info:
         return empty | {"Type": "URL", "UrlInputInfo": {"Url": url}}
     service, name = _split(bucket)
     if service == "s3":
-        return empty | {"Type": "AWS-S3", "S3InputInfo": {"S3Bucket": name, "S3Region": "", "S3Object": f"/{key}"}}
-    return empty | {"CosInputInfo": {"Bucket": name, "Region": "", "Object": f"/{key}"}}
+        return empty | {"Type": "AWS-S3", "S3InputInfo": {"S3Bucket": name, "S3Object": f"/{key}"}}
+    return empty | {"CosInputInfo": {"Bucket": name, "Object": f"/{key}"}}
 
 
 def output_storage(bucket: str) -> Info:
     """MPS's TaskOutputStorage of a bucket, but for its region."""
     service, name = _split(bucket)
     if service == "s3":
-        return {"Type": "AWS-S3", "CosOutputStorage": None, "S3OutputStorage": {"S3Bucket": name, "S3Region": ""}}
-    return {"Type": "COS", "CosOutputStorage": {"Bucket": name, "Region": ""}, "S3OutputStorage": None}
+        return {"Type": "AWS-S3", "CosOutputStorage": None, "S3OutputStorage": {"S3Bucket": name}}
+    return {"Type": "COS", "CosOutputStorage": {"Bucket": name}, "S3OutputStorage": None}
 
 
-def with_regions(shown: Any, settings: Settings) -> Any:
+def with_regions(shown: Info, settings: Settings) -> Info:
     """The same with the region of every bucket in it: as the deployment has them, whatever the requests named.
 
     A local bucket stands in for one of COS, and is told to lie in COS's region.
     """
-    if isinstance(shown, list):
-        return [with_regions(item, settings) for item in shown]
-    if not isinstance(shown, dict):
-        return shown
-    filled = {name: with_regions(item, settings) for name, item in shown.items()}
+    filled = {name: _located(item, settings) for name, item in shown.items()}
     if "Bucket" in filled:
         filled["Region"] = settings.cos.region
     if "S3Bucket" in filled:
         filled["S3Region"] = settings.s3.region or ""
     return filled
+
+
+def _located(item: Any, settings: Settings) -> Any:
+    if isinstance(item, list):
+        return [_located(member, settings) for member in item]
+    return with_regions(item, settings) if isinstance(item, dict) else item
 
 
 def _split(bucket: str) -> tuple[str, str]:

@@ -171,8 +171,8 @@ class _Schedules:
     def describe(self, call: Call[DescribeSchedulesRequest]) -> dict[str, Any]:
         request = call.request
         total, page = self.definitions.listed(request.schedule_ids, request, call.key, request.trigger_type)
-        infos = with_regions([_info(file) for file in page], self.definitions.settings)
-        return {"TotalCount": total, "ScheduleInfoSet": infos}
+        answer = {"TotalCount": total, "ScheduleInfoSet": [_info(file) for file in page]}
+        return with_regions(answer, self.definitions.settings)
 
 
 def tasks_of(activities: tuple[Activity, ...], key: ApiKey, settings: Settings) -> Document:

@@ -143,7 +143,7 @@ class _Tasks:
     def describe_task_detail(self, call: Call[TaskRequest]) -> dict[str, Any]:
         run, tags = self._run(call.request.task_id, call.key)
         scheduled = is_schedule(run.workflow)
-        shown: dict[str, Any] = {
+        answer = {
             "TaskType": _type(run), "Status": run.state, "CreateTime": iso(run.created_s),
             "BeginProcessTime": iso(run.started_s), "FinishTime": iso(run.ended_s),
             "WorkflowTask": None if scheduled else workflow_task(run), "ScheduleTask": schedule_task(run) if scheduled else None,
@@ -151,8 +151,7 @@ class _Tasks:
             "TaskNotifyConfig": json.loads(tags["mps/notify"]) if "mps/notify" in tags else None,
             "TasksPriority": run.priority, "SessionId": run.session_id, "SessionContext": run.session_context, "ExtInfo": "",
         }  # fmt: skip
-        located: dict[str, Any] = with_regions(shown, self.settings)
-        return located
+        return with_regions(answer, self.settings)
 
     def _run(self, task_id: str, key: ApiKey, code: str = "ResourceNotFound") -> tuple[TaskRun, Mapping[str, str]]:
         try:

@@ -87,8 +87,8 @@ class _Workflows:
     def describe(self, call: Call[DescribeWorkflowsRequest]) -> dict[str, Any]:
         """An admin's own files are shown, too, by an ID that is made of their name."""
         total, page = self.definitions.listed(call.request.workflow_ids, call.request, call.key)
-        infos = with_regions([_info(file) for file in page], self.definitions.settings)
-        return {"TotalCount": total, "WorkflowInfoSet": infos}
+        answer = {"TotalCount": total, "WorkflowInfoSet": [_info(file) for file in page]}
+        return with_regions(answer, self.definitions.settings)
 
     def _document(self, request: WorkflowRequest, key: ApiKey) -> Document:
         """The request as the YAML of a workflow."""
