@@ -137,7 +137,7 @@ def service(argv: Sequence[str], *, cwd: Path, log: Path, environment: Mapping[s
             stderr=sink,
             start_new_session=True,
             # Not killed: Dagster's servers stop their own children on SIGTERM, and would orphan them.
-            preexec_fn=_die_with_parent(signal.SIGTERM),
+            preexec_fn=_prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),
         ) as child,
     ):
         try:
@@ -172,7 +172,10 @@ def _child(
 
 
 def _prepare(limits: Limits) -> Callable[[], None]:
-    die_with_parent, without_real_time = _die_with_parent(signal.SIGKILL), _without_real_time()
+    die_with_parent = _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # As root, SVT-AV1 gives its threads real-time priority, which leaves 5 % of the machine to all else. Refused to
+    # others than root, who do not have the capability.
+    without_real_time = _prctl(_PR_CAPBSET_DROP, _CAP_SYS_NICE)
     wanted = {
         resource.RLIMIT_AS: limits.memory_bytes,
         resource.RLIMIT_CPU: int(limits.cpu_s),
@@ -195,21 +198,12 @@ def _prepare(limits: Limits) -> Callable[[], None]:
     return prepare
 
 
-def _die_with_parent(by: signal.Signals) -> Callable[[], None]:
+def _prctl(option: int, argument: int) -> Callable[[], None]:
     if sys.platform != "linux":
         return lambda: None
     # Loaded before the fork: a child of a threaded process must not take locks.
     libc = ctypes.CDLL(None)
-    return lambda: libc.prctl(_PR_SET_PDEATHSIG, by)
-
-
-def _without_real_time() -> Callable[[], None]:
-    """As root, SVT-AV1 gives its threads real-time priority, which leaves 5 % of the machine to all else."""
-    if sys.platform != "linux":
-        return lambda: None
-    libc = ctypes.CDLL(None)
-    # Refused to others than root, who do not have the capability.
-    return lambda: libc.prctl(_PR_CAPBSET_DROP, _CAP_SYS_NICE)
+    return lambda: libc.prctl(option, argument)
 
 
 def _pump(child: subprocess.Popen[bytes], stdout: _Capture, stderr: _Capture, limits: Limits) -> str:
