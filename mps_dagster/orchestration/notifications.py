@@ -161,7 +161,7 @@ def _announce(
     if outbox.known([_event_id(run)]):
         return False
     state = _state(instance, run, workflow)
-    _add_changes(settings, state, sinks)
+    _add_changes(outbox, settings, state, sinks)
     return outbox.add(event(state, settings), sinks) > 0
 
 
@@ -173,15 +173,14 @@ def _tell_changes(
     sinks = _sinks(run, workflow)
     if not any(sink.notify_mode == "change" for sink in sinks):
         return 0
-    return _add_changes(settings, _state(instance, run, workflow), sinks)
+    return _add_changes(Outbox(settings.outbox_path), settings, _state(instance, run, workflow), sinks)
 
 
-def _add_changes(settings: Settings, state: TaskRun, sinks: Sequence[SinkConfig]) -> int:
+def _add_changes(outbox: Outbox, settings: Settings, state: TaskRun, sinks: Sequence[SinkConfig]) -> int:
     curious = [sink for sink in sinks if sink.notify_mode == "change"]
     if not curious:
         return 0
     ended = {change_id(state, item): item for item in state.subtasks if item.id and item.status != "PROCESSING"}
-    outbox = Outbox(settings.outbox_path)
     told = outbox.known(ended)
     return sum(outbox.add(change(state, ended[name], settings), curious) > 0 for name in ended if name not in told)
 
