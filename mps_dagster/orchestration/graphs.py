@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from mps_dagster.orchestration.executor import end_with_the_run
 from mps_dagster.orchestration.ops import assemble, break_down, fetch_source, source_op, subtask
 from mps_dagster.orchestration.runs import PROCESS_MEDIA, WORKFLOW_TAG
 from mps_dagster.tasks import TASKS
@@ -112,10 +113,9 @@ def _source_asset(workflow: Workflow) -> dg.AssetsDefinition:
         kinds={"file"},
     )
     def source(context: dg.AssetExecutionContext) -> dg.Output[dict[str, Any]]:
-        key = object_key(context.partition_key)
-        return fetch_source(
-            context.op_execution_context, bucket, key, context.op_execution_context.op_config["etag"], Place()
-        )
+        step = context.op_execution_context
+        end_with_the_run(step)
+        return fetch_source(step, bucket, object_key(context.partition_key), step.op_config["etag"], Place())
 
     return source
 

@@ -61,7 +61,6 @@ def fetch_source(
     context: dg.OpExecutionContext, bucket: str, key: str, etag: str, output: Place
 ) -> dg.Output[dict[str, Any]]:
     """Stage and probe one upload; what the `source` asset and op do."""
-    end_with_the_run(context)
     worker: Worker = context.resources.worker
     with failures(context, input={"bucket": bucket, "key": key}):
         source = worker.fetch_source(bucket, key, etag or None, context.run_id)
