@@ -32,6 +32,14 @@ def tone(seconds: float = 2, hertz: int = 440) -> tuple[str, ...]:
     return ("-f", "lavfi", "-i", f"sine=f={hertz}:d={seconds}:r=48000")
 
 
+PATCHES = ("C02020", "40A040", "2040C0", "E0AC80")
+
+
+def _plain(color: str, size: str) -> tuple[str, ...]:
+    """Input arguments: 1 s of one colour, RGB."""
+    return ("-f", "lavfi", "-i", f"color={color}:s={size}:r=10:d=1,format=gbrp")
+
+
 class Clips:
     """Makes each clip once, in one folder."""
 
@@ -104,6 +112,31 @@ class Clips:
         half = ("-vf", "format=yuva420p,geq=lum='p(X,Y)':cb='p(X,Y)':cr='p(X,Y)':a='255*gte(X,W/2)'")
         encoder = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "200k")
         return self._ffmpeg("alpha.webm", *pattern(seconds=1), *half, *encoder)
+
+    # ---------------------------------------------------------- known values
+
+    def patches(self, name: str, encoded: str, *, size: str = "1280x720") -> Path:
+        """Four colours (`PATCHES`), one a quarter; `encoded` is filter and encoder arguments, split at ` -- `."""
+        width, height = (int(side) // 2 for side in size.split("x"))
+        inputs = [part for color in PATCHES for part in _plain(f"0x{color}", f"{width}x{height}")]
+        filters, _, encoder = encoded.partition(" -- ")
+        graph = "[0][1]hstack[a];[2][3]hstack[b];[a][b]vstack"
+        return self._ffmpeg(name, *inputs, "-filter_complex", f"{graph},{filters}", *encoder.split())
+
+    def half_transparent(self, name: str, encoded: str, *, size: str = "320x180") -> Path:
+        """Left half nothing, with a strong green hidden in it; right half red above, half transparent blue below.
+
+        1 s; a few pixels in a corner change, or some encoders would make one picture of it.
+        """
+        filters, _, encoder = encoded.partition(" -- ")
+        width, height = size.split("x")
+        top = f"gt(Y,{height}/2)*gte(X,{width}/2)"
+        pixels = (
+            f"geq=r='if(lt(X,{width}/2),0,if({top},32,192))':g='if(lt(X,{width}/2),255,if({top},64,32))'"
+            f":b='if(lt(X,{width}/2),0,if({top},192,32))':a='if(lt(X,{width}/2),0,if({top},128,255))',"
+            f"geq=r='if(lt(X+Y,4),25*N,r(X,Y))':g='g(X,Y)':b='b(X,Y)':a='if(lt(X+Y,4),255,alpha(X,Y))'"
+        )
+        return self._ffmpeg(name, *_plain("black", size), "-vf", f"format=rgba,{pixels},{filters}", *encoder.split())
 
     # ----------------------------------------------------------------- time
 

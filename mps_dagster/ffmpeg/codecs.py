@@ -112,11 +112,16 @@ class Picture:
     max_side: int
     """The format's own limit, px; both encoders just fail beyond it."""
     args: Args = field(default_factory=dict)
+    alpha_format: str = ""
+    """Pixel format with transparency; empty if it has none."""
+    matrix: str = ""
+    """Of Y'CbCr, full range; empty if it takes RGB."""
 
 
 PICTURES: Mapping[str, Picture] = {
-    # q 2..31, 2 is best; 3 is about libjpeg's 90.
-    "jpg": Picture("jpg", "mjpeg", "yuvj420p", 65_500, {"q:v": 3}),
-    "png": Picture("png", "png", "rgb24", 65_535),
-    "webp": Picture("webp", "libwebp", "yuv420p", 16_383, {"quality": 85}),
+    # q 2..31, 2 is best; 3 is about libjpeg's 90. JFIF has one matrix, BT.601's, whatever the size.
+    "jpg": Picture("jpg", "mjpeg", "yuvj420p", 65_500, {"q:v": 3}, matrix="bt470bg"),
+    "png": Picture("png", "png", "rgb24", 65_535, alpha_format="rgba"),
+    # libwebp makes its own Y'CbCr of RGB.
+    "webp": Picture("webp", "libwebp", "bgra", 16_383, {"quality": 85}, alpha_format="bgra"),
 }

@@ -17,6 +17,7 @@ from mps_dagster.ffmpeg.codecs import (
     Effort,
     VideoCodec,
 )
+from mps_dagster.ffmpeg.colour import has_alpha
 from mps_dagster.media.geometry import Adaptive, FillType
 from mps_dagster.media.info import AudioStream, Facts, MediaInfo, VideoStream
 
@@ -49,6 +50,7 @@ class VideoTemplate(Facts):
     video_profile: Literal["default", "baseline", "main", "high", ""] = "default"
     video_level: Annotated[str, Field(pattern=r"^$|^\d(\.\d)?$")] = ""
     bit_depth: Literal[8, 10] = 8
+    alpha: Literal[0, 1] = Field(0, description="Ours, not MPS's: 1 keeps transparency (vp9 in webm or mkv, 8 bits).")
     hls_time: int = Field(6, ge=1, le=10, description="Seconds a segment. Apple recommends 6.")
     segment_type: Literal[0, 2, 5, 7] = Field(
         0, description="0 TS files, 2 TS byte ranges, 7 MP4 files, 5 MP4 byte ranges."
@@ -65,6 +67,10 @@ class VideoTemplate(Facts):
             raise ValueError("with resolution_adaptive open, width is the long side and must not be below height")
         if self.mode == "CBR" and self.codec == "av1":
             raise ValueError("CBR is not offered for av1; use VBR or ABR")
+        if self.alpha and (self.codec != "vp9" or self.bit_depth != 8):
+            raise ValueError(
+                "alpha 1 is for vp9 with a bit_depth of 8; nothing else that players know has transparency"
+            )
         if self.video_profile not in ("default", "") and self.codec != "h264":
             raise ValueError("video_profile is for h264 only")
         return self
@@ -98,6 +104,8 @@ def check_container(
         raise ValueError(f"{container} does not hold {video.codec} video; it takes {', '.join(sorted(muxer.video))}")
     if with_audio and audio.codec not in (None, "copy", *muxer.audio):
         raise ValueError(f"{container} does not hold {audio.codec} audio; it takes {', '.join(muxer.audio)}")
+    if with_video and video.alpha and container not in ("webm", "mkv"):
+        raise ValueError(f"{container} does not hold transparency; with alpha 1 it takes webm or mkv")
     if container == "hls" and with_video and video.codec in ("av1", "vp9") and video.segment_type in (0, 2):
         raise ValueError(f"HLS holds {video.codec} in MP4 segments only; set segment_type to 7 or 5")
 
@@ -130,12 +138,23 @@ def video_options(template: VideoTemplate, video: VideoStream, container: str) -
     return options
 
 
-def pixel_format(template: VideoTemplate) -> str:
+def pixel_format(template: VideoTemplate, video: VideoStream) -> str:
+    if keeps_alpha(template, video):
+        return "yuva420p"
     return "yuv420p10le" if template.bit_depth == 10 else "yuv420p"
 
 
+def blend_format(template: VideoTemplate) -> str:
+    """The same, in the words of the overlay filter."""
+    return "yuv420p10" if template.bit_depth == 10 else "yuv420"
+
+
+def keeps_alpha(template: VideoTemplate, video: VideoStream) -> bool:
+    return template.alpha == 1 and has_alpha(video)
+
+
 def keeps_hdr(template: VideoTemplate) -> bool:
-    """8 bits cannot carry HDR, and players take h264 for SDR."""
+    """8 bits cannot carry HDR and wide colours, and players take h264 for SDR."""
     return template.bit_depth == 10 and template.codec != "h264"
 
 

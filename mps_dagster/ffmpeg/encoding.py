@@ -8,19 +8,22 @@ import ffmpeg
 
 from mps_dagster.errors import ContentUnsupported
 from mps_dagster.ffmpeg.codecs import MUXERS
+from mps_dagster.ffmpeg.colour import as_video, to_rgb, to_sdr, written_matrix
 from mps_dagster.ffmpeg.encode import (
     AudioTemplate,
     Options,
     VideoTemplate,
     audio_options,
+    blend_format,
     check_copy,
     chosen_audio,
+    keeps_alpha,
     keeps_hdr,
     pixel_format,
     video_options,
 )
-from mps_dagster.ffmpeg.overlay import Watermark, attachments, overlaid
-from mps_dagster.ffmpeg.picture import Section, Stream, arguments, prepared, section, shaped, to_sdr
+from mps_dagster.ffmpeg.overlay import Blend, Watermark, attachments, overlaid
+from mps_dagster.ffmpeg.picture import Section, Stream, arguments, prepared, section, shaped
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, Segments
 from mps_dagster.media.geometry import Geometry, fit
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
@@ -126,14 +129,18 @@ def _picture(
 ) -> Stream:
     if template.codec == "copy":
         return opened.origin[str(video.index)]
-    stream = prepared(opened.picture(video), video)
+    alpha = keeps_alpha(template, video)
+    stream = prepared(opened.picture(video), video, keep_alpha=alpha)
     if rate := template.frame_rate(video):
         stream = stream.filter("fps", f"{rate.numerator}/{rate.denominator}")
-    stream = shaped(stream, video, geometry)
-    if not keeps_hdr(template):
+    stream = shaped(stream, geometry, blend="rgb" if alpha else "auto")
+    if alpha:
+        stream = to_rgb(stream, video, keep_alpha=True)
+    elif not keeps_hdr(template):
         stream = to_sdr(stream, video)
-    stream = overlaid(stream, wanted.watermarks, geometry.canvas, clip=wanted.part)
-    return stream.filter("format", pixel_format(template))
+    blend = Blend(blend_format(template), video if keeps_hdr(template) else None)
+    stream = overlaid(stream, wanted.watermarks, geometry.canvas, blend=blend, clip=wanted.part)
+    return as_video(stream, pixel_format(template, video), written_matrix(video, sdr=not keeps_hdr(template)))
 
 
 def _video_options(template: VideoTemplate, video: VideoStream, container: str) -> Options:

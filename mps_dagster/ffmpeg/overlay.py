@@ -5,17 +5,19 @@ Text becomes a PNG before ffmpeg starts; only the picture of it is overlaid, so 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import ffmpeg
 from pydantic import Field, model_validator
 
 from mps_dagster.errors import InvalidTimeOffset
+from mps_dagster.ffmpeg.colour import like
 from mps_dagster.ffmpeg.picture import Stream, seconds
 from mps_dagster.ffmpeg.plan import StoredImage, TextImage
 from mps_dagster.media.fonts import FontName
 from mps_dagster.media.geometry import Size
-from mps_dagster.media.info import Facts
+from mps_dagster.media.info import Facts, VideoStream
 from mps_dagster.media.timerange import TimeRange, signed_range
 
 Length = Annotated[str, Field(pattern=r"^\d{1,5}(\.\d+)?(px|%)$", description="`N%` of the video's side, or `Npx`.")]
@@ -69,13 +71,31 @@ class Watermark(Facts):
         return self.text_content or (self.text_template.text_content if self.text_template else "")
 
 
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """How watermarks and picture come together."""
+
+    format: str
+    """The overlay filter's name for a pixel format; not told, it makes 8-bit 4:2:0 of everything."""
+    video: VideoStream | None = None
+    """Whose colours the picture has, if they are not SDR's."""
+
+
+RGB = Blend("rgb")
+
+
 def attachments(watermarks: tuple[Watermark, ...]) -> tuple[TextImage | StoredImage, ...]:
     """What must lie in the work folder before the commands run, in the watermarks' order."""
     return tuple(_attachment(mark, _file(number, mark)) for number, mark in enumerate(watermarks))
 
 
 def overlaid(
-    stream: Stream, watermarks: tuple[Watermark, ...], canvas: Size, *, clip: TimeRange | None = None
+    stream: Stream,
+    watermarks: tuple[Watermark, ...],
+    canvas: Size,
+    *,
+    blend: Blend = RGB,
+    clip: TimeRange | None = None,
 ) -> Stream:
     """Lay all watermarks over a picture of size `canvas`.
 
@@ -94,7 +114,10 @@ def overlaid(
                 start, end = (seconds(max(0.0, at - clip.start_s)) for at in (shown.start_s, shown.end_s))
                 timing["enable"] = f"gte(t,{start})*lt(t,{end})"
         x, y = _position(mark, canvas)
-        stream = ffmpeg.overlay(stream, _image(number, mark, canvas), x=x, y=y, **timing, **_after_last_frame(mark))
+        image = _image(number, mark, canvas)
+        image = like(image, blend.video) if blend.video else image
+        options = {"format": blend.format, **timing, **_after_last_frame(mark)}
+        stream = ffmpeg.overlay(stream, image, x=x, y=y, **options)
     return stream
 
 

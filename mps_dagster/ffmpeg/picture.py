@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import ffmpeg
 
+from mps_dagster.ffmpeg.colour import SCALER, has_alpha, opened, to_rgb
+from mps_dagster.ffmpeg.colour import Stream as Stream
 from mps_dagster.ffmpeg.plan import SOURCE
 from mps_dagster.media.geometry import Geometry
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
 
-Stream = Any
-"""A node of ffmpeg-python's graph; the library has no types."""
-
-_HD_HEIGHT = 720
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""ffmpeg's own decoders of these, which it prefers, leave transparency out."""
 
 UNINDEXED = frozenset({"mpegts", "mpeg"})
 """Demuxers that find a time by guessing a file offset."""
@@ -23,6 +22,9 @@ UNINDEXED = frozenset({"mpegts", "mpeg"})
 
 def source(media: MediaInfo, **options: str | float) -> Stream:
     """The staged source. Its demuxer is named, so that no playlist in disguise is opened; no protocol but files."""
+    video = media.video
+    if video and video.alpha and video.codec in _ALPHA_DECODERS:
+        options[f"c:{video.index}"] = _ALPHA_DECODERS[video.codec]
     return ffmpeg.input(
         f"file:{SOURCE}", f=media.demuxer, protocol_whitelist="file,pipe", format_whitelist=media.container, **options
     )
@@ -77,27 +79,31 @@ def seconds(value: float) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".") or "0"
 
 
-def prepared(stream: Stream, video: VideoStream) -> Stream:
+def prepared(stream: Stream, video: VideoStream, *, keep_alpha: bool = False) -> Stream:
     """What is wrong with a picture by its origin is put right: interlaced fields, colours that nobody declared."""
     if video.interlaced:
         # Only frames that are flagged: film inside interlaced video keeps its full height.
         stream = stream.filter("bwdif", mode="send_frame", deint="interlaced")
-    if not video.hdr and video.color_space in ("", "unknown", "gbr"):
-        space = "bt709" if min(video.display_size) >= _HD_HEIGHT else "smpte170m"
-        # Players guess by size; once scaled, the guess would be another one.
-        if video.color_space != "gbr":
-            stream = stream.filter("setparams", colorspace=space, color_primaries=space, color_trc=space)
-    return stream
+    return opened(stream, video, keep_alpha=keep_alpha)
 
 
-def shaped(stream: Stream, video: VideoStream, geometry: Geometry, *, full_range: bool = False) -> Stream:
-    """Scale, then pad or crop to the canvas; square pixels after that. ffmpeg has turned the picture upright before."""
+def in_rgb(stream: Stream, video: VideoStream, geometry: Geometry, *, keep_alpha: bool) -> Stream:
+    """All of that for stills and animations: `to_rgb` of the shaped picture, transparent if it can be."""
+    alpha = keep_alpha and has_alpha(video)
+    picture = shaped(prepared(stream, video, keep_alpha=alpha), geometry, blend="rgb")
+    return to_rgb(picture, video, keep_alpha=alpha)
+
+
+def shaped(stream: Stream, geometry: Geometry, *, blend: str = "auto") -> Stream:
+    """Scale, then pad or crop to the canvas; square pixels after that. ffmpeg has turned the picture upright before.
+
+    `blend` is how the overlay filter lays it over its own blurred copy: `rgb` for a picture with alpha, of which `auto`
+    would take 16 away.
+    """
     if geometry.fill == "gauss" and geometry.padded:
-        return _over_blurred(stream, geometry).filter("setsar", 1)
-    width, height = geometry.inner
-    if geometry.inner != video.display_size or video.sample_aspect != 1 or video.full_range != full_range or video.hdr:
-        range_ = "full" if full_range else "limited"
-        stream = stream.filter("scale", width, height, flags="bicubic", out_range=range_)
+        return _over_blurred(stream, geometry, blend).filter("setsar", 1)
+    # Of the same size too: the pixel format is made here, behind what `prepared` says about the colours.
+    stream = stream.filter("scale", *geometry.inner, flags=SCALER)
     if geometry.cropped:
         stream = stream.filter("crop", *geometry.canvas)
     elif geometry.padded:
@@ -106,31 +112,15 @@ def shaped(stream: Stream, video: VideoStream, geometry: Geometry, *, full_range
     return stream.filter("setsar", 1)
 
 
-def _over_blurred(stream: Stream, geometry: Geometry) -> Stream:
+def _over_blurred(stream: Stream, geometry: Geometry, blend: str) -> Stream:
     """The picture in front of itself, enlarged to cover the canvas and blurred."""
     copies = stream.split()
     width, height = geometry.canvas
     back = (
         copies[0]
-        .filter("scale", width, height, force_original_aspect_ratio="increase")
+        .filter("scale", width, height, force_original_aspect_ratio="increase", flags=SCALER)
         .filter("crop", width, height)
         .filter("gblur", sigma=20)
     )
-    front = copies[1].filter("scale", *geometry.inner, flags="bicubic")
-    return ffmpeg.overlay(back, front, x="(W-w)/2", y="(H-h)/2")
-
-
-def to_sdr(stream: Stream, video: VideoStream) -> Stream:
-    """HDR10 and HLG to BT.709; without it the picture looks washed out on every SDR screen. SDR passes unchanged."""
-    if not video.hdr:
-        return stream
-    space = video.color_space if video.color_space in ("bt2020nc", "bt2020c") else "bt2020nc"
-    # 4:4:4 first: zscale refuses odd sides of subsampled pictures.
-    stream = stream.filter("format", "yuv444p10le")
-    stream = stream.filter(
-        "zscale", tin=video.color_transfer, min=space, pin="bt2020", rin="limited", t="linear", npl=100
-    )
-    stream = stream.filter("format", "gbrpf32le").filter("zscale", p="bt709")
-    stream = stream.filter("tonemap", tonemap="hable", desat=0)
-    # Named, or zscale would take 4:2:0 upon itself and refuse odd sides once more.
-    return stream.filter("zscale", t="bt709", m="bt709", r="limited").filter("format", "yuv444p")
+    front = copies[1].filter("scale", *geometry.inner, flags=SCALER)
+    return ffmpeg.overlay(back, front, format=blend, x="(W-w)/2", y="(H-h)/2")

@@ -9,8 +9,9 @@ import ffmpeg
 
 from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.ffmpeg.codecs import PICTURES
+from mps_dagster.ffmpeg.colour import as_picture
 from mps_dagster.ffmpeg.overlay import Watermark, attachments, overlaid
-from mps_dagster.ffmpeg.picture import Stream, arguments, prepared, section, shaped, source, to_sdr
+from mps_dagster.ffmpeg.picture import Stream, arguments, in_rgb, section, source
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan
 from mps_dagster.media.geometry import Adaptive, FillType, Geometry, fit
 from mps_dagster.media.info import MediaInfo, VideoStream
@@ -110,10 +111,9 @@ def _seek(stills: Stills, media: MediaInfo, video: VideoStream, geometry: Geomet
 
 
 def _finished(frames: Stream, stills: Stills, video: VideoStream, geometry: Geometry) -> Stream:
-    full_range = stills.picture == "jpg"
-    picture = shaped(prepared(frames, video), video, geometry, full_range=full_range and not video.hdr)
-    picture = overlaid(to_sdr(picture, video), stills.watermarks, geometry.canvas)
-    return picture.filter("format", PICTURES[stills.picture].pixel_format)
+    format = PICTURES[stills.picture]
+    picture = in_rgb(frames, video, geometry, keep_alpha=bool(format.alpha_format))
+    return as_picture(overlaid(picture, stills.watermarks, geometry.canvas), video, format)
 
 
 def _encoder(stills: Stills) -> dict[str, str | int]:

@@ -68,7 +68,9 @@ def video_stream(stream: LibavVideo, picture: VideoFrame, timing: Timing) -> Vid
         pixel_format=picture.format.name,
         bit_depth=max(component.bits for component in components),
         # ffmpeg's own VP8 and VP9 decoders drop transparency; only the container tells of it.
-        alpha=any(component.is_alpha for component in components) or _tag(stream, "alpha_mode") == "1",
+        alpha=any(component.is_alpha for component in components)
+        or picture.format.has_palette  # A colour of a palette may be transparent.
+        or _tag(stream, "alpha_mode") == "1",
         interlaced=picture.interlaced_frame,
         color_primaries=_PRIMARIES.get(picture.color_primaries, ""),
         color_transfer=_TRANSFER.get(picture.color_trc, ""),

@@ -16,7 +16,7 @@ from typing import Literal
 import ffmpeg
 from pydantic import Field, model_validator
 
-from mps_dagster.ffmpeg.picture import Stream, arguments, prepared, section, shaped, to_sdr
+from mps_dagster.ffmpeg.picture import Stream, arguments, in_rgb, section
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan
 from mps_dagster.ffmpeg.stills import check_side
 from mps_dagster.media.geometry import Adaptive, Geometry, fit
@@ -94,7 +94,7 @@ def _webp(
 ) -> tuple[tuple[str, ...], ...]:
     frames = _frames(spec, media, video, part, geometry)
     encoder = {"c:v": "libwebp_anim", "quality": spec.quality, "loop": 0, "fps_mode": "passthrough"}
-    return (arguments(ffmpeg.output(frames.filter("format", "yuv420p"), "file:out.webp", f="webp", **encoder)),)
+    return (arguments(ffmpeg.output(frames.filter("format", "bgra"), "file:out.webp", f="webp", **encoder)),)
 
 
 def _frames(
@@ -103,7 +103,8 @@ def _frames(
     opened = section(media, part.start_s, None if part.whole else part.duration_s, (video,))
     # eof_action=pass: a clip shorter than one frame of the animation still gives one.
     frames = opened.picture(video).filter("fps", spec.fps, eof_action="pass")
-    return to_sdr(shaped(prepared(frames, video), video, geometry), video)
+    # Both formats have transparency; GIF all or nothing.
+    return in_rgb(frames, video, geometry, keep_alpha=True)
 
 
 TASK = TaskType(

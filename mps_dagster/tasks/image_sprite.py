@@ -20,7 +20,8 @@ from pydantic import Field, model_validator
 
 from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.ffmpeg.codecs import PICTURES
-from mps_dagster.ffmpeg.picture import arguments, prepared, shaped, to_sdr
+from mps_dagster.ffmpeg.colour import as_picture
+from mps_dagster.ffmpeg.picture import arguments, in_rgb
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, TextFile
 from mps_dagster.ffmpeg.stills import check_side, sampled
 from mps_dagster.media.geometry import Adaptive, Size, fit
@@ -92,11 +93,10 @@ def _command(spec: ImageSpriteSpec, media: MediaInfo, video: VideoStream, times:
         video.display_size, width=spec.width, height=spec.height, adaptive=spec.resolution_adaptive, fill=spec.fill_type
     )
     frames = sampled(media, video, times, keyframes=method(video, times) == "keyframes")
-    full_range = spec.format == "jpg" and not video.hdr
-    cells = to_sdr(shaped(prepared(frames, video), video, geometry, full_range=full_range), video)
-    sheet = cells.filter("format", format.pixel_format).filter("tile", f"{spec.column_count}x{spec.row_count}")
+    cells = in_rgb(frames, video, geometry, keep_alpha=bool(format.alpha_format))
+    sheet = cells.filter("tile", f"{spec.column_count}x{spec.row_count}")
     output = ffmpeg.output(
-        sheet,
+        as_picture(sheet, video, format),
         f"file:sheet_%04d.{spec.format}",
         **{"f": "image2", "start_number": 0, "c:v": format.codec, **format.args},
     )
