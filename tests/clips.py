@@ -113,6 +113,19 @@ class Clips:
         encoder = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "200k")
         return self._ffmpeg("alpha.webm", *pattern(seconds=1), *half, *encoder)
 
+    def dolby_vision(self, profile: int, compatible: int, extension: str = "mp4") -> Path:
+        """HEVC whose header says Dolby Vision; the pictures themselves are HDR10's (HLG's for id 4)."""
+        name = f"dolby_vision{profile}{compatible}"
+        base = self._ffmpeg(f"{name}_base.mp4", "-i", str(self.hlg() if compatible == 4 else self.hdr10()), *tone(1),
+                            "-c:v", "copy", *_AAC, "-map", "0:v", "-map", "1:a")  # fmt: skip
+        flags = profile << 9 | 1 << 3 | 0b101
+        record = struct.pack(">BBHB19x", 1, 0, flags, compatible << 4)
+        kind = b"dvcC" if profile <= 7 else b"dvvC"
+        clip = self._file(f"{name}.mp4", lambda: _with_box(base.read_bytes(), b"hvc1", kind, record))
+        if extension == "mp4":
+            return clip
+        return self._ffmpeg(f"{name}.{extension}", "-i", str(clip), "-c", "copy", "-strict", "unofficial")
+
     # ---------------------------------------------------------- known values
 
     def patches(self, name: str, encoded: str, *, size: str = "1280x720") -> Path:
@@ -395,6 +408,20 @@ class Clips:
         if not path.exists():
             path.write_bytes(content())
         return path
+
+
+def _with_box(whole: bytes, entry: bytes, kind: bytes, content: bytes) -> bytes:
+    """An MP4 with one more box at the end of its video's sample entry; its index (moov) must be behind the media."""
+    box = struct.pack(">I4s", 8 + len(content), kind) + content
+    changed = bytearray(whole)
+    # The video is the first track: each name is first found on the way down to its sample entry.
+    at = whole.index(b"moov")
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", entry):
+        at = whole.index(name, at)
+        size = struct.unpack_from(">I", whole, at - 4)[0]
+        struct.pack_into(">I", changed, at - 4, size + len(box))
+    end = at - 4 + size
+    return bytes(changed[:end] + box + changed[end:])
 
 
 def _run(*args: str) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mps_dagster.errors import ContentUnsupported
 from mps_dagster.ffmpeg.codecs import Picture
 from mps_dagster.media.info import VideoStream
 
@@ -97,6 +98,11 @@ def opened(stream: Stream, video: VideoStream, *, keep_alpha: bool = False) -> S
 
     With `keep_alpha` the transparency stays beside it (as "premultiplied" alpha), until `to_rgb`.
     """
+    if video.only_dolby_vision:
+        raise ContentUnsupported(
+            f"the picture is Dolby Vision profile {video.dolby_vision.split('.')[0]}, in colours that ffmpeg cannot convert",
+            hint="export it as HDR10, HLG or SDR; its sound can be used, and an mp4 can have the video copied",
+        )
     stream = declared(stream, video)
     if not video.alpha:
         return stream

@@ -146,8 +146,20 @@ def _picture(
 def _video_options(template: VideoTemplate, video: VideoStream, container: str) -> Options:
     if template.codec == "copy":
         check_copy("video", video.codec, container, MUXERS[container].video)
-        return {"c:v": "copy"}
+        return {"c:v": "copy", **_dolby_vision(video, container)}
     return video_options(template, video, container)
+
+
+def _dolby_vision(video: VideoStream, container: str) -> Options:
+    """Without Dolby's own box, which only MP4 gets, nobody can show what is nothing but Dolby Vision."""
+    if video.dolby_vision and container == "mp4":
+        return {"strict": "unofficial"}
+    if video.only_dolby_vision:
+        raise ContentUnsupported(
+            f"the video is Dolby Vision profile {video.dolby_vision.split('.')[0]}, which is copied into mp4 only",
+            hint="set the container to mp4, or export the source as HDR10, HLG or SDR",
+        )
+    return {}
 
 
 def _sound(template: AudioTemplate, opened: Section, stream: AudioStream, container: str) -> Stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 from av.audio.stream import AudioStream as LibavAudio
@@ -11,6 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream as LibavVideo
 
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
+from mps_dagster.media.refuse import listed
 from mps_dagster.media.scan import Timing, Timings, start_s
 from mps_dagster.media.webp import Animation
 
@@ -54,7 +56,7 @@ def media_info(container: InputContainer, video: VideoStream | None, timings: Ti
     )
 
 
-def video_stream(stream: LibavVideo, picture: VideoFrame, timing: Timing) -> VideoStream:
+def video_stream(container: InputContainer, stream: LibavVideo, picture: VideoFrame, timing: Timing) -> VideoStream:
     """What is not in the headers, or not reliably, comes from the first decoded picture and from the packets."""
     components = picture.format.components
     return VideoStream(
@@ -76,6 +78,7 @@ def video_stream(stream: LibavVideo, picture: VideoFrame, timing: Timing) -> Vid
         color_transfer=_TRANSFER.get(picture.color_trc, ""),
         color_space=_SPACE.get(picture.colorspace, ""),
         full_range=picture.color_range == _FULL_RANGE,
+        dolby_vision=_dolby_vision(container, stream),
         frame_rate=timing.rate,
         variable_frame_rate=timing.variable,
         start_s=_seconds(timing.first_s),
@@ -124,6 +127,14 @@ def webp(moving: Animation, size_bytes: int) -> MediaInfo:
     return MediaInfo(
         container="webp_anim", size_bytes=size_bytes, duration_s=end_s, bitrate_bps=video.bitrate_bps, video=video
     )
+
+
+def _dolby_vision(container: InputContainer, stream: LibavVideo) -> str:
+    # PyAV does not hand out what a container says of a stream beside its codec; libav's listing has it.
+    listing = re.split(r"^ *Stream #0:", listed(container), flags=re.MULTILINE)
+    mine = next((part for part in listing if re.match(rf"{stream.index}\b", part)), "")
+    found = re.search(r"DOVI configuration record: .*profile: (\d+).*compatibility id: (\d+)", mine)
+    return f"{found[1]}.{found[2]}" if found else ""
 
 
 def _bitrate_bps(size_bytes: int, duration_s: float) -> int:

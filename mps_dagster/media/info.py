@@ -35,6 +35,8 @@ class VideoStream(Facts):
     color_transfer: str = ""
     color_space: str = ""
     full_range: bool = False
+    dolby_vision: str = ""
+    """Profile and compatibility id, `8.1`; empty if it is none."""
     frame_rate: Fraction | None = None
     """Frames per second on average over the stream, from its packets; None where that cannot be told."""
     variable_frame_rate: bool = False
@@ -53,6 +55,11 @@ class VideoStream(Facts):
     @property
     def hdr(self) -> Literal["", "HDR10", "HLG"]:
         return {"smpte2084": "HDR10", "arib-std-b67": "HLG"}.get(self.color_transfer, "")  # type: ignore[return-value]
+
+    @property
+    def only_dolby_vision(self) -> bool:
+        """Whether the picture is in Dolby's own colours (compatibility id 0), which nothing else can show."""
+        return self.dolby_vision in ("5.0", "10.0", "20.0")
 
     @property
     def display_size(self) -> tuple[int, int]:

@@ -132,15 +132,20 @@ def nothing_usable(container: InputContainer) -> SourceFileError:
     return ContentMalformed(f"no video and no sound in the file, only {kinds or 'an empty container'}")
 
 
+def listed(container: InputContainer) -> str:
+    """What libav knows of the streams, as ffmpeg prints it."""
+    with libav_log(av.logging.INFO):
+        text: str = container.dumps_format()  # type: ignore[attr-defined]  # not in PyAV's stubs
+    return text
+
+
 def _no_decoder(container: InputContainer, stream: Stream) -> ContentUnsupported:
     return ContentUnsupported(f"no decoder for the {stream.type} codec {_codec_name(container, stream)}", hint=_CONVERT)
 
 
 def _codec_name(container: InputContainer, stream: Stream) -> str:
     """What libav calls a codec that it cannot decode, or the container's own name for it; PyAV has neither."""
-    with libav_log(av.logging.INFO):
-        listing: str = container.dumps_format()  # type: ignore[attr-defined]  # not in PyAV's stubs
-    found = re.search(rf"Stream #0:{stream.index}\b.*: (?:Video|Audio): (\w+)(?: \((\w+))?", listing)
+    found = re.search(rf"Stream #0:{stream.index}\b.*: (?:Video|Audio): (\w+)(?: \((\w+))?", listed(container))
     if not found:
         return "unknown"
     return found[1] if found[1] != "none" else found[2] or "unknown"
