@@ -96,6 +96,24 @@ class Clips:
         woven = ("-vf", "tinterlace=interleave_top,setfield=tff", "-flags", "+ildct+ilme")
         return self._ffmpeg("interlaced.mp4", *pattern(rate="50"), *_FAST, *woven)
 
+    def half_interlaced(self, codec: str = "libx264") -> Path:
+        """A broadcast: 1 s progressive, then 2 s interlaced. Upright stripes run to the left."""
+        first = self.stripes(f"{codec}_plain.ts", codec, woven=False)
+        # The second part's clock goes on where the first one's ends.
+        second = self._ffmpeg(f"{codec}_later.ts", "-i", str(self.stripes(f"{codec}_woven.ts", codec, woven=True)),
+                              "-c", "copy", "-output_ts_offset", "1")  # fmt: skip
+        parts = (first, second)
+        return self._file(f"half_{codec}.ts", lambda: b"".join(part.read_bytes() for part in parts))
+
+    def stripes(self, name: str, codec: str = "libx264", *, woven: bool) -> Path:
+        """Upright stripes, 32 px wide, that go 8 px with each field; 1 s progressive or 2 s interlaced."""
+        moving = f"color=black:s=320x176:r={50 if woven else 25}:d={2 if woven else 1}"
+        picture = "geq=lum='if(lt(mod(X+8*N,64),32),40,210)':cb=128:cr=128"
+        weave = ",tinterlace=interleave_top,setfield=tff" if woven else ""
+        flags = ("-flags", "+ildct+ilme") if woven else ()
+        encoder = ("-c:v", codec, "-g", "25", "-b:v", "8M", *flags)
+        return self._ffmpeg(name, "-f", "lavfi", "-i", moving, "-vf", f"{picture}{weave},format=yuv420p", *encoder)
+
     def ten_bit(self) -> Path:
         """HEVC Main 10, SDR."""
         return self._x265("ten_bit.mp4", "colorprim=bt709:transfer=bt709:colormatrix=bt709")

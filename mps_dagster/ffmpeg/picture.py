@@ -16,6 +16,9 @@ from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """ffmpeg's own decoders of these, which it prefers, leave transparency out."""
 
+_FIELD_CODECS = frozenset({"h264", "mpeg2video", "mpeg4", "vc1", "dvvideo", "prores", "dnxhd"})
+"""Those of broadcasts and camcorders, which may hold interlaced pictures among others."""
+
 UNINDEXED = frozenset({"mpegts", "mpeg"})
 """Demuxers that find a time by guessing a file offset."""
 
@@ -81,8 +84,9 @@ def seconds(value: float) -> str:
 
 def prepared(stream: Stream, video: VideoStream, *, keep_alpha: bool = False) -> Stream:
     """What is wrong with a picture by its origin is put right: interlaced fields, colours that nobody declared."""
-    if video.interlaced:
-        # Only frames that are flagged: film inside interlaced video keeps its full height.
+    if video.interlaced or video.codec in _FIELD_CODECS:
+        # Only frames that are flagged: all others pass as they are, at no cost. A broadcast changes at any time, so the
+        # first picture says nothing about the rest.
         stream = stream.filter("bwdif", mode="send_frame", deint="interlaced")
     return opened(stream, video, keep_alpha=keep_alpha)
 

@@ -31,6 +31,7 @@ class VideoStream(Facts):
     bit_depth: int = 8
     alpha: bool = False
     interlaced: bool = False
+    """Of the first picture; later ones may be otherwise."""
     color_primaries: str = ""
     color_transfer: str = ""
     color_space: str = ""
