@@ -96,6 +96,19 @@ class Clips:
         woven = ("-vf", "tinterlace=interleave_top,setfield=tff", "-flags", "+ildct+ilme")
         return self._ffmpeg("interlaced.mp4", *pattern(rate="50"), *_FAST, *woven)
 
+    def cropped(self, extension: str = "mp4", *, turned: int = 0) -> Path:
+        """Blue of 200x100, the red around it cropped by the container (`clap`, PixelCrop): 80 left, 40 right, 30 and 50."""
+        inside = ("-vf", "drawbox=x=80:y=30:w=200:h=100:color=blue:t=fill")
+        base = self._ffmpeg("crop_base.mp4", "-f", "lavfi", "-i", "color=red:s=320x180:r=25:d=1", *inside, *_FAST)
+        turn = ("-display_rotation", str(-turned), "-i", str(base), "-c", "copy")
+        base = self._ffmpeg(f"crop_base{turned}.mp4", *turn) if turned else base
+        # Width, height, and how far the middle is off, each as a fraction.
+        clap = struct.pack(">8i", 200, 1, 100, 1, 20, 1, -10, 1)
+        clip = self._file(f"cropped{turned}.mp4", lambda: _with_box(base.read_bytes(), b"avc1", b"clap", clap))
+        return (
+            clip if extension == "mp4" else self._ffmpeg(f"cropped{turned}.{extension}", "-i", str(clip), "-c", "copy")
+        )
+
     def half_interlaced(self, codec: str = "libx264") -> Path:
         """A broadcast: 1 s progressive, then 2 s interlaced. Upright stripes run to the left."""
         first = self.stripes(f"{codec}_plain.ts", codec, woven=False)

@@ -59,12 +59,14 @@ def media_info(container: InputContainer, video: VideoStream | None, timings: Ti
 def video_stream(container: InputContainer, stream: LibavVideo, picture: VideoFrame, timing: Timing) -> VideoStream:
     """What is not in the headers, or not reliably, comes from the first decoded picture and from the packets."""
     components = picture.format.components
+    said = _said(container, stream)
+    width, height = _cropped(picture, said)
     return VideoStream(
         index=stream.index,
         codec=stream.codec_context.codec.canonical_name,
         profile=stream.profile or "",
-        width=picture.width,
-        height=picture.height,
+        width=width,
+        height=height,
         rotation=_clockwise(picture.rotation),
         sample_aspect=stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1),
         pixel_format=picture.format.name,
@@ -78,7 +80,7 @@ def video_stream(container: InputContainer, stream: LibavVideo, picture: VideoFr
         color_transfer=_TRANSFER.get(picture.color_trc, ""),
         color_space=_SPACE.get(picture.colorspace, ""),
         full_range=picture.color_range == _FULL_RANGE,
-        dolby_vision=_dolby_vision(container, stream),
+        dolby_vision=_dolby_vision(said),
         frame_rate=timing.rate,
         variable_frame_rate=timing.variable,
         start_s=_seconds(timing.first_s),
@@ -129,12 +131,24 @@ def webp(moving: Animation, size_bytes: int) -> MediaInfo:
     )
 
 
-def _dolby_vision(container: InputContainer, stream: LibavVideo) -> str:
-    # PyAV does not hand out what a container says of a stream beside its codec; libav's listing has it.
-    listing = re.split(r"^ *Stream #0:", listed(container), flags=re.MULTILINE)
-    mine = next((part for part in listing if re.match(rf"{stream.index}\b", part)), "")
-    found = re.search(r"DOVI configuration record: .*profile: (\d+).*compatibility id: (\d+)", mine)
+def _said(container: InputContainer, stream: LibavVideo) -> str:
+    """What a container says of a stream beside its codec. PyAV does not hand that out; libav's listing has it."""
+    parts = re.split(r"^ *Stream #0:", listed(container), flags=re.MULTILINE)
+    return next((part for part in parts if re.match(rf"{stream.index}\b", part)), "")
+
+
+def _dolby_vision(said: str) -> str:
+    found = re.search(r"DOVI configuration record: .*profile: (\d+).*compatibility id: (\d+)", said)
     return f"{found[1]}.{found[2]}" if found else ""
+
+
+def _cropped(picture: VideoFrame, said: str) -> tuple[int, int]:
+    """The size that ffmpeg, and every good player, shows: PyAV does not apply what the container crops."""
+    found = re.search(r"Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", said)
+    left, right, top, bottom = map(int, found.groups()) if found else (0, 0, 0, 0)
+    width, height = picture.width - left - right, picture.height - top - bottom
+    # What would leave nothing ffmpeg does not crop either.
+    return (width, height) if width > 0 and height > 0 else (picture.width, picture.height)
 
 
 def _bitrate_bps(size_bytes: int, duration_s: float) -> int:

@@ -22,7 +22,7 @@ class VideoStream(Facts):
     """ffmpeg's name of the codec (not of a decoder): h264, hevc, vp9, av1, mjpeg …"""
     profile: str = ""
     width: int
-    """Stored pixels, before rotation and sample aspect."""
+    """Stored pixels that are to be shown (codec and container may crop), before rotation and sample aspect."""
     height: int
     rotation: int = 0
     """Degrees clockwise that a player turns the picture: 0, 90, 180, 270."""

@@ -60,7 +60,7 @@ CASES = [
         "transcode", {"definition": 100220}, clip(),
         [f"""{IN} -i file:source -filter_complex
         '[0:0]bwdif=deint=interlaced:mode=send_frame[s0];[s0]fps=25/1[s1];[s1]scale=960:540:flags=bicubic+accurate_rnd+full_chroma_int[s2];[s2]setsar=1[s3];[s3]format=color_ranges=tv:color_spaces=bt709:pix_fmts=yuv420p[s4];[0:1]aresample=async=1:first_pts=0[s5]'
-        -map '[s5]' -map '[s4]' -f hls -ac 2 -ar 44100 -b:a 64k -b:v 1000k -bufsize 2000k -c:a aac -c:v libx264
+        -map '[s4]' -map '[s5]' -f hls -ac 2 -ar 44100 -b:a 64k -b:v 1000k -bufsize 2000k -c:a aac -c:v libx264
         -force_key_frames 'expr:gte(t,n_forced*6)' -fps_mode passthrough -hls_flags independent_segments -hls_list_size 0
         -hls_playlist_type vod -hls_segment_filename segment_%05d.ts -hls_time 6 -map_chapters -1 -map_metadata -1
         -maxrate 1500k -metadata:s:a:0 language=eng -preset medium file:out.m3u8"""],
@@ -104,7 +104,7 @@ CASES = [
         clip(rotation=90),
         [f"""{IN} -ss 2 -t 15 -i file:source -filter_complex
         '[0:0]bwdif=deint=interlaced:mode=send_frame[s0];[s0]scale=360:640:flags=bicubic+accurate_rnd+full_chroma_int[s1];[s1]setsar=1[s2];[s2]format=color_ranges=tv:color_spaces=bt709:pix_fmts=yuv420p[s3];[0:1]aresample=async=1:first_pts=0[s4]'
-        -map '[s4]' -map '[s3]' -f webm -ac 2 -ar 48000 -b:a 128k -b:v 0 -c:a libopus -c:v libvpx-vp9 -cpu-used 3 -crf 33
+        -map '[s3]' -map '[s4]' -f webm -ac 2 -ar 48000 -b:a 128k -b:v 0 -c:a libopus -c:v libvpx-vp9 -cpu-used 3 -crf 33
         -deadline good -fps_mode vfr -map_chapters -1 -map_metadata -1 -metadata:s:a:0 language=eng -row-mt 1 file:out.webm"""],
         id="a part of an upright clip, signed offsets",
     ),
