@@ -29,7 +29,7 @@ MEMBERS = {
 NEVER = "0000-00-00T00:00:00Z"
 RAW = ("container", "remove_video", "remove_audio", "video_template", "audio_template")
 """What MPS has in `RawParameter`, for a transcode without a template."""
-OURS = frozenset({"effort", "stream_selects"})
+OURS = frozenset({"effort", "alpha", "stream_selects"})
 
 
 def workflow_task(run: TaskRun) -> Body:

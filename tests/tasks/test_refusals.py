@@ -27,6 +27,8 @@ MARK = {"type": "text", "text_content": "x"}
         ("transcode", {"container": "mp3", "remove_audio": 1}, "leaves nothing"),
         ("transcode", {"video_template": {"codec": "copy"}, "watermark_set": [MARK]}, "encoded"),
         ("transcode", {"video_template": {"mode": "CBR"}}, "needs a bitrate"),
+        ("transcode", {"video_template": {"alpha": 1}}, "for vp9"),
+        ("transcode", {"video_template": {"codec": "vp9", "alpha": 1}}, "takes webm or mkv"),
         ("transcode", {"video_template": {"width": 360, "height": 640}}, "long side"),
         ("transcode", {"video_template": {"vcrf": 52}}, "51"),
         ("transcode", {"video_template": {"codec": "x264"}}, "h264"),

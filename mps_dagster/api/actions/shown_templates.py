@@ -111,7 +111,7 @@ def _adaptive(parameters: Parameters) -> dict[str, Any]:
 
 
 def _video(parameters: Parameters) -> dict[str, Any]:
-    shown = VideoTemplate.model_validate(parameters).model_dump(mode="json", exclude={"effort"})
+    shown = VideoTemplate.model_validate(parameters).model_dump(mode="json", exclude={"effort", "alpha"})
     return {**NOT_OFFERED, **pascal(_by_encoder(shown))}
 
 
