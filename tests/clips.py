@@ -32,6 +32,12 @@ def tone(seconds: float = 2, hertz: int = 440) -> tuple[str, ...]:
     return ("-f", "lavfi", "-i", f"sine=f={hertz}:d={seconds}:r=48000")
 
 
+def brightening(size: str = "320x180", rate: str = "25", seconds: float = 2, start: float = 0) -> tuple[str, ...]:
+    """Input arguments: a grey picture whose luma is 20 + 20 times its time, so that any picture tells its own."""
+    luma = f"geq=lum=20+20*(T+{start}):cb=128:cr=128"
+    return ("-f", "lavfi", "-i", f"color=s={size}:r={rate}:d={seconds},format=yuv420p,{luma}")
+
+
 class Clips:
     """Makes each clip once, in one folder."""
 
@@ -141,6 +147,57 @@ class Clips:
     def short_video(self) -> Path:
         """The sound goes on for 2 s after the last picture."""
         return self._ffmpeg("short_video.mp4", *pattern(seconds=1), *tone(3), *_FAST, *_AAC)
+
+    def unequal(self, picture_s: float, sound_s: float) -> Path:
+        """Picture and sound of different lengths."""
+        name = f"unequal_{picture_s:g}_{sound_s:g}.mp4"
+        return self._ffmpeg(name, *brightening(seconds=picture_s), *tone(sound_s), *_FAST, *_AAC)
+
+    def unequal_tracks(self) -> Path:
+        """Two sound tracks of 2 s (440 Hz) and 6 s (880 Hz), no picture."""
+        maps = ("-map", "0:a", "-map", "1:a")
+        return self._ffmpeg("unequal_tracks.mkv", *tone(2), *tone(6, 880), *maps, *_AAC)
+
+    def late_picture(self, extension: str = "mp4") -> Path:
+        """Sound of 6 s, and from 2 s on a picture; it tells the sound's time."""
+        late = ("-itsoffset", "2", *brightening(seconds=4, start=2))
+        return self._ffmpeg(f"late_picture.{extension}", *tone(6), *late, "-map", "1:v", "-map", "0:a", *_FAST, *_AAC)
+
+    def jittered(self) -> Path:
+        """240 pictures in 4 s, each up to 3 ms early or late, as phones record."""
+        uneven = ("-vf", "setpts='(N/60+0.006*(random(1)-0.5))/TB'", "-enc_time_base", "1:90000")
+        source = brightening("64x36", "60", 4)
+        return self._ffmpeg("jittered.mp4", *source, *uneven, *_FAST, "-video_track_timescale", "90000")
+
+    def changing_picture(self, second: str = "640x360", extension: str = "ts") -> Path:
+        """3 s of 320x180, then 3 s of another size; the luma tells the time throughout."""
+        parts = [
+            self._ffmpeg(f"part_{size}_{start}.ts", *brightening(size, seconds=3, start=start), *_FAST,
+                         "-output_ts_offset", str(start))
+            for size, start in (("320x180", 0), (second, 3))
+        ]  # fmt: skip
+        joined = self._file(f"changing_{second}.ts", lambda: b"".join(part.read_bytes() for part in parts))
+        return (
+            joined
+            if extension == "ts"
+            else self._ffmpeg(f"changing_{second}.{extension}", "-i", str(joined), "-c", "copy")
+        )
+
+    def changing_sound(self, first: str, second: str, codec: str = "aac") -> Path:
+        """A picture of 6 s; its sound is 440 Hz, and after 3 s 880 Hz in another format, such as `-ar 44100`."""
+        name = f"{codec}{first}{second}".replace(" ", "").replace("-", "_")
+        parts = [
+            self._ffmpeg(f"{name}_{start}.ts", *brightening(seconds=3, start=start), *tone(3, hertz), *_FAST,
+                         "-c:a", codec, *arguments.split(), "-output_ts_offset", str(start))
+            for arguments, hertz, start in ((first, 440, 0), (second, 880, 3))
+        ]  # fmt: skip
+        return self._file(f"{name}.ts", lambda: b"".join(part.read_bytes() for part in parts))
+
+    def headless(self, seconds: float = 1.5) -> Path:
+        """A transport stream from which the beginning, with its key frame, was cut: the next one is at 2 s."""
+        coder = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "50", "-sc_threshold", "0")
+        whole = self._ffmpeg("whole_gop2.ts", *brightening(seconds=6), *tone(6), *coder, *_AAC)
+        return self._file("headless.ts", lambda: _from_time(whole, seconds))
 
     def gap_bomb(self) -> Path:
         """A few kilobytes, two pictures, ten hours."""
@@ -374,3 +431,23 @@ def _run(*args: str) -> bytes:
 def _start(whole: Path, share: float) -> bytes:
     content = whole.read_bytes()
     return content[: int(len(content) * share)]
+
+
+def _from_time(whole: Path, seconds: float) -> bytes:
+    """The transport stream from its first video packet after `seconds` on; its tables stand in front."""
+    content = whole.read_bytes()
+    packets = [content[at : at + 188] for at in range(0, len(content), 188)]
+    tables = [packet for packet in packets if int.from_bytes(packet[1:3], "big") & 0x1FFF in (0, 17, 0x1000)][:3]
+    start = next(number for number, packet in enumerate(packets) if (at := _shown_s(packet)) and at >= seconds)
+    return b"".join([*tables, *packets[start:]])
+
+
+def _shown_s(packet: bytes) -> float | None:
+    """When the picture that begins in a packet of the first video stream is shown, from the start of ffmpeg's clock (1.4 s)."""
+    head = int.from_bytes(packet[1:4], "big")
+    if head >> 8 & 0x1FFF != 0x100 or not head & 0x400000:
+        return None
+    at = 4 + (1 + packet[4] if head & 0x20 else 0)
+    stamp = int.from_bytes(packet[at + 9 : at + 14], "big")
+    ticks = (stamp >> 3 & 0x1C0000000) | (stamp >> 2 & 0x3FFF8000) | (stamp >> 1 & 0x7FFF)
+    return ticks / 90000 - 1.4

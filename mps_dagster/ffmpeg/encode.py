@@ -76,6 +76,10 @@ class VideoTemplate(Facts):
         # Phones and broken headers claim thousands; no screen shows more than 120.
         return Fraction(120) if video.frame_rate and video.frame_rate > 120 else None
 
+    def average_rate(self, video: VideoStream) -> Fraction:
+        """Frames per second of what is made of this video."""
+        return self.frame_rate(video) or video.frame_rate or Fraction(25)
+
 
 class AudioTemplate(Facts):
     """Reference A.5, AudioTemplateInfo."""
@@ -127,6 +131,9 @@ def video_options(template: VideoTemplate, video: VideoStream, container: str) -
         options["tag:v"] = "hvc1"
     # The source's own time stamps: a constant rate is made by a filter, where one is asked for.
     options["fps_mode"] = "passthrough" if template.frame_rate(video) else "vfr"
+    if not template.frame_rate(video) and not video.rounded_times:
+        # Else ffmpeg rounds to the average frame rate, and drops those of an uneven video that fall together.
+        options["enc_time_base"] = "1:90000"
     return options
 
 
@@ -196,7 +203,7 @@ def _rate_control(template: VideoTemplate, video: VideoStream, default_crf: int)
 
 def _key_frames(template: VideoTemplate, video: VideoStream, container: str) -> Options:
     options: Options = {}
-    rate = template.frame_rate(video) or video.frame_rate or Fraction(25)
+    rate = template.average_rate(video)
     if template.gop:
         options["g"] = template.gop if template.gop_unit == "frame" else max(1, round(template.gop * rate))
     if template.no_scenecut and template.codec == "h264":

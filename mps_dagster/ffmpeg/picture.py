@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import ffmpeg
@@ -11,6 +12,7 @@ import ffmpeg
 from mps_dagster.ffmpeg.plan import SOURCE
 from mps_dagster.media.geometry import Geometry
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
+from mps_dagster.media.timerange import TimeRange
 
 Stream = Any
 """A node of ffmpeg-python's graph; the library has no types."""
@@ -19,6 +21,8 @@ _HD_HEIGHT = 720
 
 UNINDEXED = frozenset({"mpegts", "mpeg"})
 """Demuxers that find a time by guessing a file offset."""
+RESTARTING = frozenset({"mpegts", "mpeg", "ogg"})
+"""Demuxers whose clock may start anew (AVFMT_TS_DISCONT); ffmpeg starts it at the earliest stream that is used."""
 
 
 def source(media: MediaInfo, **options: str | float) -> Stream:
@@ -42,28 +46,40 @@ class Section:
             return track
         return track.filter("trim", start=seconds(self.skip_s)).filter("setpts", f"PTS-{seconds(self.skip_s)}/TB")
 
-    def sound(self, stream: AudioStream) -> Stream:
-        track = self.origin[str(stream.index)]
+    @property
+    def sound_filters(self) -> tuple[str, ...]:
+        """For each sound track, in a graph of its own: see `encode.sound_graph`."""
         if not self.skip_s:
-            return track
-        return track.filter("atrim", start=seconds(self.skip_s)).filter("asetpts", f"PTS-{seconds(self.skip_s)}/TB")
+            return ()
+        return f"atrim=start={seconds(self.skip_s)}", f"asetpts=PTS-{seconds(self.skip_s)}/TB"
 
 
 def section(
-    media: MediaInfo, start_s: float, duration_s: float | None, mapped: Iterable[VideoStream | AudioStream]
+    media: MediaInfo, part: TimeRange, used: Sequence[VideoStream | AudioStream], **options: str | float
 ) -> Section:
-    """The source from `start_s` on, for `duration_s` (None: to the end); `mapped` are the streams that will be used."""
-    early_s = start_s
-    if media.demuxer in UNINDEXED and media.video:
-        # Seeks land after the wanted time, by up to a key frame's distance; so seek before it and drop what comes first.
-        early_s = max(0.0, start_s - 2 * media.video.longest_key_gap_s - 2)
-    options = {"ss": seconds(early_s)} if early_s > 0 else {}
-    skip_s = start_s - early_s
-    if skip_s and not options:
-        # Without a seek ffmpeg starts the clock of these at the earliest stream that is used, not at the container's.
-        skip_s = max(0.0, skip_s - min((stream.start_s for stream in mapped), default=0.0))
-    if duration_s is not None:
-        options["t"] = seconds(skip_s + duration_s)
+    """The part of the source; `used` are the streams that will be mapped, `options` more of the input's."""
+    if any(isinstance(stream, VideoStream) and not stream.rotation for stream in used):
+        # A change of size in mid-stream would build the filter graph anew, and clocks, counters and watermarks would
+        # begin again; `shaped` takes every size. (Rotation is undone by a filter of ffmpeg's own, which does not.)
+        options["reinit_filter:v"] = 0
+    # Where ffmpeg's clock begins without a seek, on the source's.
+    clock_s = min(stream.first_packet_s for stream in used) if media.demuxer in RESTARTING else 0.0
+    if part.from_start:
+        # No seek: one to the very first picture may miss it by a rounding.
+        early_s = part.start_s
+        if seconds(part.start_s - clock_s) != "0":
+            options["itsoffset"] = seconds(clock_s - part.start_s)
+    else:
+        early_s = part.start_s
+        if media.demuxer in UNINDEXED and media.video:
+            # Seeks land after the wanted time, by up to a key frame's distance; so seek before it and drop what comes first.
+            early_s = max(0.0, part.start_s - 2 * media.video.longest_key_gap_s - 2)
+        if early_s > 0:
+            options["ss"] = seconds(early_s)
+        early_s = max(early_s, clock_s)
+    skip_s = part.start_s - early_s
+    if not part.to_end:
+        options["t"] = seconds(skip_s + part.duration_s)
     return Section(source(media, **options), skip_s)
 
 
@@ -91,19 +107,35 @@ def prepared(stream: Stream, video: VideoStream) -> Stream:
 
 
 def shaped(stream: Stream, video: VideoStream, geometry: Geometry, *, full_range: bool = False) -> Stream:
-    """Scale, then pad or crop to the canvas; square pixels after that. ffmpeg has turned the picture upright before."""
+    """Scale, then pad or crop to the canvas; square pixels after that. ffmpeg has turned the picture upright before.
+
+    What comes out has one size, also where the source changes its size or shape on the way.
+    """
     if geometry.fill == "gauss" and geometry.padded:
-        return _over_blurred(stream, geometry).filter("setsar", 1)
-    width, height = geometry.inner
-    if geometry.inner != video.display_size or video.sample_aspect != 1 or video.full_range != full_range or video.hdr:
-        range_ = "full" if full_range else "limited"
-        stream = stream.filter("scale", width, height, flags="bicubic", out_range=range_)
+        upright = Geometry(video.display_size, video.display_size)
+        return _over_blurred(_boxed(stream, video, upright, full_range=full_range), geometry).filter("setsar", 1)
+    stream = _boxed(stream, video, geometry, full_range=full_range)
     if geometry.cropped:
         stream = stream.filter("crop", *geometry.canvas)
-    elif geometry.padded:
-        color = "white" if geometry.fill == "white" else "black"
-        stream = stream.filter("pad", *geometry.canvas, "(ow-iw)/2", "(oh-ih)/2", color=color)
     return stream.filter("setsar", 1)
+
+
+def _boxed(stream: Stream, video: VideoStream, geometry: Geometry, *, full_range: bool) -> Stream:
+    """Pictures of the source's shape fill `inner`; others lie in its middle. Then the border."""
+    width, height = geometry.inner
+    shape = Fraction(*video.display_size)
+    size: tuple[str | int, str | int] = geometry.inner
+    if geometry.fill != "stretch":
+        as_source = f"lt(abs(dar*{shape.denominator}/{shape.numerator}-1),0.02)"
+        size = (
+            f"if({as_source},{width},2*round(min({width},{height}*dar)/2))",
+            f"if({as_source},{height},2*round(min({height},{width}/dar)/2))",
+        )
+    range_ = "full" if full_range else "limited"
+    stream = stream.filter("scale", *size, eval="frame", flags="bicubic", out_range=range_)
+    color = "white" if geometry.fill == "white" else "black"
+    outer = geometry.inner if geometry.cropped else geometry.canvas
+    return stream.filter("pad", *outer, "(ow-iw)/2", "(oh-ih)/2", color=color, eval="frame")
 
 
 def _over_blurred(stream: Stream, geometry: Geometry) -> Stream:

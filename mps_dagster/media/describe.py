@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream as LibavVideo
 
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
-from mps_dagster.media.scan import Timing, Timings, start_s
+from mps_dagster.media.scan import Timing, Timings, first_packet_s, start_s
 from mps_dagster.media.webp import Animation
 
 # ISO/IEC 23091-2 numbers and ffmpeg's names for them. What is missing here is as good as not declared.
@@ -54,7 +54,7 @@ def media_info(container: InputContainer, video: VideoStream | None, timings: Ti
     )
 
 
-def video_stream(stream: LibavVideo, picture: VideoFrame, timing: Timing) -> VideoStream:
+def video_stream(container: InputContainer, stream: LibavVideo, picture: VideoFrame, timing: Timing) -> VideoStream:
     """What is not in the headers, or not reliably, comes from the first decoded picture and from the packets."""
     components = picture.format.components
     return VideoStream(
@@ -76,7 +76,9 @@ def video_stream(stream: LibavVideo, picture: VideoFrame, timing: Timing) -> Vid
         full_range=picture.color_range == _FULL_RANGE,
         frame_rate=timing.rate,
         variable_frame_rate=timing.variable,
+        rounded_times=timing.rounded,
         start_s=_seconds(timing.first_s),
+        first_packet_s=_seconds(min(timing.first_s, first_packet_s(stream, container))),
         last_s=_seconds(timing.last_s),
         duration_s=_seconds(timing.end_s - timing.first_s),
         frames=timing.frames,

@@ -38,8 +38,12 @@ class VideoStream(Facts):
     frame_rate: Fraction | None = None
     """Frames per second on average over the stream, from its packets; None where that cannot be told."""
     variable_frame_rate: bool = False
+    rounded_times: bool = False
+    """Whether time stamps are as `frame_rate` has them, but rounded by a coarse clock (Matroska's milliseconds)."""
     start_s: float = 0.0
-    """First picture, relative to `MediaInfo.start_s`."""
+    """First picture that can be decoded, relative to `MediaInfo.start_s`."""
+    first_packet_s: float = 0.0
+    """First packet, likewise. It lies before the first picture where a recording does not begin with a key frame."""
     last_s: float = 0.0
     """Last picture's time stamp, relative to `MediaInfo.start_s`: the last point at which a picture can be taken."""
     duration_s: float = 0.0
@@ -49,6 +53,10 @@ class VideoStream(Facts):
     longest_key_gap_s: float = 0.0
     """Longest time without a key frame, to the end included: says if key frames alone can be sampled."""
     bitrate_bps: int = 0
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + self.duration_s
 
     @property
     def hdr(self) -> Literal["", "HDR10", "HLG"]:
@@ -74,6 +82,14 @@ class AudioStream(Facts):
     duration_s: float = 0.0
     bitrate_bps: int = 0
 
+    @property
+    def first_packet_s(self) -> float:
+        return self.start_s
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + self.duration_s
+
 
 class MediaInfo(Facts):
     """One file."""
@@ -92,6 +108,11 @@ class MediaInfo(Facts):
     """Attached picture (cover art)."""
     other_streams: tuple[str, ...] = ()
     """Kinds of what is left alone: subtitle, data, attachment, and second video streams."""
+
+    @property
+    def still(self) -> bool:
+        """Whether it is one picture that lasts no time."""
+        return self.video is not None and not self.audio and not self.duration_s
 
     @property
     def demuxer(self) -> str:

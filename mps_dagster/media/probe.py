@@ -130,7 +130,7 @@ def _contents(
     if video:
         if not picture or video.index not in known:
             raise refuse.undecoded(video)
-        seen = describe.video_stream(video, picture, known[video.index])
+        seen = describe.video_stream(container, video, picture, known[video.index])
     info = describe.media_info(container, seen, known, size_bytes)
     if not info.video and not info.audio:
         raise refuse.nothing_usable(container)

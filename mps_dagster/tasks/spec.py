@@ -8,7 +8,7 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
-from mps_dagster.errors import InvalidConfiguration, NoVideoMedia
+from mps_dagster.errors import ContentUnsupported, InvalidConfiguration, NoVideoMedia
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.ffmpeg.stills import Stills
@@ -133,3 +133,12 @@ def need_video(media: MediaInfo, what: str) -> VideoStream:
         hint = "it has cover art, which is not a video" if media.cover_index is not None else ""
         raise NoVideoMedia(f"{what} needs a picture, and the source has no video stream", hint=hint)
     return media.video
+
+
+def need_length(media: MediaInfo) -> None:
+    """Refuse a still picture."""
+    if media.still:
+        raise ContentUnsupported(
+            "the source is a picture, which lasts no time",
+            hint="snapshot_by_time_offset, sample_snapshot and image_sprite take pictures",
+        )

@@ -49,51 +49,51 @@ def planned(kind: str, output: dict[str, Any], media: MediaInfo) -> Plan:
 CASES = [
     pytest.param(
         "transcode", {"definition": 100030}, clip(),
-        [f"""{IN} -i file:source -filter_complex
-        '[0:0]fps=25/1[s0];[s0]setsar=1[s1];[s1]format=yuv420p[s2];[0:1]aresample=async=1:first_pts=0[s3]'
-        -map '[s2]' -map '[s3]' -f mp4 -ac 2 -ar 44100 -b:a 128k -b:v 1800k -bufsize 3600k -c:a aac -c:v libx264
-        -fps_mode passthrough -map_chapters -1 -map_metadata -1 -maxrate 2700k -metadata:s:a:0 language=eng
-        -movflags +faststart -preset medium file:out.mp4"""],
+        [f"""{IN} -reinit_filter:v 0 -i file:source -filter_complex
+        '[0:0]fps=25/1[s0];[s0]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s1];[s1]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s2];[s2]setsar=1[s3];[s3]format=yuv420p[s4]'
+        -map '[s4]' -map 0:1 -f mp4 -ac 2 -ar 44100 -b:a 128k -b:v 1800k -bufsize 3600k -c:a aac -c:v libx264
+        -filter:a:0 aresample=async=1 -fps_mode passthrough -map_chapters -1 -map_metadata -1 -maxrate 2700k
+        -metadata:s:a:0 language=eng -movflags +faststart -preset medium file:out.mp4"""],
         id="a preset: what is right already is not touched",
     ),
     pytest.param(
         "transcode", {"definition": 100220}, clip(),
-        [f"""{IN} -i file:source -filter_complex
-        '[0:0]fps=25/1[s0];[s0]scale=960:540:flags=bicubic:out_range=limited[s1];[s1]setsar=1[s2];[s2]format=yuv420p[s3];[0:1]aresample=async=1:first_pts=0[s4]'
-        -map '[s3]' -map '[s4]' -f hls -ac 2 -ar 44100 -b:a 64k -b:v 1000k -bufsize 2000k -c:a aac -c:v libx264
-        -force_key_frames 'expr:gte(t,n_forced*6)' -fps_mode passthrough -hls_flags independent_segments -hls_list_size 0
-        -hls_playlist_type vod -hls_segment_filename segment_%05d.ts -hls_time 6 -map_chapters -1 -map_metadata -1
-        -maxrate 1500k -metadata:s:a:0 language=eng -preset medium file:out.m3u8"""],
+        [f"""{IN} -reinit_filter:v 0 -i file:source -filter_complex
+        '[0:0]fps=25/1[s0];[s0]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,960\\,2*round(min(960\\,540*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,540\\,2*round(min(540\\,960/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s1];[s1]pad=960:540:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s2];[s2]setsar=1[s3];[s3]format=yuv420p[s4]'
+        -map '[s4]' -map 0:1 -f hls -ac 2 -ar 44100 -b:a 64k -b:v 1000k -bufsize 2000k -c:a aac -c:v libx264 -filter:a:0
+        aresample=async=1 -force_key_frames 'expr:gte(t,n_forced*6)' -fps_mode passthrough -hls_flags
+        independent_segments -hls_list_size 0 -hls_playlist_type vod -hls_segment_filename segment_%05d.ts -hls_time 6
+        -map_chapters -1 -map_metadata -1 -maxrate 1500k -metadata:s:a:0 language=eng -preset medium file:out.m3u8"""],
         id="hls: segments begin with key frames",
     ),
     pytest.param(
         "transcode", {"definition": 1010}, clip(),
-        [f"""{IN} -i file:source -filter_complex '[0:1]aresample=async=1:first_pts=0[s0]' -map '[s0]' -f mp3 -ac 2 -ar 44100
-        -b:a 128k -c:a libmp3lame -map_chapters -1 -map_metadata -1 -metadata:s:a:0 language=eng file:out.mp3"""],
+        [f"""{IN} -i file:source -map 0:1 -f mp3 -ac 2 -ar 44100 -b:a 128k -c:a libmp3lame -filter:a:0 aresample=async=1
+        -map_chapters -1 -map_metadata -1 -metadata:s:a:0 language=eng file:out.mp3"""],
         id="sound alone",
     ),
     pytest.param(
         "transcode", {"definition": 100010}, clip(audio=0, **PQ),
-        [f"""{IN} -i file:source -filter_complex
-        '[0:0]fps=25/1[s0];[s0]scale=640:360:flags=bicubic:out_range=limited[s1];[s1]setsar=1[s2];[s2]format=yuv444p10le[s3];[s3]zscale=min=bt2020nc:npl=100:pin=bt2020:rin=limited:t=linear:tin=smpte2084[s4];[s4]format=gbrpf32le[s5];[s5]zscale=p=bt709[s6];[s6]tonemap=desat=0:tonemap=hable[s7];[s7]zscale=m=bt709:r=limited:t=bt709[s8];[s8]format=yuv444p[s9];[s9]format=yuv420p[s10]'
-        -map '[s10]' -f mp4 -b:v 400k -bufsize 800k -c:v libx264 -fps_mode passthrough -map_chapters -1 -map_metadata -1
+        [f"""{IN} -reinit_filter:v 0 -i file:source -filter_complex
+        '[0:0]fps=25/1[s0];[s0]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,640\\,2*round(min(640\\,360*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,360\\,2*round(min(360\\,640/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s1];[s1]pad=640:360:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s2];[s2]setsar=1[s3];[s3]format=yuv444p10le[s4];[s4]zscale=min=bt2020nc:npl=100:pin=bt2020:rin=limited:t=linear:tin=smpte2084[s5];[s5]format=gbrpf32le[s6];[s6]zscale=p=bt709[s7];[s7]tonemap=desat=0:tonemap=hable[s8];[s8]zscale=m=bt709:r=limited:t=bt709[s9];[s9]format=yuv444p[s10];[s10]format=yuv420p[s11]'
+        -map '[s11]' -f mp4 -b:v 400k -bufsize 800k -c:v libx264 -fps_mode passthrough -map_chapters -1 -map_metadata -1
         -maxrate 600k -movflags +faststart -preset medium file:out.mp4"""],
         id="hdr to sdr, scaled first",
     ),
     pytest.param(
         "transcode", {"name": "x", "video_template": {"codec": "h265", "bit_depth": 10, "vcrf": 24}}, clip(audio=0, **PQ),
-        [f"""{IN} -i file:source -filter_complex
-        '[0:0]scale=1280:720:flags=bicubic:out_range=limited[s0];[s0]setsar=1[s1];[s1]format=yuv420p10le[s2]'
-        -map '[s2]' -f mp4 -c:v libx265 -crf 24 -fps_mode vfr -map_chapters -1 -map_metadata -1 -movflags +faststart
-        -preset fast -tag:v hvc1 -x265-params log-level=error file:out.mp4"""],
+        [f"""{IN} -reinit_filter:v 0 -i file:source -filter_complex
+        '[0:0]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s0];[s0]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s1];[s1]setsar=1[s2];[s2]format=yuv420p10le[s3]'
+        -map '[s3]' -f mp4 -c:v libx265 -crf 24 -enc_time_base 1:90000 -fps_mode vfr -map_chapters -1 -map_metadata -1
+        -movflags +faststart -preset fast -tag:v hvc1 -x265-params log-level=error file:out.mp4"""],
         id="ten bits keep hdr",
     ),
     pytest.param(
         "transcode", {"definition": 100010},
         clip(audio=0, interlaced=True, width=720, height=576, sample_aspect=Fraction(64, 45), color_space="", color_transfer=""),
-        [f"""{IN} -i file:source -filter_complex
-        '[0:0]bwdif=deint=interlaced:mode=send_frame[s0];[s0]setparams=color_primaries=smpte170m:color_trc=smpte170m:colorspace=smpte170m[s1];[s1]fps=25/1[s2];[s2]scale=640:360:flags=bicubic:out_range=limited[s3];[s3]setsar=1[s4];[s4]format=yuv420p[s5]'
-        -map '[s5]' -f mp4 -b:v 400k -bufsize 800k -c:v libx264 -fps_mode passthrough -map_chapters -1 -map_metadata -1
+        [f"""{IN} -reinit_filter:v 0 -i file:source -filter_complex
+        '[0:0]bwdif=deint=interlaced:mode=send_frame[s0];[s0]setparams=color_primaries=smpte170m:color_trc=smpte170m:colorspace=smpte170m[s1];[s1]fps=25/1[s2];[s2]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,640\\,2*round(min(640\\,360*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,360\\,2*round(min(360\\,640/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s3];[s3]pad=640:360:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s4];[s4]setsar=1[s5];[s5]format=yuv420p[s6]'
+        -map '[s6]' -f mp4 -b:v 400k -bufsize 800k -c:v libx264 -fps_mode passthrough -map_chapters -1 -map_metadata -1
         -maxrate 600k -movflags +faststart -preset medium file:out.mp4"""],
         id="interlaced and anamorphic, colours undeclared",
     ),
@@ -103,71 +103,77 @@ CASES = [
          "start_time_offset": 2, "end_time_offset": -3},
         clip(rotation=90),
         [f"""{IN} -ss 2 -t 15 -i file:source -filter_complex
-        '[0:0]scale=360:640:flags=bicubic:out_range=limited[s0];[s0]setsar=1[s1];[s1]format=yuv420p[s2];[0:1]aresample=async=1:first_pts=0[s3]'
-        -map '[s2]' -map '[s3]' -f webm -ac 2 -ar 48000 -b:a 128k -b:v 0 -c:a libopus -c:v libvpx-vp9 -cpu-used 3 -crf 33
-        -deadline good -fps_mode vfr -map_chapters -1 -map_metadata -1 -metadata:s:a:0 language=eng -row-mt 1 file:out.webm"""],
+        '[0:0]scale=if(lt(abs(dar*16/9-1)\\,0.02)\\,360\\,2*round(min(360\\,640*dar)/2)):if(lt(abs(dar*16/9-1)\\,0.02)\\,640\\,2*round(min(640\\,360/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s0];[s0]pad=360:640:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s1];[s1]setsar=1[s2];[s2]format=yuv420p[s3]'
+        -map '[s3]' -map 0:1 -f webm -ac 2 -ar 48000 -b:a 128k -b:v 0 -c:a libopus -c:v libvpx-vp9 -cpu-used 3 -crf 33
+        -deadline good -enc_time_base 1:90000 -filter:a:0 aresample=async=1 -fps_mode vfr -map_chapters -1 -map_metadata
+        -1 -metadata:s:a:0 language=eng -row-mt 1 file:out.webm"""],
         id="a part of an upright clip, signed offsets",
     ),
     pytest.param(
         "transcode", {"name": "x", "video_template": {"vcrf": 23}, "start_time_offset": 10},
         clip(audio=0, container="mpegts", start_s=0.5),
-        ["""-f mpegts -format_whitelist mpegts -protocol_whitelist file,pipe -ss 4 -i file:source -filter_complex
-        '[0:0]trim=start=6[s0];[s0]setpts=PTS-6/TB[s1];[s1]setsar=1[s2];[s2]format=yuv420p[s3]' -map '[s3]' -f mp4 -c:v libx264
-        -crf 23 -fps_mode vfr -map_chapters -1 -map_metadata -1 -movflags +faststart -preset medium file:out.mp4"""],
+        ["""-f mpegts -format_whitelist mpegts -protocol_whitelist file,pipe -reinit_filter:v 0 -ss 4 -i file:source
+        -filter_complex
+        '[0:0]trim=start=6[s0];[s0]setpts=PTS-6/TB[s1];[s1]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s2];[s2]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s3];[s3]setsar=1[s4];[s4]format=yuv420p[s5]'
+        -map '[s5]' -f mp4 -c:v libx264 -crf 23 -enc_time_base 1:90000 -fps_mode vfr -map_chapters -1 -map_metadata -1
+        -movflags +faststart -preset medium file:out.mp4"""],
         id="a part of a transport stream is sought early",
     ),
     pytest.param(
         "transcode", {"definition": 875}, clip(audio=2),
-        [f"""{IN} -i file:source -map 0:0 -map 0:1 -map 0:2 -f mp4 -c:a copy -c:v copy -map_chapters -1 -map_metadata -1
-        -metadata:s:a:0 language=eng -metadata:s:a:1 language=eng -movflags +faststart file:out.mp4"""],
+        [f"""{IN} -reinit_filter:v 0 -i file:source -map 0:0 -map 0:1 -map 0:2 -f mp4 -c:a copy -c:v copy -map_chapters -1
+        -map_metadata -1 -metadata:s:a:0 language=eng -metadata:s:a:1 language=eng -movflags +faststart file:out.mp4"""],
         id="a copy keeps every track",
     ),
     pytest.param(
         "snapshot_by_time_offset", {"definition": 10, "ext_time_offset_set": ["3.5s", "100%"]}, clip(),
-        [f"""{IN} -ss 3.499 -i file:source -filter_complex
-        '[0:0]scale=1280:720:flags=bicubic:out_range=full[s0];[s0]setsar=1[s1];[s1]format=yuvj420p[s2]' -map '[s2]' -f image2
-        -c:v mjpeg -frames:v 1 -q:v 3 -update 1 file:shot_0000.jpg""",
-         f"""{IN} -ss 19.959 -i file:source -filter_complex
-        '[0:0]scale=1280:720:flags=bicubic:out_range=full[s0];[s0]setsar=1[s1];[s1]format=yuvj420p[s2]' -map '[s2]' -f image2
-        -c:v mjpeg -frames:v 1 -q:v 3 -update 1 file:shot_0001.jpg"""],
+        [f"""{IN} -reinit_filter:v 0 -ss 3.499 -i file:source -filter_complex
+        '[0:0]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=full[s0];[s0]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s1];[s1]setsar=1[s2];[s2]format=yuvj420p[s3]'
+        -map '[s3]' -f image2 -c:v mjpeg -frames:v 1 -q:v 3 -update 1 file:shot_0000.jpg""",
+         f"""{IN} -reinit_filter:v 0 -ss 19.959 -i file:source -filter_complex
+        '[0:0]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=full[s0];[s0]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s1];[s1]setsar=1[s2];[s2]format=yuvj420p[s3]'
+        -map '[s3]' -f image2 -c:v mjpeg -frames:v 1 -q:v 3 -update 1 file:shot_0001.jpg"""],
         id="points in time are sought, the last frame is the last",
     ),
     pytest.param(
         "sample_snapshot", {"name": "w", "sample_type": "Time", "sample_interval": 5, "height": 180, "format": "webp"}, clip(),
-        [f"""-f mov -discard nokey {IN.removeprefix("-f mov ")} -skip_frame nokey -i file:source -filter_complex
-        '[0:0]setpts=PTS-STARTPTS[s0];[s0]tpad=stop=-1:stop_mode=clone[s1];[s1]fps=fps=1/5:round=up:start_time=0[s2];[s2]trim=end_frame=4[s3];[s3]scale=320:180:flags=bicubic:out_range=limited[s4];[s4]setsar=1[s5];[s5]format=yuv420p[s6]'
-        -map '[s6]' -f image2 -c:v libwebp -frames:v 4 -quality 85 -start_number 0 file:shot_%04d.webp"""],
+        [f"""-f mov -discard nokey {IN.removeprefix("-f mov ")} -reinit_filter:v 0 -skip_frame nokey -i file:source
+        -filter_complex
+        '[0:0]setpts=PTS-STARTPTS[s0];[s0]tpad=stop=-1:stop_mode=clone[s1];[s1]fps=fps=1/5:round=up:start_time=0[s2];[s2]trim=end_frame=4[s3];[s3]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,320\\,2*round(min(320\\,180*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,180\\,2*round(min(180\\,320/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s4];[s4]pad=320:180:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s5];[s5]setsar=1[s6];[s6]format=yuv420p[s7]'
+        -map '[s7]' -f image2 -c:v libwebp -frames:v 4 -quality 85 -start_number 0 file:shot_%04d.webp"""],
         id="coarse samples come of key frames alone",
     ),
     pytest.param(
         "sample_snapshot", {"definition": 10, "format": "png"}, clip(longest_key_gap_s=10.0),
-        [f"""{IN} -i file:source -filter_complex
-        '[0:0]setpts=PTS-STARTPTS[s0];[s0]tpad=stop=-1:stop_mode=clone[s1];[s1]fps=fps=1/2:round=up:start_time=0[s2];[s2]trim=end_frame=10[s3];[s3]setsar=1[s4];[s4]format=rgb24[s5]'
-        -map '[s5]' -f image2 -c:v png -frames:v 10 -start_number 0 file:shot_%04d.png"""],
+        [f"""{IN} -reinit_filter:v 0 -i file:source -filter_complex
+        '[0:0]setpts=PTS-STARTPTS[s0];[s0]tpad=stop=-1:stop_mode=clone[s1];[s1]fps=fps=1/2:round=up:start_time=0[s2];[s2]trim=end_frame=10[s3];[s3]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s4];[s4]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s5];[s5]setsar=1[s6];[s6]format=rgb24[s7]'
+        -map '[s7]' -f image2 -c:v png -frames:v 10 -start_number 0 file:shot_%04d.png"""],
         id="with few key frames all are decoded, once",
     ),
     pytest.param(
         "image_sprite", {"definition": 10}, clip(),
-        [f"""-f mov -discard nokey {IN.removeprefix("-f mov ")} -skip_frame nokey -i file:source -filter_complex
-        '[0:0]setpts=PTS-STARTPTS[s0];[s0]tpad=stop=-1:stop_mode=clone[s1];[s1]fps=fps=1/10:round=up:start_time=0[s2];[s2]trim=end_frame=2[s3];[s3]scale=142:80:flags=bicubic:out_range=full[s4];[s4]setsar=1[s5];[s5]format=yuvj420p[s6];[s6]tile=10x10[s7]'
-        -map '[s7]' -f image2 -c:v mjpeg -q:v 3 -start_number 0 file:sheet_%04d.jpg"""],
+        [f"""-f mov -discard nokey {IN.removeprefix("-f mov ")} -reinit_filter:v 0 -skip_frame nokey -i file:source
+        -filter_complex
+        '[0:0]setpts=PTS-STARTPTS[s0];[s0]tpad=stop=-1:stop_mode=clone[s1];[s1]fps=fps=1/10:round=up:start_time=0[s2];[s2]trim=end_frame=2[s3];[s3]scale=142:80:eval=frame:flags=bicubic:out_range=full[s4];[s4]pad=142:80:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s5];[s5]setsar=1[s6];[s6]format=yuvj420p[s7];[s7]tile=10x10[s8]'
+        -map '[s8]' -f image2 -c:v mjpeg -q:v 3 -start_number 0 file:sheet_%04d.jpg"""],
         id="a sprite",
     ),
     pytest.param(
         "animated_graphics", {"definition": 20000, "start_time_offset": 2, "end_time_offset": 5}, clip(),
-        [f"""{IN} -ss 2 -t 3 -i file:source -filter_complex
-        '[0:0]fps=2:eof_action=pass[s0];[s0]setsar=1[s1];[s1]palettegen=max_colors=256:stats_mode=diff[s2]' -map '[s2]' -f image2
-        -frames:v 1 -update 1 file:palette.png""",
-         f"""{IN} -ss 2 -t 3 -i file:source -f png_pipe -protocol_whitelist file -i file:palette.png -filter_complex
-        '[0:0]fps=2:eof_action=pass[s0];[s0]setsar=1[s1];[s1][1]paletteuse=bayer_scale=3:diff_mode=rectangle:dither=bayer[s2]'
-        -map '[s2]' -f gif -loop 0 file:out.gif"""],
+        [f"""{IN} -reinit_filter:v 0 -ss 2 -t 3 -i file:source -filter_complex
+        '[0:0]fps=2:eof_action=pass:round=up[s0];[s0]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s1];[s1]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s2];[s2]setsar=1[s3];[s3]palettegen=max_colors=256:stats_mode=full[s4]'
+        -map '[s4]' -f image2 -frames:v 1 -update 1 file:palette.png""",
+         f"""{IN} -reinit_filter:v 0 -ss 2 -t 3 -i file:source -f png_pipe -protocol_whitelist file -i file:palette.png
+        -filter_complex
+        '[0:0]fps=2:eof_action=pass:round=up[s0];[s0]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s1];[s1]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s2];[s2]setsar=1[s3];[s3][1]paletteuse=bayer_scale=3:diff_mode=rectangle:dither=bayer[s4]'
+        -map '[s4]' -f gif -loop 0 file:out.gif"""],
         id="a gif, its palette first",
     ),
     pytest.param(
         "animated_graphics", {"definition": 20001}, clip(),
-        [f"""{IN} -i file:source -filter_complex
-        '[0:0]fps=2:eof_action=pass[s0];[s0]scale=320:180:flags=bicubic:out_range=limited[s1];[s1]setsar=1[s2];[s2]format=yuv420p[s3]'
-        -map '[s3]' -f webp -c:v libwebp_anim -fps_mode passthrough -loop 0 -quality 75.0 file:out.webp"""],
+        [f"""{IN} -reinit_filter:v 0 -i file:source -filter_complex
+        '[0:0]fps=2:eof_action=pass:round=up[s0];[s0]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,320\\,2*round(min(320\\,180*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,180\\,2*round(min(180\\,320/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s1];[s1]pad=320:180:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s2];[s2]setsar=1[s3];[s3]format=yuv420p[s4]'
+        -map '[s4]' -f webp -c:v libwebp_anim -fps_mode passthrough -loop 0 -quality 75.0 file:out.webp"""],
         id="an animated webp",
     ),
     pytest.param(
@@ -178,11 +184,11 @@ CASES = [
             {"type": "text", "text_content": "x", "coordinate_origin": "BottomLeft"},
         ]},
         clip(),
-        [f"""{IN} -i file:source -f png_pipe -protocol_whitelist file -i file:watermark_0.png -f png_pipe -protocol_whitelist file
-        -i file:watermark_1.png -filter_complex
-        '[0:0]setsar=1[s0];[1:v:0]scale=154:-1[s1];[s1]format=rgba[s2];[s0][s2]overlay=enable=gte(t\\,1)*lt(t\\,3):eof_action=repeat:x=W-w-26:y=10[s3];[2:v:0]format=rgba[s4];[s3][s4]overlay=eof_action=repeat:x=0:y=H-h-0[s5];[s5]format=yuv420p[s6]'
-        -map '[s6]' -map 0:1 -f mp4 -c:a copy -c:v libx264 -crf 20 -fps_mode vfr -map_chapters -1 -map_metadata -1
-        -metadata:s:a:0 language=eng -movflags +faststart -preset medium file:out.mp4"""],
+        [f"""{IN} -reinit_filter:v 0 -i file:source -f png_pipe -protocol_whitelist file -i file:watermark_0.png -f png_pipe
+        -protocol_whitelist file -i file:watermark_1.png -filter_complex
+        '[0:0]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s0];[s0]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s1];[s1]setsar=1[s2];[1:v:0]scale=154:-1[s3];[s3]format=rgba[s4];[s2][s4]overlay=enable=gte(t\\,1)*lt(t\\,3):eof_action=repeat:x=W-w-26:y=10[s5];[2:v:0]format=rgba[s6];[s5][s6]overlay=eof_action=repeat:x=0:y=H-h-0[s7];[s7]format=yuv420p[s8]'
+        -map '[s8]' -map 0:1 -f mp4 -c:a copy -c:v libx264 -crf 20 -enc_time_base 1:90000 -fps_mode vfr -map_chapters -1
+        -map_metadata -1 -metadata:s:a:0 language=eng -movflags +faststart -preset medium file:out.mp4"""],
         id="an image for a while and a text",
     ),
 ]  # fmt: skip
