@@ -29,8 +29,9 @@ from mps_dagster.media.timerange import Span, TimeRange, signed_range
 
 PLAYLIST = "out.m3u8"
 HEADER = "init.mp4"
-HLS_GAP_S = 0.5
-"""How long HLS may have sound and no picture; every track of a film is a little longer or shorter than the others."""
+HLS_GAP_S, COPIED_HLS_GAP_S = 0.1, 0.5
+"""How long HLS may have sound and no picture. Every track of a film is a little longer or shorter than the others, and of
+copied pictures nothing can be done about it."""
 KEEP_IN_STEP = "aresample=async=1"
 """Silence where samples are missing. Nothing that counts from the start: the graph may be built anew in mid-stream."""
 
@@ -174,7 +175,7 @@ def _picture(wanted: Encoding, material: Material, opened: Section, geometry: Ge
 def _check_gaps(material: Material) -> None:
     """HLS is as long as its pictures, and a copy can add none."""
     gap_s = max(material.before_picture_s, material.after_picture_s)
-    if gap_s > HLS_GAP_S:
+    if gap_s > COPIED_HLS_GAP_S:
         raise InvalidConfiguration(
             f"for {gap_s:.2f} s the source has sound and no picture, which HLS segments of copied video cannot cover",
             hint="name a video codec, for example h264",

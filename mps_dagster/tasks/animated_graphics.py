@@ -11,6 +11,7 @@ teaser:
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import ffmpeg
@@ -105,6 +106,7 @@ def _frames(
     # round=up: each is the frame that a player shows at that time, not one of later on. eof_action=pass: a clip shorter
     # than one frame of the animation still gives one.
     frames = opened.picture(video).filter("fps", spec.fps, round="up", eof_action="pass")
+    frames = frames.filter("trim", end_frame=max(1, math.ceil(part.duration_s * spec.fps - 0.01)))
     return to_sdr(shaped(prepared(frames, video), video, geometry), video)
 
 

@@ -161,19 +161,19 @@ CASES = [
     pytest.param(
         "animated_graphics", {"definition": 20000, "start_time_offset": 2, "end_time_offset": 5}, clip(),
         [f"""{IN} -reinit_filter:v 0 -ss 2 -t 3 -i file:source -filter_complex
-        '[0:0]fps=2:eof_action=pass:round=up[s0];[s0]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s1];[s1]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s2];[s2]setsar=1[s3];[s3]palettegen=max_colors=256:stats_mode=full[s4]'
-        -map '[s4]' -f image2 -frames:v 1 -update 1 file:palette.png""",
+        '[0:0]fps=2:eof_action=pass:round=up[s0];[s0]trim=end_frame=6[s1];[s1]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s2];[s2]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s3];[s3]setsar=1[s4];[s4]palettegen=max_colors=256:stats_mode=full[s5]'
+        -map '[s5]' -f image2 -frames:v 1 -update 1 file:palette.png""",
          f"""{IN} -reinit_filter:v 0 -ss 2 -t 3 -i file:source -f png_pipe -protocol_whitelist file -i file:palette.png
         -filter_complex
-        '[0:0]fps=2:eof_action=pass:round=up[s0];[s0]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s1];[s1]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s2];[s2]setsar=1[s3];[s3][1]paletteuse=bayer_scale=3:diff_mode=rectangle:dither=bayer[s4]'
-        -map '[s4]' -f gif -loop 0 file:out.gif"""],
+        '[0:0]fps=2:eof_action=pass:round=up[s0];[s0]trim=end_frame=6[s1];[s1]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s2];[s2]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s3];[s3]setsar=1[s4];[s4][1]paletteuse=bayer_scale=3:diff_mode=rectangle:dither=bayer[s5]'
+        -map '[s5]' -f gif -loop 0 file:out.gif"""],
         id="a gif, its palette first",
     ),
     pytest.param(
         "animated_graphics", {"definition": 20001}, clip(),
         [f"""{IN} -reinit_filter:v 0 -i file:source -filter_complex
-        '[0:0]fps=2:eof_action=pass:round=up[s0];[s0]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,320\\,2*round(min(320\\,180*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,180\\,2*round(min(180\\,320/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s1];[s1]pad=320:180:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s2];[s2]setsar=1[s3];[s3]format=yuv420p[s4]'
-        -map '[s4]' -f webp -c:v libwebp_anim -fps_mode passthrough -loop 0 -quality 75.0 file:out.webp"""],
+        '[0:0]fps=2:eof_action=pass:round=up[s0];[s0]trim=end_frame=40[s1];[s1]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,320\\,2*round(min(320\\,180*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,180\\,2*round(min(180\\,320/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s2];[s2]pad=320:180:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s3];[s3]setsar=1[s4];[s4]format=yuv420p[s5]'
+        -map '[s5]' -f webp -c:v libwebp_anim -fps_mode passthrough -loop 0 -quality 75.0 file:out.webp"""],
         id="an animated webp",
     ),
     pytest.param(
