@@ -38,20 +38,29 @@ class Section:
 
     origin: Stream
     skip_s: float
-    """What lies before the part because the seek had to be early; 0 where the container has an index."""
+    """What lies before the part because the seek had to be early; mostly 0."""
+    length_s: float | None
+    """None = to the end. ffmpeg's own `-t` counts from each stream's first frame, and lets a late one go on for longer."""
 
     def picture(self, stream: VideoStream) -> Stream:
         track = self.origin[str(stream.index)]
-        if not self.skip_s:
-            return track
-        return track.filter("trim", start=seconds(self.skip_s)).filter("setpts", f"PTS-{seconds(self.skip_s)}/TB")
+        if self._bounds:
+            track = track.filter("trim", **self._bounds)
+        if self.skip_s:
+            track = track.filter("setpts", f"PTS-{seconds(self.skip_s)}/TB")
+        return track
 
     @property
     def sound_filters(self) -> tuple[str, ...]:
-        """For each sound track, in a graph of its own: see `encode.sound_graph`."""
-        if not self.skip_s:
-            return ()
-        return f"atrim=start={seconds(self.skip_s)}", f"asetpts=PTS-{seconds(self.skip_s)}/TB"
+        """What each sound track passes first, in a graph of its own."""
+        bounds = ":".join(f"{name}={value}" for name, value in self._bounds.items())
+        cut = (f"atrim={bounds}",) if bounds else ()
+        return (*cut, f"asetpts=PTS-{seconds(self.skip_s)}/TB") if self.skip_s else cut
+
+    @property
+    def _bounds(self) -> dict[str, str]:
+        start = {"start": seconds(self.skip_s)} if self.skip_s else {}
+        return start if self.length_s is None else {**start, "end": seconds(self.skip_s + self.length_s)}
 
 
 def section(
@@ -64,23 +73,31 @@ def section(
         options["reinit_filter:v"] = 0
     # Where ffmpeg's clock begins without a seek, on the source's.
     clock_s = min(stream.first_packet_s for stream in used) if media.demuxer in RESTARTING else 0.0
+    sought_s = part.start_s
     if part.from_start:
         # No seek: one to the very first picture may miss it by a rounding.
-        early_s = part.start_s
         if seconds(part.start_s - clock_s) != "0":
             options["itsoffset"] = seconds(clock_s - part.start_s)
     else:
-        early_s = part.start_s
-        if media.demuxer in UNINDEXED and media.video:
-            # Seeks land after the wanted time, by up to a key frame's distance; so seek before it and drop what comes first.
-            early_s = max(0.0, part.start_s - 2 * media.video.longest_key_gap_s - 2)
-        if early_s > 0:
-            options["ss"] = seconds(early_s)
-        early_s = max(early_s, clock_s)
-    skip_s = part.start_s - early_s
+        sought_s = _seek_s(media, part, used)
+        if sought_s > 0:
+            options["ss"] = seconds(sought_s)
+        sought_s = max(sought_s, clock_s)
+    skip_s = part.start_s - sought_s
     if not part.to_end:
         options["t"] = seconds(skip_s + part.duration_s)
-    return Section(source(media, **options), skip_s)
+    return Section(source(media, **options), skip_s, None if part.to_end else part.duration_s)
+
+
+def _seek_s(media: MediaInfo, part: TimeRange, used: Sequence[VideoStream | AudioStream]) -> float:
+    """Where to seek to for a part that does not begin with its streams; what is too early is skipped."""
+    if any(isinstance(stream, VideoStream) and part.start_s <= stream.start_s for stream in used):
+        # ffmpeg seeks to a picture, and the sound before the first one would be lost.
+        return 0.0
+    if media.demuxer in UNINDEXED and media.video:
+        # Seeks land after the wanted time, by up to a key frame's distance.
+        return max(0.0, part.start_s - 2 * media.video.longest_key_gap_s - 2)
+    return part.start_s
 
 
 def arguments(*outputs: Stream) -> tuple[str, ...]:

@@ -139,12 +139,33 @@ def test_an_index_of_small_pictures_begins_at_0(clips, upload, made, worker, ext
 
 
 @pytest.mark.parametrize("extension", LATE)
-def test_a_part_counts_on_the_sources_clock(clips, output, extension):
-    """From 3 s on: the picture that is shown at 3 s, whatever the streams began with."""
-    path = output(clips.late_picture(extension), "transcode", {"video_template": FAST, "start_time_offset": 3})
-    at, picture = next(pictures(path))
-    assert at == pytest.approx(0, abs=0.05)
-    assert own_time_s(picture) == pytest.approx(3, abs=0.1)
+@pytest.mark.parametrize(
+    ("start", "end", "seconds", "first_s"),
+    [
+        pytest.param(1, 0, 5, 1, id="from before the first picture"),
+        pytest.param(1, 5, 4, 1, id="from before the first picture, not to the end"),
+        pytest.param(0, 3, 3, 2, id="not to the end"),
+        pytest.param(3, 5, 2, 0, id="in the middle"),
+        pytest.param(-2, 0, 2, 0, id="the end"),
+    ],
+)
+def test_a_part_counts_on_the_sources_clock(clips, output, extension, start, end, seconds, first_s):
+    """Whatever the streams begin with; no sound of it is lost."""
+    spec = {"video_template": FAST, "start_time_offset": start, "end_time_offset": end}
+    path = output(clips.late_picture(extension), "transcode", spec)
+    assert probe(path).duration_s == pytest.approx(seconds, abs=0.07)
+    shown = list(pictures(path))
+    assert shown[0][0] == pytest.approx(first_s, abs=0.05)
+    assert heard_s(sound(path)) < 0.05
+    # The end counts from the sound's, 6 s.
+    from_s = start if start >= 0 else 6 + start
+    for at, picture in shown[::10]:
+        assert own_time_s(picture) == pytest.approx(from_s + at, abs=0.15)
+
+
+def test_a_part_before_the_first_picture_is_sound_alone(clips, output):
+    media = probe(output(clips.late_picture(), "transcode", {"video_template": FAST, "end_time_offset": 1}))
+    assert (media.video, len(media.audio), media.duration_s) == (None, 1, pytest.approx(1, abs=0.05))
 
 
 # ------------------------------------------------------------------ the last picture

@@ -103,10 +103,10 @@ CASES = [
          "start_time_offset": 2, "end_time_offset": -3},
         clip(rotation=90),
         [f"""{IN} -ss 2 -t 15 -i file:source -filter_complex
-        '[0:0]scale=if(lt(abs(dar*16/9-1)\\,0.02)\\,360\\,2*round(min(360\\,640*dar)/2)):if(lt(abs(dar*16/9-1)\\,0.02)\\,640\\,2*round(min(640\\,360/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s0];[s0]pad=360:640:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s1];[s1]setsar=1[s2];[s2]format=yuv420p[s3]'
-        -map '[s3]' -map 0:1 -f webm -ac 2 -ar 48000 -b:a 128k -b:v 0 -c:a libopus -c:v libvpx-vp9 -cpu-used 3 -crf 33
-        -deadline good -enc_time_base 1:90000 -filter:a:0 aresample=async=1 -fps_mode vfr -map_chapters -1 -map_metadata
-        -1 -metadata:s:a:0 language=eng -row-mt 1 file:out.webm"""],
+        '[0:0]trim=end=15[s0];[s0]scale=if(lt(abs(dar*16/9-1)\\,0.02)\\,360\\,2*round(min(360\\,640*dar)/2)):if(lt(abs(dar*16/9-1)\\,0.02)\\,640\\,2*round(min(640\\,360/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s1];[s1]pad=360:640:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s2];[s2]setsar=1[s3];[s3]format=yuv420p[s4]'
+        -map '[s4]' -map 0:1 -f webm -ac 2 -ar 48000 -b:a 128k -b:v 0 -c:a libopus -c:v libvpx-vp9 -cpu-used 3 -crf 33
+        -deadline good -enc_time_base 1:90000 -filter:a:0 atrim=end=15,aresample=async=1 -fps_mode vfr -map_chapters -1
+        -map_metadata -1 -metadata:s:a:0 language=eng -row-mt 1 file:out.webm"""],
         id="a part of an upright clip, signed offsets",
     ),
     pytest.param(
@@ -161,12 +161,12 @@ CASES = [
     pytest.param(
         "animated_graphics", {"definition": 20000, "start_time_offset": 2, "end_time_offset": 5}, clip(),
         [f"""{IN} -reinit_filter:v 0 -ss 2 -t 3 -i file:source -filter_complex
-        '[0:0]fps=2:eof_action=pass:round=up[s0];[s0]trim=end_frame=6[s1];[s1]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s2];[s2]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s3];[s3]setsar=1[s4];[s4]palettegen=max_colors=256:stats_mode=full[s5]'
-        -map '[s5]' -f image2 -frames:v 1 -update 1 file:palette.png""",
+        '[0:0]trim=end=3[s0];[s0]fps=2:eof_action=pass:round=up[s1];[s1]trim=end_frame=6[s2];[s2]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s3];[s3]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s4];[s4]setsar=1[s5];[s5]palettegen=max_colors=256:stats_mode=full[s6]'
+        -map '[s6]' -f image2 -frames:v 1 -update 1 file:palette.png""",
          f"""{IN} -reinit_filter:v 0 -ss 2 -t 3 -i file:source -f png_pipe -protocol_whitelist file -i file:palette.png
         -filter_complex
-        '[0:0]fps=2:eof_action=pass:round=up[s0];[s0]trim=end_frame=6[s1];[s1]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s2];[s2]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s3];[s3]setsar=1[s4];[s4][1]paletteuse=bayer_scale=3:diff_mode=rectangle:dither=bayer[s5]'
-        -map '[s5]' -f gif -loop 0 file:out.gif"""],
+        '[0:0]trim=end=3[s0];[s0]fps=2:eof_action=pass:round=up[s1];[s1]trim=end_frame=6[s2];[s2]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s3];[s3]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s4];[s4]setsar=1[s5];[s5][1]paletteuse=bayer_scale=3:diff_mode=rectangle:dither=bayer[s6]'
+        -map '[s6]' -f gif -loop 0 file:out.gif"""],
         id="a gif, its palette first",
     ),
     pytest.param(
