@@ -22,6 +22,40 @@ _FAST = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g",
 _AAC = ("-c:a", "aac", "-b:a", "64k")
 
 
+_X265 = "-c:v libx265 -preset ultrafast -pix_fmt yuv420p -x265-params log-level=none"
+_CODED = {
+    "h264": ("mkv", "-c:v libx264 -preset veryfast -pix_fmt yuv420p"),
+    "hevc": ("mkv", _X265),
+    "av1": ("mkv", "-c:v libsvtav1 -preset 12 -pix_fmt yuv420p"),
+    "vp9": ("mkv", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8"),
+    "vp8": ("mkv", "-c:v libvpx -deadline realtime"),
+    "mpeg4": ("mkv", "-c:v mpeg4 -bf 2"),
+    "mpeg2video": ("mkv", "-c:v mpeg2video -bf 2"),
+    "mjpeg": ("mkv", "-c:v mjpeg -pix_fmt yuvj420p"),
+    "prores": ("mkv", "-c:v prores_ks"),
+    "dnxhd": ("mkv", "-c:v dnxhd -profile:v dnxhr_sq -pix_fmt yuv422p -s 256x120"),
+    "qtrle": ("mov", "-c:v qtrle"),
+    "dvvideo": ("mkv", "-c:v dvvideo -s 720x576 -pix_fmt yuv420p"),
+    "theora": ("mkv", "-c:v libtheora"),
+    "flv1": ("mkv", "-c:v flv"),
+    "msmpeg4v3": ("mkv", "-c:v msmpeg4"),
+    "aac": ("mkv", "-c:a aac"),
+    "mp3": ("mkv", "-c:a libmp3lame"),
+    "opus": ("mkv", "-c:a libopus"),
+    "vorbis": ("mkv", "-c:a libvorbis"),
+    "dts": ("mkv", "-c:a dca -strict -2"),
+    "truehd": ("mkv", "-c:a truehd -strict -2"),
+    "mlp": ("mkv", "-c:a mlp -strict -2"),
+    "amr_nb": ("mkv", "-c:a libopencore_amrnb -ar 8000 -ac 1"),
+    "adpcm_ima_qt": ("mov", "-c:a adpcm_ima_qt"),
+    "pcm_s8": ("mov", "-c:a pcm_s8"),
+    "pcm_f32be": ("mov", "-c:a pcm_f32be"),
+    "pcm_f64be": ("mov", "-c:a pcm_f64be"),
+    "s302m": ("ts", "-c:a s302m -strict -2"),
+}
+"""How a clip of a codec is made, and in which container; the others have an encoder of their own name and fit into mkv."""
+
+
 def pattern(size: str = "320x180", rate: str = "25", seconds: float = 2) -> tuple[str, ...]:
     """Input arguments: a moving test picture with a clock."""
     return ("-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}")
@@ -193,6 +227,26 @@ class Clips:
         tag = b"\x12" + struct.pack(">I", len(data))[1:] + b"\x00\x07\xd0\x00\x00\x00\x00" + data
         ending = tag + struct.pack(">I", len(tag))
         return self._file("late_stream.flv", lambda: self.flv().read_bytes() + ending)
+
+    def coded(self, kind: str, codec: str, extension: str = "") -> Path:
+        """Half a second of video or audio of any codec, without B-frames' times lost."""
+        container, options = _CODED.get(codec, ("mkv", f"-c:{kind[0]} {codec}"))
+        made = pattern("176x144", seconds=0.5) if kind == "video" else tone(0.5)
+        sides = () if kind == "video" else ("-ac", "2")
+        return self._ffmpeg(f"coded_{codec}.{extension or container}", *made, *sides, *options.split())
+
+    def with_sound(self, codec: str) -> Path:
+        """MKV: H.264 and sound of any codec."""
+        sound = ("-i", str(self.coded("audio", codec)))
+        return self._ffmpeg(f"with_{codec}.mkv", *pattern(seconds=0.5), *sound, *_FAST, "-c:a", "copy")
+
+    def mp3_of(self, hertz: int) -> Path:
+        """MP3 of a sample rate."""
+        return self._ffmpeg(f"mp3_{hertz}.mp3", *tone(), "-ar", str(hertz), "-c:a", "libmp3lame")
+
+    def b_frames_avi(self) -> Path:
+        """H.264 in AVI, which has no place for the times at which B-frames are shown."""
+        return self._ffmpeg("b_frames.avi", "-i", str(self.b_frames()), "-c", "copy")
 
     # ----------------------------------------------------------- containers
 

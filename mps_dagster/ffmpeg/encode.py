@@ -10,18 +10,15 @@ from pydantic import Field, model_validator
 from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.ffmpeg.codecs import (
     AUDIO_ENCODERS,
-    DECODED_NAMES,
     MUXERS,
     VIDEO_ENCODERS,
     AudioCodec,
     Effort,
+    Options,
     VideoCodec,
 )
 from mps_dagster.media.geometry import Adaptive, FillType
 from mps_dagster.media.info import AudioStream, Facts, MediaInfo, VideoStream
-
-Options = dict[str, str | int | float]
-"""Output options of ffmpeg by name without the dash."""
 
 Kbps = Annotated[int, Field(ge=0, le=100_000, description="kbit/s; 0 = as the source.")]
 Side = Annotated[int, Field(ge=0, le=4096)]
@@ -102,15 +99,6 @@ def check_container(
         raise ValueError(f"HLS holds {video.codec} in MP4 segments only; set segment_type to 7 or 5")
 
 
-def check_copy(kind: str, codec: str, container: str, holds: frozenset[str]) -> None:
-    """A copied stream must fit the container as it is; only the probe knows."""
-    name = DECODED_NAMES.get(codec, codec)
-    if name not in holds:
-        raise InvalidConfiguration(
-            f"the source's {kind} is {name}, which {container} does not hold", hint="name a codec"
-        )
-
-
 def video_options(template: VideoTemplate, video: VideoStream, container: str) -> Options:
     """What tells the encoder: quality, rate, key frames, shape of the stream."""
     encoder = VIDEO_ENCODERS[template.codec]
@@ -139,16 +127,19 @@ def keeps_hdr(template: VideoTemplate) -> bool:
     return template.bit_depth == 10 and template.codec != "h264"
 
 
+def languages(streams: tuple[AudioStream, ...]) -> Options:
+    """Each track keeps its own."""
+    return {
+        f"metadata:s:a:{number}": f"language={stream.language}"
+        for number, stream in enumerate(streams)
+        if stream.language
+    }
+
+
 def audio_options(template: AudioTemplate, streams: tuple[AudioStream, ...], container: str) -> Options:
-    """One encoder for all tracks; each keeps its language."""
-    options: Options = {}
-    for number, stream in enumerate(streams):
-        if stream.language:
-            options[f"metadata:s:a:{number}"] = f"language={stream.language}"
+    """One encoder for all tracks."""
     codec = template.codec or MUXERS[container].audio[0]
-    if codec == "copy":
-        return options | {"c:a": "copy"}
-    options["c:a"] = AUDIO_ENCODERS[codec]
+    options: Options = {"c:a": AUDIO_ENCODERS[codec]}
     if codec in ("aac", "mp3", "opus"):
         source_kbps = max((stream.bitrate_bps for stream in streams), default=0) // 1000
         # As the source, within what makes sense: PCM's 1 411 kbit/s would be refused, a telephone's 8 be unbearable.

@@ -7,21 +7,31 @@ from dataclasses import dataclass
 import ffmpeg
 
 from mps_dagster.errors import ContentUnsupported
-from mps_dagster.ffmpeg.codecs import MUXERS
+from mps_dagster.ffmpeg.codecs import MUXERS, Options
+from mps_dagster.ffmpeg.copying import copied_audio, copied_video, row
 from mps_dagster.ffmpeg.encode import (
     AudioTemplate,
-    Options,
     VideoTemplate,
     audio_options,
-    check_copy,
     chosen_audio,
     keeps_hdr,
+    languages,
     pixel_format,
     video_options,
 )
 from mps_dagster.ffmpeg.overlay import Watermark, attachments, overlaid
-from mps_dagster.ffmpeg.picture import Section, Stream, arguments, prepared, section, shaped, to_sdr
-from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, Segments
+from mps_dagster.ffmpeg.picture import (
+    Section,
+    Stream,
+    arguments,
+    prepared,
+    seconds,
+    section,
+    shaped,
+    source,
+    to_sdr,
+)
+from mps_dagster.ffmpeg.plan import Copied, Expected, OutputFile, Plan, Segments
 from mps_dagster.media.geometry import Geometry, fit
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
 from mps_dagster.media.timerange import TimeRange
@@ -42,7 +52,8 @@ class Encoding:
     audio: AudioTemplate | None
     watermarks: tuple[Watermark, ...] = ()
     segments: Segments | None = None
-    """HLS only."""
+    hls_time: int = 6
+    """Both: HLS only."""
 
 
 def encoding_plan(wanted: Encoding, media: MediaInfo) -> Plan:
@@ -58,9 +69,7 @@ def encoding_plan(wanted: Encoding, media: MediaInfo) -> Plan:
     file = f"out.{MUXERS[wanted.container].extension}"
     return Plan(
         commands=(_command(wanted, media, audio, geometry),),
-        outputs=(
-            OutputFile(file=file, key=wanted.key, expected=_expected(wanted, video, geometry, with_audio=bool(audio))),
-        ),
+        outputs=(OutputFile(file=file, key=wanted.key, expected=_expected(wanted, video, geometry, audio)),),
         duration_s=wanted.part.duration_s,
         attachments=attachments(wanted.watermarks) if video else (),
         segments=wanted.segments,
@@ -82,7 +91,9 @@ def _geometry(template: VideoTemplate, video: VideoStream) -> Geometry:
     )  # fmt: skip
 
 
-def _expected(wanted: Encoding, video: VideoStream | None, geometry: Geometry | None, *, with_audio: bool) -> Expected:
+def _expected(
+    wanted: Encoding, video: VideoStream | None, geometry: Geometry | None, audio: tuple[AudioStream, ...]
+) -> Expected:
     copied = video is not None and wanted.video is not None and wanted.video.codec == "copy"
     # A copy starts and ends at key frames; an encoder adds at most a frame and some samples.
     slack = video.longest_key_gap_s if video and copied and not wanted.part.whole else 0.0
@@ -93,8 +104,21 @@ def _expected(wanted: Encoding, video: VideoStream | None, geometry: Geometry | 
     return Expected(
         kind="playlist" if wanted.container == "hls" else "video" if video else "audio",
         width=width, height=height, duration_s=wanted.part.duration_s,
-        tolerance_s=0.5 + 0.01 * wanted.part.duration_s + slack, audio=with_audio,
+        tolerance_s=0.5 + 0.01 * wanted.part.duration_s + slack, audio=bool(audio), copied=_copied(wanted, video, audio),
     )  # fmt: skip
+
+
+def _copied(wanted: Encoding, video: VideoStream | None, audio: tuple[AudioStream, ...]) -> Copied | None:
+    picture = video if wanted.video and wanted.video.codec == "copy" else None
+    sounds = audio if wanted.audio and wanted.audio.codec == "copy" else ()
+    if not picture and not sounds:
+        return None
+    codecs = tuple(stream.codec for stream in sounds)
+    if not picture:
+        return Copied(audio=codecs)
+    # A part may begin after a change of size.
+    size = picture.display_size if wanted.part.whole else None
+    return Copied(video=picture.codec, audio=codecs, turned=(picture.rotation, picture.mirrored), display_size=size)
 
 
 def _command(
@@ -102,18 +126,31 @@ def _command(
 ) -> tuple[str, ...]:
     used = (*((media.video,) if geometry and media.video else ()), *audio)
     opened = section(media, wanted.part.start_s, _until(wanted.part), used)
+    where = row(wanted.container, mp4_segments=_in_mp4(wanted.segments))
     muxer = MUXERS[wanted.container]
     # Global tags may say where a phone was; what players need is in the streams.
     options: Options = {"map_metadata": -1, "map_chapters": -1, **muxer.args}
     streams: list[Stream] = []
     if media.video and wanted.video and geometry:
-        streams.append(_picture(wanted, wanted.video, opened, media.video, geometry))
-        options |= _video_options(wanted.video, media.video, wanted.container)
+        if wanted.video.codec == "copy":
+            streams.append(_untouched(wanted.part, media)[str(media.video.index)])
+            options |= copied_video(media.video, where)
+        else:
+            streams.append(_picture(wanted, wanted.video, opened, media.video, geometry))
+            options |= video_options(wanted.video, media.video, wanted.container)
     if audio and wanted.audio:
-        streams += [_sound(wanted.audio, opened, stream, wanted.container) for stream in audio]
-        options |= audio_options(wanted.audio, audio, wanted.container)
-    if wanted.container == "hls":
-        options |= _hls_options(wanted.video or VideoTemplate())
+        options |= languages(audio)
+        if wanted.audio.codec == "copy":
+            streams += [_untouched(wanted.part, media)[str(stream.index)] for stream in audio]
+            options |= copied_audio(audio, where)
+            if wanted.part.start_s > 0 and options.get("c:v") != "copy":
+                # Only a copied picture needs what comes before the start; sound that is left alone begins there.
+                options["copypriorss:a"] = 0
+        else:
+            streams += [_sound(wanted.audio, opened, stream) for stream in audio]
+            options |= audio_options(wanted.audio, audio, wanted.container)
+    if wanted.segments:
+        options |= _hls_options(wanted.segments, wanted.hls_time)
     return arguments(ffmpeg.output(*streams, f"file:out.{muxer.extension}", f=muxer.format, **options))
 
 
@@ -121,11 +158,17 @@ def _until(part: TimeRange) -> float | None:
     return part.duration_s if part.end_s < part.source_s else None
 
 
+def _untouched(part: TimeRange, media: MediaInfo) -> Stream:
+    """The source for what is copied: no filter can drop what an early seek brings. One input with `opened` if equal."""
+    options = {"ss": seconds(part.start_s)} if part.start_s > 0 else {}
+    if (duration_s := _until(part)) is not None:
+        options["t"] = seconds(duration_s)
+    return source(media, **options)
+
+
 def _picture(
     wanted: Encoding, template: VideoTemplate, opened: Section, video: VideoStream, geometry: Geometry
 ) -> Stream:
-    if template.codec == "copy":
-        return opened.origin[str(video.index)]
     stream = prepared(opened.picture(video), video)
     if rate := template.frame_rate(video):
         stream = stream.filter("fps", f"{rate.numerator}/{rate.denominator}")
@@ -136,17 +179,7 @@ def _picture(
     return stream.filter("format", pixel_format(template))
 
 
-def _video_options(template: VideoTemplate, video: VideoStream, container: str) -> Options:
-    if template.codec == "copy":
-        check_copy("video", video.codec, container, MUXERS[container].video)
-        return {"c:v": "copy"}
-    return video_options(template, video, container)
-
-
-def _sound(template: AudioTemplate, opened: Section, stream: AudioStream, container: str) -> Stream:
-    if template.codec == "copy":
-        check_copy("audio", stream.codec, container, frozenset(MUXERS[container].audio))
-        return opened.origin[str(stream.index)]
+def _sound(template: AudioTemplate, opened: Section, stream: AudioStream) -> Stream:
     # Silence where samples are missing, from time 0 on: sound that starts late or has gaps stays in step.
     track = opened.sound(stream).filter("aresample", **{"async": 1, "first_pts": 0})
     if (template.audio_channel or stream.channels) == 6:
@@ -155,12 +188,16 @@ def _sound(template: AudioTemplate, opened: Section, stream: AudioStream, contai
     return track
 
 
-def _hls_options(template: VideoTemplate) -> Options:
-    flags = "independent_segments+single_file" if template.segment_type in (2, 5) else "independent_segments"
+def _in_mp4(segments: Segments | None) -> bool:
+    return segments is not None and segments.pattern.endswith(".m4s")
+
+
+def _hls_options(segments: Segments, hls_time: int) -> Options:
+    flags = "independent_segments" if "%" in segments.pattern else "independent_segments+single_file"
     options: Options = {
-        "hls_time": template.hls_time, "hls_playlist_type": "vod", "hls_list_size": 0, "hls_flags": flags,
-        "hls_segment_filename": segment_pattern(template),
+        "hls_time": hls_time, "hls_playlist_type": "vod", "hls_list_size": 0, "hls_flags": flags,
+        "hls_segment_filename": segments.pattern,
     }  # fmt: skip
-    if template.segment_type in (5, 7):
+    if _in_mp4(segments):
         options |= {"hls_segment_type": "fmp4", "hls_fmp4_init_filename": HEADER}
     return options

@@ -23,6 +23,9 @@ UNINDEXED = frozenset({"mpegts", "mpeg"})
 
 def source(media: MediaInfo, **options: str | float) -> Stream:
     """The staged source. Its demuxer is named, so that no playlist in disguise is opened; no protocol but files."""
+    if media.video and media.video.untimed and media.video.times_follow:
+        # For a copy: containers want the time of every picture, which a program stream has of some only.
+        options["fflags"] = "+genpts"
     return ffmpeg.input(
         f"file:{SOURCE}", f=media.demuxer, protocol_whitelist="file,pipe", format_whitelist=media.container, **options
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 
 from av.audio.stream import AudioStream as LibavAudio
 from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream as LibavVideo
@@ -29,6 +31,8 @@ _SPACE = {
     10: "bt2020c", 11: "smpte2085", 12: "chroma-derived-nc", 13: "chroma-derived-c", 14: "ictcp",
 }  # fmt: skip
 _FULL_RANGE = 2
+_UNTIMED = frozenset({"avi", "mpeg"})
+"""Containers that do not tell of every packet when it is shown, and of none with B-frames in AVI; libav makes it up."""
 
 
 def media_info(container: InputContainer, video: VideoStream | None, timings: Timings, size_bytes: int) -> MediaInfo:
@@ -64,6 +68,7 @@ def video_stream(stream: LibavVideo, picture: VideoFrame, timing: Timing) -> Vid
         width=picture.width,
         height=picture.height,
         rotation=_clockwise(picture.rotation),
+        mirrored=_mirrored(picture),
         sample_aspect=stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1),
         pixel_format=picture.format.name,
         bit_depth=max(component.bits for component in components),
@@ -80,6 +85,8 @@ def video_stream(stream: LibavVideo, picture: VideoFrame, timing: Timing) -> Vid
         last_s=_seconds(timing.last_s),
         duration_s=_seconds(timing.end_s - timing.first_s),
         frames=timing.frames,
+        hidden_s=_seconds(timing.hidden_s),
+        untimed=bool(stream.codec_context.has_b_frames) and stream.container.format.name in _UNTIMED,
         longest_key_gap_s=_seconds(timing.longest_key_gap_s),
         bitrate_bps=_bitrate_bps(timing.size_bytes, timing.end_s - timing.first_s),
     )
@@ -97,6 +104,7 @@ def audio_stream(stream: LibavAudio, timing: Timing) -> AudioStream:
         default=bool(stream.disposition & Disposition.default),
         start_s=_seconds(timing.first_s),
         duration_s=_seconds(timing.end_s - timing.first_s),
+        hidden_s=_seconds(timing.hidden_s),
         bitrate_bps=_bitrate_bps(timing.size_bytes, timing.end_s - timing.first_s),
     )
 
@@ -131,6 +139,15 @@ def _bitrate_bps(size_bytes: int, duration_s: float) -> int:
 def _clockwise(rotation: float) -> int:
     """libav counts degrees the other way round; ffmpeg turns by the nearest right angle only."""
     return -round(rotation / 90) * 90 % 360
+
+
+def _mirrored(picture: VideoFrame) -> bool:
+    """A phone's front camera: the display matrix flips what it turns, which no angle can say."""
+    matrix = picture.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]  # PyAV's stubs want a string
+    if matrix is None:
+        return False
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))
+    return bool(a * d < b * c)
 
 
 def _seconds(value: float) -> float:

@@ -26,6 +26,8 @@ class VideoStream(Facts):
     height: int
     rotation: int = 0
     """Degrees clockwise that a player turns the picture: 0, 90, 180, 270."""
+    mirrored: bool = False
+    """Whether a player flips the picture as well: `rotation` is then libav's, and tells half of it."""
     sample_aspect: Fraction = Fraction(1)
     pixel_format: str
     bit_depth: int = 8
@@ -46,6 +48,10 @@ class VideoStream(Facts):
     """From the first picture to the end of the last one."""
     frames: int = 0
     """Packets with video in them; one per frame in every codec that is accepted."""
+    hidden_s: float = 0.0
+    """How much is stored and never shown: an edit list leaves it out."""
+    untimed: bool = False
+    """Whether packets lack the time at which they are shown (B-frames in AVI and program streams): a decoder makes it up."""
     longest_key_gap_s: float = 0.0
     """Longest time without a key frame, to the end included: says if key frames alone can be sampled."""
     bitrate_bps: int = 0
@@ -53,6 +59,11 @@ class VideoStream(Facts):
     @property
     def hdr(self) -> Literal["", "HDR10", "HLG"]:
         return {"smpte2084": "HDR10", "arib-std-b67": "HLG"}.get(self.color_transfer, "")  # type: ignore[return-value]
+
+    @property
+    def times_follow(self) -> bool:
+        """Whether the times that packets lack can be made up without decoding: MPEG-1 and 2 number their pictures."""
+        return self.codec in ("mpeg1video", "mpeg2video")
 
     @property
     def display_size(self) -> tuple[int, int]:
@@ -72,6 +83,8 @@ class AudioStream(Facts):
     default: bool = False
     start_s: float = 0.0
     duration_s: float = 0.0
+    hidden_s: float = 0.0
+    """As of a video; a codec's few samples of warm-up count too."""
     bitrate_bps: int = 0
 
 

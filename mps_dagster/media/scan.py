@@ -36,11 +36,14 @@ class Track:
     """How long; 0 = not known."""
     key: bytearray = field(default_factory=bytearray)
     size_bytes: int = 0
+    hidden: int = 0
+    """How long all packets last that an edit list hides."""
     encrypted: bool = False
 
     def add(self, packet: Packet[Any]) -> None:
         if packet.is_discard:
-            # Before the start of an edit list: decoded, but never shown.
+            # Outside of an edit list: decoded, but never shown.
+            self.hidden += packet.duration or 0
             return
         shown, decoded = packet.pts, packet.dts
         if shown is None:
@@ -83,6 +86,7 @@ class Timing:
     variable: bool = False
     longest_key_gap_s: float = 0.0
     size_bytes: int = 0
+    hidden_s: float = 0.0
 
 
 Timings = Mapping[int, Timing]
@@ -163,6 +167,7 @@ def _measured(track: Track, stream: Stream, container: InputContainer) -> Timing
         variable=_variable(steps, usual),
         longest_key_gap_s=float(key_gap * tick),
         size_bytes=track.size_bytes,
+        hidden_s=float(track.hidden * tick),
     )
 
 
