@@ -36,6 +36,7 @@ _CODED = {
     "dnxhd": ("mkv", "-c:v dnxhd -profile:v dnxhr_sq -pix_fmt yuv422p -s 256x120"),
     "qtrle": ("mov", "-c:v qtrle"),
     "dvvideo": ("mkv", "-c:v dvvideo -s 720x576 -pix_fmt yuv420p"),
+    "cinepak": ("mkv", "-c:v cinepak -frames:v 3"),
     "theora": ("mkv", "-c:v libtheora"),
     "flv1": ("mkv", "-c:v flv"),
     "msmpeg4v3": ("mkv", "-c:v msmpeg4"),
@@ -239,6 +240,67 @@ class Clips:
         """MKV: H.264 and sound of any codec."""
         sound = ("-i", str(self.coded("audio", codec)))
         return self._ffmpeg(f"with_{codec}.mkv", *pattern(seconds=0.5), *sound, *_FAST, "-c:a", "copy")
+
+    def ticks(self, extension: str = "mp4") -> Path:
+        """6 s, a key frame every 2 s: at each second a flash at the left and a beep. The right half's luma and the
+        beep's pitch say which second it is: 20 + 30 n, and 500 + 200 n Hz."""
+        flash = "if(lt(X,80),if(lt(mod(T,1),0.08),235,16),20+30*floor(T))"
+        picture = f"color=black:s=160x90:r=25:d=6,format=gray,geq=lum='{flash}'"
+        beep = "aevalsrc='0.8*sin(2*PI*(500+200*floor(t))*t)*lt(mod(t,1),0.08)':s=48000:d=6"
+        h264 = (
+            "-c:v",
+            "libx264",
+            "-preset",
+            "veryfast",
+            "-bf",
+            "2",
+            "-g",
+            "50",
+            "-keyint_min",
+            "50",
+            "-sc_threshold",
+            "0",
+        )
+        inputs = ("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", beep)
+        made = self._ffmpeg("ticks.mp4", *inputs, *h264, "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "128k")
+        return made if extension == "mp4" else self._ffmpeg(f"ticks.{extension}", "-i", str(made), "-c", "copy")
+
+    def trimmed_ticks(self) -> Path:
+        """The ticks from 2.5 s on, by an edit list alone."""
+        return self._ffmpeg("trimmed_ticks.mp4", "-ss", "2.5", "-i", str(self.ticks()), "-c", "copy")
+
+    def hevc(self, extension: str, tag: str = "hev1") -> Path:
+        """HEVC whose parameter sets come with every key frame too; mp4, mkv or ts."""
+        in_band = (*_X265.split()[:-1], "log-level=none:keyint=10:repeat-headers=1")
+        made = self._ffmpeg("hevc.mkv", *pattern("176x144", seconds=1), *tone(1), *in_band, *_AAC)
+        tags = ("-tag:v", tag) if extension == "mp4" else ()
+        return made if extension == "mkv" else self._ffmpeg(f"{tag}.{extension}", "-i", str(made), "-c", "copy", *tags)
+
+    def in_band_hevc(self) -> Path:
+        """MP4 tagged hev1 whose header has no parameter sets at all."""
+        whole = bytearray(self.hevc("mp4").read_bytes())
+        at = whole.index(b"hvcC")
+        sets, end = at + 4 + 22, at - 4 + int.from_bytes(whole[at - 4 : at], "big")
+        whole[sets:end] = bytes(end - sets)
+        return self._file("in_band_hevc.mp4", lambda: bytes(whole))
+
+    def hevc_changing_size(self) -> Path:
+        """A transport stream of HEVC: a second of 176x144, then one of 320x180."""
+        parts = [
+            self._ffmpeg(f"hevc_{size}.ts", *pattern(size, seconds=1), *_X265.split(), "-output_ts_offset", str(number))
+            for number, size in enumerate(("176x144", "320x180"))
+        ]
+        return self._file("hevc_changing_size.ts", lambda: b"".join(part.read_bytes() for part in parts))
+
+    def mirrored(self, *turn: str) -> Path:
+        """As a phone's front camera says it: `-display_hflip`, and `-display_rotation` as well."""
+        name = "".join(turn).replace("-display_", "_").replace("-", "_")
+        return self._ffmpeg(f"mirrored{name}.mp4", *turn, "-i", str(self.video()), "-c", "copy")
+
+    def rotated_vp9(self) -> Path:
+        """VP9 in MP4, turned right."""
+        coded = ("-i", str(self.coded("video", "vp9")), "-c", "copy")
+        return self._ffmpeg("rotated_vp9.mp4", "-display_rotation", "-90", *coded)
 
     def mp3_of(self, hertz: int) -> Path:
         """MP3 of a sample rate."""
