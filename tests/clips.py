@@ -211,6 +211,23 @@ class Clips:
             "languages.mkv", *pattern(), *tone(), *tone(hertz=880), *maps, *_FAST, *_AAC, *tags, *chosen
         )
 
+    def programmes(self, *members: str) -> Path:
+        """A transport stream of programmes, each named by its streams: `v` and `w` 160x90, `V` 320x180, `a` 440 Hz, `A` 1320 Hz.
+
+        A stream may be in several; one that is in none of them is still there where it is given as `-x`.
+        """
+        made = {"v": pattern("160x90"), "a": tone(), "w": pattern("160x90"), "V": pattern(), "A": tone(hertz=1320)}
+        letters = [letter for letter in made if any(letter in group for group in members)]
+        inputs = [word for letter in letters for word in made[letter]]
+        maps = [word for number in range(len(letters)) for word in ("-map", str(number))]
+        groups = []
+        for group in members:
+            if not group.startswith("-"):
+                streams = "".join(f":st={letters.index(letter)}" for letter in group)
+                # A name that looks like a line of libav's listing.
+                groups += ["-program", f"title={group}\n  Stream #0\\:1{streams}"]
+        return self._ffmpeg(f"programmes_{'_'.join(members)}.ts", *inputs, *maps, *_FAST, *_AAC, *groups)
+
     def with_data(self) -> Path:
         """QuickTime with a time code track."""
         return self._ffmpeg("with_data.mov", *pattern(), *_FAST, "-timecode", "01:00:00:00")

@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream as LibavVideo
 
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
+from mps_dagster.media.programmes import Programmes, companions
 from mps_dagster.media.scan import Timing, Timings, start_s
 from mps_dagster.media.webp import Animation
 
@@ -35,13 +36,17 @@ _UNTIMED = frozenset({"avi", "mpeg"})
 """Containers that do not tell of every packet when it is shown, and of none with B-frames in AVI; libav makes it up."""
 
 
-def media_info(container: InputContainer, video: VideoStream | None, timings: Timings, size_bytes: int) -> MediaInfo:
-    sounds = tuple(
-        audio_stream(stream, timings[stream.index])
+def media_info(
+    container: InputContainer, video: VideoStream | None, timings: Timings, size_bytes: int, programmes: Programmes
+) -> MediaInfo:
+    usable = [
+        stream
         for stream in container.streams.audio
         # One without packets, decoder or parameters is of no use, and need not keep us from the others.
         if stream.index in timings and stream.codec_context and stream.sample_rate and stream.channels
-    )
+    ]
+    ours = companions(programmes, video.index if video else None, (stream.index for stream in usable))
+    sounds = tuple(audio_stream(stream, timings[stream.index]) for stream in usable if stream.index in ours)
     used = {stream.index for stream in (video, *sounds) if stream}
     covers = [stream.index for stream in container.streams.video if stream.disposition & Disposition.attached_pic]
     duration_s = _seconds(max((timings[index].end_s for index in used), default=0.0))

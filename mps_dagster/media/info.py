@@ -101,10 +101,11 @@ class MediaInfo(Facts):
     bitrate_bps: int = 0
     video: VideoStream | None = None
     audio: tuple[AudioStream, ...] = ()
+    """Of the video's programme, where a transport stream has several; without a video, of the first with sound."""
     cover_index: int | None = None
     """Attached picture (cover art)."""
     other_streams: tuple[str, ...] = ()
-    """Kinds of what is left alone: subtitle, data, attachment, and second video streams."""
+    """Kinds of what is left alone: subtitle, data, attachment, second video streams, and the sounds of other programmes."""
 
     @property
     def demuxer(self) -> str:

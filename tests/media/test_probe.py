@@ -189,6 +189,28 @@ def test_of_two_videos_the_default_one_is_taken(clips: Clips) -> None:
     agrees(media.video, index=1, width=320)
 
 
+PROGRAMMES: dict[str, tuple[tuple[str, ...], int | None, list[int], tuple[str, ...]]] = {
+    "SD, then HD": (("va", "VA"), 320, [3], ("video", "audio")),
+    "HD, then SD": (("VA", "va"), 320, [1], ("video", "audio")),
+    "of equal size": (("va", "wA"), 160, [1], ("video", "audio")),
+    "one sound for both": (("va", "Va"), 320, [1], ("video",)),
+    "a silent programme": (("va", "V"), 320, [], ("video", "audio")),
+    "two sounds in one": (("v", "VaA"), 320, [1, 3], ("video",)),
+    "radio": (("a", "A"), None, [0], ("audio",)),
+    "a sound in no programme": (("va", "V", "-A"), 320, [], ("video", "audio", "audio")),
+    "a sound beside the only programme": (("va", "-A"), 160, [1, 2], ()),
+}
+
+
+@pytest.mark.parametrize(("members", "width", "sounds", "others"), PROGRAMMES.values(), ids=PROGRAMMES)
+def test_of_several_programmes_one_is_taken_whole(clips, members, width, sounds, others) -> None:
+    """The video's own sounds and no others; without a video, the first programme's. What is left is listed."""
+    media = probe(clips.programmes(*members))
+    assert (media.video.width if media.video else None) == width
+    agrees(media, other_streams=others)
+    assert [sound.index for sound in media.audio] == sounds
+
+
 @pytest.mark.parametrize(
     ("recipe", "kinds"),
     [
