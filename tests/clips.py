@@ -228,6 +228,15 @@ class Clips:
                 groups += ["-program", f"title={group}\n  Stream #0\\:1{streams}"]
         return self._ffmpeg(f"programmes_{'_'.join(members)}.ts", *inputs, *maps, *_FAST, *_AAC, *groups)
 
+    def own_clocks(self, later_s: int = 50) -> Path:
+        """Programmes `va` and `VA`, interleaved as broadcast is; the second one's clock is ahead."""
+        content = bytearray(self.programmes("va", "VA").read_bytes())
+        for at in range(0, len(content), 188):
+            pid = int.from_bytes(content[at + 1 : at + 3], "big") & 0x1FFF
+            if pid in (0x102, 0x103):
+                _put_clock_ahead(content, at, later_s * 90_000)
+        return self._file(f"own_clocks{later_s}.ts", lambda: bytes(content))
+
     def with_data(self) -> Path:
         """QuickTime with a time code track."""
         return self._ffmpeg("with_data.mov", *pattern(), *_FAST, "-timecode", "01:00:00:00")
@@ -502,6 +511,25 @@ def _run(*args: str) -> bytes:
     done = subprocess.run(argv, capture_output=True, check=False)
     assert done.returncode == 0, f"{' '.join(argv)}\n{done.stderr.decode(errors='replace')}"
     return done.stdout
+
+
+def _put_clock_ahead(content: bytearray, at: int, ticks: int) -> None:
+    """In one packet of a transport stream: its clock reference, and the times of the picture or sound it begins."""
+    flags, body = content[at + 3], at + 4
+    if flags & 0x20:
+        if content[body] and content[body + 1] & 0x10:
+            clock = int.from_bytes(content[body + 2 : body + 8], "big") + (ticks << 15)
+            content[body + 2 : body + 8] = clock.to_bytes(6, "big")
+        body += 1 + content[body]
+    if content[at + 1] & 0x40:
+        for field in range((content[body + 7] >> 6).bit_count()):
+            where = body + 9 + 5 * field
+            mark = content[where] & 0xF1
+            old = (content[where] & 0xE) << 29 | content[where + 1] << 22 | (content[where + 2] & 0xFE) << 14
+            new = (old | content[where + 3] << 7 | content[where + 4] >> 1) + ticks
+            content[where] = mark | new >> 29 & 0xE
+            content[where + 1 : where + 3] = (new >> 14 & 0xFFFE | 1).to_bytes(2, "big")
+            content[where + 3 : where + 5] = ((new & 0x7FFF) << 1 | 1).to_bytes(2, "big")
 
 
 def _start(whole: Path, share: float) -> bytes:

@@ -160,6 +160,11 @@ def _until(part: TimeRange) -> float | None:
 
 def _untouched(part: TimeRange, media: MediaInfo) -> Stream:
     """The source for what is copied: no filter can drop what an early seek brings. One input with `opened` if equal."""
+    if part.start_s > 0 and not media.seekable:
+        raise ContentUnsupported(
+            "a part of one of several programmes, each with a clock of its own, cannot be copied",
+            hint="name a video codec and an audio codec, or copy the whole",
+        )
     options = {"ss": seconds(part.start_s)} if part.start_s > 0 else {}
     if (duration_s := _until(part)) is not None:
         options["t"] = seconds(duration_s)

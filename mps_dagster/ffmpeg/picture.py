@@ -60,6 +60,8 @@ def section(
     if media.demuxer in UNINDEXED and media.video:
         # Seeks land after the wanted time, by up to a key frame's distance; so seek before it and drop what comes first.
         early_s = max(0.0, start_s - 2 * media.video.longest_key_gap_s - 2)
+    if not media.seekable:
+        early_s = 0.0
     options = {"ss": seconds(early_s)} if early_s > 0 else {}
     skip_s = start_s - early_s
     if skip_s and not options:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from fractions import Fraction
 
 from av.audio.stream import AudioStream as LibavAudio
@@ -13,7 +14,6 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream as LibavVideo
 
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
-from mps_dagster.media.programmes import Programmes, companions
 from mps_dagster.media.scan import Timing, Timings, start_s
 from mps_dagster.media.webp import Animation
 
@@ -36,18 +36,22 @@ _UNTIMED = frozenset({"avi", "mpeg"})
 """Containers that do not tell of every packet when it is shown, and of none with B-frames in AVI; libav makes it up."""
 
 
-def media_info(
-    container: InputContainer, video: VideoStream | None, timings: Timings, size_bytes: int, programmes: Programmes
-) -> MediaInfo:
-    usable = [
-        stream
+def usable_sounds(container: InputContainer, timings: Timings) -> frozenset[int]:
+    """One without packets, decoder or parameters is of no use, and need not keep us from the others."""
+    return frozenset(
+        stream.index
         for stream in container.streams.audio
-        # One without packets, decoder or parameters is of no use, and need not keep us from the others.
         if stream.index in timings and stream.codec_context and stream.sample_rate and stream.channels
-    ]
-    ours = companions(programmes, video.index if video else None, (stream.index for stream in usable))
-    sounds = tuple(audio_stream(stream, timings[stream.index]) for stream in usable if stream.index in ours)
-    used = {stream.index for stream in (video, *sounds) if stream}
+    )
+
+
+def media_info(
+    container: InputContainer, video: VideoStream | None, sounds: Collection[int], timings: Timings, size_bytes: int
+) -> MediaInfo:
+    audio = tuple(
+        audio_stream(stream, timings[stream.index]) for stream in container.streams.audio if stream.index in sounds
+    )
+    used = {stream.index for stream in (video, *audio) if stream}
     covers = [stream.index for stream in container.streams.video if stream.disposition & Disposition.attached_pic]
     duration_s = _seconds(max((timings[index].end_s for index in used), default=0.0))
     return MediaInfo(
@@ -57,7 +61,7 @@ def media_info(
         duration_s=duration_s,
         bitrate_bps=_bitrate_bps(size_bytes, duration_s),
         video=video,
-        audio=sounds,
+        audio=audio,
         cover_index=covers[0] if covers else None,
         other_streams=tuple(stream.type for stream in container.streams if stream.index not in {*used, *covers}),
     )

@@ -96,6 +96,8 @@ class MediaInfo(Facts):
     size_bytes: int
     start_s: float = 0.0
     """The container's own start time; every other time here is relative to it, as ffmpeg's `-ss` is."""
+    seekable: bool = True
+    """False where another programme's clock is the container's: `start_s` is that of ours, and no seek finds a time."""
     duration_s: float
     """End of the longest video or audio stream, from the packets themselves (headers lie). 0 for a still picture."""
     bitrate_bps: int = 0

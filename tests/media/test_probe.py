@@ -211,6 +211,15 @@ def test_of_several_programmes_one_is_taken_whole(clips, members, width, sounds,
     assert [sound.index for sound in media.audio] == sounds
 
 
+def test_a_programme_is_measured_by_its_own_clock(clips) -> None:
+    """Another one's is 50 s behind; ffmpeg counts from that."""
+    media = probe(clips.own_clocks())
+    agrees(media, start_s=51.4, duration_s=2.026667, seekable=False)
+    agrees(media.video, start_s=0.021333, duration_s=2.0, frames=50)
+    agrees(media.audio[0], start_s=0.0)
+    assert probe(clips.programmes("va", "VA")).seekable
+
+
 @pytest.mark.parametrize(
     ("recipe", "kinds"),
     [
