@@ -291,6 +291,11 @@ class Clips:
         made = self._ffmpeg("ticks.mp4", *inputs, *h264, "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "128k")
         return made if extension == "mp4" else self._ffmpeg(f"ticks.{extension}", "-i", str(made), "-c", "copy")
 
+    def late_ticks(self, extension: str) -> Path:
+        """The ticks, whose picture comes 1.4 s after the sound."""
+        late = ("-i", str(self.ticks()), "-itsoffset", "1.4", "-i", str(self.ticks()), "-map", "1:v", "-map", "0:a")
+        return self._ffmpeg(f"late_ticks.{extension}", *late, "-c", "copy")
+
     def trimmed_ticks(self) -> Path:
         """The ticks from 2.5 s on, by an edit list alone."""
         return self._ffmpeg("trimmed_ticks.mp4", "-ss", "2.5", "-i", str(self.ticks()), "-c", "copy")

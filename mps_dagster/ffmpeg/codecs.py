@@ -86,7 +86,7 @@ MUXERS: Mapping[str, Muxer] = {
     "mkv": Muxer("matroska", "mkv", _codecs("h264 h265 av1 vp9"), ("aac", "mp3", "opus", "flac", "pcm16", "pcm24")),
     "flv": Muxer("flv", "flv", _codecs("h264"), ("aac", "mp3"), many_audio=False),
     "mp3": Muxer("mp3", "mp3", frozenset(), ("mp3",), many_audio=False),
-    "m4a": Muxer("ipod", "m4a", frozenset(), ("aac",), args={"movflags": "+faststart"}),
+    "m4a": Muxer("ipod", "m4a", frozenset(), ("aac",), many_audio=False, args={"movflags": "+faststart"}),
     "flac": Muxer("flac", "flac", frozenset(), ("flac",), many_audio=False),
     "ogg": Muxer("ogg", "ogg", frozenset(), ("opus", "flac"), many_audio=False),
     "wav": Muxer("wav", "wav", frozenset(), ("pcm16", "pcm24"), many_audio=False),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mps_dagster.errors import InvalidConfiguration
-from mps_dagster.ffmpeg.codecs import MUXERS, Options
+from mps_dagster.ffmpeg.codecs import MUXERS, VIDEO_ENCODERS, Options
 from mps_dagster.media.info import AudioStream, VideoStream
 
 
@@ -76,9 +76,10 @@ def copied_video(video: VideoStream, where: str) -> Options:
     _check_held("video", video, where)
     if (video.rotation or video.mirrored) and not HOLDS[where].turns:
         how = "mirrored" if video.mirrored else f"turned by {video.rotation} degrees"
+        segments = ", or set segment_type to 7 or 5" if where == "hls" else ""
         raise InvalidConfiguration(
             f"the source's picture is {how} by its header, which {where} does not keep",
-            hint=f"{_name_a_codec('video', where)} to have it upright, or copy it into mp4, mov or mkv",
+            hint=f"{_name_a_codec('video', where)}, which makes it upright; or copy it into mp4, mov or mkv{segments}",
         )
     if video.untimed and not video.times_follow:
         raise InvalidConfiguration(
@@ -132,7 +133,7 @@ def _check_held(kind: str, stream: VideoStream | AudioStream, where: str) -> Non
     if _is_cut(stream, where):
         raise InvalidConfiguration(
             f"an edit list hides {stream.hidden_s:.2f} s of the source's {kind}, which {where} would show",
-            hint=f"{_name_a_codec(kind, where)}, or copy it into mp4 or mov",
+            hint=f"{_name_a_codec(kind, where)}; or copy it into mp4 or mov",
         )
 
 
@@ -150,4 +151,5 @@ def _has_rate(stream: AudioStream, where: str) -> bool:
 
 def _name_a_codec(kind: str, where: str) -> str:
     muxer = MUXERS[where.partition(" ")[0]]
-    return f"name a codec: {', '.join(sorted(muxer.video) if kind == 'video' else muxer.audio)}"
+    video = sorted(codec for codec in muxer.video if where != "hls" or not VIDEO_ENCODERS[codec].hls_fmp4_only)
+    return f"name a codec: {', '.join(video if kind == 'video' else muxer.audio)}"

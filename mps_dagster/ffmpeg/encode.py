@@ -95,6 +95,8 @@ def check_container(
         raise ValueError(f"{container} does not hold {video.codec} video; it takes {', '.join(sorted(muxer.video))}")
     if with_audio and audio.codec not in (None, "copy", *muxer.audio):
         raise ValueError(f"{container} does not hold {audio.codec} audio; it takes {', '.join(muxer.audio)}")
+    if with_audio and len(audio.stream_selects) > 1 and not muxer.many_audio:
+        raise ValueError(f"{container} holds one audio track; stream_selects names {len(audio.stream_selects)}")
     if container == "hls" and with_video and video.codec in ("av1", "vp9") and video.segment_type in (0, 2):
         raise ValueError(f"HLS holds {video.codec} in MP4 segments only; set segment_type to 7 or 5")
 
@@ -160,7 +162,7 @@ def chosen_audio(template: AudioTemplate, media: MediaInfo, container: str) -> t
         if beyond:
             raise InvalidConfiguration(f"audio track {beyond[0]} is asked for; the source has {len(streams)}, from 0")
         streams = tuple(streams[number] for number in template.stream_selects)
-    if MUXERS[container].many_audio and not MUXERS[container].audio_only:
+    if MUXERS[container].many_audio:
         return streams
     return tuple(sorted(streams, key=lambda stream: not stream.default)[:1])
 

@@ -378,6 +378,16 @@ def av_start(path: Path) -> float:
         return container.start_time / av.time_base
 
 
+@pytest.mark.parametrize("where", ["mp4", "mov", "mkv", "ts", "flv"])
+@pytest.mark.parametrize("extension", ["mp4", "mkv", "ts"])
+def test_a_copy_keeps_how_late_the_picture_is(clips, copy, extension, where):
+    """1.4 s after the sound, in every container."""
+    found = ticks(copy(clips.late_ticks(extension), where).path)
+    both = {number: times[0] - times[1] for number, times in found.items() if len(times) == 2}
+    assert len(both) >= 5
+    assert both == pytest.approx(dict.fromkeys(both, 1.4), abs=STEP_S)
+
+
 @pytest.mark.parametrize("where", ["m4a", "mkv", "mp4"])
 @pytest.mark.parametrize("extension", ["mp4", "mkv", "ts"])
 def test_a_part_of_copied_sound_begins_where_it_was_asked_to(clips, copy, extension, where):

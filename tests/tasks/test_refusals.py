@@ -39,6 +39,8 @@ MARK = {"type": "text", "text_content": "x"}
         ("sample_snapshot", {"sample_interval": 101}, "percentage"),
         ("sample_snapshot", {"format": "bmp"}, "pattern"),
         ("image_sprite", {"row_count": 11, "column_count": 10}, "100 pictures"),
+        ("transcode", {"container": "flv", "audio_template": {"stream_selects": [0, 1]}}, "flv holds one audio track"),
+        ("transcode", {"container": "m4a", "audio_template": {"stream_selects": [0, 1]}}, "m4a holds one audio track"),
         ("image_sprite", {"web_vtt_object_name": "/abs"}, "relative"),
         ("animated_graphics", {"format": "webp"}, "width or a height"),
         ("animated_graphics", {"fps": 31}, "30"),
