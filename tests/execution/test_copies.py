@@ -49,11 +49,11 @@ def copy(tmp_path) -> Callable[..., Produced]:
     return copy
 
 
-def payload(path: Path) -> str:
-    """What is in the first audio stream's packets, ADTS headers left out."""
+def payload(path: Path, track: int = 0) -> str:
+    """What is in an audio track's packets, ADTS headers left out."""
     digest = hashlib.md5()
     with av.open(str(path)) as container:
-        for packet in container.demux(container.streams.audio[0]):
+        for packet in container.demux(audio=track):
             data = bytes(packet)
             digest.update(data[7:] if data[:2] == b"\xff\xf1" else data)
     return digest.hexdigest()
@@ -170,6 +170,28 @@ def test_a_watermark_leaves_sound_untouched_where_the_container_holds_it(
     path = worker.settings.buckets_dir / result.bucket / result.main[0].key
     assert [audio.codec for audio in probe(path).audio] == [found]
     assert (payload(path) == payload(source)) is (found == codec)
+
+
+@pytest.mark.parametrize(
+    ("where", "spec", "languages"),
+    [
+        ("mp4", {}, ["eng", "jpn"]),
+        ("mkv", {"audio_template": {"codec": "copy", "stream_selects": [1, 0]}}, ["jpn", "eng"]),
+        ("ts", {}, ["eng", "jpn"]),
+        ("flv", {}, ["jpn"]),
+        ("hls", {}, ["jpn"]),
+        ("hls", {"audio_template": {"codec": "copy", "stream_selects": [0]}}, ["eng"]),
+    ],
+)
+def test_all_tracks_are_copied_or_the_default_one(clips, copy, where, spec, languages):
+    """FLV and HLS hold one. The first track is 440 Hz in English, the second, the default, 880 Hz in Japanese."""
+    made = copy(clips.languages(), where, **spec)
+    digests = {"eng": payload(clips.languages(), 0), "jpn": payload(clips.languages(), 1)}
+    assert [payload(made.path, number) for number in range(len(made.media.audio))] == [
+        digests[name] for name in languages
+    ]
+    # FLV has no place for a language.
+    assert where == "flv" or [audio.language for audio in made.media.audio] == languages
 
 
 # -------------------------------------------------------------------------------------------------------------- HEVC

@@ -123,6 +123,33 @@ CASES = [
         id="a copy keeps every track",
     ),
     pytest.param(
+        "transcode", {"definition": 875}, clip(audio=0, codec="hevc", container="mpegts"),
+        ["""-f mpegts -format_whitelist mpegts -protocol_whitelist file,pipe -i file:source -map 0:0 -f mp4
+        -bsf:v hevc_mp4toannexb,extract_extradata -c:v copy -map_chapters -1 -map_metadata -1 -movflags +faststart
+        -tag:v hvc1 file:out.mp4"""],
+        id="copied hevc is what apple plays",
+    ),
+    pytest.param(
+        "transcode",
+        {"name": "x", "container": "hls", "video_template": {"codec": "copy", "segment_type": 7}, "audio_template": {"codec": "copy"}},
+        clip(container="mpegts"),
+        ["""-f mpegts -format_whitelist mpegts -protocol_whitelist file,pipe -i file:source -map 0:0 -map 0:1 -f hls
+        -bsf:a aac_adtstoasc -c:a copy -c:v copy -hls_flags independent_segments -hls_fmp4_init_filename init.mp4 -hls_list_size 0
+        -hls_playlist_type vod -hls_segment_filename segment_%05d.m4s -hls_segment_type fmp4 -hls_time 6 -map_chapters -1
+        -map_metadata -1 -metadata:s:a:0 language=eng file:out.m3u8"""],
+        id="copied aac in mp4 segments loses its adts headers",
+    ),
+    pytest.param(
+        "transcode", {"name": "x", "video_template": {"vcrf": 23}, "audio_template": {"codec": "copy"}, "start_time_offset": 10},
+        clip(container="mpegts"),
+        ["""-f mpegts -format_whitelist mpegts -protocol_whitelist file,pipe -ss 4 -i file:source
+        -f mpegts -format_whitelist mpegts -protocol_whitelist file,pipe -ss 10 -i file:source -filter_complex
+        '[0:0]trim=start=6[s0];[s0]setpts=PTS-6/TB[s1];[s1]setsar=1[s2];[s2]format=yuv420p[s3]' -map '[s3]' -map 1:1 -f mp4
+        -c:a copy -c:v libx264 -copypriorss:a 0 -crf 23 -fps_mode vfr -map_chapters -1 -map_metadata -1
+        -metadata:s:a:0 language=eng -movflags +faststart -preset medium file:out.mp4"""],
+        id="sound that is copied needs no early seek",
+    ),
+    pytest.param(
         "snapshot_by_time_offset", {"definition": 10, "ext_time_offset_set": ["3.5s", "100%"]}, clip(),
         [f"""{IN} -ss 3.499 -i file:source -filter_complex
         '[0:0]scale=1280:720:flags=bicubic:out_range=full[s0];[s0]setsar=1[s1];[s1]format=yuvj420p[s2]' -map '[s2]' -f image2
