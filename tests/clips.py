@@ -309,11 +309,14 @@ class Clips:
 
     def in_band_hevc(self) -> Path:
         """MP4 tagged hev1 whose header has no parameter sets at all."""
-        whole = bytearray(self.hevc("mp4").read_bytes())
-        at = whole.index(b"hvcC")
-        sets, end = at + 4 + 22, at - 4 + int.from_bytes(whole[at - 4 : at], "big")
-        whole[sets:end] = bytes(end - sets)
-        return self._file("in_band_hevc.mp4", lambda: bytes(whole))
+        return self._file("in_band_hevc.mp4", lambda: _without(self.hevc("mp4"), b"hvcC", 22, b"\0"))
+
+    def in_band_h264(self) -> Path:
+        """The same of H.264: MP4 tagged avc3."""
+        encoder = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-x264-params", "repeat-headers=1")
+        tags = ("-bsf:v", "dump_extra", "-tag:v", "avc3")
+        made = self._ffmpeg("avc3.mp4", *pattern("176x144", seconds=1), *encoder, *tags)
+        return self._file("in_band_h264.mp4", lambda: _without(made, b"avcC", 5, b"\xe0"))
 
     def hevc_changing_size(self) -> Path:
         """A transport stream of HEVC: a second of 176x144, then one of 320x180."""
@@ -516,6 +519,15 @@ def _run(*args: str) -> bytes:
     done = subprocess.run(argv, capture_output=True, check=False)
     assert done.returncode == 0, f"{' '.join(argv)}\n{done.stderr.decode(errors='replace')}"
     return done.stdout
+
+
+def _without(made: Path, box: bytes, at: int, none: bytes) -> bytes:
+    """An MP4 whose box holds nothing from a position on."""
+    whole = bytearray(made.read_bytes())
+    start = whole.index(box)
+    first, end = start + 4 + at, start - 4 + int.from_bytes(whole[start - 4 : start], "big")
+    whole[first:end] = none + bytes(end - first - 1)
+    return bytes(whole)
 
 
 def _put_clock_ahead(content: bytearray, at: int, ticks: int) -> None:

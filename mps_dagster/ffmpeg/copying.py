@@ -87,7 +87,11 @@ def copied_video(video: VideoStream, where: str) -> Options:
             hint=_name_a_codec("video", where),
         )
     options: Options = {"c:v": "copy"}
-    if video.codec == "hevc" and where in ("mp4", "mov", _MP4_SEGMENTS):
+    boxes = where in ("mp4", "mov", _MP4_SEGMENTS)
+    if video.tag == "avc3" and boxes:
+        # H.264's parameter sets may stand among the pictures only; as avc1, they are in the header.
+        options |= {"tag:v": "avc1", "bsf:v": "h264_mp4toannexb,extract_extradata"}
+    if video.codec == "hevc" and boxes:
         # Apple plays `hvc1` alone, whose parameter sets stand in the header and nowhere else. Without the filters those
         # that come with later pictures would be dropped, and with them every picture after a change of size.
         options |= {"tag:v": "hvc1", "bsf:v": "hevc_mp4toannexb,extract_extradata"}

@@ -73,6 +73,7 @@ def video_stream(stream: LibavVideo, picture: VideoFrame, timing: Timing) -> Vid
     return VideoStream(
         index=stream.index,
         codec=stream.codec_context.codec.canonical_name,
+        tag=_four_letters(stream),
         profile=stream.profile or "",
         width=picture.width,
         height=picture.height,
@@ -148,6 +149,15 @@ def _bitrate_bps(size_bytes: int, duration_s: float) -> int:
 def _clockwise(rotation: float) -> int:
     """libav counts degrees the other way round; ffmpeg turns by the nearest right angle only."""
     return -round(rotation / 90) * 90 % 360
+
+
+def _four_letters(stream: LibavVideo) -> str:
+    try:
+        tag = stream.codec_context.codec_tag
+    except UnicodeDecodeError:
+        # Some containers have numbers there.
+        return ""
+    return tag if tag.isalnum() else ""
 
 
 def _mirrored(picture: VideoFrame) -> bool:

@@ -20,6 +20,8 @@ class VideoStream(Facts):
     index: int
     codec: str
     """ffmpeg's name of the codec (not of a decoder): h264, hevc, vp9, av1, mjpeg …"""
+    tag: str = ""
+    """The container's own name of it, where that is a word: avc1, avc3, hev1, hvc1, dvh1 …"""
     profile: str = ""
     width: int
     """Stored pixels, before rotation and sample aspect."""

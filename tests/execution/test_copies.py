@@ -232,6 +232,16 @@ def test_copied_hevc_is_of_the_kind_that_apple_plays(clips, copy, recipe, where)
     assert pictures(made.path) == pictures(source)
 
 
+@pytest.mark.parametrize("where", ["mp4", "mov", "hls in MP4 segments"])
+def test_copied_avc3_becomes_avc1(clips, copy, where):
+    """H.264 whose parameter sets are in the stream only: they are in the header now."""
+    made = copy(clips.in_band_h264(), where)
+    content = made.path.read_bytes()
+    assert b"avc1" + bytes(6) in content
+    assert content[content.index(b"avcC") + 9] & 31 > 0
+    assert pictures(made.path) == pictures(clips.in_band_h264())
+
+
 @pytest.mark.parametrize("where", ["mp4", "mov", "mkv", "ts"])
 def test_copied_hevc_survives_a_change_of_size(clips, copy, where):
     """Its second parameter sets are not lost; with ffmpeg's hvc1 alone the second half would be rubbish."""

@@ -52,6 +52,19 @@ def agrees(seen: object, **expected: Any) -> None:
 
 PICTURES: dict[str, tuple[Recipe, dict[str, Any]]] = {
     "plain": (("video",), {"codec": "h264", "width": 320, "height": 180, "pixel_format": "yuv420p", "bit_depth": 8}),
+    "container's name": (("video",), {"tag": "avc1"}),
+    "container's number": (("transport_stream",), {"tag": ""}),
+    "front camera": (("mirrored", "-display_hflip"), {"mirrored": True, "display_size": (320, 180)}),
+    "front camera, upright": (
+        ("mirrored", "-display_hflip", "-display_rotation", "-90"),
+        {"mirrored": True, "display_size": (180, 320)},
+    ),
+    "not mirrored": (("rotated", 180), {"mirrored": False}),
+    "times told": (("b_frames",), {"untimed": False}),
+    "times not told": (("b_frames_avi",), {"untimed": True}),
+    "AVI without B-frames": (("mjpeg_avi",), {"untimed": False}),
+    "cut by an edit list": (("edit_list",), {"hidden_s": 0.52}),
+    "not cut": (("video",), {"hidden_s": 0.0}),
     "upright": (("video",), {"rotation": 0, "sample_aspect": Fraction(1), "display_size": (320, 180)}),
     "turned right": (("rotated", 90), {"rotation": 90, "width": 320, "height": 180, "display_size": (180, 320)}),
     "upside down": (("rotated", 180), {"rotation": 180, "display_size": (320, 180)}),
