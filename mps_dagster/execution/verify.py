@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from mps_dagster.errors import OutputRejected, SourceFileError
-from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, Segments
+from mps_dagster.ffmpeg.plan import Copied, Expected, OutputFile, Plan, Segments
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.media.probe import probe
 
@@ -108,3 +108,25 @@ def _check(key: str, expected: Expected, media: MediaInfo, duration_s: float) ->
             raise OutputRejected(f"{key} has pictures of {size}, not ({expected.width}, {expected.height}) as planned")
     if expected.audio and not media.audio:
         raise OutputRejected(f"{key} has no sound, though the source has")
+    if expected.copied:
+        _check_copied(key, expected.copied, media)
+
+
+def _check_copied(key: str, copied: Copied, media: MediaInfo) -> None:
+    """A muxer may write what it cannot say: which codec it is, a turn, the shape of pixels."""
+    video, sounds = media.video, {stream.codec for stream in media.audio}
+    if copied.audio and not sounds <= set(copied.audio):
+        raise OutputRejected(f"{key} is a copy of {copied.audio} audio, and reads as {sounds}", hint="name a codec")
+    if not copied.video:
+        return
+    if video is None or video.codec != copied.video:
+        found = video.codec if video else "nothing"
+        raise OutputRejected(f"{key} is a copy of {copied.video} video, and reads as {found}", hint="name a codec")
+    if (video.rotation, video.mirrored) != copied.turned:
+        raise OutputRejected(f"{key} lost how the source's picture is turned", hint="name a video codec")
+    # Containers round the shape of pixels.
+    sizes = zip(video.display_size, copied.display_size or video.display_size, strict=True)
+    if any(abs(found - size) > 1 + size / 100 for found, size in sizes):
+        raise OutputRejected(
+            f"{key} shows as {video.display_size}, and its source as {copied.display_size}", hint="name a video codec"
+        )

@@ -10,18 +10,15 @@ from pydantic import Field, model_validator
 from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.ffmpeg.codecs import (
     AUDIO_ENCODERS,
-    DECODED_NAMES,
     MUXERS,
     VIDEO_ENCODERS,
     AudioCodec,
     Effort,
+    Options,
     VideoCodec,
 )
 from mps_dagster.media.geometry import Adaptive, FillType
 from mps_dagster.media.info import AudioStream, Facts, MediaInfo, VideoStream
-
-Options = dict[str, str | int | float]
-"""Output options of ffmpeg by name without the dash."""
 
 Kbps = Annotated[int, Field(ge=0, le=100_000, description="kbit/s; 0 = as the source.")]
 Side = Annotated[int, Field(ge=0, le=4096)]
@@ -102,17 +99,10 @@ def check_container(
         raise ValueError(f"{container} does not hold {video.codec} video; it takes {', '.join(sorted(muxer.video))}")
     if with_audio and audio.codec not in (None, "copy", *muxer.audio):
         raise ValueError(f"{container} does not hold {audio.codec} audio; it takes {', '.join(muxer.audio)}")
+    if with_audio and len(audio.stream_selects) > 1 and not muxer.many_audio:
+        raise ValueError(f"{container} holds one audio track; stream_selects names {len(audio.stream_selects)}")
     if container == "hls" and with_video and video.codec in ("av1", "vp9") and video.segment_type in (0, 2):
         raise ValueError(f"HLS holds {video.codec} in MP4 segments only; set segment_type to 7 or 5")
-
-
-def check_copy(kind: str, codec: str, container: str, holds: frozenset[str]) -> None:
-    """A copied stream must fit the container as it is; only the probe knows."""
-    name = DECODED_NAMES.get(codec, codec)
-    if name not in holds:
-        raise InvalidConfiguration(
-            f"the source's {kind} is {name}, which {container} does not hold", hint="name a codec"
-        )
 
 
 def video_options(template: VideoTemplate, video: VideoStream, container: str) -> Options:
@@ -146,16 +136,19 @@ def keeps_hdr(template: VideoTemplate) -> bool:
     return template.bit_depth == 10 and template.codec != "h264"
 
 
+def languages(streams: tuple[AudioStream, ...]) -> Options:
+    """Each track keeps its own."""
+    return {
+        f"metadata:s:a:{number}": f"language={stream.language}"
+        for number, stream in enumerate(streams)
+        if stream.language
+    }
+
+
 def audio_options(template: AudioTemplate, streams: tuple[AudioStream, ...], container: str) -> Options:
-    """One encoder for all tracks; each keeps its language."""
-    options: Options = {}
-    for number, stream in enumerate(streams):
-        if stream.language:
-            options[f"metadata:s:a:{number}"] = f"language={stream.language}"
+    """One encoder for all tracks."""
     codec = template.codec or MUXERS[container].audio[0]
-    if codec == "copy":
-        return options | {"c:a": "copy"}
-    options["c:a"] = AUDIO_ENCODERS[codec]
+    options: Options = {"c:a": AUDIO_ENCODERS[codec]}
     if codec in ("aac", "mp3", "opus"):
         source_kbps = max((stream.bitrate_bps for stream in streams), default=0) // 1000
         # As the source, within what makes sense: PCM's 1 411 kbit/s would be refused, a telephone's 8 be unbearable.
@@ -176,7 +169,7 @@ def chosen_audio(template: AudioTemplate, media: MediaInfo, container: str) -> t
         if beyond:
             raise InvalidConfiguration(f"audio track {beyond[0]} is asked for; the source has {len(streams)}, from 0")
         streams = tuple(streams[number] for number in template.stream_selects)
-    if MUXERS[container].many_audio and not MUXERS[container].audio_only:
+    if MUXERS[container].many_audio:
         return streams
     return tuple(sorted(streams, key=lambda stream: not stream.default)[:1])
 

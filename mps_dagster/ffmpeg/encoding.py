@@ -8,21 +8,21 @@ from fractions import Fraction
 import ffmpeg
 
 from mps_dagster.errors import ContentUnsupported, InvalidConfiguration
-from mps_dagster.ffmpeg.codecs import MUXERS
+from mps_dagster.ffmpeg.codecs import MUXERS, Options
+from mps_dagster.ffmpeg.copying import copied_audio, copied_video, row
 from mps_dagster.ffmpeg.encode import (
     AudioTemplate,
-    Options,
     VideoTemplate,
     audio_options,
-    check_copy,
     chosen_audio,
     keeps_hdr,
+    languages,
     pixel_format,
     video_options,
 )
 from mps_dagster.ffmpeg.overlay import Watermark, attachments, overlaid
-from mps_dagster.ffmpeg.picture import Section, Stream, arguments, prepared, seconds, section, shaped, to_sdr
-from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, Segments
+from mps_dagster.ffmpeg.picture import Stream, arguments, prepared, seconds, section, shaped, to_sdr, untouched
+from mps_dagster.ffmpeg.plan import Copied, Expected, OutputFile, Plan, Segments
 from mps_dagster.media.geometry import Geometry, Size, fit
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
 from mps_dagster.media.timerange import Span, TimeRange, signed_range
@@ -50,7 +50,16 @@ class Encoding:
     end_time_offset: float = 0.0
     watermarks: tuple[Watermark, ...] = ()
     segments: Segments | None = None
-    """HLS only."""
+    hls_time: int = 6
+    """Both: HLS only."""
+
+    @property
+    def copies_video(self) -> bool:
+        return self.video is not None and self.video.codec == "copy"
+
+    @property
+    def copies_audio(self) -> bool:
+        return self.audio is not None and self.audio.codec == "copy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,43 +133,53 @@ def _geometry(template: VideoTemplate, video: VideoStream) -> Geometry:
 
 def _expected(wanted: Encoding, material: Material, geometry: Geometry | None) -> Expected:
     video, part = material.video, material.part
-    copied = video is not None and wanted.video is not None and wanted.video.codec == "copy"
+    copied = video is not None and wanted.copies_video
     # A copy starts and ends at key frames; an encoder adds at most a frame and some samples.
     slack = video.longest_key_gap_s if video and copied and not part.whole else 0.0
     width, height = geometry.canvas if geometry and not copied else (None, None)
     return Expected(
         kind="playlist" if wanted.container == "hls" else "video" if video else "audio",
-        width=width, height=height, duration_s=part.duration_s,
-        tolerance_s=0.5 + 0.01 * part.duration_s + slack, audio=bool(material.audio),
+        width=width, height=height, duration_s=part.duration_s, tolerance_s=0.5 + 0.01 * part.duration_s + slack,
+        audio=bool(material.audio), copied=_copied(wanted, material),
     )  # fmt: skip
 
 
+def _copied(wanted: Encoding, material: Material) -> Copied | None:
+    picture = material.video if wanted.copies_video else None
+    codecs = tuple(track.codec for track in material.audio) if wanted.copies_audio else ()
+    if not picture:
+        return Copied(audio=codecs) if codecs else None
+    # A part may begin after a change of size.
+    size = picture.display_size if material.part.whole else None
+    return Copied(video=picture.codec, audio=codecs, turned=(picture.rotation, picture.mirrored), display_size=size)
+
+
 def _command(wanted: Encoding, media: MediaInfo, material: Material, geometry: Geometry | None) -> tuple[str, ...]:
-    opened = section(media, material.part, material.streams)
     muxer = MUXERS[wanted.container]
     # Global tags may say where a phone was; what players need is in the streams.
     options: Options = {"map_metadata": -1, "map_chapters": -1, **muxer.args}
     streams: list[Stream] = []
-    if material.video and wanted.video and geometry:
-        streams.append(_picture(wanted, material, opened, geometry))
-        options |= _video_options(wanted.video, material.video, wanted.container)
-    if material.audio and wanted.audio:
-        streams += [opened.origin[str(track.index)] for track in material.audio]
-        options |= _audio_options(wanted.audio, material.audio, wanted.container, opened)
-    if wanted.container == "hls":
-        options |= _hls_options(wanted.video or VideoTemplate())
+    for track, more in (_picture(wanted, media, material, geometry), _sound(wanted, media, material)):
+        streams += track
+        options |= more
+    if wanted.segments:
+        options |= _hls_options(wanted.segments, wanted.hls_time)
     return arguments(ffmpeg.output(*streams, f"file:out.{muxer.extension}", f=muxer.format, **options))
 
 
-def _picture(wanted: Encoding, material: Material, opened: Section, geometry: Geometry) -> Stream:
+def _picture(
+    wanted: Encoding, media: MediaInfo, material: Material, geometry: Geometry | None
+) -> tuple[list[Stream], Options]:
+    """The picture's stream and its output options; nothing where there is none."""
     template, video = wanted.video, material.video
-    assert template  # noqa: S101  (the caller looked)
-    assert video  # noqa: S101
-    if template.codec == "copy":
+    if template is None or video is None or geometry is None:
+        return [], {}
+    if wanted.copies_video:
         if wanted.container == "hls":
             _check_gaps(material)
-        return opened.origin[str(video.index)]
-    stream = prepared(opened.picture(video), video)
+        track = untouched(media, material.part, material.streams)[str(video.index)]
+        return [track], copied_video(video, _where(wanted))
+    stream = prepared(section(media, material.part, material.streams).picture(video), video)
     if rate := template.frame_rate(video):
         stream = stream.filter("fps", f"{rate.numerator}/{rate.denominator}")
     stream = shaped(stream, video, geometry)
@@ -169,7 +188,36 @@ def _picture(wanted: Encoding, material: Material, opened: Section, geometry: Ge
     stream = overlaid(stream, wanted.watermarks, geometry.canvas, clip=material.part)
     if wanted.container == "hls":
         stream = _covering(stream, material, geometry.canvas, template.average_rate(video))
-    return stream.filter("format", pixel_format(template))
+    return [stream.filter("format", pixel_format(template))], video_options(template, video, wanted.container)
+
+
+def _sound(wanted: Encoding, media: MediaInfo, material: Material) -> tuple[list[Stream], Options]:
+    """The tracks' streams and their output options.
+
+    Each has a filter graph of its own, which ffmpeg may build anew where the sound changes its format on the way.
+    """
+    template, tracks = wanted.audio, material.audio
+    if template is None or not tracks:
+        return [], {}
+    options: Options = dict(languages(tracks))
+    if wanted.copies_audio:
+        origin = untouched(media, material.part, material.streams)
+        options |= copied_audio(tracks, _where(wanted))
+        if not material.part.from_start and not (material.video and wanted.copies_video):
+            # Only a copied picture needs what comes before the start; sound that is left alone begins there.
+            options["copypriorss:a"] = 0
+    else:
+        opened = section(media, material.part, material.streams)
+        origin = opened.origin
+        options |= audio_options(template, tracks, wanted.container)
+        for number, track in enumerate(tracks):
+            options[f"filter:a:{number}"] = ",".join([*opened.sound_filters, KEEP_IN_STEP, *_layout(template, track)])
+    return [origin[str(track.index)] for track in tracks], options
+
+
+def _layout(template: AudioTemplate, track: AudioStream) -> tuple[str, ...]:
+    """5.1(side), as AC-3 has it, is refused by the Opus encoder."""
+    return ("aformat=channel_layouts=5.1",) if (template.audio_channel or track.channels) == 6 else ()
 
 
 def _check_gaps(material: Material) -> None:
@@ -193,36 +241,21 @@ def _covering(stream: Stream, material: Material, canvas: Size, rate: Fraction) 
     return stream
 
 
-def _video_options(template: VideoTemplate, video: VideoStream, container: str) -> Options:
-    if template.codec == "copy":
-        check_copy("video", video.codec, container, MUXERS[container].video)
-        return {"c:v": "copy"}
-    return video_options(template, video, container)
+def _where(wanted: Encoding) -> str:
+    """The row of what the container holds of copied streams."""
+    return row(wanted.container, mp4_segments=_in_mp4(wanted.segments))
 
 
-def _audio_options(
-    template: AudioTemplate, tracks: tuple[AudioStream, ...], container: str, opened: Section
-) -> Options:
-    """Each track has a filter graph of its own, which ffmpeg may build anew where the sound changes its format on the way."""
-    options = audio_options(template, tracks, container)
-    for number, track in enumerate(tracks):
-        if template.codec == "copy":
-            check_copy("audio", track.codec, container, frozenset(MUXERS[container].audio))
-            continue
-        filters = [*opened.sound_filters, KEEP_IN_STEP]
-        if (template.audio_channel or track.channels) == 6:
-            # 5.1(side), as AC-3 has it, is refused by the Opus encoder.
-            filters.append("aformat=channel_layouts=5.1")
-        options[f"filter:a:{number}"] = ",".join(filters)
-    return options
+def _in_mp4(segments: Segments | None) -> bool:
+    return segments is not None and segments.pattern.endswith(".m4s")
 
 
-def _hls_options(template: VideoTemplate) -> Options:
-    flags = "independent_segments+single_file" if template.segment_type in (2, 5) else "independent_segments"
+def _hls_options(segments: Segments, hls_time: int) -> Options:
+    flags = "independent_segments" if "%" in segments.pattern else "independent_segments+single_file"
     options: Options = {
-        "hls_time": template.hls_time, "hls_playlist_type": "vod", "hls_list_size": 0, "hls_flags": flags,
-        "hls_segment_filename": segment_pattern(template),
+        "hls_time": hls_time, "hls_playlist_type": "vod", "hls_list_size": 0, "hls_flags": flags,
+        "hls_segment_filename": segments.pattern,
     }  # fmt: skip
-    if template.segment_type in (5, 7):
+    if _in_mp4(segments):
         options |= {"hls_segment_type": "fmp4", "hls_fmp4_init_filename": HEADER}
     return options

@@ -9,6 +9,7 @@ from typing import Any
 
 import ffmpeg
 
+from mps_dagster.errors import ContentUnsupported
 from mps_dagster.ffmpeg.plan import SOURCE
 from mps_dagster.media.geometry import Geometry
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
@@ -27,6 +28,9 @@ RESTARTING = frozenset({"mpegts", "mpeg", "ogg"})
 
 def source(media: MediaInfo, **options: str | float) -> Stream:
     """The staged source. Its demuxer is named, so that no playlist in disguise is opened; no protocol but files."""
+    if media.video and media.video.untimed and media.video.times_follow:
+        # For a copy: containers want the time of every picture, which a program stream has of some only.
+        options["fflags"] = "+genpts"
     return ffmpeg.input(
         f"file:{SOURCE}", f=media.demuxer, protocol_whitelist="file,pipe", format_whitelist=media.container, **options
     )
@@ -67,23 +71,41 @@ def section(
     media: MediaInfo, part: TimeRange, used: Sequence[VideoStream | AudioStream], **options: str | float
 ) -> Section:
     """The part of the source; `used` are the streams that will be mapped, `options` more of the input's."""
-    if any(isinstance(stream, VideoStream) and not stream.rotation for stream in used):
+    return _opened(media, part, used, 0.0 if part.from_start else _seek_s(media, part, used), **options)
+
+
+def untouched(media: MediaInfo, part: TimeRange, used: Sequence[VideoStream | AudioStream]) -> Stream:
+    """The same for what is copied: no filter can drop what an early seek brings. One input with `section` if equal."""
+    if not part.from_start and not media.seekable:
+        raise ContentUnsupported(
+            "a part of one of several programmes, each with a clock of its own, cannot be copied",
+            hint="name a video codec and an audio codec, or copy the whole",
+        )
+    return _opened(media, part, used, part.start_s).origin
+
+
+def _opened(
+    media: MediaInfo,
+    part: TimeRange,
+    used: Sequence[VideoStream | AudioStream],
+    seek_s: float,
+    **options: str | float,
+) -> Section:
+    if not any(isinstance(stream, VideoStream) and (stream.rotation or stream.mirrored) for stream in used):
         # A change of size in mid-stream would build the filter graph anew, and clocks, counters and watermarks would
         # begin again; `shaped` takes every size. (Rotation is undone by a filter of ffmpeg's own, which does not.)
         options["reinit_filter:v"] = 0
     # Where ffmpeg's clock begins without a seek, on the source's.
     clock_s = min(stream.first_packet_s for stream in used) if media.demuxer in RESTARTING else 0.0
-    sought_s = part.start_s
     if part.from_start:
         # No seek: one to the very first picture may miss it by a rounding.
         if seconds(part.start_s - clock_s) != "0":
             options["itsoffset"] = seconds(clock_s - part.start_s)
+        skip_s = 0.0
     else:
-        sought_s = _seek_s(media, part, used)
-        if sought_s > 0:
-            options["ss"] = seconds(sought_s)
-        sought_s = max(sought_s, clock_s)
-    skip_s = part.start_s - sought_s
+        if seek_s > 0:
+            options["ss"] = seconds(seek_s)
+        skip_s = part.start_s - max(seek_s, clock_s)
     if not part.to_end:
         options["t"] = seconds(skip_s + part.duration_s)
     return Section(source(media, **options), skip_s, None if part.to_end else part.duration_s)
@@ -91,7 +113,7 @@ def section(
 
 def _seek_s(media: MediaInfo, part: TimeRange, used: Sequence[VideoStream | AudioStream]) -> float:
     """Where to seek to for a part that does not begin with its streams; what is too early is skipped."""
-    if any(isinstance(stream, VideoStream) and part.start_s <= stream.start_s for stream in used):
+    if not media.seekable or any(isinstance(stream, VideoStream) and part.start_s <= stream.start_s for stream in used):
         # ffmpeg seeks to a picture, and the sound before the first one would be lost.
         return 0.0
     if media.demuxer in UNINDEXED and media.video:

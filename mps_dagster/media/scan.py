@@ -38,11 +38,14 @@ class Track:
     """How long; 0 = not known."""
     key: bytearray = field(default_factory=bytearray)
     size_bytes: int = 0
+    hidden: int = 0
+    """How long all packets last that an edit list hides."""
     encrypted: bool = False
 
     def add(self, packet: Packet[Any]) -> None:
         if packet.is_discard:
-            # Before the start of an edit list: decoded, but never shown.
+            # Outside of an edit list: decoded, but never shown.
+            self.hidden += packet.duration or 0
             return
         shown, decoded = packet.pts, packet.dts
         if shown is None:
@@ -96,6 +99,7 @@ class Timing:
     """Whether the times are those of `rate`, rounded to a tick that is longer than `_FINE_S`."""
     longest_key_gap_s: float = 0.0
     size_bytes: int = 0
+    hidden_s: float = 0.0
 
 
 Timings = Mapping[int, Timing]
@@ -180,6 +184,7 @@ def _measured(track: Track, stream: Stream, container: InputContainer) -> Timing
         rounded=rate is not None and tick > _FINE_S and _on_grid(shown, tick * rate, start * rate),
         longest_key_gap_s=float(key_gap * tick),
         size_bytes=track.size_bytes,
+        hidden_s=float(track.hidden * tick),
     )
 
 

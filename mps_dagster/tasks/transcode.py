@@ -75,6 +75,7 @@ def plan(spec: TranscodeSpec, media: MediaInfo, names: OutputNames) -> Plan:
         audio=None if spec.remove_audio else spec.audio_template,
         watermarks=spec.watermark_set,
         segments=_segments(spec, names) if spec.container == "hls" else None,
+        hls_time=spec.video_template.hls_time,
     )
     return encoding_plan(wanted, media)
 

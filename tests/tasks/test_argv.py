@@ -68,8 +68,8 @@ CASES = [
     ),
     pytest.param(
         "transcode", {"definition": 1010}, clip(),
-        [f"""{IN} -i file:source -map 0:1 -f mp3 -ac 2 -ar 44100 -b:a 128k -c:a libmp3lame -filter:a:0 aresample=async=1
-        -map_chapters -1 -map_metadata -1 -metadata:s:a:0 language=eng file:out.mp3"""],
+        [f"""{IN} -reinit_filter:v 0 -i file:source -map 0:1 -f mp3 -ac 2 -ar 44100 -b:a 128k -c:a libmp3lame -filter:a:0
+        aresample=async=1 -map_chapters -1 -map_metadata -1 -metadata:s:a:0 language=eng file:out.mp3"""],
         id="sound alone",
     ),
     pytest.param(
@@ -124,6 +124,34 @@ CASES = [
         [f"""{IN} -reinit_filter:v 0 -i file:source -map 0:0 -map 0:1 -map 0:2 -f mp4 -c:a copy -c:v copy -map_chapters -1
         -map_metadata -1 -metadata:s:a:0 language=eng -metadata:s:a:1 language=eng -movflags +faststart file:out.mp4"""],
         id="a copy keeps every track",
+    ),
+    pytest.param(
+        "transcode", {"definition": 875}, clip(audio=0, codec="hevc", container="mpegts"),
+        ["""-f mpegts -format_whitelist mpegts -protocol_whitelist file,pipe -reinit_filter:v 0 -i file:source -map 0:0 -f
+        mp4 -bsf:v hevc_mp4toannexb,extract_extradata -c:v copy -map_chapters -1 -map_metadata -1 -movflags +faststart
+        -tag:v hvc1 file:out.mp4"""],
+        id="copied hevc is what apple plays",
+    ),
+    pytest.param(
+        "transcode",
+        {"name": "x", "container": "hls", "video_template": {"codec": "copy", "segment_type": 7}, "audio_template": {"codec": "copy"}},
+        clip(container="mpegts"),
+        ["""-f mpegts -format_whitelist mpegts -protocol_whitelist file,pipe -reinit_filter:v 0 -i file:source -map 0:0 -map
+        0:1 -f hls -bsf:a aac_adtstoasc -c:a copy -c:v copy -hls_flags independent_segments -hls_fmp4_init_filename
+        init.mp4 -hls_list_size 0 -hls_playlist_type vod -hls_segment_filename segment_%05d.m4s -hls_segment_type fmp4
+        -hls_time 6 -map_chapters -1 -map_metadata -1 -metadata:s:a:0 language=eng file:out.m3u8"""],
+        id="copied aac in mp4 segments loses its adts headers",
+    ),
+    pytest.param(
+        "transcode", {"name": "x", "video_template": {"vcrf": 23}, "audio_template": {"codec": "copy"}, "start_time_offset": 10},
+        clip(container="mpegts"),
+        ["""-f mpegts -format_whitelist mpegts -protocol_whitelist file,pipe -reinit_filter:v 0 -ss 4 -i file:source -f
+        mpegts -format_whitelist mpegts -protocol_whitelist file,pipe -reinit_filter:v 0 -ss 10 -i file:source
+        -filter_complex
+        '[0:0]trim=start=6[s0];[s0]setpts=PTS-6/TB[s1];[s1]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic:out_range=limited[s2];[s2]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s3];[s3]setsar=1[s4];[s4]format=yuv420p[s5]'
+        -map '[s5]' -map 1:1 -f mp4 -c:a copy -c:v libx264 -copypriorss:a 0 -crf 23 -enc_time_base 1:90000 -fps_mode vfr
+        -map_chapters -1 -map_metadata -1 -metadata:s:a:0 language=eng -movflags +faststart -preset medium file:out.mp4"""],
+        id="sound that is copied needs no early seek",
     ),
     pytest.param(
         "snapshot_by_time_offset", {"definition": 10, "ext_time_offset_set": ["3.5s", "100%"]}, clip(),
