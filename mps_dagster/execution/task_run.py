@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from mps_dagster.execution.subtask import SubtaskResult
 from mps_dagster.workflow.model import Source, Task
+from mps_dagster.workflow.naming import StepKey
 
 State = Literal["WAITING", "PROCESSING", "FINISH"]
 SubtaskStatus = Literal["PROCESSING", "SUCCESS", "FAIL"]
@@ -49,17 +50,16 @@ class StepRecord:
     error: str = ""
 
     @property
+    def place(self) -> StepKey:
+        return StepKey.parse(self.key)
+
+    @property
     def op(self) -> str:
-        """`subtask`, `break_down`, `assemble`; for a source `source` or `vod__source`."""
-        return self.key.rpartition(".")[2].partition("[")[0]
+        return self.place.op
 
     @property
     def graph(self) -> str:
-        return self.key.rpartition(".")[0]
-
-    @property
-    def member(self) -> str:
-        return self.key.partition("[")[2].removesuffix("]")
+        return self.place.graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class RunRecord:
 
     def task_of(self, step: StepRecord) -> str:
         """The task that a step is part of."""
-        return step.graph.removeprefix(f"{self.workflow}__")
+        return step.place.task(self.workflow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ def _subtasks(
         if step.status == "failure":
             yield _failed_task(step, record.task_of(step), tasks)
         for planned in step.metadata.get("subtasks") or ():
-            key = f"{step.graph}.subtask[{planned['id']}]"
+            key = str(StepKey(step.graph, "subtask", planned["id"]))
             yield _subtask(planned, steps.get(key), progress.get(key, 0.0), ended=ended)
 
 

@@ -12,7 +12,7 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import Workflow
-from mps_dagster.workflow.naming import uploads_name
+from mps_dagster.workflow.naming import ours, uploads_name
 
 AT_ONCE = 500
 """Runs or partitions between two looks at the clock; Dagster removes them one by one, at some 10 ms each."""
@@ -23,7 +23,7 @@ UNFINISHED = [status for status in DagsterRunStatus if status not in ENDED]
 
 
 def retention_job(settings: Settings, workflows: tuple[Workflow, ...]) -> dg.JobDefinition:
-    @dg.op(description="Remove what is older than the settings keep.")
+    @dg.op(name=ours("remove_old"), description="Remove what is older than the settings keep.")
     def remove_old(context: dg.OpExecutionContext) -> None:
         instance = context.instance
         removed = {
@@ -41,7 +41,7 @@ def retention_job(settings: Settings, workflows: tuple[Workflow, ...]) -> dg.Job
         executor_def=dg.in_process_executor, tags={"dagster/priority": "-2"},
     )  # fmt: skip
     def retention() -> None:
-        remove_old()
+        remove_old.alias("remove_old")()
 
     return retention
 

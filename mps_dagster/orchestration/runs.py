@@ -10,7 +10,7 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
 from mps_dagster.execution.task_run import RunRecord, StepEvent, steps_of
 from mps_dagster.workflow.model import UPLOAD, Workflow
-from mps_dagster.workflow.naming import object_key
+from mps_dagster.workflow.naming import node_name, object_key
 
 WORKFLOW_TAG = "mps/workflow"
 BUCKET_TAG = "mps/bucket"
@@ -64,7 +64,7 @@ def source_config(run: DagsterRun, op: str = "source") -> Mapping[str, Any]:
 def etag_of(run: DagsterRun, workflow: Workflow) -> str:
     """The content that an upload's run was asked for; empty if it was to take what is there."""
     ops: Any = run.run_config.get("ops", {})
-    etag: str = ops.get(f"{workflow.name}__{UPLOAD}", {}).get("config", {}).get("etag", "")
+    etag: str = ops.get(node_name(workflow.name, UPLOAD), {}).get("config", {}).get("etag", "")
     return etag
 
 
