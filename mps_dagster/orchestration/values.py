@@ -11,6 +11,8 @@ from typing import Any
 
 import dagster as dg
 
+from mps_dagster.errors import InvalidInput
+
 
 class JsonValues(dg.ConfigurableIOManager):
     """One file per step output or asset partition, written whole or not at all.
@@ -32,7 +34,15 @@ class JsonValues(dg.ConfigurableIOManager):
     def load_input(self, context: dg.InputContext) -> Any:
         upstream = context.upstream_output
         path = self._path(context if context.has_asset_key or upstream is None else upstream)
-        return json.loads(path.read_text())
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError:
+            of = context.asset_key.path[-1] if context.has_asset_key else context.name
+            gone = InvalidInput(
+                f"what {of} found or made of this upload is not kept any more; run the whole workflow on it"
+            )
+            facts: dict[str, Any] = {"code": gone.code, "number": gone.number, "message": gone.message, "retryable": False}
+            raise dg.Failure(gone.message, metadata=facts, allow_retries=False) from None
 
     def _path(self, context: dg.OutputContext | dg.InputContext) -> Path:
         parts = list(context.get_identifier()) if not context.has_asset_key else list(context.asset_key.path)
