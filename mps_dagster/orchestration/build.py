@@ -76,7 +76,7 @@ def _definitions(settings: Settings, workflows: Sequence[Workflow], bad: Sequenc
     executor = subtask_executor(settings)
     graphs = {workflow.name: workflow_graphs(workflow) for workflow in workflows}
     schedules = [workflow for workflow in workflows if is_schedule(workflow.name)]
-    backfill, retention = backfill_job(workflows), retention_job(settings, tuple(workflows))
+    backfill, retention = backfill_job(workflows), retention_job(settings, tuple(workflows), are_all=not bad)
     return dg.Definitions(
         assets=[asset for workflow in workflows for asset in workflow_assets(workflow, graphs[workflow.name])],
         jobs=[
