@@ -66,15 +66,18 @@ def outputs_table(run: TaskRun) -> Group:
 
     No columns, which names would be cut to fit.
     """
-    made = [_path(subtask, output) for subtask in run.subtasks for output in _shown(subtask)]
-    prefix = posixpath.dirname(posixpath.commonprefix(made))
+    made = [(subtask, output) for subtask in run.subtasks for output in _shown(subtask)]
+    prefix = posixpath.dirname(posixpath.commonprefix([_path(subtask, output) for subtask, output in made]))
+    widths = [max(map(len, column)) for column in zip(*(_facts(output) for _, output in made), strict=True)]
     lines: list[RenderableType] = [Text(f"{prefix}/", style="italic")] if prefix else []
     for subtask in run.subtasks:
         lines.append(Text(f"{subtask.task}/{subtask.label}" if subtask.label else subtask.task, style="bold"))
         if subtask.result is None:
             reason = f"{subtask.status} {subtask.code} {subtask.message}".strip()
             lines.append(Text(f"  {reason}", style=COLORS[subtask.status]))
-        lines += [_Row(_facts(output), _path(subtask, output).removeprefix(f"{prefix}/")) for output in _shown(subtask)]
+        for output in _shown(subtask):
+            facts = "  ".join(fact.rjust(width) for fact, width in zip(_facts(output), widths, strict=True))
+            lines.append(_Row(facts, _path(subtask, output).removeprefix(f"{prefix}/")))
     return Group(*lines)
 
 
@@ -105,7 +108,7 @@ def _path(subtask: SubtaskState, output: OutputObject) -> str:
     return f"{subtask.result.bucket}/{output.key}" if subtask.result else output.key
 
 
-def _facts(output: OutputObject) -> str:
+def _facts(output: OutputObject) -> tuple[str, str, str]:
     size = f"{output.width} × {output.height}" if output.width else ""
     seconds = f"{output.media.duration_s:.2f} s" if output.media else ""
-    return f"{output.size_bytes:>13,}  {size:>11}  {seconds:>10}"
+    return f"{output.size_bytes:,}", size, seconds
