@@ -30,10 +30,12 @@ def whole_lines() -> Console:
 def progress_bars() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        # Half of rich's own: names have the rest of 80 columns.
+        BarColumn(bar_width=20),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[status]}"),
+        console=whole_lines(),
     )
 
 

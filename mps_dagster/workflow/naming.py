@@ -1,7 +1,7 @@
 """Names by which Dagster knows uploads, workflows and their parts: made here, and read here.
 
-Dagster has one set of names for jobs, graphs and ops. A workflow may have any name, so names of its parts hold two
-underscores in a row, which no job's name does, and definitions of our own begin with an underscore (`ours`).
+Dagster has one set of names for jobs, graphs and ops, and people call their workflows as they like. So names of a
+workflow's parts hold two underscores in a row, which no job's name does, and definitions of our own begin with one (`ours`).
 """
 
 from __future__ import annotations

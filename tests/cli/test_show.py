@@ -10,7 +10,7 @@ from rich.console import Console
 
 from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.processing import Processing
-from mps_dagster.cli.show import outputs_table, whole_lines
+from mps_dagster.cli.show import outputs_table, progress_bars, show_progress, whole_lines
 from mps_dagster.cli.tasks import tasks
 from mps_dagster.execution.subtask import OutputObject, SubtaskResult
 from mps_dagster.execution.task_run import RunRecord, SubtaskState, TaskRun, task_run
@@ -94,3 +94,13 @@ def test_the_list_of_tasks_says_when_there_are_more(monkeypatch, count, said):
     told = CliRunner().invoke(tasks, ["--status", "failed"], catch_exceptions=False)
     assert (told.stderr, len(told.stdout.splitlines())) == (said, 20)
     assert asked == [{"statuses": ["FAILURE"]}]
+
+
+def test_progress_is_told_whole_in_a_pipe(monkeypatch, capsys):
+    """A line per subtask, with how it ended."""
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [*DEMO, f"{'a' * 64}/{'b' * 64}"]
+    with progress_bars() as bars:
+        show_progress(bars, state(**dict.fromkeys(names, ["x.mp4"])))
+    lines = capsys.readouterr().out.splitlines()
+    assert [(line.split()[0], line.split()[-1]) for line in lines] == [(name, "SUCCESS") for name in names]
