@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from mps_dagster.orchestration.executor import end_with_the_run
-from mps_dagster.orchestration.ops import assemble, break_down, fetch_source, source_op, subtask
+from mps_dagster.orchestration.ops import RETRIES, assemble, break_down, fetch_source, source_op, subtask
 from mps_dagster.orchestration.runs import PROCESS_MEDIA, WORKFLOW_TAG
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import UPLOAD, Place, Task, Workflow
@@ -110,6 +110,7 @@ def _source_asset(workflow: Workflow) -> dg.AssetsDefinition:
             ),
         },
         required_resource_keys={"worker"},
+        retry_policy=RETRIES,
     )
     def source(context: dg.OpExecutionContext) -> dg.Output[dict[str, Any]]:
         end_with_the_run(context)

@@ -101,6 +101,6 @@ def test_progress_is_told_whole_in_a_pipe(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     names = [*DEMO, f"{'a' * 64}/{'b' * 64}"]
     with progress_bars() as bars:
-        show_progress(bars, state(**dict.fromkeys(names, ["x.mp4"])))
+        show_progress(bars, state(**{name: ["x.mp4"] for name in names}))
     lines = capsys.readouterr().out.splitlines()
     assert [(line.split()[0], line.split()[-1]) for line in lines] == [(name, "SUCCESS") for name in names]
