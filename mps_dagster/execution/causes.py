@@ -15,6 +15,8 @@ _OF_A_RUN = (
     (re.compile(r"longer than (\d+) seconds to start"), "the run's process did not start within {} s"),
     (re.compile(r"maximum runtime of (\d+) seconds"), "the run took longer than {} s"),
     (re.compile(r"interrupted unexpectedly()"), "the run's process was told to end, though nobody aborted the task"),
+    (re.compile(r"reach the user code server after()"), "the run could not be started: the project's code could not be reached"),
+    (re.compile(r"unrecoverable error while dequeuing()"), "the run could not be started; its page in Dagster says why"),
     (re.compile(r"Could not load job definition()"), "the workflow could not be loaded: its file is gone or not valid"),
 )  # fmt: skip
 _OF_A_STEP = (

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 from dagster import DagsterInstance
-from dagster._core.events import EngineEventData
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._daemon.monitoring.run_monitoring import check_run_timeout, monitor_started_run, monitor_starting_run
 from dagster._utils import get_run_crash_explanation
@@ -32,16 +31,18 @@ LAUNCHER = SimpleNamespace(
 )
 
 
-def crashed(exit_code: int):
-    """As the code server tells it."""
+def failed_after(remark: str):
+    """As the code server and the daemons tell it: a remark, and then a failure without a word."""
 
     def report(instance: DagsterInstance, run: dg.DagsterRun) -> None:
-        instance.report_engine_event(
-            get_run_crash_explanation("[DagsterApiServer] Run execution process", exit_code), run
-        )
+        instance.report_engine_event(remark, run)
         instance.report_run_failed(run)
 
     return report
+
+
+def crashed(exit_code: int):
+    return failed_after(get_run_crash_explanation("[DagsterApiServer] Run execution process", exit_code))
 
 
 def monitored(monitor):
@@ -61,10 +62,15 @@ CASES = {
         monitored(lambda instance, record: check_run_timeout(instance, record, LOG, 0.000001)), "the run took longer than 0 s",
     ),
     "file gone": (
-        lambda instance, run: (
-            instance.report_engine_event("Could not load job definition.", run, EngineEventData()), instance.report_run_failed(run)
-        ),
-        "the workflow could not be loaded: its file is gone or not valid",
+        failed_after("Could not load job definition."), "the workflow could not be loaded: its file is gone or not valid",
+    ),
+    "no code": (
+        failed_after("Run dequeue failed to reach the user code server after 100 attempts, failing run"),
+        "the run could not be started: the project's code could not be reached",
+    ),
+    "not dequeued": (
+        failed_after("Caught an unrecoverable error while dequeuing the run. Marking the run as failed and dropping it"),
+        "the run could not be started; its page in Dagster says why",
     ),
     "aborted": (lambda instance, run: instance.report_run_canceled(run), "the task was aborted"),
 }  # fmt: skip
