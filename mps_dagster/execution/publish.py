@@ -6,12 +6,15 @@ import hashlib
 import posixpath
 import re
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from mps_dagster.execution.records import Record, record_key, write_record
+from mps_dagster.errors import SourceNotAccessible
+from mps_dagster.execution.claims import Claim
+from mps_dagster.execution.records import record_key
 from mps_dagster.execution.subtask import OutputObject, Subtask, SubtaskResult
 from mps_dagster.execution.verify import SAMPLE, Produced, segment_files
 from mps_dagster.ffmpeg.plan import SOURCE, Plan, Segments
@@ -31,19 +34,19 @@ class Made:
     ffmpeg_version: str
 
 
-def publish(subtask: Subtask, plan: Plan, made: Made, bucket: Bucket) -> SubtaskResult:
-    """Record what is coming, put everything, record what came. The primary output goes last: with it the set is whole."""
-    produced, runs = made.produced, made.runs
+def publish(subtask: Subtask, plan: Plan, made: Made, claim: Claim) -> SubtaskResult:
+    """Put everything and record what came. What names others (a playlist, an index) goes after them."""
+    produced, runs, bucket = made.produced, made.runs, claim.bucket
     segments = _segment_keys(plan.segments, produced[0]) if plan.segments else []
     if plan.segments:
         _rewrite(produced[0].path, [(file.name, key) for file, key in segments], plan.primary_key)
-    source = subtask.source
-    owner = Record(source_bucket=source.bucket, source_key=source.key, source_etag=source.etag)
-    write_record(bucket, plan.primary_key, owner)
     put = _Put(bucket, record_key(plan.primary_key))
+    _take_away(plan, bucket)
     parts = [put.file(file, key, "segment") for file, key in segments]
+    rest = [put.produced(file) for file in reversed(produced[1:])][::-1]
+    claim.check()
+    main = [put.produced(produced[0]), *rest]
     texts = [put.text(text.key, text.text) for text in plan.texts]
-    main = [put.produced(file) for file in reversed(produced)][::-1]
     result = SubtaskResult(
         id=subtask.id, task=subtask.task, type=subtask.type, label=subtask.label, bucket=subtask.bucket,
         source_uri=subtask.source.uri, spec=subtask.spec, outputs=(*main, *texts, *parts), facts=plan.facts,
@@ -53,8 +56,16 @@ def publish(subtask: Subtask, plan: Plan, made: Made, bucket: Bucket) -> Subtask
         media_s=plan.duration_s, wall_s=sum(run.wall_s for run in runs), cpu_s=sum(run.cpu_s for run in runs),
         memory_bytes=max((run.memory_bytes for run in runs), default=0), fingerprint=subtask.fingerprint,
     )  # fmt: skip
-    write_record(bucket, plan.primary_key, owner.model_copy(update={"result": result}))
+    claim.end(result)
     return result
+
+
+def _take_away(plan: Plan, bucket: Bucket) -> None:
+    """An earlier playlist or index goes before what it names is overwritten: nobody is to play a mixture of two sets."""
+    for key in ([plan.primary_key] if plan.segments else []) + [text.key for text in plan.texts]:
+        with suppress(SourceNotAccessible):
+            bucket.head(key)
+            bucket.delete(key)
 
 
 def _segment_keys(segments: Segments, playlist: Produced) -> list[tuple[Path, str]]:

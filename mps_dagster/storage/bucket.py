@@ -74,5 +74,12 @@ class Bucket(Protocol):
     def write(self, key: str, content: bytes, *, content_type: str | None = None, record: str = "") -> ObjectInfo:
         """As `publish`, from memory."""
 
+    def swap(self, key: str, old: bytes | None, new: bytes) -> bool:
+        """Put `new` where `old` stands (None: where nothing is), in one step; False if something else stands there.
+
+        Of several callers with the same `old` one is told True, wherever they run. For small objects that are only ever
+        written this way, each time with another content. It holds as far as the service heeds conditions (docs/s3.md).
+        """
+
     def delete(self, key: str) -> None:
         """Remove the object; no error if it is not there."""

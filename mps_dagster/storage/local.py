@@ -33,6 +33,7 @@ from mps_dagster.storage.keys import check_key
 MARKS = ".mps/outputs"
 """One small file per output, by the hash of its key: its etag, and the key of our record of it. A second line is of the
 output that stands there until this one is put in its place."""
+LOCKS = ".mps/locks"
 ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 IMPOSSIBLE = {
     errno.EEXIST: "a part of its path is a file",
@@ -106,6 +107,19 @@ class LocalBucket:
     ) -> ObjectInfo:
         return self._put(key, lambda draft: draft.write_bytes(content), record=record)
 
+    def swap(self, key: str, old: bytes | None, new: bytes) -> bool:
+        with self._errors("write", key):
+            target = self._target(key)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with draft_of(target) as draft:
+                draft.write_bytes(new)
+                _flush(draft)
+                with self._locked(key):
+                    standing = _content(target)
+                    if standing == old:
+                        draft.replace(target)
+        return standing in (old, new)
+
     def path(self, key: str) -> Path:
         """The object as the file that it is; for reading, by those who need no copy."""
         with self._reading("look at", key):
@@ -152,6 +166,15 @@ class LocalBucket:
         except OSError:
             return ""
         return next((line.partition(" ")[2] for line in lines if line.partition(" ")[0] == etag), "")
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        """Nobody else swaps the object meanwhile, on this host or, on a shared disk with locks, on another."""
+        lock = self.root / LOCKS / hashlib.sha256(key.encode()).hexdigest()[:2]
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _mark_path(self, key: str) -> Path:
         digest = hashlib.sha256(key.encode()).hexdigest()
@@ -254,6 +277,12 @@ def _etag(facts: os.stat_result) -> str:
 def _real(path: Path) -> Path:
     # Not Path.resolve, which before Python 3.13 raises RuntimeError on links in a loop.
     return Path(os.path.realpath(path))
+
+
+def _content(path: Path) -> bytes | None:
+    with suppress(*ABSENT):
+        return path.read_bytes()
+    return None
 
 
 def _flush(path: Path) -> None:

@@ -59,6 +59,15 @@ class MemoryBucket:
             self._objects[key] = (info, content)
         return info
 
+    def swap(self, key: str, old: bytes | None, new: bytes) -> bool:
+        info = ObjectInfo(check_key(key), len(new), f"v{next(self._versions)}", datetime.now(UTC))
+        with self._lock:
+            found = self._objects.get(key)
+            standing = found[1] if found else None
+            if standing == old:
+                self._objects[key] = (info, new)
+        return standing in (old, new)
+
     def delete(self, key: str) -> None:
         with self._lock:
             self._objects.pop(check_key(key), None)

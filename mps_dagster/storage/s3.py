@@ -35,6 +35,7 @@ from mps_dagster.settings import S3Settings
 from mps_dagster.storage.bucket import ObjectInfo, Tell, log
 from mps_dagster.storage.drafts import draft_of
 from mps_dagster.storage.keys import check_key, content_type_of
+from mps_dagster.storage.s3_swap import Swap
 
 CHUNK_BYTES = 1 << 20
 CONNECT_S = 5.0
@@ -99,6 +100,7 @@ class S3Bucket:
         self.name = name
         self._bucket = bucket
         self._client = client
+        self._swap = Swap(client, bucket)
 
     def head(self, key: str) -> ObjectInfo:
         with self._errors("look at", key):
@@ -142,6 +144,10 @@ class S3Bucket:
         with self._errors("write", key):
             self._client.put_object(Bucket=self._bucket, Key=check_key(key), Body=content, **headers)
         return self.head(key)
+
+    def swap(self, key: str, old: bytes | None, new: bytes) -> bool:
+        with self._errors("write", key):
+            return self._swap(check_key(key), old, new)
 
     def delete(self, key: str) -> None:
         with self._errors("delete", key):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -210,6 +211,43 @@ def test_a_deleted_object_is_gone(bucket):
     for key in ("a.mp4", "a.mp4", "none", "a.mp4/b", "dir", "dir/a.mp4"):
         bucket.delete(key)
     assert list(bucket.list()) == []
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_swap_is_made_only_where_what_is_expected_stands(bucket):
+    """Nothing is a state like any other; what stands already counts as put, because an answer may be lost."""
+    assert not bucket.swap("a.json", b"0", b"1")
+    assert bucket.swap("a.json", None, b"1")
+    assert not bucket.swap("a.json", None, b"2")
+    assert not bucket.swap("a.json", b"0", b"2")
+    assert bucket.read("a.json") == b"1"
+    assert bucket.swap("a.json", None, b"1")
+    assert bucket.swap("a.json", b"1", b"2")
+    assert not bucket.swap("a.json", b"1", b"3")
+    assert bucket.read("a.json") == b"2"
+    bucket.delete("a.json")
+    assert not bucket.swap("a.json", b"2", b"3")
+    assert bucket.swap("a.json", None, b"4")
+
+
+@pytest.mark.parametrize("old", [None, b"old"], ids=["where nothing is", "where something is"])
+@pytest.mark.usefixtures("soon")
+def test_of_many_swaps_at_once_one_is_made(bucket, old):
+    """And every one of the callers is told the truth, in every round."""
+    for number in range(3):
+        key = f"{number}.json"
+        if old:
+            bucket.write(key, old)
+        with ThreadPoolExecutor(8) as pool:
+            together = threading.Barrier(8)
+
+            def swap(content: bytes, key: str = key, together: threading.Barrier = together) -> bool:
+                together.wait()
+                return bucket.swap(key, old, content)
+
+            contents = [f"of {caller}".encode() for caller in range(8)]
+            told = list(pool.map(swap, contents))
+        assert [content for content, won in zip(contents, told, strict=True) if won] == [bucket.read(key)]
 
 
 def test_a_large_object_survives_in_parts(bucket, tmp_path, monkeypatch):
