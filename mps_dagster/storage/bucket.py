@@ -9,7 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from mps_dagster.errors import ContentUnsupported
+
 log = logging.getLogger(__name__)
+
+READ_BYTES = 32 * 2**20
+"""Of a record or a manifest: many times what any has."""
+CHUNK_BYTES = 1 << 20
 
 Tell = Callable[[str], None]
 
@@ -33,6 +39,10 @@ class ObjectInfo:
 
     Only `head` tells.
     """
+
+
+def too_large(bucket: str, key: str, max_bytes: int) -> ContentUnsupported:
+    return ContentUnsupported(f"{bucket}/{key} has more than the {max_bytes} bytes that are read of it")
 
 
 class Bucket(Protocol):
@@ -62,8 +72,10 @@ class Bucket(Protocol):
         With `etag`, raise `SourceChanged` if the object is (or becomes, while it is read) another one.
         """
 
-    def read(self, key: str) -> bytes:
-        """A small object's content. Raise `SourceNotAccessible` if there is none."""
+    def read(self, key: str, *, max_bytes: int = READ_BYTES) -> bytes:
+        """A small object's content; of one that is larger no more than `max_bytes` is taken, and it raises
+        `ContentUnsupported`. Raise `SourceNotAccessible` if there is none.
+        """
 
     def publish(self, path: Path, key: str, *, content_type: str | None = None, record: str = "") -> ObjectInfo:
         """Put the file at `key`. Readers see the old object or the whole new one, never a part.

@@ -26,7 +26,7 @@ from mps_dagster.errors import (
     StorageFailed,
     StorageRefused,
 )
-from mps_dagster.storage.bucket import ObjectInfo, Tell, log
+from mps_dagster.storage.bucket import READ_BYTES, ObjectInfo, Tell, log, too_large
 from mps_dagster.storage.drafts import draft_of, write_whole
 from mps_dagster.storage.keys import check_key
 
@@ -81,9 +81,12 @@ class LocalBucket:
             draft.replace(path)
         return info
 
-    def read(self, key: str) -> bytes:
-        with self._reading("read", key):
-            return self.path(key).read_bytes()
+    def read(self, key: str, *, max_bytes: int = READ_BYTES) -> bytes:
+        with self._reading("read", key), self.path(key).open("rb") as file:
+            content = file.read(max_bytes + 1)
+        if len(content) > max_bytes:
+            raise too_large(self.name, key, max_bytes)
+        return content
 
     def publish(
         self,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mps_dagster.errors import SourceChanged, SourceNotAccessible
-from mps_dagster.storage.bucket import ObjectInfo, Tell, log
+from mps_dagster.storage.bucket import READ_BYTES, ObjectInfo, Tell, log, too_large
 from mps_dagster.storage.drafts import draft_of
 from mps_dagster.storage.keys import check_key
 
@@ -40,8 +40,11 @@ class MemoryBucket:
             draft.replace(path)
         return info
 
-    def read(self, key: str) -> bytes:
-        return self._get(key)[1]
+    def read(self, key: str, *, max_bytes: int = READ_BYTES) -> bytes:
+        info, content = self._get(key)
+        if info.size > max_bytes:
+            raise too_large(self.name, key, max_bytes)
+        return content
 
     def publish(self, path: Path, key: str, *, content_type: str | None = None, record: str = "") -> ObjectInfo:
         return self.write(key, path.read_bytes(), content_type=content_type, record=record)

@@ -32,12 +32,11 @@ from mps_dagster.errors import (
     StorageRefused,
 )
 from mps_dagster.settings import S3Settings
-from mps_dagster.storage.bucket import ObjectInfo, Tell, log
+from mps_dagster.storage.bucket import CHUNK_BYTES, READ_BYTES, ObjectInfo, Tell, log, too_large
 from mps_dagster.storage.drafts import draft_of
 from mps_dagster.storage.keys import check_key, content_type_of
 from mps_dagster.storage.s3_swap import Swap
 
-CHUNK_BYTES = 1 << 20
 CONNECT_S = 5.0
 READ_S = 60.0
 """Between two pieces of an answer."""
@@ -126,9 +125,17 @@ class S3Bucket:
             draft.replace(path)
         return self._info(key, reply)
 
-    def read(self, key: str) -> bytes:
-        with self._errors("read", key):
-            content: bytes = self._client.get_object(Bucket=self._bucket, Key=check_key(key))["Body"].read()
+    def read(self, key: str, *, max_bytes: int = READ_BYTES) -> bytes:
+        with (
+            self._errors("read", key),
+            closing(self._client.get_object(Bucket=self._bucket, Key=check_key(key))["Body"]) as body,
+        ):
+            content: bytes = body.read(max_bytes + 1)
+            if len(content) <= max_bytes:
+                # To the end: only there it shows whether all of it came.
+                content += body.read(1)
+        if len(content) > max_bytes:
+            raise too_large(self.name, key, max_bytes)
         return content
 
     def publish(self, path: Path, key: str, *, content_type: str | None = None, record: str = "") -> ObjectInfo:

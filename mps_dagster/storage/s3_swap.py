@@ -38,7 +38,7 @@ class Swap:
         if standing != old:
             return standing == new
         condition: Condition = "IfNoneMatch" if old is None else "IfMatch"
-        wanted = {condition: "*" if old is None else etag}
+        wanted: dict[str, str] = {condition: "*" if old is None else etag}
         answer = self._put(key, new, wanted) if self._heeded.get(condition, True) else "unknown"
         if answer == "done" and self._heeds(condition, key, new):
             return True

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mps_dagster.errors import InvalidConfiguration, SourceChanged, SourceNotAccessible
+from mps_dagster.errors import ContentUnsupported, InvalidConfiguration, SourceChanged, SourceNotAccessible
 from mps_dagster.storage import s3 as s3_module
 
 from .conftest import SMALL_PARTS
@@ -123,6 +123,14 @@ def test_a_listing_tells_of_each_object_what_a_look_at_it_tells(bucket):
     # Over HTTP a header has whole seconds.
     assert abs(listed.modified - looked_at.modified) < timedelta(seconds=1)
     assert abs(datetime.now(UTC) - listed.modified) < timedelta(minutes=1)
+
+
+def test_of_an_object_no_more_is_read_than_is_asked_for(bucket):
+    """It is not known before how much somebody has put there."""
+    bucket.write("a.png", b"12345")
+    assert bucket.read("a.png", max_bytes=5) == b"12345"
+    with pytest.raises(ContentUnsupported, match=r"a\.png has more than the 4 bytes"):
+        bucket.read("a.png", max_bytes=4)
 
 
 def test_a_missing_object_is_told(bucket, tmp_path):
