@@ -77,6 +77,14 @@ class Bucket(Protocol):
         `ContentUnsupported`. Raise `SourceNotAccessible` if there is none.
         """
 
+    def stream(
+        self, key: str, *, start: int = 0, length: int | None = None, etag: str | None = None
+    ) -> Iterator[bytes]:
+        """The content from byte `start` on, `length` bytes (more than none) or all, a chunk at a time.
+
+        Raises at once what `fetch` raises, and later what goes wrong on the way.
+        """
+
     def publish(self, path: Path, key: str, *, content_type: str | None = None, record: str = "") -> ObjectInfo:
         """Put the file at `key`. Readers see the old object or the whole new one, never a part.
 

@@ -13,10 +13,11 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from mps_dagster.errors import (
     InvalidConfiguration,
@@ -26,7 +27,7 @@ from mps_dagster.errors import (
     StorageFailed,
     StorageRefused,
 )
-from mps_dagster.storage.bucket import READ_BYTES, ObjectInfo, Tell, log, too_large
+from mps_dagster.storage.bucket import CHUNK_BYTES, READ_BYTES, ObjectInfo, Tell, log, too_large
 from mps_dagster.storage.drafts import draft_of, write_whole
 from mps_dagster.storage.keys import check_key
 
@@ -87,6 +88,24 @@ class LocalBucket:
         if len(content) > max_bytes:
             raise too_large(self.name, key, max_bytes)
         return content
+
+    def stream(
+        self, key: str, *, start: int = 0, length: int | None = None, etag: str | None = None
+    ) -> Iterator[bytes]:
+        with self._reading("read", key), ExitStack() as opened:
+            file = opened.enter_context(self.path(key).open("rb"))
+            if etag is not None and etag != _etag(os.fstat(file.fileno())):
+                raise SourceChanged(f"{self.name}/{key} is no longer the object that was announced")
+            file.seek(start)
+            opened.pop_all()
+        return self._chunks(file, key, length)
+
+    def _chunks(self, file: BinaryIO, key: str, length: int | None) -> Iterator[bytes]:
+        left = sys.maxsize if length is None else length
+        with self._reading("read", key), file:
+            while left and (chunk := file.read(min(CHUNK_BYTES, left))):
+                left -= len(chunk)
+                yield chunk
 
     def publish(
         self,

@@ -133,6 +133,27 @@ def test_of_an_object_no_more_is_read_than_is_asked_for(bucket):
         bucket.read("a.png", max_bytes=4)
 
 
+@pytest.mark.parametrize(
+    ("start", "length", "content"),
+    [(0, None, b"0123456789"), (3, 4, b"3456"), (0, 1, b"0"), (7, None, b"789"), (8, 100, b"89")],
+)
+def test_any_part_of_an_object_can_be_streamed(bucket, start, length, content):
+    """It comes as it is read."""
+    etag = bucket.write("a.mp4", b"0123456789").etag
+    assert b"".join(bucket.stream("a.mp4", start=start, length=length)) == content
+    assert b"".join(bucket.stream("a.mp4", start=start, length=length, etag=etag)) == content
+
+
+def test_what_cannot_be_streamed_is_told_before_anything_comes(bucket):
+    """So that who passes it on has not said yet that it went well."""
+    etag = bucket.write("a.mp4", b"0123456789").etag
+    bucket.write("a.mp4", b"another")
+    with pytest.raises(SourceChanged, match=r"a\.mp4"):
+        bucket.stream("a.mp4", etag=etag)
+    with pytest.raises(SourceNotAccessible):
+        bucket.stream("none.mp4")
+
+
 def test_a_missing_object_is_told(bucket, tmp_path):
     """By its key; and nothing is left where it should have gone."""
     bucket.write("a.mp4", b"x")
