@@ -1,23 +1,27 @@
 """What an HLS of 1 800 segments costs: publishing it, and what of it travels through Dagster and the API.
 
-    python bench/hls.py [--hours 2]
+    python bench/hls.py [--hours 2] [--s3 MILLISECONDS]
 
 Starts a deployment of its own and makes a long, tiny source (64x36, one picture a second), which ProcessMedia copies into
-segments of 4 s. Needs what the tests need (make test installs it).
+segments of 4 s. They go to a folder, or with --s3 to an S3 server (moto, in this process) each of whose answers takes so
+long. Needs what the tests need (make test installs it).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from api import _client, _prepare
+from api import HERE, _client, _prepare
 
 SEGMENT_S = 4
 DESCRIBED = 100
@@ -26,12 +30,33 @@ DESCRIBED = 100
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=2)
-    seconds = round(parser.parse_args().hours * 3600)
+    parser.add_argument("--s3", type=float, metavar="MILLISECONDS")
+    options = parser.parse_args()
+    seconds = round(options.hours * 3600)
     # Runs that have begun outlive the servers for a moment.
-    with tempfile.TemporaryDirectory(prefix="mps-bench-", ignore_cleanup_errors=True) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="mps-bench-", ignore_cleanup_errors=True) as folder,
+        nullcontext() if options.s3 is None else _s3(options.s3 / 1000),
+    ):
         _prepare(Path(folder))
         for what, figure in _figures(seconds):
             print(f"{what:<44} {figure:>12}", flush=True)
+
+
+@contextmanager
+def _s3(latency_s: float) -> Iterator[None]:
+    sys.path.insert(0, str(HERE.parent / "tests"))
+    from s3_servers import layered
+
+    from mps_dagster.settings import S3Settings
+    from mps_dagster.storage.s3 import make_client
+
+    with layered(lambda _: time.sleep(latency_s)) as address:
+        access = {"endpoint_url": address, "region": "us-east-1", "addressing_style": "path", "access_key_id": "k"}
+        os.environ |= {f"MPS_S3__{name.upper()}": value for name, value in access.items()}
+        os.environ["MPS_S3__SECRET_ACCESS_KEY"] = "s"
+        make_client(S3Settings(**access, secret_access_key="s")).create_bucket(Bucket="hls")
+        yield
 
 
 def _figures(seconds: int) -> Iterator[tuple[str, str]]:
@@ -55,7 +80,7 @@ def _figures(seconds: int) -> Iterator[tuple[str, str]]:
         if failed["ErrCode"]:
             raise SystemExit(f"the run failed: {failed['Message']}")
         [run_id] = [record.run_id for record in instance.get_runs() if record.job_name == "process_media"]
-        outputs = buckets.get("inbox")
+        outputs = buckets.get("s3://hls" if settings.s3.endpoint_url else "inbox")
         segments = sum(1 for info in outputs.list("bench/") if info.key.endswith(".ts"))
         yield "segments", f"{segments:,}"
         result = _result(instance, run_id)
@@ -100,7 +125,10 @@ def _process(call: Callable[..., dict[str, Any]]) -> str:
     video = {"Codec": "copy", "Fps": 0, "Bitrate": 0, "HlsTime": SEGMENT_S}
     raw = {"Container": "hls", "RemoveVideo": 0, "RemoveAudio": 1, "VideoTemplate": video}
     task = {"TranscodeTaskSet": [{"Definition": 0, "RawParameter": raw}]}
-    task_id: str = call("ProcessMedia", InputInfo=source, OutputDir="/bench/", MediaProcessTask=task)["TaskId"]
+    place: dict[str, Any] = {}
+    if "MPS_S3__ENDPOINT_URL" in os.environ:
+        place = {"OutputStorage": {"Type": "AWS-S3", "S3OutputStorage": {"S3Bucket": "hls", "S3Region": "us-east-1"}}}
+    task_id: str = call("ProcessMedia", InputInfo=source, OutputDir="/bench/", MediaProcessTask=task, **place)["TaskId"]
     return task_id
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pydantic import ValidationError
 
 from mps_dagster.errors import SourceNotAccessible
+from mps_dagster.execution.segments import segments_stand
 from mps_dagster.execution.subtask import Subtask, SubtaskResult
 from mps_dagster.media.info import Facts
 from mps_dagster.storage.bucket import Bucket
@@ -96,6 +97,8 @@ def standing(record: Record | None, subtask: Subtask, bucket: Bucket) -> Subtask
             info = bucket.head(output.key)
             if (info.size, info.etag) != (output.size_bytes, output.etag):
                 return None
+        if record.result.segments and not segments_stand(record.result.segments, bucket):
+            return None
     except SourceNotAccessible:
         return None
     return record.result.model_copy(
