@@ -21,6 +21,7 @@ from mps_dagster.execution.records import (
     record_key,
     standing,
 )
+from mps_dagster.execution.segments import header_key
 from mps_dagster.execution.subtask import Subtask, SubtaskResult
 from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.storage.bucket import Bucket
@@ -39,6 +40,8 @@ def claimed_paths(subtask: Subtask, plan: Plan) -> list[str]:
     series = subtask.paths.get("output_object_path", "").lstrip("/")
     stills = [series + posixpath.splitext(plan.primary_key)[1]] if "{number}" in series else []
     segments = [plan.segments.key_pattern] if plan.segments else []
+    if plan.segments and plan.segments.header:
+        segments.append(header_key(plan.primary_key))
     return list(dict.fromkeys([plan.primary_key, *stills, *segments, *(text.key for text in plan.texts)]))
 
 
@@ -89,9 +92,9 @@ class Claim:
             record = parse_record(content)
             if earlier := standing(record, self.subtask, self.bucket):
                 return earlier
-            if record is None or record.owner != self.mine.source:
+            if record and record.owner != self.mine.source:
                 raise self._lost(path, record)
-            if self._is_published_by_another_run(record) and time.monotonic() < deadline:
+            if record and self._is_published_by_another_run(record) and time.monotonic() < deadline:
                 time.sleep(LOOK_S)
             elif self._swap(path, content, claim=self.mine.model_copy(update={"publishing": True})):
                 self.check()

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from mps_dagster.errors import SourceNotAccessible
 from mps_dagster.execution.claims import Claim
 from mps_dagster.execution.records import record_key
-from mps_dagster.execution.segments import put_segments, segment_files
+from mps_dagster.execution.segments import header_key, put_segments, segment_files
 from mps_dagster.execution.subtask import OutputObject, SegmentSet, Subtask, SubtaskResult
 from mps_dagster.execution.verify import SAMPLE, Produced
 from mps_dagster.ffmpeg.plan import SOURCE, Plan
@@ -70,7 +70,7 @@ def _take_away(plan: Plan, bucket: Bucket) -> None:
 def _segments(
     plan: Plan, playlist: Produced, put: _Put, claim: Claim
 ) -> tuple[SegmentSet | None, tuple[OutputObject, ...]]:
-    """The segments, and their fMP4 header, which keeps a name of its own beside the playlist."""
+    """The segments, and their fMP4 header; then their names in the playlist are the published ones."""
     if plan.segments is None:
         return None, ()
     folder = playlist.path.parent
@@ -79,7 +79,7 @@ def _segments(
     made = put_segments(plan.segments, files, put.object, claim.check)
     header: tuple[OutputObject, ...] = ()
     if plan.segments.header:
-        names[plan.segments.header] = f"{posixpath.splitext(playlist.key)[0]}_init.mp4"
+        names[plan.segments.header] = header_key(playlist.key)
         header = (put.file(folder / plan.segments.header, names[plan.segments.header], "segment"),)
     _rewrite(playlist.path, names, playlist.key)
     return made, header

@@ -23,6 +23,11 @@ def segment_files(segments: Segments, folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{stem}*{suffix}")) if suffix else [folder / segments.pattern]
 
 
+def header_key(playlist_key: str) -> str:
+    """The fMP4 header has a name of its own beside the playlist."""
+    return f"{posixpath.splitext(playlist_key)[0]}_init.mp4"
+
+
 def put_segments(
     names: Segments, files: list[Path], put: Callable[[Path, str], ObjectInfo], between: Callable[[], None]
 ) -> SegmentSet:

@@ -213,6 +213,17 @@ def test_two_playlists_never_share_segments(clips, local):
     assert len(objects(local)) == 1 + (2, 4)[ran[0] == "b.mov"]
 
 
+def test_a_header_is_claimed_with_its_playlist(clips, local):
+    """It has a name that nobody chose."""
+    fmp4 = {**HLS, "video_template": {**HLS["video_template"], "segment_type": 7}, "output_object_path": "x.m3u8"}
+    first, second = local.upload(clips.video(), "a.mp4"), local.upload(clips.video(), "b.mp4")
+    result = local.perform(local.planned(first, "transcode", fmp4)[0])
+    assert "out/x_init.mp4" in result.keys
+    [subtask] = local.planned(second, "transcode", {"name": "m", "output_object_path": "x_init.mp4"})
+    with pytest.raises(OutputTaken, match=r"inbox/a\.mp4"):
+        local.perform(subtask)
+
+
 def test_two_series_of_pictures_never_mix(clips, local):
     """Also if one begins at another number, and so by another name."""
     series = {"name": "s", "ext_time_offset_set": ["0s", "1s", "1.5s"], "output_object_path": "p_{number}.{format}"}
