@@ -76,7 +76,7 @@ class Claim:
             record = parse_record(content)
             if record:
                 self._check_may_take(path, record)
-                if self._is_published_by_another_run(record):
+                if record.owner == self.mine.source and self._is_published_by_another_run(record):
                     # That may end first; `begin` waits for it.
                     return
             claimed = (record or self._record()).model_copy(update={"claim": self.mine})

@@ -312,6 +312,25 @@ def test_a_claim_of_a_killed_process_holds_for_its_source_alone(clips, local):
     assert not local.perform(theirs).reused
 
 
+@pytest.mark.parametrize("gone", [False, True], ids=["its source is there", "its source is gone"])
+def test_a_run_that_was_killed_while_it_published_blocks_nobody_for_long(clips, local, monkeypatch, gone):
+    """Its source's next run waits a little whether it ends; another source need not, once that one is gone."""
+    monkeypatch.setattr(claims, "WAIT_S", 0.6)
+    mine, other = local.upload(clips.video(), "clip.mp4"), local.upload(clips.video(), "clip.mov")
+    [subtask] = local.planned(mine, "snapshot_by_time_offset", STILL)
+    [theirs] = local.planned(other, "snapshot_by_time_offset", STILL)
+    claim = Claim.of(subtask, subtask.plan, "killed", local.worker.buckets)
+    claim.take()
+    claim.begin()
+    if gone:
+        local.worker.buckets.get("inbox").delete("clip.mp4")
+        assert not local.perform(theirs, "next").reused
+    else:
+        with pytest.raises(OutputTaken):
+            local.perform(theirs, "next")
+        assert not local.perform(subtask, "next").reused
+
+
 def test_a_claim_leaves_what_stands_as_it_is(clips, local):
     """Until something else is published: it can be traced, and it need not be made again."""
     source = local.upload(clips.video(), "clip.mp4")
