@@ -482,3 +482,28 @@ def test_publishing_that_breaks_off_shows_no_playlist(clips, local, monkeypatch,
     result = local.perform(subtask, "2")
     assert (result.reused, result.main[0].height) == (False, 60)
     assert local.perform(subtask, "3").reused
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["made for the first time", "made anew"])
+def test_an_index_never_stands_without_its_sheets(clips, local, monkeypatch, again):
+    """A player that finds one looks its pictures up at once."""
+    sprite = {"name": "s", "sample_interval": 1, "row_count": 1, "column_count": 2, "width": 96, "height": 54}
+    source = local.upload(clips.video(4), "clip.mp4")
+    if again:
+        local.perform(local.planned(source, "image_sprite", {**sprite, "width": 64, "height": 36})[0], "1")
+    [subtask] = local.planned(source, "image_sprite", sprite)
+    index = subtask.plan.texts[0].key
+    publish = local.bucket.publish
+
+    def broken(path: Path, key: str, **options: Any) -> Any:
+        if key == subtask.plan.primary_key:
+            raise StorageFailed("cannot write: timeout")
+        return publish(path, key, **options)
+
+    monkeypatch.setattr(local.bucket, "publish", broken)
+    with pytest.raises(StorageFailed):
+        local.perform(subtask, "2")
+    assert index not in objects(local)
+    monkeypatch.undo()
+    local.perform(subtask, "2")
+    assert index in objects(local)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -18,8 +19,10 @@ from mps_dagster.execution.lineage import record_of
 from mps_dagster.execution.records import read_record, record_key
 from mps_dagster.execution.segments import put_segments, segments_stand
 from mps_dagster.execution.subtask import OutputObject, SegmentSet, SubtaskResult
+from mps_dagster.execution.task_run import SubtaskState, TaskRun
 from mps_dagster.execution.verify import SAMPLE
 from mps_dagster.ffmpeg.plan import Segments
+from mps_dagster.notify.results import workflow_task
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.storage.local import LocalBucket
 from mps_dagster.storage.memory import MemoryBucket
@@ -168,6 +171,42 @@ def test_a_result_does_not_grow_with_its_segments(clips, upload, made, worker):
     assert abs(len(long.model_dump_json()) - len(short.model_dump_json())) < 100
     bucket = worker.buckets.get("outputs")
     assert long.size_bytes == sum(bucket.head(key).size for key in long.keys)
+
+
+def test_mps_s_answer_tells_of_the_whole_set(clips, upload, made, worker):
+    """The playlist's path and md5, the size of all of it; it names no segment, the input has their pattern."""
+    result = made(upload(clips.video(4)), "transcode", HLS)[0]
+    state = SubtaskState(
+        task="web", id="0", type="transcode", label="h", status="SUCCESS", spec=result.spec, result=result,
+        paths={"segment_object_name": "/out/video4_transcode_h_{number}"},
+    )  # fmt: skip
+    run = TaskRun(
+        "mps-WorkflowTask-1",
+        "1",
+        "vod",
+        "FINISH",
+        "SUCCESS",
+        "",
+        0,
+        "",
+        0.0,
+        0.0,
+        1.0,
+        "inbox",
+        "video4.mp4",
+        0,
+        None,
+        (state,),
+    )
+    detail = workflow_task(run)["MediaProcessResultSet"][0]["TranscodeTask"]
+    bucket = worker.buckets.get("outputs")
+    playlist = bucket.read("out/video4_transcode_h.m3u8")
+    output = detail["Output"]
+    assert output["Path"] == "/out/video4_transcode_h.m3u8"
+    assert output["Md5"] == hashlib.md5(playlist).hexdigest()
+    assert output["Size"] == sum(info.size for info in bucket.list("out/"))
+    assert detail["Input"]["SegmentObjectName"] == "/out/video4_transcode_h_{number}"
+    assert ".ts" not in str(detail)
 
 
 def test_a_lost_segment_makes_the_set_anew(clips, upload, planned, worker):
