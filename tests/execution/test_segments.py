@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from mps_dagster.cli.lineage import lineage
 from mps_dagster.errors import OutputTaken, StorageFailed
 from mps_dagster.execution import segments as module
 from mps_dagster.execution import verify
@@ -227,6 +229,18 @@ def test_a_single_segment_leads_to_its_source(clips, upload, made, worker):
     for key in result.keys:
         record = record_of(worker.buckets.get("outputs"), key)
         assert (record.source_key, record.result) == (source.key, result)
+
+
+def test_a_person_who_asks_of_a_segment_is_told_of_the_set(clips, upload, made, worker, monkeypatch):
+    """What it was made of and how, and whether the set still is as it was made."""
+    [key, lost] = made(upload(clips.video()), "transcode", HLS)[0].segments.keys
+    monkeypatch.setenv("MPS_HOME", str(worker.settings.home))
+    monkeypatch.setenv("MPS_PROJECT", str(worker.settings.project))
+    told = CliRunner().invoke(lineage, [f"outputs/{key}"]).output
+    assert "was made of inbox/video2.mp4" in told
+    assert "2: all stand" in told
+    worker.buckets.get("outputs").delete(lost)
+    assert "2: not all stand" in CliRunner().invoke(lineage, [f"outputs/{key}"]).output
 
 
 def test_a_result_of_an_earlier_version_still_stands(clips, upload, planned, worker):
