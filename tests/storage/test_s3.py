@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from s3_servers import CONDITIONS, CUT, Answer, layered
@@ -145,7 +146,7 @@ def test_swaps_hold_on_a_service_without_conditional_writes(service, monkeypatch
 
 def test_conditions_that_a_service_heeds_cost_no_wait(s3_bucket, monkeypatch):
     """It is tried once per condition whether it does."""
-    monkeypatch.setattr(time, "sleep", pytest.fail)
+    monkeypatch.setattr(s3_swap, "time", SimpleNamespace(sleep=pytest.fail))
     assert s3_bucket.swap("a", None, b"1")
     assert s3_bucket.swap("a", b"1", b"2")
     assert s3_bucket.swap("b", None, b"1")
