@@ -28,6 +28,7 @@ from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
 
 ATTEMPTS = 20
+"""S3 also answers "conflict" when another write has only been under way."""
 WAIT_S, LOOK_S = 60.0, 0.5
 """How long a run that publishes at this moment is waited for; then it was killed, or loses the path."""
 OTHER_SOURCE = "put {inputFormat} into output_object_path or the output dir, or remove the other source"
@@ -82,7 +83,7 @@ class Claim:
             claimed = (record or self._record()).model_copy(update={"claim": self.mine})
             if self.bucket.swap(record_key(path), content, claimed.model_dump_json().encode()):
                 return
-        raise StorageFailed(f"cannot claim {self.bucket.name}/{path}: others write its record all the time")
+        raise self._busy(path)
 
     def begin(self) -> SubtaskResult | None:
         """Before the first output is put; the result of another run, if that made the same meanwhile."""
@@ -112,10 +113,14 @@ class Claim:
     def end(self, result: SubtaskResult) -> None:
         """After the last one: the set is whole."""
         path = self.paths[0]
-        content = read_content(self.bucket, path)
-        record = parse_record(content)
-        if not self._is_publishing(record) or not self._swap(path, content, result=result):
-            raise self._lost(path, record)
+        for _ in range(ATTEMPTS):
+            content = read_content(self.bucket, path)
+            record = parse_record(content)
+            if not self._is_publishing(record):
+                raise self._lost(path, record)
+            if self._swap(path, content, result=result):
+                return
+        raise self._busy(path)
 
     def _record(self) -> Record:
         source = self.subtask.source
@@ -155,6 +160,9 @@ class Claim:
     def _swap(self, path: str, content: bytes | None, **members: object) -> bool:
         record = self._record().model_copy(update=members)
         return self.bucket.swap(record_key(path), content, record.model_dump_json().encode())
+
+    def _busy(self, path: str) -> StorageFailed:
+        return StorageFailed(f"cannot claim {self.bucket.name}/{path}: its record is written by others all the time")
 
     def _lost(self, path: str, record: Record | None) -> OutputTaken:
         by = "somebody else"

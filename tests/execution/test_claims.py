@@ -331,6 +331,22 @@ def test_a_run_that_was_killed_while_it_published_blocks_nobody_for_long(clips, 
         assert not local.perform(subtask, "next").reused
 
 
+@pytest.mark.parametrize("number", range(3), ids=["taken", "begun", "ended"])
+def test_a_conflict_that_nobody_caused_is_no_loss(clips, local, monkeypatch, number):
+    """S3 may refuse a conditional write though nothing has changed."""
+    [subtask] = local.planned(local.upload(clips.video(), "clip.mp4"), "snapshot_by_time_offset", STILL)
+    swap, asked = local.bucket.swap, []
+
+    def conflict(*what: Any) -> bool:
+        asked.append(what)
+        return swap(*what) if len(asked) != number + 1 else False
+
+    monkeypatch.setattr(local.bucket, "swap", conflict)
+    result = local.perform(subtask)
+    assert len(asked) == 4
+    assert read_record(local.bucket, "out/one.png").result == result
+
+
 def test_a_claim_leaves_what_stands_as_it_is(clips, local):
     """Until something else is published: it can be traced, and it need not be made again."""
     source = local.upload(clips.video(), "clip.mp4")
