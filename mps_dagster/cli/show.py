@@ -68,18 +68,18 @@ def outputs_table(run: TaskRun) -> Group:
 
     No columns, which names would be cut to fit.
     """
-    made = [(subtask, output) for subtask in run.subtasks for output in _shown(subtask)]
-    prefix = posixpath.dirname(posixpath.commonprefix([_path(subtask, output) for subtask, output in made]))
-    widths = [max(map(len, column)) for column in zip(*(_facts(output) for _, output in made), strict=True)]
+    made = [row for subtask in run.subtasks for row in _rows(subtask)]
+    prefix = posixpath.dirname(posixpath.commonprefix([path for path, _ in made]))
+    widths = [max(map(len, column)) for column in zip(*(facts for _, facts in made), strict=True)]
     lines: list[RenderableType] = [Text(f"{prefix}/", style="italic")] if prefix else []
     for subtask in run.subtasks:
         lines.append(Text(f"{subtask.task}/{subtask.label}" if subtask.label else subtask.task, style="bold"))
         if subtask.result is None:
             reason = f"{subtask.status} {subtask.code} {subtask.message}".strip()
             lines.append(Text(f"  {reason}", style=COLORS[subtask.status]))
-        for output in _shown(subtask):
-            facts = "  ".join(fact.rjust(width) for fact, width in zip(_facts(output), widths, strict=True))
-            lines.append(_Row(facts, _path(subtask, output).removeprefix(f"{prefix}/")))
+        for path, facts in _rows(subtask):
+            told = "  ".join(fact.rjust(width) for fact, width in zip(facts, widths, strict=True))
+            lines.append(_Row(told, path.removeprefix(f"{prefix}/")))
     return Group(*lines)
 
 
@@ -99,15 +99,16 @@ class _Row:
             yield Text(f"    {self.path}")
 
 
-def _shown(subtask: SubtaskState) -> list[OutputObject]:
-    if subtask.result is None:
+def _rows(subtask: SubtaskState) -> list[tuple[str, tuple[str, str, str]]]:
+    """Path and facts of what a subtask made; of many the ends."""
+    result = subtask.result
+    if result is None:
         return []
-    outputs = list(subtask.result.outputs)
-    return outputs if len(outputs) <= 4 else [*outputs[:2], *outputs[-2:]]
-
-
-def _path(subtask: SubtaskState, output: OutputObject) -> str:
-    return f"{subtask.result.bucket}/{output.key}" if subtask.result else output.key
+    rows = [(f"{result.bucket}/{output.key}", _facts(output)) for output in result.outputs]
+    if result.segments:
+        path = f"{result.bucket}/{result.segments.names.key_pattern}"
+        rows.append((f"{path}  × {result.segments.count}", (f"{result.segments.size_bytes:,}", "", "")))
+    return rows if len(rows) <= 4 else [*rows[:2], *rows[-2:]]
 
 
 def _facts(output: OutputObject) -> tuple[str, str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -48,7 +48,7 @@ class Outdated:
 
     def _consider(self, info: ObjectInfo) -> None:
         results = self._results(info.key)
-        if not results or not self._are_gone(results):
+        if results is None or not all(self._is_gone(result) for result in results):
             return
         try:
             if self.bucket.head(info.key).etag != info.etag:
@@ -62,29 +62,29 @@ class Outdated:
         self.bucket.delete(info.key)
         self.removed += 1
 
-    def _results(self, key: str) -> tuple[SubtaskResult, ...]:
-        """What it speaks of; nothing if that cannot be told, as of a claim, or of a record of another version."""
+    def _results(self, key: str) -> tuple[SubtaskResult, ...] | None:
+        """What it speaks of; None if that cannot be told, or if it holds a path for a source that is there."""
         try:
             content = self.bucket.read(key)
             if key.startswith(MANIFESTS):
                 return TaskResult.model_validate_json(content).results
             record = Record.model_validate_json(content)
         except (SourceNotAccessible, ValidationError):
-            return ()
+            return None
+        if (record.claim or not record.result) and self._exists(*record.owner):
+            return None
         return (record.result,) if record.result else ()
-
-    def _are_gone(self, results: Iterable[SubtaskResult]) -> bool:
-        return all(self._is_gone(result) for result in results)
 
     def _is_gone(self, result: SubtaskResult) -> bool:
         bucket = self.buckets.get(result.bucket)
         if not self._is_in_use(bucket):
             return False
-        for output in result.outputs:
-            try:
-                bucket.head(output.key)
-            except SourceNotAccessible:
-                continue
+        return not any(self._exists(result.bucket, key) for key in result.keys)
+
+    def _exists(self, bucket: str, key: str) -> bool:
+        try:
+            self.buckets.get(bucket).head(key)
+        except SourceNotAccessible:
             return False
         return True
 

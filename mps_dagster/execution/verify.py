@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
 from mps_dagster.errors import OutputRejected, SourceFileError
-from mps_dagster.ffmpeg.plan import Copied, Expected, OutputFile, Plan, Segments
+from mps_dagster.execution.segments import segment_files
+from mps_dagster.ffmpeg.plan import Copied, Expected, OutputFile, Plan
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.media.probe import probe
+from mps_dagster.storage.bucket import CHUNK_BYTES
 
 SAMPLE = "sample"
 """The start of a playlist's media as one file, for whoever needs to look into it."""
@@ -31,13 +35,6 @@ class Produced:
 def verified(plan: Plan, folder: Path) -> tuple[Produced, ...]:
     """Every file that the plan promised, or `OutputRejected`."""
     return tuple(_one(output, plan, folder) for output in plan.outputs)
-
-
-def segment_files(segments: Segments, folder: Path) -> list[Path]:
-    """The series in order, its header first."""
-    stem, _, suffix = segments.pattern.partition("%05d")
-    files = sorted(folder.glob(f"{stem}*{suffix}")) if suffix else [folder / segments.pattern]
-    return ([folder / segments.header] if segments.header else []) + files
 
 
 def _one(output: OutputFile, plan: Plan, folder: Path) -> Produced:
@@ -84,15 +81,29 @@ def _playlist(path: Path, plan: Plan, folder: Path) -> tuple[MediaInfo, float]:
     """The first segment says what is in the set, the playlist how long it is."""
     if plan.segments is None:
         raise OutputRejected(f"{path.name} is a playlist of nothing")
-    durations = [float(value) for value in re.findall(r"^#EXTINF:([\d.]+)", path.read_text(), re.MULTILINE)]
-    files = segment_files(plan.segments, folder)
+    text = path.read_text()
+    durations = [float(value) for value in re.findall(r"^#EXTINF:([\d.]+)", text, re.MULTILINE)]
+    headers = [folder / plan.segments.header] if plan.segments.header else []
+    files = headers + segment_files(plan.segments, folder)
     if not durations or not all(file.is_file() and file.stat().st_size for file in files):
         raise OutputRejected(f"{plan.primary_key} names segments that were not made")
     sample = folder / SAMPLE
     with sample.open("wb") as whole:
-        for file in files[: 2 if plan.segments.header else 1]:
-            whole.write(file.read_bytes())
+        for file in files[: len(headers) + 1]:
+            _copy(file, whole, _first_end(text))
     return _probed(sample, plan.primary_key), sum(durations)
+
+
+def _first_end(playlist: str) -> int:
+    """Where the first segment ends in its file: all segments may lie in one, of any size."""
+    found = re.search(r"^#EXT-X-BYTERANGE:(\d+)(?:@(\d+))?", playlist, re.MULTILINE)
+    return int(found[1]) + int(found[2] or 0) if found else sys.maxsize
+
+
+def _copy(path: Path, to: BinaryIO, end: int) -> None:
+    with path.open("rb") as file:
+        while (left := end - file.tell()) > 0 and (chunk := file.read(min(CHUNK_BYTES, left))):
+            to.write(chunk)
 
 
 def _check(key: str, expected: Expected, media: MediaInfo, duration_s: float) -> None:

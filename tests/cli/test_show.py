@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -12,8 +13,9 @@ from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.processing import Processing
 from mps_dagster.cli.show import outputs_table, progress_bars, show_progress, whole_lines
 from mps_dagster.cli.tasks import tasks
-from mps_dagster.execution.subtask import OutputObject, SubtaskResult
+from mps_dagster.execution.subtask import OutputObject, SegmentSet, SubtaskResult
 from mps_dagster.execution.task_run import RunRecord, SubtaskState, TaskRun, task_run
+from mps_dagster.ffmpeg.plan import Segments
 
 DEMO = {
     "web/100010": ["demo-093015_transcode_100010.mp4"],
@@ -63,6 +65,17 @@ def test_no_name_is_cut_at_80_columns(width):
     assert lines[0] == "outputs/demo-093015.mp4/"
     assert [line.strip() for line in lines if line.strip() in DEMO] == list(DEMO)
     assert [path for path in SHOWN if not any(line.endswith(f" {path}") for line in lines)] == []
+
+
+def test_segments_are_one_line():
+    """A film has thousands."""
+    run = state(**{"web/hls": ["film.m3u8"]})
+    names = Segments(pattern="segment_%05d.ts", key_pattern="demo-093015.mp4/film_{number}.ts", first=0, step=1, width=1,
+                     placeholder="0", playlist="out.m3u8")  # fmt: skip
+    segments = SegmentSet(names=names, count=1800, size_bytes=9_000_000, digest="")
+    subtask = replace(run.subtasks[0], result=run.subtasks[0].result.model_copy(update={"segments": segments}))
+    lines = printed(replace(run, subtasks=(subtask,)), Console(width=80, file=io.StringIO()))
+    assert lines[-1].split() == ["9,000,000", "film_{number}.ts", "×", "1800"]
 
 
 @pytest.mark.parametrize("columns", ["20", "80"])

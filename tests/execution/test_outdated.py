@@ -8,11 +8,11 @@ import pytest
 
 from mps_dagster.errors import StorageFailed
 from mps_dagster.execution.outdated import Outdated
-from mps_dagster.execution.records import Record, record_key, write_record
+from mps_dagster.execution.records import Claimant, Record, record_key
 from mps_dagster.execution.subtask import OutputObject, SubtaskResult, TaskResult
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.settings import Settings
-from mps_dagster.storage.bucket import ObjectInfo
+from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.local import LocalBucket
 from mps_dagster.workflow.model import Source
@@ -37,6 +37,10 @@ def result_of(keys: tuple[str, ...], bucket: str = "outputs") -> SubtaskResult:
         id="0", task="web", type="transcode", label="a", bucket=bucket, source_uri="", spec={}, outputs=outputs,
         preview_key=f"_mps/previews/{keys[0]}.jpg",
     )  # fmt: skip
+
+
+def write_record(bucket: Bucket, key: str, record: Record) -> None:
+    bucket.write(record_key(key), record.model_dump_json().encode())
 
 
 def put(buckets: Buckets, *keys: str, stand: tuple[str, ...] = ()) -> None:
@@ -84,14 +88,25 @@ def test_what_was_written_lately_stays(buckets):
     assert swept(buckets, datetime.now(UTC) - timedelta(days=1)).removed == 0
 
 
-def test_a_claim_and_what_cannot_be_read_stay(buckets):
-    """They do not tell of which outputs they are."""
+def test_what_cannot_be_read_stays(buckets):
+    """It may be of another version."""
     outputs = buckets.get("outputs")
-    write_record(outputs, "claimed.mp4", Record(source_bucket="inbox", source_key="a.mp4"))
     outputs.write(record_key("other.mp4"), b'{"of": "another version"}')
     outputs.write("_mps/manifests/x/vod.r/web.json", b"no JSON")
     kept = left(buckets)
     assert (swept(buckets).removed, left(buckets)) == (0, kept)
+
+
+@pytest.mark.parametrize("claim", [True, False], ids=["claim", "claim of an earlier version"])
+def test_a_claim_stays_for_as_long_as_its_source(buckets, claim):
+    """Of a run that failed, or is about to publish."""
+    claimant = Claimant(bucket="inbox", key="a.mp4", run_id="r", subtask="web.0", path="a.mp4") if claim else None
+    record = Record(source_bucket="inbox", source_key="a.mp4", claim=claimant)
+    write_record(buckets.get("outputs"), "claimed.mp4", record)
+    buckets.get("inbox").write("a.mp4", b"x")
+    assert swept(buckets).removed == 0
+    buckets.get("inbox").delete("a.mp4")
+    assert (swept(buckets).removed, left(buckets)) == (1, set())
 
 
 def test_storage_that_fails_in_the_middle_removes_nothing_and_is_gone_on_with(buckets, monkeypatch):
@@ -140,8 +155,9 @@ def test_outputs_in_a_bucket_that_is_empty_are_not_taken_for_gone(buckets, mount
 
 def test_a_record_that_is_written_meanwhile_stays(buckets, monkeypatch):
     """Somebody makes the outputs once more."""
-    put(buckets, "gone.mp4")
     outputs, head = buckets.get("outputs"), LocalBucket.head
+    earlier = Record(source_bucket="inbox", source_key="a.mp4", result=result_of(("gone.mp4",)))
+    write_record(outputs, "gone.mp4", earlier)
 
     def racing(self, key: str) -> ObjectInfo:
         if key == "gone.mp4":
