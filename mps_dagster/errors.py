@@ -64,6 +64,10 @@ class OutputTaken(InvalidInput):
     code = "InvalidInput.TaskDuplicated"
 
 
+class AttachmentChanged(MpsError):
+    """A watermark's picture was replaced after it had been planned with. The plan is of no use; another run makes a new one."""
+
+
 class SourceFileError(MpsError):
     """The source cannot be used."""
 

@@ -174,7 +174,14 @@ class Settings(BaseSettings):
     keep_partitions: int = Field(
         100_000, ge=1, description="Uploads that a workflow's assets show; the oldest go first."
     )
-    keep_logs_days: int = Field(30, ge=1, description="Logs and step values of runs.")
+    keep_logs_days: int = Field(
+        30, ge=1, description="Logs and step values of runs, and of uploads that no asset shows any more."
+    )
+    keep_records_days: int = Field(
+        0,
+        ge=0,
+        description="Records, manifests and previews of outputs that are gone, from when they were written. 0 = for ever.",
+    )
 
     @field_validator("database_url")
     @classmethod
@@ -235,6 +242,11 @@ class Settings(BaseSettings):
     @property
     def outbox_path(self) -> Path:
         return self.home / "outbox.sqlite"
+
+    @property
+    def retention_path(self) -> Path:
+        """Behind which record of each bucket the daily removal goes on."""
+        return self.home / "retention.json"
 
     @property
     def queue_path(self) -> Path:

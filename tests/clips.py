@@ -22,6 +22,41 @@ _FAST = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g",
 _AAC = ("-c:a", "aac", "-b:a", "64k")
 
 
+_X265 = "-c:v libx265 -preset ultrafast -pix_fmt yuv420p -x265-params log-level=none"
+_CODED = {
+    "h264": ("mkv", "-c:v libx264 -preset veryfast -pix_fmt yuv420p"),
+    "hevc": ("mkv", _X265),
+    "av1": ("mkv", "-c:v libsvtav1 -preset 12 -pix_fmt yuv420p"),
+    "vp9": ("mkv", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8"),
+    "vp8": ("mkv", "-c:v libvpx -deadline realtime"),
+    "mpeg4": ("mkv", "-c:v mpeg4 -bf 2"),
+    "mpeg2video": ("mkv", "-c:v mpeg2video -bf 2"),
+    "mjpeg": ("mkv", "-c:v mjpeg -pix_fmt yuvj420p"),
+    "prores": ("mkv", "-c:v prores_ks"),
+    "dnxhd": ("mkv", "-c:v dnxhd -profile:v dnxhr_sq -pix_fmt yuv422p -s 256x120"),
+    "qtrle": ("mov", "-c:v qtrle"),
+    "dvvideo": ("mkv", "-c:v dvvideo -s 720x576 -pix_fmt yuv420p"),
+    "cinepak": ("mkv", "-c:v cinepak -frames:v 3"),
+    "theora": ("mkv", "-c:v libtheora"),
+    "flv1": ("mkv", "-c:v flv"),
+    "msmpeg4v3": ("mkv", "-c:v msmpeg4"),
+    "aac": ("mkv", "-c:a aac"),
+    "mp3": ("mkv", "-c:a libmp3lame"),
+    "opus": ("mkv", "-c:a libopus"),
+    "vorbis": ("mkv", "-c:a libvorbis"),
+    "dts": ("mkv", "-c:a dca -strict -2"),
+    "truehd": ("mkv", "-c:a truehd -strict -2"),
+    "mlp": ("mkv", "-c:a mlp -strict -2"),
+    "amr_nb": ("mkv", "-c:a libopencore_amrnb -ar 8000 -ac 1"),
+    "adpcm_ima_qt": ("mov", "-c:a adpcm_ima_qt"),
+    "pcm_s8": ("mov", "-c:a pcm_s8"),
+    "pcm_f32be": ("mov", "-c:a pcm_f32be"),
+    "pcm_f64be": ("mov", "-c:a pcm_f64be"),
+    "s302m": ("ts", "-c:a s302m -strict -2"),
+}
+"""How a clip of a codec is made, and in which container; the others have an encoder of their own name and fit into mkv."""
+
+
 def pattern(size: str = "320x180", rate: str = "25", seconds: float = 2) -> tuple[str, ...]:
     """Input arguments: a moving test picture with a clock."""
     return ("-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}")
@@ -38,6 +73,12 @@ PATCHES = ("C02020", "40A040", "2040C0", "E0AC80")
 def _plain(color: str, size: str) -> tuple[str, ...]:
     """Input arguments: 1 s of one colour, RGB."""
     return ("-f", "lavfi", "-i", f"color={color}:s={size}:r=10:d=1,format=gbrp")
+
+
+def brightening(size: str = "320x180", rate: str = "25", seconds: float = 2, start: float = 0) -> tuple[str, ...]:
+    """Input arguments: a grey picture whose luma is 20 + 20 times its time, so that any picture tells its own."""
+    luma = f"geq=lum=20+20*(T+{start}):cb=128:cr=128"
+    return ("-f", "lavfi", "-i", f"color=s={size}:r={rate}:d={seconds},format=yuv420p,{luma}")
 
 
 class Clips:
@@ -219,6 +260,57 @@ class Clips:
         """The sound goes on for 2 s after the last picture."""
         return self._ffmpeg("short_video.mp4", *pattern(seconds=1), *tone(3), *_FAST, *_AAC)
 
+    def unequal(self, picture_s: float, sound_s: float) -> Path:
+        """Picture and sound of different lengths."""
+        name = f"unequal_{picture_s:g}_{sound_s:g}.mp4"
+        return self._ffmpeg(name, *brightening(seconds=picture_s), *tone(sound_s), *_FAST, *_AAC)
+
+    def unequal_tracks(self) -> Path:
+        """Two sound tracks of 2 s (440 Hz) and 6 s (880 Hz), no picture."""
+        maps = ("-map", "0:a", "-map", "1:a")
+        return self._ffmpeg("unequal_tracks.mkv", *tone(2), *tone(6, 880), *maps, *_AAC)
+
+    def late_picture(self, extension: str = "mp4") -> Path:
+        """Sound of 6 s, and from 2 s on a picture; it tells the sound's time."""
+        late = ("-itsoffset", "2", *brightening(seconds=4, start=2))
+        return self._ffmpeg(f"late_picture.{extension}", *tone(6), *late, "-map", "1:v", "-map", "0:a", *_FAST, *_AAC)
+
+    def jittered(self) -> Path:
+        """240 pictures in 4 s, each up to 3 ms early or late, as phones record."""
+        uneven = ("-vf", "setpts='(N/60+0.006*(random(1)-0.5))/TB'", "-enc_time_base", "1:90000")
+        source = brightening("64x36", "60", 4)
+        return self._ffmpeg("jittered.mp4", *source, *uneven, *_FAST, "-video_track_timescale", "90000")
+
+    def changing_picture(self, second: str = "640x360", extension: str = "ts") -> Path:
+        """3 s of 320x180, then 3 s of another size; the luma tells the time throughout."""
+        parts = [
+            self._ffmpeg(f"part_{size}_{start}.ts", *brightening(size, seconds=3, start=start), *_FAST,
+                         "-output_ts_offset", str(start))
+            for size, start in (("320x180", 0), (second, 3))
+        ]  # fmt: skip
+        joined = self._file(f"changing_{second}.ts", lambda: b"".join(part.read_bytes() for part in parts))
+        return (
+            joined
+            if extension == "ts"
+            else self._ffmpeg(f"changing_{second}.{extension}", "-i", str(joined), "-c", "copy")
+        )
+
+    def changing_sound(self, first: str, second: str, codec: str = "aac") -> Path:
+        """A picture of 6 s; its sound is 440 Hz, and after 3 s 880 Hz in another format, such as `-ar 44100`."""
+        name = f"{codec}{first}{second}".replace(" ", "").replace("-", "_")
+        parts = [
+            self._ffmpeg(f"{name}_{start}.ts", *brightening(seconds=3, start=start), *tone(3, hertz), *_FAST,
+                         "-c:a", codec, *arguments.split(), "-output_ts_offset", str(start))
+            for arguments, hertz, start in ((first, 440, 0), (second, 880, 3))
+        ]  # fmt: skip
+        return self._file(f"{name}.ts", lambda: b"".join(part.read_bytes() for part in parts))
+
+    def headless(self, seconds: float = 1.5) -> Path:
+        """A transport stream from which the beginning, with its key frame, was cut: the next one is at 2 s."""
+        coder = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "50", "-sc_threshold", "0")
+        whole = self._ffmpeg("whole_gop2.ts", *brightening(seconds=6), *tone(6), *coder, *_AAC)
+        return self._file("headless.ts", lambda: _from_time(whole, seconds))
+
     def gap_bomb(self) -> Path:
         """A few kilobytes, two pictures, ten hours."""
         spread = ("-vf", "setpts=N*36000/TB", "-fps_mode", "passthrough", "-frames:v", "2", "-enc_time_base", "1:1000")
@@ -253,6 +345,32 @@ class Clips:
             "languages.mkv", *pattern(), *tone(), *tone(hertz=880), *maps, *_FAST, *_AAC, *tags, *chosen
         )
 
+    def programmes(self, *members: str) -> Path:
+        """A transport stream of programmes, each named by its streams: `v` and `w` 160x90, `V` 320x180, `a` 440 Hz, `A` 1320 Hz.
+
+        A stream may be in several; one that is in none of them is still there where it is given as `-x`.
+        """
+        made = {"v": pattern("160x90"), "a": tone(), "w": pattern("160x90"), "V": pattern(), "A": tone(hertz=1320)}
+        letters = [letter for letter in made if any(letter in group for group in members)]
+        inputs = [word for letter in letters for word in made[letter]]
+        maps = [word for number in range(len(letters)) for word in ("-map", str(number))]
+        groups = []
+        for group in members:
+            if not group.startswith("-"):
+                streams = "".join(f":st={letters.index(letter)}" for letter in group)
+                # A name that looks like a line of libav's listing.
+                groups += ["-program", f"title={group}\n  Stream #0\\:1{streams}"]
+        return self._ffmpeg(f"programmes_{'_'.join(members)}.ts", *inputs, *maps, *_FAST, *_AAC, *groups)
+
+    def own_clocks(self, later_s: int = 50) -> Path:
+        """Programmes `va` and `VA`, interleaved as broadcast is; the second one's clock is ahead."""
+        content = bytearray(self.programmes("va", "VA").read_bytes())
+        for at in range(0, len(content), 188):
+            pid = int.from_bytes(content[at + 1 : at + 3], "big") & 0x1FFF
+            if pid in (0x102, 0x103):
+                _put_clock_ahead(content, at, later_s * 90_000)
+        return self._file(f"own_clocks{later_s}.ts", lambda: bytes(content))
+
     def with_data(self) -> Path:
         """QuickTime with a time code track."""
         return self._ffmpeg("with_data.mov", *pattern(), *_FAST, "-timecode", "01:00:00:00")
@@ -270,6 +388,95 @@ class Clips:
         tag = b"\x12" + struct.pack(">I", len(data))[1:] + b"\x00\x07\xd0\x00\x00\x00\x00" + data
         ending = tag + struct.pack(">I", len(tag))
         return self._file("late_stream.flv", lambda: self.flv().read_bytes() + ending)
+
+    def coded(self, kind: str, codec: str, extension: str = "") -> Path:
+        """Half a second of video or audio of any codec, without B-frames' times lost."""
+        container, options = _CODED.get(codec, ("mkv", f"-c:{kind[0]} {codec}"))
+        made = pattern("176x144", seconds=0.5) if kind == "video" else tone(0.5)
+        sides = () if kind == "video" else ("-ac", "2")
+        return self._ffmpeg(f"coded_{codec}.{extension or container}", *made, *sides, *options.split())
+
+    def with_sound(self, codec: str) -> Path:
+        """MKV: H.264 and sound of any codec."""
+        sound = ("-i", str(self.coded("audio", codec)))
+        return self._ffmpeg(f"with_{codec}.mkv", *pattern(seconds=0.5), *sound, *_FAST, "-c:a", "copy")
+
+    def ticks(self, extension: str = "mp4") -> Path:
+        """6 s, a key frame every 2 s: at each second a flash at the left and a beep. The right half's luma and the
+        beep's pitch say which second it is: 20 + 30 n, and 500 + 200 n Hz."""
+        flash = "if(lt(X,80),if(lt(mod(T,1),0.08),235,16),20+30*floor(T))"
+        picture = f"color=black:s=160x90:r=25:d=6,format=gray,geq=lum='{flash}'"
+        beep = "aevalsrc='0.8*sin(2*PI*(500+200*floor(t))*t)*lt(mod(t,1),0.08)':s=48000:d=6"
+        h264 = (
+            "-c:v",
+            "libx264",
+            "-preset",
+            "veryfast",
+            "-bf",
+            "2",
+            "-g",
+            "50",
+            "-keyint_min",
+            "50",
+            "-sc_threshold",
+            "0",
+        )
+        inputs = ("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", beep)
+        made = self._ffmpeg("ticks.mp4", *inputs, *h264, "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "128k")
+        return made if extension == "mp4" else self._ffmpeg(f"ticks.{extension}", "-i", str(made), "-c", "copy")
+
+    def late_ticks(self, extension: str) -> Path:
+        """The ticks, whose picture comes 1.4 s after the sound."""
+        late = ("-i", str(self.ticks()), "-itsoffset", "1.4", "-i", str(self.ticks()), "-map", "1:v", "-map", "0:a")
+        return self._ffmpeg(f"late_ticks.{extension}", *late, "-c", "copy")
+
+    def trimmed_ticks(self) -> Path:
+        """The ticks from 2.5 s on, by an edit list alone."""
+        return self._ffmpeg("trimmed_ticks.mp4", "-ss", "2.5", "-i", str(self.ticks()), "-c", "copy")
+
+    def hevc(self, extension: str, tag: str = "hev1") -> Path:
+        """HEVC whose parameter sets come with every key frame too; mp4, mkv or ts."""
+        in_band = (*_X265.split()[:-1], "log-level=none:keyint=10:repeat-headers=1")
+        made = self._ffmpeg("hevc.mkv", *pattern("176x144", seconds=1), *tone(1), *in_band, *_AAC)
+        tags = ("-tag:v", tag) if extension == "mp4" else ()
+        return made if extension == "mkv" else self._ffmpeg(f"{tag}.{extension}", "-i", str(made), "-c", "copy", *tags)
+
+    def in_band_hevc(self) -> Path:
+        """MP4 tagged hev1 whose header has no parameter sets at all."""
+        return self._file("in_band_hevc.mp4", lambda: _without(self.hevc("mp4"), b"hvcC", 22, b"\0"))
+
+    def in_band_h264(self) -> Path:
+        """The same of H.264: MP4 tagged avc3."""
+        encoder = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-x264-params", "repeat-headers=1")
+        tags = ("-bsf:v", "dump_extra", "-tag:v", "avc3")
+        made = self._ffmpeg("avc3.mp4", *pattern("176x144", seconds=1), *encoder, *tags)
+        return self._file("in_band_h264.mp4", lambda: _without(made, b"avcC", 5, b"\xe0"))
+
+    def hevc_changing_size(self) -> Path:
+        """A transport stream of HEVC: a second of 176x144, then one of 320x180."""
+        parts = [
+            self._ffmpeg(f"hevc_{size}.ts", *pattern(size, seconds=1), *_X265.split(), "-output_ts_offset", str(number))
+            for number, size in enumerate(("176x144", "320x180"))
+        ]
+        return self._file("hevc_changing_size.ts", lambda: b"".join(part.read_bytes() for part in parts))
+
+    def mirrored(self, *turn: str) -> Path:
+        """As a phone's front camera says it: `-display_hflip`, and `-display_rotation` as well."""
+        name = "".join(turn).replace("-display_", "_").replace("-", "_")
+        return self._ffmpeg(f"mirrored{name}.mp4", *turn, "-i", str(self.video()), "-c", "copy")
+
+    def rotated_vp9(self) -> Path:
+        """VP9 in MP4, turned right."""
+        coded = ("-i", str(self.coded("video", "vp9")), "-c", "copy")
+        return self._ffmpeg("rotated_vp9.mp4", "-display_rotation", "-90", *coded)
+
+    def mp3_of(self, hertz: int) -> Path:
+        """MP3 of a sample rate."""
+        return self._ffmpeg(f"mp3_{hertz}.mp3", *tone(), "-ar", str(hertz), "-c:a", "libmp3lame")
+
+    def b_frames_avi(self) -> Path:
+        """H.264 in AVI, which has no place for the times at which B-frames are shown."""
+        return self._ffmpeg("b_frames.avi", "-i", str(self.b_frames()), "-c", "copy")
 
     # ----------------------------------------------------------- containers
 
@@ -462,6 +669,54 @@ def _run(*args: str) -> bytes:
     return done.stdout
 
 
+def _without(made: Path, box: bytes, at: int, none: bytes) -> bytes:
+    """An MP4 whose box holds nothing from a position on."""
+    whole = bytearray(made.read_bytes())
+    start = whole.index(box)
+    first, end = start + 4 + at, start - 4 + int.from_bytes(whole[start - 4 : start], "big")
+    whole[first:end] = none + bytes(end - first - 1)
+    return bytes(whole)
+
+
+def _put_clock_ahead(content: bytearray, at: int, ticks: int) -> None:
+    """In one packet of a transport stream: its clock reference, and the times of the picture or sound it begins."""
+    flags, body = content[at + 3], at + 4
+    if flags & 0x20:
+        if content[body] and content[body + 1] & 0x10:
+            clock = int.from_bytes(content[body + 2 : body + 8], "big") + (ticks << 15)
+            content[body + 2 : body + 8] = clock.to_bytes(6, "big")
+        body += 1 + content[body]
+    if content[at + 1] & 0x40:
+        for field in range((content[body + 7] >> 6).bit_count()):
+            where = body + 9 + 5 * field
+            mark = content[where] & 0xF1
+            old = (content[where] & 0xE) << 29 | content[where + 1] << 22 | (content[where + 2] & 0xFE) << 14
+            new = (old | content[where + 3] << 7 | content[where + 4] >> 1) + ticks
+            content[where] = mark | new >> 29 & 0xE
+            content[where + 1 : where + 3] = (new >> 14 & 0xFFFE | 1).to_bytes(2, "big")
+            content[where + 3 : where + 5] = ((new & 0x7FFF) << 1 | 1).to_bytes(2, "big")
+
+
 def _start(whole: Path, share: float) -> bytes:
     content = whole.read_bytes()
     return content[: int(len(content) * share)]
+
+
+def _from_time(whole: Path, seconds: float) -> bytes:
+    """The transport stream from its first video packet after `seconds` on; its tables stand in front."""
+    content = whole.read_bytes()
+    packets = [content[at : at + 188] for at in range(0, len(content), 188)]
+    tables = [packet for packet in packets if int.from_bytes(packet[1:3], "big") & 0x1FFF in (0, 17, 0x1000)][:3]
+    start = next(number for number, packet in enumerate(packets) if (at := _shown_s(packet)) and at >= seconds)
+    return b"".join([*tables, *packets[start:]])
+
+
+def _shown_s(packet: bytes) -> float | None:
+    """When the picture that begins in a packet of the first video stream is shown, from the start of ffmpeg's clock (1.4 s)."""
+    head = int.from_bytes(packet[1:4], "big")
+    if head >> 8 & 0x1FFF != 0x100 or not head & 0x400000:
+        return None
+    at = 4 + (1 + packet[4] if head & 0x20 else 0)
+    stamp = int.from_bytes(packet[at + 9 : at + 14], "big")
+    ticks = (stamp >> 3 & 0x1C0000000) | (stamp >> 2 & 0x3FFF8000) | (stamp >> 1 & 0x7FFF)
+    return ticks / 90000 - 1.4

@@ -40,10 +40,23 @@ class _Silent(WSGIRequestHandler):
     def log_error(self, *_: object) -> None: ...
 
 
+def atomic(app: Callable[..., Any]) -> Callable[..., Any]:
+    """S3 checks a condition and writes in one step; moto does not."""
+    lock = threading.Lock()
+
+    def atomic(environ: Environ, start_response: Callable[..., Any]) -> Any:
+        if environ["REQUEST_METHOD"] != "PUT":
+            return app(environ, start_response)
+        with lock:
+            return app(environ, start_response)
+
+    return atomic
+
+
 @contextmanager
 def layered(layer: Layer, header: Callable[[str], str] = str) -> Iterator[str]:
     """The address of moto behind the layer; names of headers come as `header` writes them."""
-    moto = DomainDispatcherApplication(create_backend_app)
+    moto = atomic(DomainDispatcherApplication(create_backend_app))
 
     def retold(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
         return [(header(name), value) for name, value in pairs]
@@ -68,6 +81,7 @@ def layered(layer: Layer, header: Callable[[str], str] = str) -> Iterator[str]:
     thread.join()
 
 
+CONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH")
 SECOND_VERSION = {"list-type", "start-after", "continuation-token", "max-keys"}
 COS_HOST = "cos.ap-guangzhou.localhost"
 
@@ -91,6 +105,10 @@ def cos(environ: Environ) -> Answer | None:
     if environ["REQUEST_METHOD"] == "GET" and environ["PATH_INFO"] == "/":
         asked = [pair for pair in parse_qsl(environ["QUERY_STRING"], True) if pair[0] not in SECOND_VERSION]
         environ["QUERY_STRING"] = urlencode([*asked, ("max-keys", "2")])
+    # Of conditions on a PUT its documents say nothing.
+    if environ["REQUEST_METHOD"] == "PUT":
+        for name in CONDITIONS:
+            environ.pop(name, None)
     # moto is asked in path style.
     environ["PATH_INFO"] = f"/{bucket}{environ['PATH_INFO']}"
     for name in ("REQUEST_URI", "RAW_URI"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import boto3.session
 import uvicorn
-from moto.server import ThreadedMotoServer
+from s3_servers import layered
 
 from mps_dagster.api.files import create_app
 from mps_dagster.settings import S3Settings, Settings
@@ -29,19 +29,16 @@ class Aws:
 
 @contextmanager
 def aws() -> Iterator[Aws]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = S3Settings(
-        endpoint_url=f"http://{host}:{port}", region="us-east-1", addressing_style="path",
-        access_key_id="test", secret_access_key="test",
-    )  # fmt: skip
-    sqs = boto3.session.Session().client(
-        "sqs", endpoint_url=settings.endpoint_url, region_name="us-east-1",
-        aws_access_key_id="test", aws_secret_access_key="test",
-    )  # fmt: skip
-    yield Aws(settings, make_client(settings), sqs)
-    server.stop()
+    with layered(lambda _: None) as address:
+        settings = S3Settings(
+            endpoint_url=address, region="us-east-1", addressing_style="path",
+            access_key_id="test", secret_access_key="test",
+        )  # fmt: skip
+        sqs = boto3.session.Session().client(
+            "sqs", endpoint_url=settings.endpoint_url, region_name="us-east-1",
+            aws_access_key_id="test", aws_secret_access_key="test",
+        )  # fmt: skip
+        yield Aws(settings, make_client(settings), sqs)
 
 
 @contextmanager

@@ -5,25 +5,24 @@ For 127.0.0.1: no login. Only media types, and never as anything that a browser 
 
 from __future__ import annotations
 
-import uuid
-from pathlib import Path
+import re
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from mps_dagster.errors import MpsError, SourceNotAccessible
 from mps_dagster.settings import Settings
+from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.keys import check_key, content_type_of
-from mps_dagster.storage.local import LocalBucket
 
 SERVED = ("image/", "video/", "audio/", "text/vtt", "application/vnd.apple.mpegurl")
 TEMPLATES = ".templates"
 """Pictures of watermark templates; no bucket is called so."""
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 HEADERS = {
     # An SVG or a playlist could hold script or addresses; nothing here may act.
     "Content-Security-Policy": "sandbox; default-src 'none'; img-src 'self'; media-src 'self'",
@@ -40,7 +39,7 @@ def create_app(settings: Settings) -> Starlette:
         # The bucket's name is one segment with its slashes escaped (s3:%2F%2Fmedia), so it is read from the raw path.
         bucket, _, key = request.scope["raw_path"].decode("ascii", "replace").lstrip("/").partition("/")
         try:
-            return _response(buckets, settings, unquote(bucket), unquote(key))
+            return _response(buckets, settings, unquote(bucket), unquote(key), request)
         except SourceNotAccessible as error:
             return PlainTextResponse(str(error), status_code=404)
         except MpsError as error:
@@ -49,7 +48,7 @@ def create_app(settings: Settings) -> Starlette:
     return Starlette(routes=[Route("/{path:path}", serve, methods=["GET"])])
 
 
-def _response(buckets: Buckets, settings: Settings, bucket: str, key: str) -> Response:
+def _response(buckets: Buckets, settings: Settings, bucket: str, key: str, request: Request) -> Response:
     check_key(key)
     kind = content_type_of(key)
     if not kind.startswith(SERVED) or "svg" in kind:
@@ -59,18 +58,37 @@ def _response(buckets: Buckets, settings: Settings, bucket: str, key: str) -> Re
         if not picture.is_file():
             raise SourceNotAccessible(f"there is no picture {key}")
         return FileResponse(picture, media_type=kind, headers=HEADERS)
-    origin = buckets.get(bucket)
-    if isinstance(origin, LocalBucket):
-        return FileResponse(origin.path(key), media_type=kind, headers=HEADERS)
-    folder = settings.scratch_dir / "served"
-    folder.mkdir(parents=True, exist_ok=True)
-    copy = folder / uuid.uuid4().hex
-    origin.fetch(key, copy)
-    return FileResponse(copy, media_type=kind, headers=HEADERS, background=BackgroundTask(_remove, copy))
+    return _streamed(buckets.get(bucket), key, kind, request)
 
 
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+def _streamed(origin: Bucket, key: str, kind: str, request: Request) -> Response:
+    """The object or the part of it that is asked for, as it comes out of the bucket; nothing is kept here."""
+    info = origin.head(key)
+    etag = f'"{info.etag}"'
+    # A part of an earlier version is of no use to who has another one.
+    asked = request.headers.get("range", "") if request.headers.get("if-range", etag) == etag else ""
+    asked_for = _part(asked, info.size)
+    part = range(info.size) if asked_for is None else asked_for
+    headers = {**HEADERS, "Accept-Ranges": "bytes", "ETag": etag, "Content-Length": str(len(part))}
+    status = 200
+    if asked_for is not None:
+        status = 206 if part else 416
+        shown = f"{part.start}-{part.stop - 1}" if part else "*"
+        headers["Content-Range"] = f"bytes {shown}/{info.size}"
+    if not part or request.method == "HEAD":
+        return Response(None, status, headers, kind)
+    chunks = origin.stream(key, start=part.start, length=len(part), etag=info.etag)
+    return StreamingResponse(chunks, status, headers, kind)
+
+
+def _part(asked: str, size: int) -> range | None:
+    """The bytes of a Range header; None if it asks for none, for several parts or for what nobody understands."""
+    found = RANGE.fullmatch(asked)
+    if not found or not (found[1] or found[2]):
+        return None
+    if not found[1]:
+        return range(max(0, size - int(found[2])), size)
+    return range(int(found[1]), min(size, int(found[2]) + 1) if found[2] else size)
 
 
 def main() -> None:

@@ -11,7 +11,9 @@ from typing import Any
 import requests
 
 from mps_dagster.errors import InvalidInput, MpsError
-from mps_dagster.execution.task_run import RunRecord, StepEvent, steps_of
+from mps_dagster.execution.causes import in_words
+from mps_dagster.execution.steps import StepEvent, cause_of, steps_of
+from mps_dagster.execution.task_run import RunRecord
 from mps_dagster.workflow.naming import object_key
 
 LOCATION = {"repositoryLocationName": "mps_dagster", "repositoryName": "__repository__"}
@@ -34,8 +36,10 @@ _STEP_EVENTS = """
   __typename
   ... on MessageEvent { timestamp eventType }
   ... on StepEvent { stepKey }
+  ... on EngineEvent { message }
+  ... on RunFailureEvent { message }
   ... on ExecutionStepOutputEvent { metadataEntries { ...entry } }
-  ... on ExecutionStepFailureEvent { error { message } failureMetadata { metadataEntries { ...entry } } }
+  ... on ExecutionStepFailureEvent { error { message causes { message } } failureMetadata { metadataEntries { ...entry } } }
 """
 _ENTRY = """
 fragment entry on MetadataEntry {
@@ -205,6 +209,7 @@ class Dagster:
         tags = tags_of(run)
         # "Materialize" in the UI sets no tag of ours: the assets say whose they are, the partition what it was made of.
         assets = [key["path"][0] for key in run["assetSelection"] or ()]
+        events = list(self._events(run["runId"])) if steps else []
         return RunRecord(
             run_id=run["runId"],
             root_run_id=run["rootRunId"] or run["runId"],
@@ -220,7 +225,8 @@ class Dagster:
             session_id=tags.get("mps/session_id", ""),
             session_context=tags.get("mps/session_context", ""),
             url=tags.get("mps/url", ""),
-            steps=steps_of(self._events(run["runId"])) if steps else (),
+            steps=steps_of(events),
+            cause=cause_of(events),
         )
 
     def terminate(self, run_id: str) -> None:
@@ -241,7 +247,7 @@ class Dagster:
             if page["__typename"] != "EventConnection":
                 raise MpsError(f"Dagster could not read the events of run {run_id}: {page.get('message')}")
             for event in page["events"]:
-                if event.get("stepKey") and str(event.get("eventType", "")) in _KINDS:
+                if str(event.get("eventType", "")) in _KINDS:
                     yield _step_event(event)
             if not page["hasMore"]:
                 return
@@ -252,17 +258,22 @@ def tags_of(run: Mapping[str, Any]) -> dict[str, str]:
     return {tag["key"]: tag["value"] for tag in run["tags"]}
 
 
-_KINDS = frozenset({"STEP_START", "STEP_OUTPUT", "STEP_SUCCESS", "STEP_FAILURE", "STEP_RESTARTED", "STEP_UP_FOR_RETRY"})
+_KINDS = frozenset({
+    "STEP_START", "STEP_OUTPUT", "STEP_SUCCESS", "STEP_FAILURE", "STEP_RESTARTED", "STEP_UP_FOR_RETRY",
+    "ENGINE_EVENT", "RUN_FAILURE",
+})  # fmt: skip
 
 
 def _step_event(event: Mapping[str, Any]) -> StepEvent:
     entries = event.get("metadataEntries") or (event.get("failureMetadata") or {}).get("metadataEntries") or []
+    error = event.get("error") or {}
+    messages = [found["message"] for found in (error, *error.get("causes", ())) if found]
     return StepEvent(
-        step=event["stepKey"],
+        step=event.get("stepKey") or "",
         kind=event["eventType"],
         at_s=int(event["timestamp"]) / 1000,
         metadata={entry["label"]: _value(entry) for entry in entries},
-        error=((event.get("error") or {}).get("message") or "").strip(),
+        error=event.get("message") or in_words(messages),
     )
 
 

@@ -20,8 +20,16 @@ from mps_dagster.settings import Settings
 from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.tasks import TASKS
-from mps_dagster.workflow.model import BY_HAND_BUCKET, Task, Workflow
-from mps_dagster.workflow.naming import by_hand_name, partition_key, run_key, sensor_name, uploads_name
+from mps_dagster.workflow.model import BY_HAND_BUCKET, UPLOAD, Task, Workflow
+from mps_dagster.workflow.naming import (
+    by_hand_name,
+    job_name,
+    node_name,
+    partition_key,
+    run_key,
+    sensor_name,
+    uploads_name,
+)
 from mps_dagster.workflow.notification import as_written, parse_sinks
 from mps_dagster.workflow.store import load_workflows, parse_task
 from mps_dagster.workflow.templates import Templates
@@ -86,12 +94,12 @@ class Processing:
             "dagster/run_key": run_key(bucket, info), "dagster/sensor_name": sensor_name(workflow.name),
         }  # fmt: skip
         config = {"etag": info.etag, "notify": as_written(workflow.notify)}
-        ops = {f"{workflow.name}__source": {"config": config}}
-        return task_id(self.dagster.launch(workflow.name, {"ops": ops}, tags))
+        ops = {node_name(workflow.name, UPLOAD): {"config": config}}
+        return task_id(self.dagster.launch(job_name(workflow.name), {"ops": ops}, tags))
 
     def run_schedule(self, schedule: Workflow, source: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Run a schedule on any object; its outputs go to the source's place, but for those that have a bucket of their own."""
-        tasks = {f"{schedule.name}__{name}": {"output": source["output"]} for name in schedule.tasks}
+        tasks = {node_name(schedule.name, name): {"output": source["output"]} for name in schedule.tasks}
         return self._launch(by_hand_name(schedule.name), schedule.name, source, tasks, tags)
 
     def process_media(
@@ -198,7 +206,7 @@ class Processing:
     def _tasks_of(self, record: RunRecord) -> list[Task]:
         """What the workflow has as it is now, where the run was of all of it."""
         workflow = self._workflows.get(record.workflow)
-        whole = workflow and record.job in (workflow.name, by_hand_name(workflow.name))
+        whole = workflow and record.job in (job_name(workflow.name), by_hand_name(workflow.name))
         return list(workflow.tasks.values()) if workflow and whole else []
 
     def tasks(self, *, limit: int, statuses: Sequence[str] = ()) -> Iterator[TaskRun]:

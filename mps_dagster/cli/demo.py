@@ -18,7 +18,7 @@ from rich.markup import escape
 from mps_dagster.api.processing import Processing
 from mps_dagster.cli.demo_source import make_demo_source
 from mps_dagster.cli.services import prepare, running, services
-from mps_dagster.cli.show import outputs_table, summary
+from mps_dagster.cli.show import outputs_table, summary, whole_lines
 from mps_dagster.cli.status import followed
 from mps_dagster.errors import InvalidInput, MpsError
 from mps_dagster.execution.task_run import TaskRun, task_id
@@ -45,7 +45,7 @@ class NothingHappened(MpsError):
 def demo(file: Path | None, seconds: int) -> None:
     """Drop a video (FILE, or one that is made) into the inbox and watch what the workflow `demo` makes of it."""
     settings = Settings()
-    console = Console()
+    console = whole_lines()
     if file is not None and not file.is_file():
         raise InvalidInput(f"there is no file {file}")
     prepare(settings)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from mps_dagster.api.health import examine
+from mps_dagster.cli.show import whole_lines
 from mps_dagster.settings import Settings
 
 COLORS = {"ok": "green", "warning": "yellow", "failed": "red"}
@@ -23,6 +23,6 @@ def doctor() -> None:
         failed |= finding.state == "failed"
         color = COLORS[finding.state]
         table.add_row(f"[{color}]{finding.state}[/]", escape(finding.what), escape(finding.detail))
-    Console().print(table)
+    whole_lines().print(table)
     if failed:
         raise SystemExit(1)

@@ -17,6 +17,7 @@ from mps_dagster.cli.show import whole_lines
 from mps_dagster.errors import InvalidInput, MpsError
 from mps_dagster.execution.lineage import results_of, state_of, way_up
 from mps_dagster.execution.records import Record
+from mps_dagster.execution.segments import segments_stand
 from mps_dagster.execution.subtask import OutputObject, SubtaskResult, TaskResult
 from mps_dagster.execution.task_run import task_id
 from mps_dagster.settings import Settings
@@ -75,6 +76,9 @@ def _facts(
     output = next((output for output in result.outputs if output.key == key), None)
     if output:
         yield "output", f"etag {output.etag}: {state_of(buckets.get(place), key, output.etag)}"
+    if result.segments:
+        stand = segments_stand(result.segments, buckets.get(place))
+        yield "segments", f"{result.segments.count}: {'all stand' if stand else 'not all stand as they were made'}"
     state = state_of(buckets.get(record.source_bucket), record.source_key, record.source_etag)
     yield "source", f"{record.source_bucket}/{record.source_key}, etag {record.source_etag}: {state}"
     yield "task", f"{result.task} ({result.type}), output {result.label}"

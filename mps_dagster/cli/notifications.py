@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from mps_dagster.cli.show import whole_lines
 from mps_dagster.errors import InvalidInput
 from mps_dagster.notify.local_queue import LocalQueue
 from mps_dagster.notify.outbox import Delivery, Outbox
@@ -30,7 +30,7 @@ def list_() -> None:
     for name in queue.queues():
         waiting, in_flight = queue.depth(name)
         table.add_row(name, str(waiting), str(in_flight))
-    Console().print(table)
+    whole_lines().print(table)
 
 
 @notifications.command()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import posixpath
+from dataclasses import dataclass
 
-from rich import box
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
+from rich.text import Text
 
 from mps_dagster.execution.subtask import OutputObject
 from mps_dagster.execution.task_run import SubtaskState, TaskRun
@@ -19,7 +20,7 @@ COLORS = {"SUCCESS": "green", "FAIL": "red", "PROCESSING": "yellow"}
 
 
 def whole_lines() -> Console:
-    """A console that folds tables for a terminal only."""
+    """A console that breaks lines for a terminal only."""
     console = Console(soft_wrap=True)
     if not console.is_terminal:
         console.width = WIDE
@@ -29,10 +30,12 @@ def whole_lines() -> Console:
 def progress_bars() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        # Half of rich's own: names have the rest of 80 columns.
+        BarColumn(bar_width=20),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[status]}"),
+        console=whole_lines(),
     )
 
 
@@ -60,38 +63,55 @@ def summary(run: TaskRun) -> str:
     return f"[bold]{run.task_id}[/]  {run.state} ({run.outcome}){seconds}  {source}{problem}"
 
 
-def outputs_table(run: TaskRun) -> Table:
-    """A row per output file, a long series by its ends; what all paths begin with stands above."""
-    made = [(subtask, output) for subtask in run.subtasks for output in _shown(subtask)]
-    prefix = posixpath.dirname(posixpath.commonprefix([_path(subtask, output) for subtask, output in made]))
-    table = Table(
-        Column("output"), Column("path", overflow="fold"), Column("size", justify="right"),
-        Column("width × height", justify="right"), Column("seconds", justify="right"),
-        title=escape(f"{prefix}/") if prefix else None, title_justify="left", box=box.SIMPLE_HEAD,
-    )  # fmt: skip
+def outputs_table(run: TaskRun) -> Group:
+    """The outputs of each subtask below its name, a long series by its ends; what all paths begin with stands above.
+
+    No columns, which names would be cut to fit.
+    """
+    made = [row for subtask in run.subtasks for row in _rows(subtask)]
+    prefix = posixpath.dirname(posixpath.commonprefix([path for path, _ in made]))
+    widths = [max(map(len, column)) for column in zip(*(facts for _, facts in made), strict=True)]
+    lines: list[RenderableType] = [Text(f"{prefix}/", style="italic")] if prefix else []
     for subtask in run.subtasks:
-        name = escape(f"{subtask.task}/{subtask.label}" if subtask.label else subtask.task)
+        lines.append(Text(f"{subtask.task}/{subtask.label}" if subtask.label else subtask.task, style="bold"))
         if subtask.result is None:
             reason = f"{subtask.status} {subtask.code} {subtask.message}".strip()
-            table.add_row(name, f"[{COLORS[subtask.status]}]{escape(reason)}[/]")
-        for number, output in enumerate(_shown(subtask)):
-            path = _path(subtask, output).removeprefix(f"{prefix}/")
-            table.add_row("" if number else name, escape(path), *_facts(output))
-    return table
+            lines.append(Text(f"  {reason}", style=COLORS[subtask.status]))
+        for path, facts in _rows(subtask):
+            told = "  ".join(fact.rjust(width) for fact, width in zip(facts, widths, strict=True))
+            lines.append(_Row(told, path.removeprefix(f"{prefix}/")))
+    return Group(*lines)
 
 
-def _shown(subtask: SubtaskState) -> list[OutputObject]:
-    if subtask.result is None:
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A path behind what is said of it, or below that where the line is too short for both."""
+
+    facts: str
+    path: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        line = f"  {self.facts}  {self.path}"
+        if cell_len(line) <= options.max_width:
+            yield Text(line)
+        else:
+            yield Text(f"  {self.facts}".rstrip())
+            yield Text(f"    {self.path}")
+
+
+def _rows(subtask: SubtaskState) -> list[tuple[str, tuple[str, str, str]]]:
+    """Path and facts of what a subtask made; of many the ends."""
+    result = subtask.result
+    if result is None:
         return []
-    outputs = list(subtask.result.outputs)
-    return outputs if len(outputs) <= 4 else [*outputs[:2], *outputs[-2:]]
-
-
-def _path(subtask: SubtaskState, output: OutputObject) -> str:
-    return f"{subtask.result.bucket}/{output.key}" if subtask.result else output.key
+    rows = [(f"{result.bucket}/{output.key}", _facts(output)) for output in result.outputs]
+    if result.segments:
+        path = f"{result.bucket}/{result.segments.names.key_pattern}"
+        rows.append((f"{path}  × {result.segments.count}", (f"{result.segments.size_bytes:,}", "", "")))
+    return rows if len(rows) <= 4 else [*rows[:2], *rows[-2:]]
 
 
 def _facts(output: OutputObject) -> tuple[str, str, str]:
     size = f"{output.width} × {output.height}" if output.width else ""
-    seconds = f"{output.media.duration_s:.2f}" if output.media else ""
+    seconds = f"{output.media.duration_s:.2f} s" if output.media else ""
     return f"{output.size_bytes:,}", size, seconds

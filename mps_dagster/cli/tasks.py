@@ -22,7 +22,12 @@ STATUSES = {
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 def tasks(status: str | None, limit: int) -> None:
     """List tasks, newest first."""
-    for run in Processing.of(Settings()).tasks(limit=limit, statuses=STATUSES.get(status or "", ())):
+    processing, statuses = Processing.of(Settings()), STATUSES.get(status or "", ())
+    count = processing.dagster.count({"statuses": list(statuses)} if statuses else {})
+    for run in processing.tasks(limit=limit, statuses=statuses):
         created = datetime.fromtimestamp(run.created_s).astimezone().isoformat(" ", "seconds")
         # The source last: it may hold anything.
         click.echo(f"{run.task_id}  {run.outcome:<8}  {created}  {run.workflow}  {f'{run.bucket}/{run.key}'!r}")
+    if count > limit:
+        # Not among the tasks, which a program may read.
+        click.echo(f"these are the newest {limit} of {count} runs; --limit shows more", err=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 import yaml
-from rich.console import Console
 from rich.table import Table
 
+from mps_dagster.cli.show import whole_lines
 from mps_dagster.errors import DefinitionNotExist
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.templates import KINDS, Template, Templates
@@ -22,7 +22,7 @@ def templates(definition: str | None, kind: str | None) -> None:
         (of, template.definition): template for (of, _), template in known.items() if kind in (None, of)
     }  # each template is known by its ID and by its name
     if definition is None:
-        Console().print(_table(found))
+        whole_lines().print(_table(found))
         return
     shown = [
         {"kind": of, **template.model_dump()}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from mps_dagster.errors import InvalidConfiguration, MpsError
+from mps_dagster.errors import AttachmentChanged, InvalidConfiguration, MpsError
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import StoredImage, TextImage
 from mps_dagster.media.text import render_text
@@ -18,6 +18,8 @@ from mps_dagster.tasks.spec import Spec
 
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 4096 * 4096
+MAX_MOVING_PIXELS = 8 * MAX_PIXELS
+"""Of all pictures of an animation: they are held at once while it is written anew, 4 bytes a pixel."""
 
 
 def with_digests(spec: Spec, buckets: Buckets, templates_dir: Path) -> Spec:
@@ -42,7 +44,7 @@ def lay_out(
                 alpha=attachment.alpha,
             )
         else:
-            content = _png(_content(attachment.image, buckets, templates_dir), attachment.image)
+            content = _png(_planned(attachment, buckets, templates_dir), attachment.image)
         (folder / attachment.file).write_bytes(content)
 
 
@@ -59,25 +61,38 @@ def _looked_at(mark: Watermark, buckets: Buckets, templates_dir: Path) -> Waterm
     return mark.model_copy(update={"image_template": template})
 
 
+def _planned(attachment: StoredImage, buckets: Buckets, templates_dir: Path) -> bytes:
+    """The content that the plan was made for: another one may move, and would be published as what it is not."""
+    content = _content(attachment.image, buckets, templates_dir)
+    if hashlib.sha256(content).hexdigest() != attachment.digest:
+        raise AttachmentChanged(
+            f"watermark image {attachment.image!r} was replaced after the run had looked at it",
+            hint="run it again, with all steps: the new image is taken then",
+        )
+    return content
+
+
 def _content(reference: str, buckets: Buckets, templates_dir: Path) -> bytes:
-    """`logo.png` lies in the templates folder, `bucket/path/logo.png` in a bucket."""
+    """`logo.png` lies in the templates folder, `bucket/path/logo.png` in a bucket. What can pass is raised as it is."""
     try:
         if "/" in reference:
             bucket, _, key = reference.rpartition("://")[2].partition("/")
             scheme = reference.partition("://")[0] + "://" if "://" in reference else ""
-            return buckets.get(scheme + bucket).read(key)
-        return (templates_dir / reference).read_bytes()
+            return buckets.get(scheme + bucket).read(key, max_bytes=MAX_BYTES)
+        with (templates_dir / reference).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except (MpsError, OSError) as error:
+        if isinstance(error, MpsError) and error.retryable:
+            raise
         raise InvalidConfiguration(
             f"watermark image {reference!r} cannot be read: {error}", hint="a file of templates/, or bucket/key"
         ) from error
+    if len(content) > MAX_BYTES:
+        raise InvalidConfiguration(f"watermark image {reference!r} has more than the {MAX_BYTES} bytes that are taken")
+    return content
 
 
 def _opened(content: bytes, reference: str) -> Image.Image:
-    if len(content) > MAX_BYTES:
-        raise InvalidConfiguration(
-            f"watermark image {reference!r} has {len(content)} bytes; at most {MAX_BYTES} are taken"
-        )
     try:
         image = Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP", "GIF"))
     except (UnidentifiedImageError, OSError) as error:
@@ -85,6 +100,12 @@ def _opened(content: bytes, reference: str) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise InvalidConfiguration(
             f"watermark image {reference!r} is {image.width} x {image.height}; at most {MAX_PIXELS} pixels"
+        )
+    frames = getattr(image, "n_frames", 1)
+    if image.width * image.height * frames > MAX_MOVING_PIXELS:
+        raise InvalidConfiguration(
+            f"watermark image {reference!r} is {image.width} x {image.height} in {frames} pictures;"
+            f" at most {MAX_MOVING_PIXELS} pixels in all"
         )
     return image
 

@@ -26,7 +26,10 @@ REVISION = 1
 def break_down(
     task: Task, source: Source, *, buckets: Buckets, templates_dir: Path, ffmpeg_version: str
 ) -> tuple[Subtask, ...]:
-    """One subtask per output, in the task's order. An output that cannot be made of this source fails alone."""
+    """One subtask per output, in the task's order. An output that cannot be made of this source fails alone.
+
+    What can pass, such as a bucket of watermarks that does not answer, is raised.
+    """
     place = task.place(source)
     subtasks, taken = [], dict[tuple[str, str], str]()
     for number, spec in enumerate(task.specs):
@@ -37,6 +40,9 @@ def break_down(
             _check_keys(plan, source, bucket)
             _check_taken(plan, bucket, spec.label, taken)
         except MpsError as error:
+            if error.retryable:
+                # It says nothing about this output; the whole step is tried again.
+                raise
             plan, refusal = None, Refusal.of(error)
         subtask = Subtask(
             id=_identifier(number, spec), task=task.name, type=task.type, label=spec.label, source=source,

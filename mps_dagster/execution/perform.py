@@ -1,4 +1,4 @@
-"""Doing one subtask: stage in → run → verify → publish, each in a module of its own."""
+"""Doing one subtask: stage in → claim → run → verify → publish, each in a module of its own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.execution.attachments import lay_out
+from mps_dagster.execution.claims import Claim
 from mps_dagster.execution.progress import Report
 from mps_dagster.execution.publish import Made, publish
-from mps_dagster.execution.records import check_owner, read_record, standing
+from mps_dagster.execution.records import read_record, standing
 from mps_dagster.execution.staging import check_room, check_unchanged, staged, work_folder
 from mps_dagster.execution.subtask import Subtask, SubtaskResult
 from mps_dagster.execution.verify import verified
@@ -54,14 +55,16 @@ class Worker:
         if subtask.refusal or subtask.plan is None:
             raise subtask.refusal.error() if subtask.refusal else InvalidConfiguration("the subtask has no plan")
         bucket = self.buckets.get(subtask.bucket)
-        record = read_record(bucket, subtask.plan.primary_key)
-        if earlier := standing(record, subtask, bucket):
+        if earlier := standing(read_record(bucket, subtask.plan.primary_key), subtask, bucket):
             report(1.0, 0.0)
             return earlier
-        check_owner(record, subtask, self.buckets)
         run_dir = self.settings.scratch_dir / run_id
         origin = self.buckets.get(subtask.source.bucket)
         source = staged(origin, subtask.source.key, subtask.source.etag, run_dir)
+        # A run of content that was replaced takes no path from the run of the new one.
+        check_unchanged(origin, subtask.source.key, subtask.source.etag)
+        claim = Claim.of(subtask, subtask.plan, run_id, self.buckets)
+        claim.take()
         with work_folder(run_dir, f"{subtask.task}.{subtask.id}") as folder:
             # The name on the command line is ours; the upload's own may be anything.
             (folder / SOURCE).symlink_to(source)
@@ -69,7 +72,7 @@ class Worker:
             runs = self._run(subtask.plan, folder, report)
             made = Made(verified(subtask.plan, folder), runs, run_id, self.ffmpeg.version)
             check_unchanged(origin, subtask.source.key, subtask.source.etag)
-            result = publish(subtask, subtask.plan, made, bucket)
+            result = claim.begin() or publish(subtask, subtask.plan, made, claim)
         report(1.0, result.speed)
         return result
 

@@ -6,18 +6,22 @@ import hashlib
 import posixpath
 import re
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from mps_dagster.execution.records import Record, record_key, write_record
-from mps_dagster.execution.subtask import OutputObject, Subtask, SubtaskResult
-from mps_dagster.execution.verify import SAMPLE, Produced, segment_files
-from mps_dagster.ffmpeg.plan import SOURCE, Plan, Segments
+from mps_dagster.errors import SourceNotAccessible
+from mps_dagster.execution.claims import Claim
+from mps_dagster.execution.records import record_key
+from mps_dagster.execution.segments import header_key, put_segments, segment_files
+from mps_dagster.execution.subtask import OutputObject, SegmentSet, Subtask, SubtaskResult
+from mps_dagster.execution.verify import SAMPLE, Produced
+from mps_dagster.ffmpeg.plan import SOURCE, Plan
 from mps_dagster.ffmpeg.process import Completed
 from mps_dagster.media import preview
-from mps_dagster.storage.bucket import Bucket
+from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.workflow.model import RECORDS_DIR
 
 
@@ -31,48 +35,68 @@ class Made:
     ffmpeg_version: str
 
 
-def publish(subtask: Subtask, plan: Plan, made: Made, bucket: Bucket) -> SubtaskResult:
-    """Record what is coming, put everything, record what came. The primary output goes last: with it the set is whole."""
-    produced, runs = made.produced, made.runs
-    segments = _segment_keys(plan.segments, produced[0]) if plan.segments else []
-    if plan.segments:
-        _rewrite(produced[0].path, [(file.name, key) for file, key in segments], plan.primary_key)
-    source = subtask.source
-    owner = Record(source_bucket=source.bucket, source_key=source.key, source_etag=source.etag)
-    write_record(bucket, plan.primary_key, owner)
+def publish(subtask: Subtask, plan: Plan, made: Made, claim: Claim) -> SubtaskResult:
+    """Put everything and record what came. What names others (a playlist, an index) goes after them."""
+    produced, runs, bucket = made.produced, made.runs, claim.bucket
     put = _Put(bucket, record_key(plan.primary_key))
-    parts = [put.file(file, key, "segment") for file, key in segments]
+    _take_away(plan, bucket)
+    segments, parts = _segments(plan, produced[0], put, claim)
+    rest = [put.produced(file) for file in reversed(produced[1:])][::-1]
+    claim.check()
+    main = [put.produced(produced[0]), *rest]
     texts = [put.text(text.key, text.text) for text in plan.texts]
-    main = [put.produced(file) for file in reversed(produced)][::-1]
     result = SubtaskResult(
         id=subtask.id, task=subtask.task, type=subtask.type, label=subtask.label, bucket=subtask.bucket,
-        source_uri=subtask.source.uri, spec=subtask.spec, outputs=(*main, *texts, *parts), facts=plan.facts,
+        source_uri=subtask.source.uri, spec=subtask.spec, outputs=(*main, *texts, *parts), segments=segments,
+        facts=plan.facts,
         preview_key=_preview(plan, produced[0], bucket),
         commands=tuple(_shown(command, subtask.source.key) for command in plan.commands),
         ffmpeg_version=made.ffmpeg_version, revision=subtask.revision, run_id=made.run_id,
         media_s=plan.duration_s, wall_s=sum(run.wall_s for run in runs), cpu_s=sum(run.cpu_s for run in runs),
         memory_bytes=max((run.memory_bytes for run in runs), default=0), fingerprint=subtask.fingerprint,
     )  # fmt: skip
-    write_record(bucket, plan.primary_key, owner.model_copy(update={"result": result}))
+    claim.end(result)
     return result
 
 
-def _segment_keys(segments: Segments, playlist: Produced) -> list[tuple[Path, str]]:
-    """Each segment file with its key; the fMP4 header keeps a name of its own beside them."""
-    files = segment_files(segments, playlist.path.parent)
-    header = files[:1] if segments.header else []
-    stem = posixpath.splitext(playlist.key)[0]
-    numbered = [(file, segments.key(number)) for number, file in enumerate(files[len(header) :])]
-    return [(file, f"{stem}_init.mp4") for file in header] + numbered
+def _take_away(plan: Plan, bucket: Bucket) -> None:
+    """An earlier playlist or index goes before what it names is overwritten: nobody is to play a mixture of two sets."""
+    for key in ([plan.primary_key] if plan.segments else []) + [text.key for text in plan.texts]:
+        with suppress(SourceNotAccessible):
+            bucket.head(key)
+            bucket.delete(key)
 
 
-def _rewrite(playlist: Path, names: list[tuple[str, str]], playlist_key: str) -> None:
+def _segments(
+    plan: Plan, playlist: Produced, put: _Put, claim: Claim
+) -> tuple[SegmentSet | None, tuple[OutputObject, ...]]:
+    """The segments, and their fMP4 header; then their names in the playlist are the published ones."""
+    if plan.segments is None:
+        return None, ()
+    folder = playlist.path.parent
+    files = segment_files(plan.segments, folder)
+    names = {file.name: plan.segments.key(number) for number, file in enumerate(files)}
+    made = put_segments(plan.segments, files, put.object, claim.check)
+    header: tuple[OutputObject, ...] = ()
+    if plan.segments.header:
+        names[plan.segments.header] = header_key(playlist.key)
+        header = (put.file(folder / plan.segments.header, names[plan.segments.header], "segment"),)
+    _rewrite(playlist.path, names, playlist.key)
+    return made, header
+
+
+def _rewrite(playlist: Path, keys: dict[str, str], playlist_key: str) -> None:
     """Put the published names into the playlist, relative to it and escaped as URIs."""
     folder = posixpath.dirname(playlist_key) or "."
-    published = {name: quote(posixpath.relpath(key, folder)) for name, key in names}
-    text = playlist.read_text()
-    pattern = re.compile("|".join(re.escape(name) for name in published))
-    playlist.write_text(pattern.sub(lambda found: published[found[0]], text))
+
+    def published(name: str) -> str:
+        return quote(posixpath.relpath(keys[name], folder)) if name in keys else name
+
+    lines = [
+        re.sub(r'(?<=URI=")[^"]*', lambda found: published(found[0]), line) if line[:1] == "#" else published(line)
+        for line in playlist.read_text().splitlines()
+    ]
+    playlist.write_text("\n".join(lines) + "\n")
 
 
 @dataclass(frozen=True)
@@ -86,8 +110,11 @@ class _Put:
         put = self.file(file.path, file.key, "main")
         return put.model_copy(update={"width": file.width, "height": file.height, "media": file.media})
 
+    def object(self, path: Path, key: str) -> ObjectInfo:
+        return self.bucket.publish(path, key, record=self.record)
+
     def file(self, path: Path, key: str, role: Literal["main", "segment"]) -> OutputObject:
-        info = self.bucket.publish(path, key, record=self.record)
+        info = self.object(path, key)
         with path.open("rb") as file:
             md5 = hashlib.file_digest(file, "md5").hexdigest()
         return OutputObject(key=key, role=role, size_bytes=info.size, etag=info.etag, md5=md5)

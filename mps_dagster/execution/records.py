@@ -1,23 +1,47 @@
 """What stands in a bucket: one small record per subtask, beside the outputs it speaks of.
 
-It is written before the first output (it says which source owns an output path) and again after the last one (so a
-complete set can be told from a part). Every output is marked with its record's key.
+It is written before any work (it says whose the path is: claims.py), before the first output and again after the last
+one (so a complete set can be told from a part). Every output is marked with its record's key.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+from contextlib import suppress
 
 from pydantic import ValidationError
 
-from mps_dagster.errors import MpsError, OutputTaken, SourceNotAccessible
+from mps_dagster.errors import SourceNotAccessible
+from mps_dagster.execution.segments import segments_stand
 from mps_dagster.execution.subtask import Subtask, SubtaskResult
 from mps_dagster.media.info import Facts
 from mps_dagster.storage.bucket import Bucket
-from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.model import RECORDS_DIR
 
 PREFIX = f"{RECORDS_DIR}records/"
+
+
+class Claimant(Facts):
+    """Who works on an output path, or did last: one subtask of one run on one source."""
+
+    bucket: str
+    key: str
+    """Of the source."""
+    run_id: str
+    subtask: str
+    """`web.0_100030`"""
+    path: str
+    """The primary output's."""
+    publishing: bool = False
+    """Whether outputs are being put at this moment, so that what stands is not whole."""
+
+    @property
+    def source(self) -> tuple[str, str]:
+        return self.bucket, self.key
+
+    def is_the_subtask_of(self, other: Claimant) -> bool:
+        return (self.source, self.run_id, self.subtask) == (other.source, other.run_id, other.subtask)
 
 
 class Record(Facts):
@@ -26,6 +50,13 @@ class Record(Facts):
     source_etag: str = ""
     result: SubtaskResult | None = None
     """Set when all of it stands."""
+    claim: Claimant | None = None
+    """Who is about to put something else there; the other fields are of what still stands."""
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        """The source whose path it is."""
+        return self.claim.source if self.claim else (self.source_bucket, self.source_key)
 
 
 def record_key(primary_key: str) -> str:
@@ -33,17 +64,28 @@ def record_key(primary_key: str) -> str:
     return f"{PREFIX}{hashlib.sha256(primary_key.encode()).hexdigest()[:40]}.json"
 
 
-def read_record(bucket: Bucket, primary_key: str) -> Record | None:
-    """The record of an output path; None if there is none, or one of another version of this program."""
+def read_content(bucket: Bucket, path: str) -> bytes | None:
+    """The record of an output path as it stands, for `Bucket.swap`; None if there is none."""
     try:
-        return Record.model_validate_json(bucket.read(record_key(primary_key)))
-    except (SourceNotAccessible, ValidationError):
+        return bucket.read(record_key(path))
+    except SourceNotAccessible:
         return None
 
 
-def write_record(bucket: Bucket, primary_key: str, record: Record) -> None:
-    content = record.model_dump_json().encode()
-    bucket.write(record_key(primary_key), content, content_type="application/json")
+def parse_record(content: bytes | None) -> Record | None:
+    """Of another version of this program only what this one understands: whose the path is. None if nothing is."""
+    if content is None:
+        return None
+    with suppress(ValidationError):
+        return Record.model_validate_json(content)
+    with suppress(ValueError, TypeError, AttributeError):
+        known = {name: value for name, value in json.loads(content).items() if name.startswith("source_")}
+        return Record.model_validate(known)
+    return None
+
+
+def read_record(bucket: Bucket, path: str) -> Record | None:
+    return parse_record(read_content(bucket, path))
 
 
 def standing(record: Record | None, subtask: Subtask, bucket: Bucket) -> SubtaskResult | None:
@@ -55,6 +97,8 @@ def standing(record: Record | None, subtask: Subtask, bucket: Bucket) -> Subtask
             info = bucket.head(output.key)
             if (info.size, info.etag) != (output.size_bytes, output.etag):
                 return None
+        if record.result.segments and not segments_stand(record.result.segments, bucket):
+            return None
     except SourceNotAccessible:
         return None
     return record.result.model_copy(
@@ -65,20 +109,4 @@ def standing(record: Record | None, subtask: Subtask, bucket: Bucket) -> Subtask
             "revision": subtask.revision,
             "reused": True,
         }
-    )
-
-
-def check_owner(record: Record | None, subtask: Subtask, buckets: Buckets) -> None:
-    """Two sources whose names differ only in the extension share MPS's default output names; the second one is told."""
-    owner = (record.source_bucket, record.source_key) if record else None
-    if owner is None or owner == (subtask.source.bucket, subtask.source.key):
-        return
-    try:
-        buckets.get(owner[0]).head(owner[1])
-    except MpsError:
-        return
-    primary = subtask.plan.primary_key if subtask.plan else ""
-    raise OutputTaken(
-        f"{subtask.bucket}/{primary} already holds the output of another source, {owner[0]}/{owner[1]}",
-        hint="put {inputFormat} into output_object_path or the output dir, or remove the other source",
     )

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from mps_dagster import errors
 from mps_dagster.errors import MpsError
-from mps_dagster.ffmpeg.plan import Plan
+from mps_dagster.ffmpeg.plan import Plan, Segments
 from mps_dagster.media.info import Facts, MediaInfo
 from mps_dagster.workflow.model import Source
 
@@ -59,6 +59,7 @@ class OutputObject(Facts):
 
     key: str
     role: Literal["main", "segment", "index"]
+    """Of segments only the fMP4 header; in results of earlier versions each of them."""
     size_bytes: int
     etag: str
     md5: str
@@ -66,6 +67,21 @@ class OutputObject(Facts):
     height: int | None = None
     media: MediaInfo | None = None
     """Of video, audio and animations."""
+
+
+class SegmentSet(Facts):
+    """The segments of an HLS output, told of together: a film has thousands."""
+
+    names: Segments
+    """How they are numbered."""
+    count: int
+    size_bytes: int
+    digest: str
+    """Of each one's key, size and etag."""
+
+    @property
+    def keys(self) -> list[str]:
+        return [self.names.key(index) for index in range(self.count)]
 
 
 class SubtaskResult(Facts):
@@ -79,6 +95,7 @@ class SubtaskResult(Facts):
     source_uri: str
     spec: dict[str, Any]
     outputs: tuple[OutputObject, ...]
+    segments: SegmentSet | None = None
     facts: dict[str, Any] = Field(default_factory=dict)
     preview_key: str = ""
     commands: tuple[str, ...] = ()
@@ -103,7 +120,12 @@ class SubtaskResult(Facts):
 
     @property
     def size_bytes(self) -> int:
-        return sum(output.size_bytes for output in self.outputs)
+        return sum(output.size_bytes for output in self.outputs) + (self.segments.size_bytes if self.segments else 0)
+
+    @property
+    def keys(self) -> list[str]:
+        """Of everything that was published."""
+        return [output.key for output in self.outputs] + (self.segments.keys if self.segments else [])
 
     @property
     def speed(self) -> float:

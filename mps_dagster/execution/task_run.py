@@ -9,8 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from mps_dagster.execution.causes import ABORTED
+from mps_dagster.execution.steps import StepRecord
 from mps_dagster.execution.subtask import SubtaskResult
 from mps_dagster.workflow.model import Source, Task
+from mps_dagster.workflow.naming import StepKey
 
 State = Literal["WAITING", "PROCESSING", "FINISH"]
 SubtaskStatus = Literal["PROCESSING", "SUCCESS", "FAIL"]
@@ -36,66 +39,6 @@ def run_id_of(task_id: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class StepRecord:
-    """One step's last word."""
-
-    key: str
-    """`vod__web.subtask[0_100030]`"""
-    status: Literal["running", "success", "failure"]
-    started_s: float | None
-    ended_s: float | None
-    metadata: Mapping[str, Any]
-    """Of its outputs, or of its failure; JSON values parsed."""
-    error: str = ""
-
-    @property
-    def op(self) -> str:
-        """`subtask`, `break_down`, `assemble`; for a source `source` or `vod__source`."""
-        return self.key.rpartition(".")[2].partition("[")[0]
-
-    @property
-    def graph(self) -> str:
-        return self.key.rpartition(".")[0]
-
-    @property
-    def member(self) -> str:
-        return self.key.partition("[")[2].removesuffix("]")
-
-
-@dataclass(frozen=True, slots=True)
-class StepEvent:
-    """One line of a run's event log."""
-
-    step: str
-    kind: str
-    """Dagster's: STEP_START, STEP_OUTPUT, STEP_SUCCESS, STEP_FAILURE; others mean that the step begins anew."""
-    at_s: float
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    error: str = ""
-
-
-def steps_of(events: Iterable[StepEvent]) -> tuple[StepRecord, ...]:
-    """What became of each step, in the order in which they began."""
-    steps: dict[str, StepRecord] = {}
-    for event in events:
-        before = steps.get(event.step) or StepRecord(event.step, "running", event.at_s, None, {})
-        steps[event.step] = _advanced(before, event)
-    return tuple(steps.values())
-
-
-def _advanced(before: StepRecord, event: StepEvent) -> StepRecord:
-    match event.kind:
-        case "STEP_OUTPUT":
-            return replace(before, metadata={**before.metadata, **event.metadata})
-        case "STEP_SUCCESS":
-            return replace(before, status="success", ended_s=event.at_s)
-        case "STEP_FAILURE":
-            return replace(before, status="failure", ended_s=event.at_s, metadata=event.metadata, error=event.error)
-        case _:
-            return replace(before, status="running", ended_s=None, metadata={}, error="")
-
-
-@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One Dagster run."""
 
@@ -118,10 +61,17 @@ class RunRecord:
     url: str = ""
     """Where a source came from that was named by its URL."""
     steps: tuple[StepRecord, ...] = ()
+    cause: str = ""
+    """Why its process ended before it did, if it did; in words."""
+
+    @property
+    def why(self) -> str:
+        """What ended it, if that was no step of it."""
+        return ABORTED if self.status == "CANCELED" else self.cause if self.status == "FAILURE" else ""
 
     def task_of(self, step: StepRecord) -> str:
         """The task that a step is part of."""
-        return step.graph.removeprefix(f"{self.workflow}__")
+        return step.place.task(self.workflow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +138,14 @@ def task_run(record: RunRecord, *, progress: Mapping[str, float] | None = None, 
     """
     ended = record.status in ENDED
     source_step = next((step for step in record.steps if step.op.endswith("source") and not step.graph), None)
-    code, number, message = _source_failure(source_step)
+    code, number, message = _source_failure(source_step, record.why)
     known = {task.name: task for task in tasks}
     subtasks = tuple(_subtasks(record, progress or {}, known, ended=ended))
     # Of a run that succeeded nothing was left out: what the workflow has beside is newer than the run.
     if not number and record.status != "SUCCESS":
-        subtasks += tuple(_not_begun(record, known, ended=ended))
-    if not number and record.status == "CANCELED":
-        code, number, message = "InternalError", 70000, "the task was aborted"
+        subtasks += tuple(_not_begun(record, known, subtasks, ended=ended))
+    if not number and record.why:
+        code, number, message = "InternalError", 70000, record.why
     if not number and record.status == "FAILURE" and not any(subtask.status == "FAIL" for subtask in subtasks):
         code, number, message = "InternalError", 70000, "the run failed outside its subtasks"
     return TaskRun(
@@ -217,28 +167,32 @@ def _subtasks(
         if step.op != "break_down":
             continue
         if step.status == "failure":
-            yield _failed_task(step, record.task_of(step), tasks)
+            yield _failed_task(step, record, tasks)
         for planned in step.metadata.get("subtasks") or ():
-            key = f"{step.graph}.subtask[{planned['id']}]"
-            yield _subtask(planned, steps.get(key), progress.get(key, 0.0), ended=ended)
+            key = str(StepKey(step.graph, "subtask", planned["id"]))
+            facts = {name: planned[name] for name in PLANNED if name in planned}
+            yield _subtask(facts, steps.get(key), progress.get(key, 0.0), ended=ended, why=record.why)
 
 
-def _subtask(planned: Mapping[str, Any], step: StepRecord | None, progress: float, *, ended: bool) -> SubtaskState:
-    facts = {name: planned[name] for name in PLANNED if name in planned}
+def _subtask(facts: dict[str, Any], step: StepRecord | None, progress: float, *, ended: bool, why: str) -> SubtaskState:
     if step is None:
         if ended:
-            return SubtaskState(**facts, status="FAIL", code="InternalError", number=70000, message="it was not run")
+            message = f"it was not run: {why}" if why else "it was not run"
+            return SubtaskState(**facts, status="FAIL", code="InternalError", number=70000, message=message)
         return SubtaskState(**facts, status="PROCESSING")
     facts |= {"started_s": step.started_s, "ended_s": step.ended_s}
     if step.status == "success" and (result := step.metadata.get("result")):
         return SubtaskState(**facts, status="SUCCESS", progress=1.0, result=SubtaskResult.model_validate(result))
     if step.status == "failure" or ended:
-        return SubtaskState(**facts, status="FAIL", progress=progress, **_error(step))
+        return SubtaskState(**facts, status="FAIL", progress=progress, **_error(step, why))
     return SubtaskState(**facts, status="PROCESSING", progress=progress)
 
 
-def _not_begun(record: RunRecord, tasks: Mapping[str, Task], *, ended: bool) -> Iterator[SubtaskState]:
+def _not_begun(
+    record: RunRecord, tasks: Mapping[str, Task], begun_ones: Iterable[SubtaskState], *, ended: bool
+) -> Iterator[SubtaskState]:
     """Outputs of tasks that wait for another task, or that will not run because that one failed."""
+    failures = {subtask.task: subtask.message for subtask in begun_ones if subtask.status == "FAIL"}
     begun = {record.task_of(step) for step in record.steps if step.op == "break_down"}
     for task in tasks.values():
         if task.name in begun:
@@ -252,31 +206,36 @@ def _not_begun(record: RunRecord, tasks: Mapping[str, Task], *, ended: bool) -> 
                 status="PROCESSING",
                 spec=spec.model_dump(mode="json"),
             )
-            reason = f"it was not run, because {task.upstream} did not succeed"
+            failure = f": {failures[task.upstream]}" if task.upstream in failures else ""
+            reason = f"it was not run, because {task.upstream} did not succeed{failure}"
+            reason = f"it was not run: {record.why}" if record.why else reason
             failed = replace(waiting, status="FAIL", code="InternalError", number=70000, message=reason)
             yield failed if ended else waiting
 
 
-def _failed_task(step: StepRecord, name: str, tasks: Mapping[str, Task]) -> SubtaskState:
+def _failed_task(step: StepRecord, record: RunRecord, tasks: Mapping[str, Task]) -> SubtaskState:
     """A task that could not be broken down has no subtasks; it stands for itself. A process that died says nothing of it."""
-    told = step.metadata.get("task") or {}
+    told, name = step.metadata.get("task") or {}, record.task_of(step)
     # A slot of process_media is called as its type.
     kind = told.get("type") or (tasks[name].type if name in tasks else name)
-    return SubtaskState(task=name, id="", type=kind, label="", status="FAIL", ended_s=step.ended_s, **_error(step))
+    return SubtaskState(
+        task=name, id="", type=kind, label="", status="FAIL", ended_s=step.ended_s, **_error(step, record.why)
+    )
 
 
-def _error(step: StepRecord) -> dict[str, Any]:
+def _error(step: StepRecord, why: str) -> dict[str, Any]:
+    """What the step said itself, or else what ended it."""
     return {
         "code": step.metadata.get("code") or "InternalError",
         "number": int(step.metadata.get("number") or 70000),
-        "message": step.metadata.get("message") or step.error or "it was ended before it was done",
+        "message": step.metadata.get("message") or step.error or why or "it was ended before it was done",
     }
 
 
-def _source_failure(step: StepRecord | None) -> tuple[str, int, str]:
+def _source_failure(step: StepRecord | None, why: str) -> tuple[str, int, str]:
     if step is None or step.status != "failure":
         return "", 0, ""
-    error = _error(step)
+    error = _error(step, why)
     return error["code"], error["number"], error["message"]
 
 

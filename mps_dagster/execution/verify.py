@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
 from mps_dagster.errors import OutputRejected, SourceFileError
-from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, Segments
+from mps_dagster.execution.segments import segment_files
+from mps_dagster.ffmpeg.plan import Copied, Expected, OutputFile, Plan
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.media.probe import probe
+from mps_dagster.storage.bucket import CHUNK_BYTES
 
 SAMPLE = "sample"
 """The start of a playlist's media as one file, for whoever needs to look into it."""
@@ -31,13 +35,6 @@ class Produced:
 def verified(plan: Plan, folder: Path) -> tuple[Produced, ...]:
     """Every file that the plan promised, or `OutputRejected`."""
     return tuple(_one(output, plan, folder) for output in plan.outputs)
-
-
-def segment_files(segments: Segments, folder: Path) -> list[Path]:
-    """The series in order, its header first."""
-    stem, _, suffix = segments.pattern.partition("%05d")
-    files = sorted(folder.glob(f"{stem}*{suffix}")) if suffix else [folder / segments.pattern]
-    return ([folder / segments.header] if segments.header else []) + files
 
 
 def _one(output: OutputFile, plan: Plan, folder: Path) -> Produced:
@@ -84,15 +81,29 @@ def _playlist(path: Path, plan: Plan, folder: Path) -> tuple[MediaInfo, float]:
     """The first segment says what is in the set, the playlist how long it is."""
     if plan.segments is None:
         raise OutputRejected(f"{path.name} is a playlist of nothing")
-    durations = [float(value) for value in re.findall(r"^#EXTINF:([\d.]+)", path.read_text(), re.MULTILINE)]
-    files = segment_files(plan.segments, folder)
+    text = path.read_text()
+    durations = [float(value) for value in re.findall(r"^#EXTINF:([\d.]+)", text, re.MULTILINE)]
+    headers = [folder / plan.segments.header] if plan.segments.header else []
+    files = headers + segment_files(plan.segments, folder)
     if not durations or not all(file.is_file() and file.stat().st_size for file in files):
         raise OutputRejected(f"{plan.primary_key} names segments that were not made")
     sample = folder / SAMPLE
     with sample.open("wb") as whole:
-        for file in files[: 2 if plan.segments.header else 1]:
-            whole.write(file.read_bytes())
+        for file in files[: len(headers) + 1]:
+            _copy(file, whole, _first_end(text))
     return _probed(sample, plan.primary_key), sum(durations)
+
+
+def _first_end(playlist: str) -> int:
+    """Where the first segment ends in its file: all segments may lie in one, of any size."""
+    found = re.search(r"^#EXT-X-BYTERANGE:(\d+)(?:@(\d+))?", playlist, re.MULTILINE)
+    return int(found[1]) + int(found[2] or 0) if found else sys.maxsize
+
+
+def _copy(path: Path, to: BinaryIO, end: int) -> None:
+    with path.open("rb") as file:
+        while (left := end - file.tell()) > 0 and (chunk := file.read(min(CHUNK_BYTES, left))):
+            to.write(chunk)
 
 
 def _check(key: str, expected: Expected, media: MediaInfo, duration_s: float) -> None:
@@ -108,3 +119,25 @@ def _check(key: str, expected: Expected, media: MediaInfo, duration_s: float) ->
             raise OutputRejected(f"{key} has pictures of {size}, not ({expected.width}, {expected.height}) as planned")
     if expected.audio and not media.audio:
         raise OutputRejected(f"{key} has no sound, though the source has")
+    if expected.copied:
+        _check_copied(key, expected.copied, media)
+
+
+def _check_copied(key: str, copied: Copied, media: MediaInfo) -> None:
+    """A muxer may write what it cannot say: which codec it is, a turn, the shape of pixels."""
+    video, sounds = media.video, {stream.codec for stream in media.audio}
+    if copied.audio and not sounds <= set(copied.audio):
+        raise OutputRejected(f"{key} is a copy of {copied.audio} audio, and reads as {sounds}", hint="name a codec")
+    if not copied.video:
+        return
+    if video is None or video.codec != copied.video:
+        found = video.codec if video else "nothing"
+        raise OutputRejected(f"{key} is a copy of {copied.video} video, and reads as {found}", hint="name a codec")
+    if (video.rotation, video.mirrored) != copied.turned:
+        raise OutputRejected(f"{key} lost how the source's picture is turned", hint="name a video codec")
+    # Containers round the shape of pixels.
+    sizes = zip(video.display_size, copied.display_size or video.display_size, strict=True)
+    if any(abs(found - size) > 1 + size / 100 for found, size in sizes):
+        raise OutputRejected(
+            f"{key} shows as {video.display_size}, and its source as {copied.display_size}", hint="name a video codec"
+        )

@@ -12,7 +12,8 @@ Container = Literal["mp4", "hls", "webm", "mkv", "mov", "ts", "flv", "mp3", "m4a
 Effort = Literal["fast", "balanced", "quality"]
 
 Args = Mapping[str, str | int]
-"""Output options of ffmpeg by name without the dash."""
+Options = dict[str, str | int | float]
+"""Both: output options of ffmpeg by name without the dash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ AUDIO_ENCODERS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Muxer:
-    """One row per container."""
+    """One row per container: what is encoded into it. What it holds of a source as it is: copying.py."""
 
     format: str
     extension: str
@@ -85,21 +86,11 @@ MUXERS: Mapping[str, Muxer] = {
     "mkv": Muxer("matroska", "mkv", _codecs("h264 h265 av1 vp9"), ("aac", "mp3", "opus", "flac", "pcm16", "pcm24")),
     "flv": Muxer("flv", "flv", _codecs("h264"), ("aac", "mp3"), many_audio=False),
     "mp3": Muxer("mp3", "mp3", frozenset(), ("mp3",), many_audio=False),
-    "m4a": Muxer("ipod", "m4a", frozenset(), ("aac",), args={"movflags": "+faststart"}),
+    "m4a": Muxer("ipod", "m4a", frozenset(), ("aac",), many_audio=False, args={"movflags": "+faststart"}),
     "flac": Muxer("flac", "flac", frozenset(), ("flac",), many_audio=False),
     "ogg": Muxer("ogg", "ogg", frozenset(), ("opus", "flac"), many_audio=False),
     "wav": Muxer("wav", "wav", frozenset(), ("pcm16", "pcm24"), many_audio=False),
 }
-
-DECODED_NAMES: Mapping[str, str] = {
-    "hevc": "h265",
-    "h264": "h264",
-    "av1": "av1",
-    "vp9": "vp9",
-    "pcm_s16le": "pcm16",
-    "pcm_s24le": "pcm24",
-}
-"""What the probe calls a codec that MPS calls otherwise; for `copy`, which must fit the container too."""
 
 
 @dataclass(frozen=True, slots=True)

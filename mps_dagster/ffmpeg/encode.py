@@ -10,19 +10,16 @@ from pydantic import Field, model_validator
 from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.ffmpeg.codecs import (
     AUDIO_ENCODERS,
-    DECODED_NAMES,
     MUXERS,
     VIDEO_ENCODERS,
     AudioCodec,
     Effort,
+    Options,
     VideoCodec,
 )
 from mps_dagster.ffmpeg.colour import has_alpha
 from mps_dagster.media.geometry import Adaptive, FillType
 from mps_dagster.media.info import AudioStream, Facts, MediaInfo, VideoStream
-
-Options = dict[str, str | int | float]
-"""Output options of ffmpeg by name without the dash."""
 
 Kbps = Annotated[int, Field(ge=0, le=100_000, description="kbit/s; 0 = as the source.")]
 Side = Annotated[int, Field(ge=0, le=4096)]
@@ -82,6 +79,10 @@ class VideoTemplate(Facts):
         # Phones and broken headers claim thousands; no screen shows more than 120.
         return Fraction(120) if video.frame_rate and video.frame_rate > 120 else None
 
+    def average_rate(self, video: VideoStream) -> Fraction:
+        """Frames per second of what is made of this video."""
+        return self.frame_rate(video) or video.frame_rate or Fraction(25)
+
 
 class AudioTemplate(Facts):
     """Reference A.5, AudioTemplateInfo."""
@@ -106,17 +107,10 @@ def check_container(
         raise ValueError(f"{container} does not hold {audio.codec} audio; it takes {', '.join(muxer.audio)}")
     if with_video and video.alpha and container not in ("webm", "mkv"):
         raise ValueError(f"{container} does not hold transparency; with alpha 1 it takes webm or mkv")
+    if with_audio and len(audio.stream_selects) > 1 and not muxer.many_audio:
+        raise ValueError(f"{container} holds one audio track; stream_selects names {len(audio.stream_selects)}")
     if container == "hls" and with_video and video.codec in ("av1", "vp9") and video.segment_type in (0, 2):
         raise ValueError(f"HLS holds {video.codec} in MP4 segments only; set segment_type to 7 or 5")
-
-
-def check_copy(kind: str, codec: str, container: str, holds: frozenset[str]) -> None:
-    """A copied stream must fit the container as it is; only the probe knows."""
-    name = DECODED_NAMES.get(codec, codec)
-    if name not in holds:
-        raise InvalidConfiguration(
-            f"the source's {kind} is {name}, which {container} does not hold", hint="name a codec"
-        )
 
 
 def video_options(template: VideoTemplate, video: VideoStream, container: str) -> Options:
@@ -135,6 +129,9 @@ def video_options(template: VideoTemplate, video: VideoStream, container: str) -
         options["tag:v"] = "hvc1"
     # The source's own time stamps: a constant rate is made by a filter, where one is asked for.
     options["fps_mode"] = "passthrough" if template.frame_rate(video) else "vfr"
+    if not template.frame_rate(video) and not video.rounded_times:
+        # Else ffmpeg rounds to the average frame rate, and drops those of an uneven video that fall together.
+        options["enc_time_base"] = "1:90000"
     return options
 
 
@@ -158,16 +155,19 @@ def keeps_hdr(template: VideoTemplate) -> bool:
     return template.bit_depth == 10 and template.codec != "h264"
 
 
+def languages(streams: tuple[AudioStream, ...]) -> Options:
+    """Each track keeps its own."""
+    return {
+        f"metadata:s:a:{number}": f"language={stream.language}"
+        for number, stream in enumerate(streams)
+        if stream.language
+    }
+
+
 def audio_options(template: AudioTemplate, streams: tuple[AudioStream, ...], container: str) -> Options:
-    """One encoder for all tracks; each keeps its language."""
-    options: Options = {}
-    for number, stream in enumerate(streams):
-        if stream.language:
-            options[f"metadata:s:a:{number}"] = f"language={stream.language}"
+    """One encoder for all tracks."""
     codec = template.codec or MUXERS[container].audio[0]
-    if codec == "copy":
-        return options | {"c:a": "copy"}
-    options["c:a"] = AUDIO_ENCODERS[codec]
+    options: Options = {"c:a": AUDIO_ENCODERS[codec]}
     if codec in ("aac", "mp3", "opus"):
         source_kbps = max((stream.bitrate_bps for stream in streams), default=0) // 1000
         # As the source, within what makes sense: PCM's 1 411 kbit/s would be refused, a telephone's 8 be unbearable.
@@ -188,7 +188,7 @@ def chosen_audio(template: AudioTemplate, media: MediaInfo, container: str) -> t
         if beyond:
             raise InvalidConfiguration(f"audio track {beyond[0]} is asked for; the source has {len(streams)}, from 0")
         streams = tuple(streams[number] for number in template.stream_selects)
-    if MUXERS[container].many_audio and not MUXERS[container].audio_only:
+    if MUXERS[container].many_audio:
         return streams
     return tuple(sorted(streams, key=lambda stream: not stream.default)[:1])
 
@@ -215,7 +215,7 @@ def _rate_control(template: VideoTemplate, video: VideoStream, default_crf: int)
 
 def _key_frames(template: VideoTemplate, video: VideoStream, container: str) -> Options:
     options: Options = {}
-    rate = template.frame_rate(video) or video.frame_rate or Fraction(25)
+    rate = template.average_rate(video)
     if template.gop:
         options["g"] = template.gop if template.gop_unit == "frame" else max(1, round(template.gop * rate))
     if template.no_scenecut and template.codec == "h264":

@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import ffmpeg
 
-from mps_dagster.errors import ContentUnsupported
-from mps_dagster.ffmpeg.codecs import MUXERS
+from mps_dagster.errors import ContentUnsupported, InvalidConfiguration
+from mps_dagster.ffmpeg.codecs import MUXERS, Options
 from mps_dagster.ffmpeg.colour import as_video, to_rgb, to_sdr, written_matrix
+from mps_dagster.ffmpeg.copying import copied_audio, copied_video, row
 from mps_dagster.ffmpeg.encode import (
     AudioTemplate,
-    Options,
     VideoTemplate,
     audio_options,
     blend_format,
-    check_copy,
     chosen_audio,
     keeps_alpha,
     keeps_hdr,
+    languages,
     pixel_format,
     video_options,
 )
 from mps_dagster.ffmpeg.overlay import Blend, Watermark, attachments, overlaid
-from mps_dagster.ffmpeg.picture import Section, Stream, arguments, prepared, section, shaped
-from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, Segments
-from mps_dagster.media.geometry import Geometry, fit
+from mps_dagster.ffmpeg.picture import Stream, arguments, prepared, seconds, section, shaped, untouched
+from mps_dagster.ffmpeg.plan import Copied, Expected, OutputFile, Plan, Segments
+from mps_dagster.media.geometry import Geometry, Size, fit
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
-from mps_dagster.media.timerange import TimeRange
+from mps_dagster.media.timerange import Span, TimeRange, signed_range
 
 PLAYLIST = "out.m3u8"
 HEADER = "init.mp4"
+HLS_GAP_S, COPIED_HLS_GAP_S = 0.1, 0.5
+"""How long HLS may have sound and no picture. Every track of a film is a little longer or shorter than the others, and of
+copied pictures nothing can be done about it."""
+KEEP_IN_STEP = "aresample=async=1"
+"""Silence where samples are missing. Nothing that counts from the start: the graph may be built anew in mid-stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +45,65 @@ class Encoding:
 
     key: str
     container: str
-    part: TimeRange
     video: VideoTemplate | None
     """None = no picture is wanted."""
     audio: AudioTemplate | None
+    start_time_offset: float = 0.0
+    """Signed, as `signed_range` takes them."""
+    end_time_offset: float = 0.0
     watermarks: tuple[Watermark, ...] = ()
     segments: Segments | None = None
-    """HLS only."""
+    hls_time: int = 6
+    """Both: HLS only."""
+
+    @property
+    def copies_video(self) -> bool:
+        return self.video is not None and self.video.codec == "copy"
+
+    @property
+    def copies_audio(self) -> bool:
+        return self.audio is not None and self.audio.codec == "copy"
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What of a source an output is made of."""
+
+    part: TimeRange
+    video: VideoStream | None
+    audio: tuple[AudioStream, ...]
+
+    @property
+    def streams(self) -> tuple[VideoStream | AudioStream, ...]:
+        return (*((self.video,) if self.video else ()), *self.audio)
+
+    @property
+    def before_picture_s(self) -> float:
+        """How long there is sound alone, before the first picture."""
+        return max(0.0, self.video.start_s - self.part.start_s) if self.video else 0.0
+
+    @property
+    def after_picture_s(self) -> float:
+        return max(0.0, self.part.end_s - self.video.end_s) if self.video else 0.0
 
 
 def encoding_plan(wanted: Encoding, media: MediaInfo) -> Plan:
     """What the source lacks the output lacks too: silent video stays silent, sound without pictures stays sound."""
+    material = _material(wanted, media)
+    video = material.video
+    geometry = _geometry(wanted.video, video) if wanted.video and video else None
+    file = f"out.{MUXERS[wanted.container].extension}"
+    return Plan(
+        commands=(_command(wanted, media, material, geometry),),
+        outputs=(OutputFile(file=file, key=wanted.key, expected=_expected(wanted, material, geometry)),),
+        duration_s=material.part.duration_s,
+        attachments=attachments(wanted.watermarks) if video else (),
+        segments=wanted.segments,
+    )
+
+
+def _material(wanted: Encoding, media: MediaInfo) -> Material:
+    """The streams that are wanted, the part of them that is, and of those the ones that play in it."""
     video = media.video if wanted.video else None
     audio = chosen_audio(wanted.audio, media, wanted.container) if wanted.audio else ()
     if video is None and not audio:
@@ -57,17 +111,12 @@ def encoding_plan(wanted: Encoding, media: MediaInfo) -> Plan:
             f"the source has none of the streams that {wanted.key} is made of",
             hint=f"video: {'yes' if media.video else 'no'}, audio tracks: {len(media.audio)}",
         )
-    geometry = _geometry(wanted.video, video) if wanted.video and video else None
-    file = f"out.{MUXERS[wanted.container].extension}"
-    return Plan(
-        commands=(_command(wanted, media, audio, geometry),),
-        outputs=(
-            OutputFile(file=file, key=wanted.key, expected=_expected(wanted, video, geometry, with_audio=bool(audio))),
-        ),
-        duration_s=wanted.part.duration_s,
-        attachments=attachments(wanted.watermarks) if video else (),
-        segments=wanted.segments,
-    )
+    span = Span.of([*((video,) if video else ()), *audio])
+    part = signed_range(wanted.start_time_offset, wanted.end_time_offset, span)
+    if video and not (video.start_s < part.end_s and video.last_s >= part.start_s):
+        video = None
+    audio = tuple(track for track in audio if track.start_s < part.end_s and track.end_s > part.start_s)
+    return Material(part, video, audio)
 
 
 def segment_pattern(template: VideoTemplate) -> str:
@@ -85,101 +134,137 @@ def _geometry(template: VideoTemplate, video: VideoStream) -> Geometry:
     )  # fmt: skip
 
 
-def _expected(wanted: Encoding, video: VideoStream | None, geometry: Geometry | None, *, with_audio: bool) -> Expected:
-    copied = video is not None and wanted.video is not None and wanted.video.codec == "copy"
+def _expected(wanted: Encoding, material: Material, geometry: Geometry | None) -> Expected:
+    video, part = material.video, material.part
+    copied = video is not None and wanted.copies_video
     # A copy starts and ends at key frames; an encoder adds at most a frame and some samples.
-    slack = video.longest_key_gap_s if video and copied and not wanted.part.whole else 0.0
-    if video and wanted.container == "hls":
-        # A playlist is as long as its pictures; sound may go on after them.
-        slack += max(0.0, wanted.part.source_s - video.start_s - video.duration_s)
+    slack = video.longest_key_gap_s if video and copied and not part.whole else 0.0
     width, height = geometry.canvas if geometry and not copied else (None, None)
     return Expected(
         kind="playlist" if wanted.container == "hls" else "video" if video else "audio",
-        width=width, height=height, duration_s=wanted.part.duration_s,
-        tolerance_s=0.5 + 0.01 * wanted.part.duration_s + slack, audio=with_audio,
+        width=width, height=height, duration_s=part.duration_s, tolerance_s=0.5 + 0.01 * part.duration_s + slack,
+        audio=bool(material.audio), copied=_copied(wanted, material),
     )  # fmt: skip
 
 
-def _command(
-    wanted: Encoding, media: MediaInfo, audio: tuple[AudioStream, ...], geometry: Geometry | None
-) -> tuple[str, ...]:
-    used = (*((media.video,) if geometry and media.video else ()), *audio)
-    opened = section(media, wanted.part.start_s, _until(wanted.part), used)
+def _copied(wanted: Encoding, material: Material) -> Copied | None:
+    picture = material.video if wanted.copies_video else None
+    codecs = tuple(track.codec for track in material.audio) if wanted.copies_audio else ()
+    if not picture:
+        return Copied(audio=codecs) if codecs else None
+    # A part may begin after a change of size.
+    size = picture.display_size if material.part.whole else None
+    return Copied(video=picture.codec, audio=codecs, turned=(picture.rotation, picture.mirrored), display_size=size)
+
+
+def _command(wanted: Encoding, media: MediaInfo, material: Material, geometry: Geometry | None) -> tuple[str, ...]:
     muxer = MUXERS[wanted.container]
     # Global tags may say where a phone was; what players need is in the streams.
     options: Options = {"map_metadata": -1, "map_chapters": -1, **muxer.args}
     streams: list[Stream] = []
-    if media.video and wanted.video and geometry:
-        streams.append(_picture(wanted, wanted.video, opened, media.video, geometry))
-        options |= _video_options(wanted.video, media.video, wanted.container)
-    if audio and wanted.audio:
-        streams += [_sound(wanted.audio, opened, stream, wanted.container) for stream in audio]
-        options |= audio_options(wanted.audio, audio, wanted.container)
-    if wanted.container == "hls":
-        options |= _hls_options(wanted.video or VideoTemplate())
+    for track, more in (_picture(wanted, media, material, geometry), _sound(wanted, media, material)):
+        streams += track
+        options |= more
+    if wanted.segments:
+        options |= _hls_options(wanted.segments, wanted.hls_time)
     return arguments(ffmpeg.output(*streams, f"file:out.{muxer.extension}", f=muxer.format, **options))
 
 
-def _until(part: TimeRange) -> float | None:
-    return part.duration_s if part.end_s < part.source_s else None
-
-
 def _picture(
-    wanted: Encoding, template: VideoTemplate, opened: Section, video: VideoStream, geometry: Geometry
-) -> Stream:
-    if template.codec == "copy":
-        return opened.origin[str(video.index)]
+    wanted: Encoding, media: MediaInfo, material: Material, geometry: Geometry | None
+) -> tuple[list[Stream], Options]:
+    """The picture's stream and its output options; nothing where there is none."""
+    template, video = wanted.video, material.video
+    if template is None or video is None or geometry is None:
+        return [], {}
+    if wanted.copies_video:
+        if wanted.container == "hls":
+            _check_gaps(material)
+        track = untouched(media, material.part, material.streams)[str(video.index)]
+        return [track], copied_video(video, _where(wanted))
     alpha = keeps_alpha(template, video)
-    stream = prepared(opened.picture(video), video, keep_alpha=alpha)
+    stream = section(media, material.part, material.streams).picture(video)
+    stream = prepared(stream, video, keep_alpha=alpha)
     if rate := template.frame_rate(video):
         stream = stream.filter("fps", f"{rate.numerator}/{rate.denominator}")
-    stream = shaped(stream, geometry, blend="rgb" if alpha else "auto")
+    stream = shaped(stream, video, geometry, blend="rgb" if alpha else "auto")
     if alpha:
         stream = to_rgb(stream, video, keep_alpha=True)
     elif not keeps_hdr(template):
         stream = to_sdr(stream, video)
     blend = Blend(blend_format(template), video if keeps_hdr(template) else None)
-    stream = overlaid(stream, wanted.watermarks, geometry.canvas, blend=blend, clip=wanted.part)
-    return as_video(stream, pixel_format(template, video), written_matrix(video, sdr=not keeps_hdr(template)))
+    stream = overlaid(stream, wanted.watermarks, geometry.canvas, blend=blend, clip=material.part)
+    if wanted.container == "hls":
+        stream = _covering(stream, material, geometry.canvas, template.average_rate(video))
+    stream = as_video(stream, pixel_format(template, video), written_matrix(video, sdr=not keeps_hdr(template)))
+    return [stream], video_options(template, video, wanted.container)
 
 
-def _video_options(template: VideoTemplate, video: VideoStream, container: str) -> Options:
-    if template.codec == "copy":
-        check_copy("video", video.codec, container, MUXERS[container].video)
-        return {"c:v": "copy", **_dolby_vision(video, container)}
-    return video_options(template, video, container)
+def _sound(wanted: Encoding, media: MediaInfo, material: Material) -> tuple[list[Stream], Options]:
+    """The tracks' streams and their output options.
+
+    Each has a filter graph of its own, which ffmpeg may build anew where the sound changes its format on the way.
+    """
+    template, tracks = wanted.audio, material.audio
+    if template is None or not tracks:
+        return [], {}
+    options: Options = dict(languages(tracks))
+    if wanted.copies_audio:
+        origin = untouched(media, material.part, material.streams)
+        options |= copied_audio(tracks, _where(wanted))
+        if not material.part.from_start and not (material.video and wanted.copies_video):
+            # Only a copied picture needs what comes before the start; sound that is left alone begins there.
+            options["copypriorss:a"] = 0
+    else:
+        opened = section(media, material.part, material.streams)
+        origin = opened.origin
+        options |= audio_options(template, tracks, wanted.container)
+        for number, track in enumerate(tracks):
+            options[f"filter:a:{number}"] = ",".join([*opened.sound_filters, KEEP_IN_STEP, *_layout(template, track)])
+    return [origin[str(track.index)] for track in tracks], options
 
 
-def _dolby_vision(video: VideoStream, container: str) -> Options:
-    """Without Dolby's own box, which only MP4 gets, nobody can show what is nothing but Dolby Vision."""
-    if video.dolby_vision and container == "mp4":
-        return {"strict": "unofficial"}
-    if video.only_dolby_vision:
-        raise ContentUnsupported(
-            f"the video is Dolby Vision profile {video.dolby_vision.split('.')[0]}, which is copied into mp4 only",
-            hint="set the container to mp4, or export the source as HDR10, HLG or SDR",
+def _layout(template: AudioTemplate, track: AudioStream) -> tuple[str, ...]:
+    """5.1(side), as AC-3 has it, is refused by the Opus encoder."""
+    return ("aformat=channel_layouts=5.1",) if (template.audio_channel or track.channels) == 6 else ()
+
+
+def _check_gaps(material: Material) -> None:
+    """HLS is as long as its pictures, and a copy can add none."""
+    gap_s = max(material.before_picture_s, material.after_picture_s)
+    if gap_s > COPIED_HLS_GAP_S:
+        raise InvalidConfiguration(
+            f"for {gap_s:.2f} s the source has sound and no picture, which HLS segments of copied video cannot cover",
+            hint="name a video codec, for example h264",
         )
-    return {}
 
 
-def _sound(template: AudioTemplate, opened: Section, stream: AudioStream, container: str) -> Stream:
-    if template.codec == "copy":
-        check_copy("audio", stream.codec, container, frozenset(MUXERS[container].audio))
-        return opened.origin[str(stream.index)]
-    # Silence where samples are missing, from time 0 on: sound that starts late or has gaps stays in step.
-    track = opened.sound(stream).filter("aresample", **{"async": 1, "first_pts": 0})
-    if (template.audio_channel or stream.channels) == 6:
-        # 5.1(side), as AC-3 has it, is refused by the Opus encoder.
-        track = track.filter("aformat", channel_layouts="5.1")
-    return track
+def _covering(stream: Stream, material: Material, canvas: Size, rate: Fraction) -> Stream:
+    """Black before the first picture and the last one standing to the end: a player stops where an HLS track does."""
+    if material.before_picture_s > HLS_GAP_S:
+        length_s = seconds(material.before_picture_s)
+        black = ffmpeg.input(f"color=black:s={canvas[0]}x{canvas[1]}:r={rate}:d={length_s}", f="lavfi")
+        stream = ffmpeg.concat(black.filter("setsar", 1), stream.filter("setpts", "PTS-STARTPTS"))
+    if material.after_picture_s > HLS_GAP_S:
+        stream = stream.filter("tpad", stop_mode="clone", stop_duration=seconds(material.after_picture_s))
+    return stream
 
 
-def _hls_options(template: VideoTemplate) -> Options:
-    flags = "independent_segments+single_file" if template.segment_type in (2, 5) else "independent_segments"
+def _where(wanted: Encoding) -> str:
+    """The row of what the container holds of copied streams."""
+    return row(wanted.container, mp4_segments=_in_mp4(wanted.segments))
+
+
+def _in_mp4(segments: Segments | None) -> bool:
+    return segments is not None and segments.pattern.endswith(".m4s")
+
+
+def _hls_options(segments: Segments, hls_time: int) -> Options:
+    flags = "independent_segments" if "%" in segments.pattern else "independent_segments+single_file"
     options: Options = {
-        "hls_time": template.hls_time, "hls_playlist_type": "vod", "hls_list_size": 0, "hls_flags": flags,
-        "hls_segment_filename": segment_pattern(template),
+        "hls_time": hls_time, "hls_playlist_type": "vod", "hls_list_size": 0, "hls_flags": flags,
+        "hls_segment_filename": segments.pattern,
     }  # fmt: skip
-    if template.segment_type in (5, 7):
+    if _in_mp4(segments):
         options |= {"hls_segment_type": "fmp4", "hls_fmp4_init_filename": HEADER}
     return options

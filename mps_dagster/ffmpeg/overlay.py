@@ -104,7 +104,7 @@ def overlaid(
     for number, mark in enumerate(watermarks):
         timing: dict[str, str | int] = {}
         if clip is not None:
-            shown = signed_range(mark.start_time_offset, mark.end_time_offset, clip.source_s)
+            shown = signed_range(mark.start_time_offset, mark.end_time_offset, clip.span)
             if shown.end_s <= clip.start_s or shown.start_s >= clip.end_s:
                 raise InvalidTimeOffset(
                     f"watermark {number} is shown from {shown.start_s:g} s to {shown.end_s:g} s, outside the part that is made",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import ffmpeg
 
+from mps_dagster.errors import ContentUnsupported
 from mps_dagster.ffmpeg.colour import SCALER, has_alpha, opened, to_rgb
 from mps_dagster.ffmpeg.colour import Stream as Stream
 from mps_dagster.ffmpeg.plan import SOURCE
 from mps_dagster.media.geometry import Geometry
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
+from mps_dagster.media.timerange import TimeRange
 
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """ffmpeg's own decoders of these, which it prefers, leave transparency out."""
@@ -21,6 +24,10 @@ _FIELD_CODECS = frozenset({"h264", "mpeg2video", "mpeg4", "vc1", "dvvideo", "pro
 
 UNINDEXED = frozenset({"mpegts", "mpeg"})
 """Demuxers that find a time by guessing a file offset."""
+UNSEEKABLE = frozenset({"webp_anim", "apng", "gif"})
+"""Demuxers of animations, which are decoded from their beginning."""
+RESTARTING = frozenset({"mpegts", "mpeg", "ogg"})
+"""Demuxers whose clock may start anew (AVFMT_TS_DISCONT); ffmpeg starts it at the earliest stream that is used."""
 
 
 def source(media: MediaInfo, **options: str | float) -> Stream:
@@ -28,6 +35,9 @@ def source(media: MediaInfo, **options: str | float) -> Stream:
     video = media.video
     if video and video.alpha and video.codec in _ALPHA_DECODERS:
         options[f"c:{video.index}"] = _ALPHA_DECODERS[video.codec]
+    if video and video.untimed and video.times_follow:
+        # For a copy: containers want the time of every picture, which a program stream has of some only.
+        options["fflags"] = "+genpts"
     return ffmpeg.input(
         f"file:{SOURCE}", f=media.demuxer, protocol_whitelist="file,pipe", format_whitelist=media.container, **options
     )
@@ -39,37 +49,86 @@ class Section:
 
     origin: Stream
     skip_s: float
-    """What lies before the part because the seek had to be early; 0 where the container has an index."""
+    """What lies before the part because the seek had to be early; mostly 0."""
+    length_s: float | None
+    """None = to the end. ffmpeg's own `-t` counts from each stream's first frame, and lets a late one go on for longer."""
 
     def picture(self, stream: VideoStream) -> Stream:
         track = self.origin[str(stream.index)]
-        if not self.skip_s:
-            return track
-        return track.filter("trim", start=seconds(self.skip_s)).filter("setpts", f"PTS-{seconds(self.skip_s)}/TB")
+        if self._bounds:
+            track = track.filter("trim", **self._bounds)
+        if self.skip_s:
+            track = track.filter("setpts", f"PTS-{seconds(self.skip_s)}/TB")
+        return track
 
-    def sound(self, stream: AudioStream) -> Stream:
-        track = self.origin[str(stream.index)]
-        if not self.skip_s:
-            return track
-        return track.filter("atrim", start=seconds(self.skip_s)).filter("asetpts", f"PTS-{seconds(self.skip_s)}/TB")
+    @property
+    def sound_filters(self) -> tuple[str, ...]:
+        """What each sound track passes first, in a graph of its own."""
+        bounds = ":".join(f"{name}={value}" for name, value in self._bounds.items())
+        cut = (f"atrim={bounds}",) if bounds else ()
+        return (*cut, f"asetpts=PTS-{seconds(self.skip_s)}/TB") if self.skip_s else cut
+
+    @property
+    def _bounds(self) -> dict[str, str]:
+        start = {"start": seconds(self.skip_s)} if self.skip_s else {}
+        return start if self.length_s is None else {**start, "end": seconds(self.skip_s + self.length_s)}
 
 
 def section(
-    media: MediaInfo, start_s: float, duration_s: float | None, mapped: Iterable[VideoStream | AudioStream]
+    media: MediaInfo, part: TimeRange, used: Sequence[VideoStream | AudioStream], **options: str | float
 ) -> Section:
-    """The source from `start_s` on, for `duration_s` (None: to the end); `mapped` are the streams that will be used."""
-    early_s = start_s
+    """The part of the source; `used` are the streams that will be mapped, `options` more of the input's."""
+    return _opened(media, part, used, 0.0 if part.from_start else _seek_s(media, part, used), **options)
+
+
+def untouched(media: MediaInfo, part: TimeRange, used: Sequence[VideoStream | AudioStream]) -> Stream:
+    """The same for what is copied: no filter can drop what an early seek brings. One input with `section` if equal."""
+    if not part.from_start and not media.seekable:
+        raise ContentUnsupported(
+            "a part of one of several programmes, each with a clock of its own, cannot be copied",
+            hint="name a video codec and an audio codec, or copy the whole",
+        )
+    return _opened(media, part, used, part.start_s).origin
+
+
+def _opened(
+    media: MediaInfo,
+    part: TimeRange,
+    used: Sequence[VideoStream | AudioStream],
+    seek_s: float,
+    **options: str | float,
+) -> Section:
+    if not any(isinstance(stream, VideoStream) and stream.turned for stream in used):
+        # A change of size in mid-stream would build the filter graph anew, and clocks, counters and watermarks would
+        # begin again; `shaped` takes every size. (Rotation is undone by a filter of ffmpeg's own, which does not.)
+        options["reinit_filter:v"] = 0
+    # Where ffmpeg's clock begins without a seek, on the source's.
+    clock_s = min(stream.first_packet_s for stream in used) if media.demuxer in RESTARTING else 0.0
+    if part.from_start:
+        # No seek: one to the very first picture may miss it by a rounding.
+        if seconds(part.start_s - clock_s) != "0":
+            options["itsoffset"] = seconds(clock_s - part.start_s)
+        skip_s = 0.0
+    else:
+        if seek_s > 0:
+            options["ss"] = seconds(seek_s)
+        skip_s = part.start_s - max(seek_s, clock_s)
+    if not part.to_end:
+        options["t"] = seconds(skip_s + part.duration_s)
+    return Section(source(media, **options), skip_s, None if part.to_end else part.duration_s)
+
+
+def _seek_s(media: MediaInfo, part: TimeRange, used: Sequence[VideoStream | AudioStream]) -> float:
+    """Where to seek to for a part that does not begin with its streams; what is too early is skipped."""
+    if not media.seekable or media.demuxer in UNSEEKABLE:
+        return 0.0
+    if any(isinstance(stream, VideoStream) and part.start_s <= stream.start_s for stream in used):
+        # ffmpeg seeks to a picture, and the sound before the first one would be lost.
+        return 0.0
     if media.demuxer in UNINDEXED and media.video:
-        # Seeks land after the wanted time, by up to a key frame's distance; so seek before it and drop what comes first.
-        early_s = max(0.0, start_s - 2 * media.video.longest_key_gap_s - 2)
-    options = {"ss": seconds(early_s)} if early_s > 0 else {}
-    skip_s = start_s - early_s
-    if skip_s and not options:
-        # Without a seek ffmpeg starts the clock of these at the earliest stream that is used, not at the container's.
-        skip_s = max(0.0, skip_s - min((stream.start_s for stream in mapped), default=0.0))
-    if duration_s is not None:
-        options["t"] = seconds(skip_s + duration_s)
-    return Section(source(media, **options), skip_s)
+        # Seeks land after the wanted time, by up to a key frame's distance.
+        return max(0.0, part.start_s - 2 * media.video.longest_key_gap_s - 2)
+    return part.start_s
 
 
 def arguments(*outputs: Stream) -> tuple[str, ...]:
@@ -84,9 +143,14 @@ def seconds(value: float) -> str:
 
 def prepared(stream: Stream, video: VideoStream, *, keep_alpha: bool = False) -> Stream:
     """What is wrong with a picture by its origin is put right: interlaced fields, colours that nobody declared."""
-    if video.interlaced or video.codec in _FIELD_CODECS:
-        # Only frames that are flagged: all others pass as they are, at no cost. A broadcast changes at any time, so the
-        # first picture says nothing about the rest.
+    fields = video.interlaced or video.codec in _FIELD_CODECS
+    if (fields or video.alpha) and not video.turned and video.color_space != "ycgco":
+        # Before `shaped` only these need pictures of one size and pixel format; those of the first one pass as they are.
+        # (YCgCo the scaler does not take; screens that record in it stay as they are.)
+        stream = stream.filter("scale", video.width, video.height, interl=-1)
+    if fields:
+        # Only frames that are flagged; all others pass as they are. A broadcast changes at any time, so the first picture
+        # says nothing about the rest.
         stream = stream.filter("bwdif", mode="send_frame", deint="interlaced")
     return opened(stream, video, keep_alpha=keep_alpha)
 
@@ -94,26 +158,41 @@ def prepared(stream: Stream, video: VideoStream, *, keep_alpha: bool = False) ->
 def in_rgb(stream: Stream, video: VideoStream, geometry: Geometry, *, keep_alpha: bool) -> Stream:
     """All of that for stills and animations: `to_rgb` of the shaped picture, transparent if it can be."""
     alpha = keep_alpha and has_alpha(video)
-    picture = shaped(prepared(stream, video, keep_alpha=alpha), geometry, blend="rgb")
+    picture = shaped(prepared(stream, video, keep_alpha=alpha), video, geometry, blend="rgb")
     return to_rgb(picture, video, keep_alpha=alpha)
 
 
-def shaped(stream: Stream, geometry: Geometry, *, blend: str = "auto") -> Stream:
+def shaped(stream: Stream, video: VideoStream, geometry: Geometry, *, blend: str = "auto") -> Stream:
     """Scale, then pad or crop to the canvas; square pixels after that. ffmpeg has turned the picture upright before.
 
-    `blend` is how the overlay filter lays it over its own blurred copy: `rgb` for a picture with alpha, of which `auto`
-    would take 16 away.
+    What comes out has one size, also where the source changes its size or shape on the way. `blend` is how the overlay
+    filter lays it over its own blurred copy: `rgb` for a picture with alpha, of which `auto` would take 16 away.
     """
     if geometry.fill == "gauss" and geometry.padded:
-        return _over_blurred(stream, geometry, blend).filter("setsar", 1)
-    # Of the same size too: the pixel format is made here, behind what `prepared` says about the colours.
-    stream = stream.filter("scale", *geometry.inner, flags=SCALER)
+        upright = _boxed(stream, video, Geometry(video.display_size, video.display_size))
+        return _over_blurred(upright, geometry, blend).filter("setsar", 1)
+    stream = _boxed(stream, video, geometry)
     if geometry.cropped:
         stream = stream.filter("crop", *geometry.canvas)
-    elif geometry.padded:
-        color = "white" if geometry.fill == "white" else "black"
-        stream = stream.filter("pad", *geometry.canvas, "(ow-iw)/2", "(oh-ih)/2", color=color)
     return stream.filter("setsar", 1)
+
+
+def _boxed(stream: Stream, video: VideoStream, geometry: Geometry) -> Stream:
+    """Pictures of the source's shape fill `inner`; others lie in its middle. Then the border."""
+    width, height = geometry.inner
+    shape = Fraction(*video.display_size)
+    size: tuple[str | int, str | int] = geometry.inner
+    if geometry.fill != "stretch":
+        as_source = f"lt(abs(dar*{shape.denominator}/{shape.numerator}-1),0.02)"
+        size = (
+            f"if({as_source},{width},2*round(min({width},{height}*dar)/2))",
+            f"if({as_source},{height},2*round(min({height},{width}/dar)/2))",
+        )
+    # Of the same size too: the pixel format is made here, behind what `prepared` says about the colours.
+    stream = stream.filter("scale", *size, eval="frame", flags=SCALER)
+    color = "white" if geometry.fill == "white" else "black"
+    outer = geometry.inner if geometry.cropped else geometry.canvas
+    return stream.filter("pad", *outer, "(ow-iw)/2", "(oh-ih)/2", color=color, eval="frame")
 
 
 def _over_blurred(stream: Stream, geometry: Geometry, blend: str) -> Stream:

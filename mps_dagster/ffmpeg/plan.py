@@ -37,6 +37,17 @@ class StoredImage(Facts):
     """sha256 of the content that the plan was made for; another content makes another fingerprint."""
 
 
+class Copied(Facts):
+    """What streams that were not encoded must still be."""
+
+    video: str | None = None
+    """Codec of the picture, by ffmpeg's name."""
+    audio: tuple[str, ...] = ()
+    turned: tuple[int, bool] = (0, False)
+    """The picture's rotation, and whether it is mirrored."""
+    display_size: tuple[int, int] | None = None
+
+
 class Expected(Facts):
     """What the probe must find in an output before it is published; None = not checked."""
 
@@ -48,6 +59,7 @@ class Expected(Facts):
     may_be_still: bool = False
     """Whether a length of 0 will do: of equal frames libwebp makes one picture."""
     audio: bool = False
+    copied: Copied | None = None
 
 
 class OutputFile(Facts):

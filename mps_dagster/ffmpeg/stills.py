@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import ffmpeg
@@ -11,11 +11,12 @@ from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.ffmpeg.codecs import PICTURES
 from mps_dagster.ffmpeg.colour import as_picture
 from mps_dagster.ffmpeg.overlay import Watermark, attachments, overlaid
-from mps_dagster.ffmpeg.picture import Stream, arguments, in_rgb, section, source
+from mps_dagster.ffmpeg.picture import Stream, arguments, in_rgb, section
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan
 from mps_dagster.media.geometry import Adaptive, FillType, Geometry, fit
 from mps_dagster.media.info import MediaInfo, VideoStream
 from mps_dagster.media.sampling import method, within
+from mps_dagster.media.timerange import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ def sampled(media: MediaInfo, video: VideoStream, times: tuple[float, ...], *, k
     # `-discard` drops packets in the demuxer already, `-skip_frame` in the decoder: half the time of either alone.
     options = {"skip_frame": "nokey", "discard": "nokey"} if keyframes else {}
     rate = 1 / Fraction((times[-1] - times[0]) / (len(times) - 1)).limit_denominator(100_000)
-    stream = source(media, **options)[str(video.index)].filter("setpts", "PTS-STARTPTS")
+    opened = section(media, Span.of([video]).whole, (video,), **options)
+    stream = opened.picture(video).filter("setpts", "PTS-STARTPTS")
     stream = stream.filter("tpad", stop=-1, stop_mode="clone")
     # round=up gives a frame to the first slot at or after it, so each slot shows the last frame before it.
     stream = stream.filter("fps", fps=f"{rate.numerator}/{rate.denominator}", start_time=0, round="up")
@@ -85,7 +87,9 @@ def sampled(media: MediaInfo, video: VideoStream, times: tuple[float, ...], *, k
 
 def _at(media: MediaInfo, video: VideoStream, at_s: float) -> Stream:
     # A little early: the time stamp was rounded, and a seek just past the last frame makes no picture, without an error.
-    return section(media, max(0.0, within(video, at_s) - 0.001), None, (video,)).picture(video)
+    whole = Span.of([video]).whole
+    part = replace(whole, start_s=max(whole.start_s, within(video, at_s) - 0.001))
+    return section(media, part, (video,)).picture(video)
 
 
 def _commands(stills: Stills, media: MediaInfo, video: VideoStream, geometry: Geometry) -> tuple[tuple[str, ...], ...]:

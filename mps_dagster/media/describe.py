@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import struct
+from collections.abc import Collection
 from fractions import Fraction
 
 from av.audio.stream import AudioStream as LibavAudio
 from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream as LibavVideo
 
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
 from mps_dagster.media.refuse import listed
-from mps_dagster.media.scan import Timing, Timings, start_s
+from mps_dagster.media.scan import Timing, Timings, first_packet_s, start_s
 from mps_dagster.media.webp import Animation
 
 # ISO/IEC 23091-2 numbers and ffmpeg's names for them. What is missing here is as good as not declared.
@@ -31,16 +34,26 @@ _SPACE = {
     10: "bt2020c", 11: "smpte2085", 12: "chroma-derived-nc", 13: "chroma-derived-c", 14: "ictcp",
 }  # fmt: skip
 _FULL_RANGE = 2
+_UNTIMED = frozenset({"avi", "mpeg"})
+"""Containers that do not tell of every packet when it is shown, and of none with B-frames in AVI; libav makes it up."""
 
 
-def media_info(container: InputContainer, video: VideoStream | None, timings: Timings, size_bytes: int) -> MediaInfo:
-    sounds = tuple(
-        audio_stream(stream, timings[stream.index])
+def usable_sounds(container: InputContainer, timings: Timings) -> frozenset[int]:
+    """One without packets, decoder or parameters is of no use, and need not keep us from the others."""
+    return frozenset(
+        stream.index
         for stream in container.streams.audio
-        # One without packets, decoder or parameters is of no use, and need not keep us from the others.
         if stream.index in timings and stream.codec_context and stream.sample_rate and stream.channels
     )
-    used = {stream.index for stream in (video, *sounds) if stream}
+
+
+def media_info(
+    container: InputContainer, video: VideoStream | None, sounds: Collection[int], timings: Timings, size_bytes: int
+) -> MediaInfo:
+    audio = tuple(
+        audio_stream(stream, timings[stream.index]) for stream in container.streams.audio if stream.index in sounds
+    )
+    used = {stream.index for stream in (video, *audio) if stream}
     covers = [stream.index for stream in container.streams.video if stream.disposition & Disposition.attached_pic]
     duration_s = _seconds(max((timings[index].end_s for index in used), default=0.0))
     return MediaInfo(
@@ -50,7 +63,7 @@ def media_info(container: InputContainer, video: VideoStream | None, timings: Ti
         duration_s=duration_s,
         bitrate_bps=_bitrate_bps(size_bytes, duration_s),
         video=video,
-        audio=sounds,
+        audio=audio,
         cover_index=covers[0] if covers else None,
         other_streams=tuple(stream.type for stream in container.streams if stream.index not in {*used, *covers}),
     )
@@ -64,10 +77,12 @@ def video_stream(container: InputContainer, stream: LibavVideo, picture: VideoFr
     return VideoStream(
         index=stream.index,
         codec=stream.codec_context.codec.canonical_name,
+        tag=_four_letters(stream),
         profile=stream.profile or "",
         width=width,
         height=height,
         rotation=_clockwise(picture.rotation),
+        mirrored=_mirrored(picture),
         sample_aspect=stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1),
         pixel_format=picture.format.name,
         bit_depth=max(component.bits for component in components),
@@ -83,10 +98,14 @@ def video_stream(container: InputContainer, stream: LibavVideo, picture: VideoFr
         dolby_vision=_dolby_vision(said),
         frame_rate=timing.rate,
         variable_frame_rate=timing.variable,
+        rounded_times=timing.rounded,
         start_s=_seconds(timing.first_s),
+        first_packet_s=_seconds(min(timing.first_s, first_packet_s(stream, container))),
         last_s=_seconds(timing.last_s),
         duration_s=_seconds(timing.end_s - timing.first_s),
         frames=timing.frames,
+        hidden_s=_seconds(timing.hidden_s),
+        untimed=bool(stream.codec_context.has_b_frames) and stream.container.format.name in _UNTIMED,
         longest_key_gap_s=_seconds(timing.longest_key_gap_s),
         bitrate_bps=_bitrate_bps(timing.size_bytes, timing.end_s - timing.first_s),
     )
@@ -104,6 +123,7 @@ def audio_stream(stream: LibavAudio, timing: Timing) -> AudioStream:
         default=bool(stream.disposition & Disposition.default),
         start_s=_seconds(timing.first_s),
         duration_s=_seconds(timing.end_s - timing.first_s),
+        hidden_s=_seconds(timing.hidden_s),
         bitrate_bps=_bitrate_bps(timing.size_bytes, timing.end_s - timing.first_s),
     )
 
@@ -158,6 +178,24 @@ def _bitrate_bps(size_bytes: int, duration_s: float) -> int:
 def _clockwise(rotation: float) -> int:
     """libav counts degrees the other way round; ffmpeg turns by the nearest right angle only."""
     return -round(rotation / 90) * 90 % 360
+
+
+def _four_letters(stream: LibavVideo) -> str:
+    try:
+        tag = stream.codec_context.codec_tag
+    except UnicodeDecodeError:
+        # Some containers have numbers there.
+        return ""
+    return tag if tag.isalnum() else ""
+
+
+def _mirrored(picture: VideoFrame) -> bool:
+    """A phone's front camera: the display matrix flips what it turns, which no angle can say."""
+    matrix = picture.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]  # PyAV's stubs want a string
+    if matrix is None:
+        return False
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))
+    return bool(a * d < b * c)
 
 
 def _seconds(value: float) -> float:

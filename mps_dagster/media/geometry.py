@@ -18,7 +18,8 @@ class Geometry:
 
     canvas: Size
     inner: Size
-    fill: FillType = "stretch"
+    fill: FillType = "black"
+    """What a picture of another shape gets; `stretch` makes it this one."""
 
     @property
     def padded(self) -> bool:
@@ -50,7 +51,7 @@ def fit(
         return Geometry(canvas, canvas)
     canvas = _rounded((width, height), step)
     if fill == "stretch":
-        return Geometry(canvas, canvas)
+        return Geometry(canvas, canvas, fill)
     ratios = (canvas[0] / source[0], canvas[1] / source[1])
     ratio = max(ratios) if fill == "smarttailor" else min(ratios)
     inner = _rounded((source[0] * ratio, source[1] * ratio), step)

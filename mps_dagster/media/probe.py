@@ -27,6 +27,7 @@ from mps_dagster import errors
 from mps_dagster.errors import ContentMalformed, MpsError, SourceNotAccessible
 from mps_dagster.media import describe, refuse
 from mps_dagster.media.info import MediaInfo
+from mps_dagster.media.programmes import companions, own_clock, programmes
 from mps_dagster.media.scan import read, timings
 from mps_dagster.media.webp import animation
 
@@ -123,15 +124,21 @@ def _contents(
         # The pictures may be larger than the headers say.
         video.codec_context.options = {"max_pixels": str(max_pixels)}
         video.codec_context.thread_count = 1
+    # Before the whole file is read: a later change of the tables would take the first tracks out of their programme.
+    groups = programmes(container)
     tracks, picture = read(container, video, whole=whole)
     known = timings(container, tracks, whole=whole)
     refuse.check_complete(container, tracks, known, log)
+    sounds = companions(groups, video.index if video else None, describe.usable_sounds(container, known))
+    ahead_s, known = own_clock(groups, known, sounds | {video.index} if video else sounds)
     seen = None
     if video:
         if not picture or video.index not in known:
             raise refuse.undecoded(video)
         seen = describe.video_stream(container, video, picture, known[video.index])
-    info = describe.media_info(container, seen, known, size_bytes)
+    info = describe.media_info(container, seen, sounds, known, size_bytes)
+    if ahead_s:
+        info = info.model_copy(update={"start_s": round(info.start_s + ahead_s, 6), "seekable": False})
     if not info.video and not info.audio:
         raise refuse.nothing_usable(container)
     return info

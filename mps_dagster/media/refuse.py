@@ -36,6 +36,7 @@ _LOST_S, _LOST_SHARE = 2.0, 0.05
 @contextmanager
 def libav_log(level: int) -> Iterator[Log]:
     """libav's messages as they come. Outside of this they are dropped; none is ever printed."""
+    before = av.logging.get_level()
     av.logging.set_level(level)
     # PyAV would leave out what it heard last, even from another file.
     av.logging.set_skip_repeated(False)
@@ -43,7 +44,7 @@ def libav_log(level: int) -> Iterator[Log]:
         with av.logging.Capture() as log:
             yield log
     finally:
-        av.logging.set_level(None)
+        av.logging.set_level(before)
 
 
 def unreadable(head: bytes, log: Log) -> SourceFileError:

@@ -20,6 +20,8 @@ _DECODE_TRIES = 1000
 """Packets to try before a video counts as undecodable; a broadcast cut anywhere has a key frame long before."""
 _TS_DISCONT = 0x0200
 """libav's AVFMT_TS_DISCONT; PyAV's own enum of it takes part in no arithmetic."""
+_FINE_S = Fraction(1, 10_000)
+"""A tick of so much tells one frame's time well enough."""
 _JUMP_S, _JUMP_BACK_S = 10, 0.1
 """ffmpeg's own thresholds (`-dts_delta_threshold`), so that our times are its times."""
 
@@ -36,11 +38,14 @@ class Track:
     """How long; 0 = not known."""
     key: bytearray = field(default_factory=bytearray)
     size_bytes: int = 0
+    hidden: int = 0
+    """How long all packets last that an edit list hides."""
     encrypted: bool = False
 
     def add(self, packet: Packet[Any]) -> None:
         if packet.is_discard:
-            # Before the start of an edit list: decoded, but never shown.
+            # Outside of an edit list: decoded, but never shown.
+            self.hidden += packet.duration or 0
             return
         shown, decoded = packet.pts, packet.dts
         if shown is None:
@@ -52,6 +57,15 @@ class Track:
         self.lasting.append(packet.duration or 0)
         self.key.append(packet.is_keyframe)
         self.size_bytes += packet.size
+
+    def begin_with(self, picture: VideoFrame) -> None:
+        """Forget the packets before the first picture: they lean on a key frame that is not in the file."""
+        if picture.pts is None or self.key[0]:
+            return
+        kept = [at for at, shown in enumerate(self.shown) if shown >= picture.pts]
+        for column in (self.shown, self.decoded, self.lasting):
+            column[:] = array("q", (column[at] for at in kept))
+        self.key[:] = bytes(self.key[at] for at in kept)
 
     def close_jumps(self, time_base: Fraction) -> None:
         """Undo restarts of the clock, as ffmpeg does: joined transport streams start again at every join."""
@@ -81,8 +95,11 @@ class Timing:
     frames: int
     rate: Fraction | None = None
     variable: bool = False
+    rounded: bool = False
+    """Whether the times are those of `rate`, rounded to a tick that is longer than `_FINE_S`."""
     longest_key_gap_s: float = 0.0
     size_bytes: int = 0
+    hidden_s: float = 0.0
 
 
 Timings = Mapping[int, Timing]
@@ -110,8 +127,10 @@ def read(container: InputContainer, video: VideoStream | None, *, whole: bool) -
             if packet.size or packet.dts is not None:
                 tracks[packet.stream_index].add(packet)
             if tries and packet.stream is video:
-                picture = _first_picture(video, packet)
-                tries = 0 if picture else tries - 1
+                tries -= 1
+                if picture := _first_picture(video, packet):
+                    tracks[video.index].begin_with(picture)
+                    tries = 0
             if not (tries or whole):
                 break
     except (av.error.InvalidDataError, av.error.PatchWelcomeError):
@@ -153,27 +172,35 @@ def _measured(track: Track, stream: Stream, container: InputContainer) -> Timing
     if stream.type == "audio" and stream.start_time is not None:
         # The first packets may only warm up the decoder; libav knows where the sound begins.
         first = max(first, stream.start_time)
+    rate = _rate(len(shown), (last - first) * tick, stream)
     return Timing(
         # What lies before the start is not shown.
         first_s=max(0.0, float(first * tick - start)),
         last_s=float(last * tick - start),
         end_s=float(end * tick - start),
         frames=len(shown),
-        rate=_rate(len(shown), (last - first) * tick, stream),
+        rate=rate,
         variable=_variable(steps, usual),
+        rounded=rate is not None and tick > _FINE_S and _on_grid(shown, tick * rate, start * rate),
         longest_key_gap_s=float(key_gap * tick),
         size_bytes=track.size_bytes,
+        hidden_s=float(track.hidden * tick),
     )
 
 
 def _claimed(stream: Stream, container: InputContainer) -> Timing:
     """What the headers say."""
     tick = _tick(stream)
-    first_s = float(stream.start_time * tick - start_s(container)) if stream.start_time is not None else 0.0
+    first_s = first_packet_s(stream, container)
     length_s = float(stream.duration * tick) if stream.duration else (container.duration or 0) / av.time_base
     rate = stream.average_rate if isinstance(stream, VideoStream) else None
     last_s = first_s + max(0.0, length_s - (float(1 / rate) if rate else 0.0))
     return Timing(first_s, last_s, first_s + length_s, frames=stream.frames, rate=rate)
+
+
+def first_packet_s(stream: Stream, container: InputContainer) -> float:
+    """Where libav, and so ffmpeg, says that a stream begins: it looks at packets, whether or not they can be decoded."""
+    return float((stream.start_time or 0) * _tick(stream) - start_s(container)) if stream.start_time else 0.0
 
 
 def _tick(stream: Stream) -> Fraction:
@@ -196,6 +223,14 @@ def _rate(frames: int, span_s: Fraction, stream: Stream) -> Fraction | None:
         if declared and abs((frames - 1) / declared - span_s) <= _tick(stream):
             return declared
     return (frames - 1) / span_s
+
+
+def _on_grid(shown: Sequence[int], frames_a_tick: Fraction, start_frames: Fraction) -> bool:
+    """Whether each time is a whole number of frames from the start, within a tick, and no two are the same number."""
+    a_tick, start = float(frames_a_tick), float(start_frames)
+    frames = [at * a_tick - start for at in shown]
+    near = all(abs(frame - round(frame)) <= min(a_tick, 0.4) for frame in frames)
+    return near and all(round(after) > round(before) for before, after in pairwise(frames))
 
 
 def _variable(steps: Sequence[int], usual: int) -> bool:

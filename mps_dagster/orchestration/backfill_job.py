@@ -9,8 +9,9 @@ from mps_dagster.execution.perform import Worker
 from mps_dagster.orchestration.instance import PLAN_TAG
 from mps_dagster.orchestration.ops import RETRIES, failures
 from mps_dagster.workflow.model import Workflow
+from mps_dagster.workflow.naming import backfill_name, ours
 
-BACKFILL = "backfill"
+BACKFILL, LAUNCH = "backfill", "plan_and_launch"
 PATIENCE = dg.RetryPolicy(max_retries=RETRIES.max_retries, delay=30)
 """For a webserver that is being started anew, as long as that takes."""
 SHOWN = 100
@@ -21,6 +22,7 @@ def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
     by_name = {workflow.name: workflow for workflow in workflows}
 
     @dg.op(
+        name=ours(LAUNCH),
         description="Compare a workflow's uploads with what was made of them, and launch a backfill of what is missing.",
         config_schema={
             "workflow": str,
@@ -64,7 +66,7 @@ def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
         executor_def=dg.in_process_executor,
     )
     def backfill() -> None:
-        plan_and_launch()
+        plan_and_launch.alias(LAUNCH)()
 
     return backfill
 
@@ -72,16 +74,12 @@ def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
 def backfill_schedules(workflows: Iterable[Workflow], job: dg.JobDefinition) -> list[dg.ScheduleDefinition]:
     return [
         dg.ScheduleDefinition(
-            name=f"{workflow.name}_backfill",
+            name=backfill_name(workflow.name),
             job=job,
             cron_schedule=workflow.backfill.cron,
             execution_timezone=workflow.backfill.timezone,
             run_config={
-                "ops": {
-                    "plan_and_launch": {
-                        "config": {"workflow": workflow.name, "max_sources": workflow.backfill.max_sources}
-                    }
-                }
+                "ops": {LAUNCH: {"config": {"workflow": workflow.name, "max_sources": workflow.backfill.max_sources}}}
             },
             tags={PLAN_TAG: workflow.name},
             default_status=dg.DefaultScheduleStatus.RUNNING,

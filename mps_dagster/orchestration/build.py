@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -17,17 +19,64 @@ from mps_dagster.orchestration.upload_sensor import bad_file_sensor, upload_sens
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.files import is_schedule
 from mps_dagster.workflow.model import Workflow
-from mps_dagster.workflow.store import load_workflows
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.workflow.naming import job_name
+from mps_dagster.workflow.store import WorkflowFile, load_files
+from mps_dagster.workflow.templates import BadFile, Templates
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What of a project's folder can be loaded, and what cannot."""
+
+    definitions: dg.Definitions
+    workflows: tuple[Workflow, ...]
+    bad: tuple[BadFile, ...]
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
     """All that the project's folder configures."""
-    workflows, bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
+    return build_project(settings).definitions
+
+
+def build_project(settings: Settings) -> Project:
+    """The same, and the files that are not in it: one that Dagster does not take is as bad as one that is no YAML."""
+    files, unreadable = load_files(settings.workflows_dir, Templates.load(settings.templates_dir))
+    good, refused = _loadable(settings, files, ())
+    workflows, bad = tuple(file.workflow for file in good), (*unreadable, *refused)
+    return Project(_definitions(settings, workflows, bad), workflows, bad)
+
+
+Sorted = tuple[tuple[WorkflowFile, ...], tuple[BadFile, ...]]
+
+
+def _loadable(settings: Settings, files: tuple[WorkflowFile, ...], beside: tuple[WorkflowFile, ...]) -> Sorted:
+    """The files that Dagster takes beside these, and the others; mostly all of them, which costs 2 ms each."""
+    problem = _problem(settings, [*beside, *files]) if files else ""
+    if not problem:
+        return files, ()
+    if len(files) == 1:
+        path = files[0].path
+        return (), (BadFile(path, f"{path.name}: Dagster does not take this workflow: {problem}"),)
+    middle = len(files) // 2
+    first, bad_first = _loadable(settings, files[:middle], beside)
+    second, bad_second = _loadable(settings, files[middle:], (*beside, *first))
+    return (*first, *second), (*bad_first, *bad_second)
+
+
+def _problem(settings: Settings, files: Sequence[WorkflowFile]) -> str:
+    try:
+        dg.Definitions.validate_loadable(_definitions(settings, [file.workflow for file in files], ()))
+    except Exception as error:
+        # Whatever it is, it would keep all workflows from being loaded.
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _definitions(settings: Settings, workflows: Sequence[Workflow], bad: Sequence[BadFile]) -> dg.Definitions:
     executor = subtask_executor(settings)
     graphs = {workflow.name: workflow_graphs(workflow) for workflow in workflows}
     schedules = [workflow for workflow in workflows if is_schedule(workflow.name)]
-    backfill, retention = backfill_job(workflows), retention_job(settings, workflows)
+    backfill, retention = backfill_job(workflows), retention_job(settings, tuple(workflows), are_all=not bad)
     return dg.Definitions(
         assets=[asset for workflow in workflows for asset in workflow_assets(workflow, graphs[workflow.name])],
         jobs=[
@@ -50,7 +99,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 
 def _job(workflow: Workflow, executor: dg.ExecutorDefinition) -> Any:
     return dg.define_asset_job(
-        name=workflow.name,
+        name=job_name(workflow.name),
         selection=dg.AssetSelection.groups(workflow.name),
         description=workflow.description
         or f"What happens to each upload to {workflow.trigger.bucket}{workflow.trigger.dir}.",

@@ -54,7 +54,7 @@ def end_with_the_run(context: dg.OpExecutionContext) -> None:
     """
     run = context.instance.get_run_by_id(context.run_id)
     if run is not None and (run.is_finished or run.status is dg.DagsterRunStatus.CANCELING):
-        raise dg.Failure(f"the run was {run.status.value} before this step began", allow_retries=False)
+        raise dg.Failure("the run had ended before this step began", allow_retries=False)
     end_with_its_process()
 
 

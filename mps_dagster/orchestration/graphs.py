@@ -10,11 +10,11 @@ from typing import Any
 import dagster as dg
 
 from mps_dagster.orchestration.executor import end_with_the_run
-from mps_dagster.orchestration.ops import assemble, break_down, fetch_source, source_op, subtask
+from mps_dagster.orchestration.ops import RETRIES, assemble, break_down, fetch_source, source_op, subtask
 from mps_dagster.orchestration.runs import PROCESS_MEDIA, WORKFLOW_TAG
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import UPLOAD, Place, Task, Workflow
-from mps_dagster.workflow.naming import by_hand_name, object_key, uploads_name
+from mps_dagster.workflow.naming import by_hand_name, node_name, object_key, ours, uploads_name
 
 Graphs = Mapping[str, dg.GraphDefinition]
 
@@ -36,7 +36,10 @@ def workflow_graphs(workflow: Workflow) -> Graphs:
     """By task."""
     return {
         task.name: _task_graph(
-            f"{workflow.name}__{task.name}", workflow.name, task.model_dump(mode="json"), heavy=TASKS[task.type].heavy
+            node_name(workflow.name, task.name),
+            workflow.name,
+            task.model_dump(mode="json"),
+            heavy=TASKS[task.type].heavy,
         )
         for task in workflow.tasks.values()
     }
@@ -52,7 +55,7 @@ def by_hand_job(workflow: Workflow, graphs: Graphs, executor: dg.ExecutorDefinit
         tags={WORKFLOW_TAG: workflow.name},
     )
     def by_hand() -> None:
-        results = {UPLOAD: source_op()}
+        results = {UPLOAD: source_op.alias(UPLOAD)()}
         for task in workflow.upstream_first:
             results[task.name] = graphs[task.name](results[task.upstream])
 
@@ -62,10 +65,10 @@ def by_hand_job(workflow: Workflow, graphs: Graphs, executor: dg.ExecutorDefinit
 def process_media_job(executor: dg.ExecutorDefinition) -> dg.JobDefinition:
     """All task types over one object of any bucket, filled by run config; an empty slot does nothing."""
 
-    slots = [
-        _task_graph(name, PROCESS_MEDIA, {"name": name, "type": name, "outputs": []}, heavy=task.heavy)
+    slots = {
+        name: _task_graph(ours(name), PROCESS_MEDIA, {"name": name, "type": name, "outputs": []}, heavy=task.heavy)
         for name, task in TASKS.items()
-    ]
+    }
 
     @dg.job(
         name=PROCESS_MEDIA,
@@ -74,9 +77,9 @@ def process_media_job(executor: dg.ExecutorDefinition) -> dg.JobDefinition:
         tags={WORKFLOW_TAG: PROCESS_MEDIA},
     )
     def process_media() -> None:
-        source = source_op()
-        for slot in slots:
-            slot(source)
+        source = source_op.alias(UPLOAD)()
+        for name, slot in slots.items():
+            slot.alias(name)(source)
 
     return process_media
 
@@ -98,11 +101,8 @@ ops:
 def _source_asset(workflow: Workflow) -> dg.AssetsDefinition:
     bucket = workflow.trigger.bucket
 
-    @dg.asset(
-        key=[workflow.name, UPLOAD],
-        partitions_def=uploads(workflow.name),
-        group_name=workflow.name,
-        description=f"An upload to {bucket}{workflow.trigger.dir}: fetched and probed.",
+    @dg.op(
+        name=node_name(workflow.name, UPLOAD),
         config_schema={
             "etag": dg.Field(str, default_value="", description="The announced content; empty takes what is there."),
             "notify": dg.Field(
@@ -110,14 +110,21 @@ def _source_asset(workflow: Workflow) -> dg.AssetsDefinition:
             ),
         },
         required_resource_keys={"worker"},
-        kinds={"file"},
+        retry_policy=RETRIES,
     )
-    def source(context: dg.AssetExecutionContext) -> dg.Output[dict[str, Any]]:
-        step = context.op_execution_context
-        end_with_the_run(step)
-        return fetch_source(step, bucket, object_key(context.partition_key), step.op_config["etag"], Place())
+    def source(context: dg.OpExecutionContext) -> dg.Output[dict[str, Any]]:
+        end_with_the_run(context)
+        return fetch_source(context, bucket, object_key(context.partition_key), context.op_config["etag"], Place())
 
-    return source
+    # Not `@dg.asset`: it makes the op's name of the key, which may then be that of another workflow's task.
+    return dg.AssetsDefinition.from_op(
+        source,
+        keys_by_output_name={"result": dg.AssetKey([workflow.name, UPLOAD])},
+        partitions_def=uploads(workflow.name),
+        group_name=workflow.name,
+        descriptions_by_output_name={"result": f"An upload to {bucket}{workflow.trigger.dir}: fetched and probed."},
+        tags_by_output_name={"result": {"dagster/kind/file": ""}},
+    )
 
 
 def _task_asset(workflow: Workflow, task: Task, graph: dg.GraphDefinition) -> dg.AssetsDefinition:
@@ -141,7 +148,7 @@ def _task_graph(name: str, workflow: str, task: Mapping[str, Any], *, heavy: boo
         return {"break_down": {"config": {"workflow": workflow, "task": {**task, **config["task"]}}}}
 
     # Heavy subtasks first: a long one that starts last leaves the other cores idle.
-    work = subtask.tag({"dagster/priority": "1" if heavy else "0"})
+    work = subtask.alias("subtask").tag({"dagster/priority": "1" if heavy else "0"})
 
     @dg.graph(
         name=name,
@@ -151,7 +158,7 @@ def _task_graph(name: str, workflow: str, task: Mapping[str, Any], *, heavy: boo
         ),
     )
     def task_graph(source: Any) -> Any:
-        subtasks, members = break_down(source)
-        return assemble(members, subtasks.map(work).collect())
+        subtasks, members = break_down.alias("break_down")(source)
+        return assemble.alias("assemble")(members, subtasks.map(work).collect())
 
     return task_graph

@@ -13,7 +13,7 @@ from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from mps_dagster.orchestration.runs import REVISION_TAG, etag_of, run_record
 from mps_dagster.storage.bucket import ObjectInfo
 from mps_dagster.workflow.model import UPLOAD, Task, Workflow
-from mps_dagster.workflow.naming import partition_key
+from mps_dagster.workflow.naming import node_name, partition_key
 
 RUNNING, BROKEN, FAILED, NEVER, CHANGED, STALE, DONE = (
     "running",
@@ -108,7 +108,7 @@ class History:
         if run.status is DagsterRunStatus.CANCELED:
             return replace(standing, status=BROKEN, reason="was aborted")
         failed = [step for step in self._record(run.run_id).steps if step.status == "failure"]
-        mine = [step for step in failed if step.graph == f"{self._workflow.name}__{task.name}"] or failed
+        mine = [step for step in failed if self._record(run.run_id).task_of(step) == task.name] or failed
         codes = sorted({str(step.metadata.get("code", "InternalError")) for step in mine}) or ["InternalError"]
         # Without a word of ours the process died, which says nothing against another attempt.
         mendable = not mine or any(step.metadata.get("retryable", True) for step in mine)
@@ -121,7 +121,7 @@ class History:
             return False
         record = self._record(run.run_id)
         fetched = (
-            step.metadata.get("etag", "") for step in record.steps if step.op == f"{self._workflow.name}__{UPLOAD}"
+            step.metadata.get("etag", "") for step in record.steps if step.op == node_name(self._workflow.name, UPLOAD)
         )
         etag = etag_of(run, self._workflow) or next(fetched, "")
         # A backfill's run that did not get to its source says nothing.

@@ -32,7 +32,7 @@ def subtask_metadata(result: SubtaskResult, files_url: str) -> Metadata:
     return {
         "preview": dg.MetadataValue.md(_picture(result, files_url) or "no picture"),
         "path": f"{result.bucket}/{main.key}",
-        "files": len(result.outputs),
+        "files": _files(result),
         "size": _size(result.size_bytes),
         "md5": main.md5,
         **({"resolution": f"{main.width} x {main.height}"} if main.width else {}),
@@ -70,12 +70,16 @@ def task_metadata(result: TaskResult, files_url: str) -> Metadata:
     }
 
 
+def _files(result: SubtaskResult) -> int:
+    return len(result.outputs) + (result.segments.count if result.segments else 0)
+
+
 def _row(result: SubtaskResult) -> dg.TableRecord:
     main = result.main[0]
     media = main.media
     return dg.TableRecord(
         {
-            "output": result.label, "path": main.key, "files": len(result.outputs), "size": _size(result.size_bytes),
+            "output": result.label, "path": main.key, "files": _files(result), "size": _size(result.size_bytes),
             "width x height": f"{main.width} x {main.height}" if main.width else "", "seconds": _seconds(media),
             "codecs": _codecs(media), "kbit/s": round(media.bitrate_bps / 1000) if media else 0, "md5": main.md5,
             "CPU s": round(result.cpu_s, 2), "speed": f"{result.speed:.2f}x", "stood already": result.reused,

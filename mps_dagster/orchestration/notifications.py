@@ -23,7 +23,8 @@ from mps_dagster.notify.outbox import Outbox
 from mps_dagster.notify.sinks import open_sink
 from mps_dagster.orchestration.runs import run_record, source_config, workflow_of
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.model import Workflow
+from mps_dagster.workflow.model import UPLOAD, Workflow
+from mps_dagster.workflow.naming import node_name
 from mps_dagster.workflow.notification import SinkConfig, parse_sinks
 
 ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
@@ -197,4 +198,4 @@ def _sinks(run: DagsterRun, workflow: Workflow | None) -> tuple[SinkConfig, ...]
     named = source_config(run).get("notify")
     if not named and workflow:
         return workflow.notify
-    return parse_sinks(named or source_config(run, f"{workflow_of(run)}__source").get("notify", ()))
+    return parse_sinks(named or source_config(run, node_name(workflow_of(run) or "", UPLOAD)).get("notify", ()))

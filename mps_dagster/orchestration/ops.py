@@ -18,6 +18,7 @@ from mps_dagster.media.info import Facts
 from mps_dagster.orchestration.executor import end_with_the_run
 from mps_dagster.orchestration.metadata import source_metadata, subtask_metadata, task_metadata
 from mps_dagster.workflow.model import UPLOAD, Place, Source, Task
+from mps_dagster.workflow.naming import ours
 from mps_dagster.workflow.store import parse_task
 from mps_dagster.workflow.templates import Templates
 
@@ -71,7 +72,7 @@ def fetch_source(
 
 
 @dg.op(
-    name="source",
+    name=ours(UPLOAD),
     description="Fetch one object to scratch and probe it.",
     config_schema={
         "bucket": dg.Field(str, description="Local bucket name or s3://bucket."),
@@ -99,6 +100,7 @@ def source_op(context: dg.OpExecutionContext) -> dg.Output[dict[str, Any]]:
 
 
 @dg.op(
+    name=ours("break_down"),
     description="Source facts + task → one subtask per output. An empty task has none.",
     config_schema={"task": dg.Permissive(), "workflow": str},
     out={
@@ -145,6 +147,7 @@ def break_down(context: dg.OpExecutionContext, source: dict[str, Any]) -> Iterat
 
 
 @dg.op(
+    name=ours("subtask"),
     description="One ffmpeg job: stage in, run, verify, publish. Does nothing where its outputs stand already.",
     required_resource_keys=WORKER,
     retry_policy=RETRIES,
@@ -163,6 +166,7 @@ def subtask(context: dg.OpExecutionContext, job: dict[str, Any]) -> dict[str, An
 
 
 @dg.op(
+    name=ours("assemble"),
     description="Collect the subtasks' results, write the manifest, record the outputs.",
     required_resource_keys=WORKER,
     retry_policy=RETRIES,

@@ -1,5 +1,7 @@
 """What is thrown away when: a schedule once a day. Ticks are Dagster's own (dagster.yaml), scratch goes when its run ends."""
 
+import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -10,22 +12,35 @@ from pathlib import Path
 import dagster as dg
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
+from mps_dagster.errors import MpsError
+from mps_dagster.execution.outdated import Outdated
+from mps_dagster.execution.perform import Worker
+from mps_dagster.orchestration.values import ASSETS, value_name
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.model import Workflow
-from mps_dagster.workflow.naming import uploads_name
+from mps_dagster.storage.drafts import write_whole
+from mps_dagster.workflow.model import RECORDS_DIR, UPLOAD, Workflow
+from mps_dagster.workflow.naming import ours, uploads_name
 
 AT_ONCE = 500
 """Runs or partitions between two looks at the clock; Dagster removes them one by one, at some 10 ms each."""
-RUNS_S, PARTITIONS_S = 15 * 60.0, 15 * 60.0
+RUNS_S, PARTITIONS_S, RECORDS_S = 15 * 60.0, 15 * 60.0, 15 * 60.0
 """How long a day's removal of each takes at most; the next day goes on."""
+DAY_S = 24 * 3600
 ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 UNFINISHED = [status for status in DagsterRunStatus if status not in ENDED]
 
 
-def retention_job(settings: Settings, workflows: tuple[Workflow, ...]) -> dg.JobDefinition:
-    @dg.op(description="Remove what is older than the settings keep.")
+def retention_job(settings: Settings, workflows: tuple[Workflow, ...], *, are_all: bool = True) -> dg.JobDefinition:
+    """`are_all` is False while a file is not valid: what is of its workflow is not known, and stays."""
+
+    @dg.op(
+        name=ours("remove_old"),
+        description="Remove what is older than the settings keep.",
+        required_resource_keys={"worker"},
+    )
     def remove_old(context: dg.OpExecutionContext) -> None:
         instance = context.instance
+        worker: Worker = context.resources.worker
         removed = {
             "runs": _repeated([partial(remove_runs, instance, settings.keep_runs_days)], RUNS_S),
             "partitions": _repeated(
@@ -33,15 +48,17 @@ def retention_job(settings: Settings, workflows: tuple[Workflow, ...]) -> dg.Job
                 PARTITIONS_S,
             ),
             "logs and step values": remove_files(instance, settings),
+            "values of assets": remove_values(instance, settings, workflows) if are_all else 0,
+            "records": remove_records(worker, workflows, context.log.warning),
         }
         context.log.info(f"removed: {removed}")
 
     @dg.job(
-        name="retention", description="Once a day: MPS_KEEP_RUNS_DAYS, MPS_KEEP_PARTITIONS, MPS_KEEP_LOGS_DAYS.",
+        name="retention", description="Once a day: what MPS_KEEP_RUNS_DAYS, _PARTITIONS, _LOGS_DAYS and _RECORDS_DAYS do not keep.",
         executor_def=dg.in_process_executor, tags={"dagster/priority": "-2"},
     )  # fmt: skip
     def retention() -> None:
-        remove_old()
+        remove_old.alias("remove_old")()
 
     return retention
 
@@ -91,13 +108,61 @@ def trim_partitions(instance: DagsterInstance, workflow: str, keep: int) -> int:
 
 def remove_files(instance: DagsterInstance, settings: Settings) -> int:
     """Step values and compute logs: folders by run that nobody has written to for so long."""
-    before = time.time() - settings.keep_logs_days * 24 * 3600
+    before = time.time() - settings.keep_logs_days * DAY_S
     removed = 0
     for folder in _run_folders(settings):
         if folder.stat().st_mtime < before and not _is_running(instance, folder.name):
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
     return removed
+
+
+def remove_values(instance: DagsterInstance, settings: Settings, workflows: Iterable[Workflow]) -> int:
+    """Values of assets that were written so long ago, and whose upload or task the UI does not show any more.
+
+    The others stay however old they are: a task that is run alone reads them.
+    """
+    folder = settings.dagster_home / "values" / ASSETS
+    before = time.time() - settings.keep_logs_days * DAY_S
+    old = {entry.name for entry in os.scandir(folder) if entry.stat().st_mtime < before} if folder.is_dir() else set()
+    for workflow in workflows if old else ():
+        for partition in instance.get_dynamic_partitions(uploads_name(workflow.name)):
+            old -= {value_name([workflow.name, part, partition]) for part in (UPLOAD, *workflow.tasks)}
+    for name in old:
+        (folder / name).unlink(missing_ok=True)
+    return len(old)
+
+
+def remove_records(worker: Worker, workflows: Iterable[Workflow], tell: Callable[[str], None]) -> int:
+    """Records, manifests and previews of outputs that are gone, in every bucket that is known here."""
+    settings, deadline, removed = worker.settings, time.monotonic() + RECORDS_S, 0
+    if not settings.keep_records_days:
+        return 0
+    before = datetime.now(UTC) - timedelta(days=settings.keep_records_days)
+    cursors: dict[str, str] = (
+        json.loads(settings.retention_path.read_text()) if settings.retention_path.exists() else {}
+    )
+    # First where it got stuck the last time.
+    for name in sorted(_written(settings, workflows), key=lambda name: (name not in cursors, name)):
+        try:
+            look = Outdated(worker.buckets.get(name), worker.buckets, before, cursors.get(name, ""))
+            try:
+                look.remove(lambda: time.monotonic() > deadline)
+            finally:
+                removed += look.removed
+                cursors = {**cursors, name: look.after}
+        except MpsError as error:
+            tell(f"records of {name} are left for tomorrow: {error}")
+    write_whole(settings.retention_path, json.dumps({name: after for name, after in cursors.items() if after}).encode())
+    return removed
+
+
+def _written(settings: Settings, workflows: Iterable[Workflow]) -> set[str]:
+    """Buckets with records: the workflows', and the local ones that ProcessMedia wrote to."""
+    folders = settings.buckets_dir.iterdir() if settings.buckets_dir.is_dir() else ()
+    return {name for workflow in workflows for name in workflow.written} | {
+        folder.name for folder in folders if (folder / RECORDS_DIR).is_dir()
+    }
 
 
 def _run_folders(settings: Settings) -> list[Path]:

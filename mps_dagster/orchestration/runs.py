@@ -8,9 +8,11 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
-from mps_dagster.execution.task_run import RunRecord, StepEvent, steps_of
+from mps_dagster.execution.causes import in_words
+from mps_dagster.execution.steps import StepEvent, cause_of, steps_of
+from mps_dagster.execution.task_run import RunRecord
 from mps_dagster.workflow.model import UPLOAD, Workflow
-from mps_dagster.workflow.naming import object_key
+from mps_dagster.workflow.naming import node_name, object_key
 
 WORKFLOW_TAG = "mps/workflow"
 BUCKET_TAG = "mps/bucket"
@@ -35,11 +37,12 @@ def run_record(instance: DagsterInstance, run: DagsterRun, workflow: Workflow | 
     """Everything that is known about one run."""
     record = instance.get_run_record_by_id(run.run_id)
     bucket, key = source_of(run, workflow)
+    events = list(_events(instance, run.run_id))
     return RunRecord(
         run_id=run.run_id, root_run_id=run.root_run_id or run.run_id, workflow=workflow_of(run) or "", job=run.job_name,
         status=run.status.value, created_s=record.create_timestamp.timestamp() if record else 0.0,
         started_s=record.start_time if record else None, ended_s=record.end_time if record else None,
-        bucket=bucket, key=key, priority=int(run.tags.get("dagster/priority", "0")), steps=steps_of(_events(instance, run.run_id)),
+        bucket=bucket, key=key, priority=int(run.tags.get("dagster/priority", "0")), steps=steps_of(events), cause=cause_of(events),
         session_id=run.tags.get("mps/session_id", ""), session_context=run.tags.get("mps/session_context", ""),
         url=run.tags.get("mps/url", ""),
     )  # fmt: skip
@@ -64,20 +67,21 @@ def source_config(run: DagsterRun, op: str = "source") -> Mapping[str, Any]:
 def etag_of(run: DagsterRun, workflow: Workflow) -> str:
     """The content that an upload's run was asked for; empty if it was to take what is there."""
     ops: Any = run.run_config.get("ops", {})
-    etag: str = ops.get(f"{workflow.name}__{UPLOAD}", {}).get("config", {}).get("etag", "")
+    etag: str = ops.get(node_name(workflow.name, UPLOAD), {}).get("config", {}).get("etag", "")
     return etag
 
 
 _KINDS = {
     DagsterEventType.STEP_START, DagsterEventType.STEP_OUTPUT, DagsterEventType.STEP_SUCCESS,
     DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_RESTARTED, DagsterEventType.STEP_UP_FOR_RETRY,
+    DagsterEventType.ENGINE_EVENT, DagsterEventType.RUN_FAILURE,
 }  # fmt: skip
 
 
 def _events(instance: DagsterInstance, run_id: str) -> Iterator[StepEvent]:
     for entry in instance.all_logs(run_id, of_type=_KINDS):
         event = entry.dagster_event
-        if event is None or not event.step_key:
+        if event is None:
             continue
         metadata, error = {}, ""
         if event.event_type is DagsterEventType.STEP_OUTPUT:
@@ -85,8 +89,15 @@ def _events(instance: DagsterInstance, run_id: str) -> Iterator[StepEvent]:
         elif event.event_type is DagsterEventType.STEP_FAILURE:
             failure = event.step_failure_data
             metadata = _plain(failure.user_failure_data.metadata) if failure.user_failure_data else {}
-            error = failure.error.message.strip() if failure.error else ""
-        yield StepEvent(event.step_key, event.event_type_value, entry.timestamp, metadata, error)
+            error = in_words(_messages(failure.error))
+        elif event.event_type in (DagsterEventType.ENGINE_EVENT, DagsterEventType.RUN_FAILURE):
+            error = event.message or ""
+        yield StepEvent(event.step_key or "", event.event_type_value, entry.timestamp, metadata, error)
+
+
+def _messages(error: Any) -> list[str]:
+    """Its own, and that of what caused it."""
+    return [error.message, *_messages(error.cause)] if error else []
 
 
 def _plain(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:

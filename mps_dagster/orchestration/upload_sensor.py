@@ -20,8 +20,8 @@ from mps_dagster.orchestration.look import Look
 from mps_dagster.orchestration.requested import Requested
 from mps_dagster.orchestration.runs import BUCKET_TAG, KEY_TAG, REVISION_TAG, WORKFLOW_TAG
 from mps_dagster.storage.bucket import ObjectInfo
-from mps_dagster.workflow.model import Workflow
-from mps_dagster.workflow.naming import bad_file_name, partition_key, sensor_name
+from mps_dagster.workflow.model import UPLOAD, Workflow
+from mps_dagster.workflow.naming import bad_file_name, job_name, node_name, partition_key, sensor_name
 from mps_dagster.workflow.notification import as_written
 from mps_dagster.workflow.templates import BadFile
 
@@ -55,7 +55,7 @@ def upload_sensor(workflow: Workflow) -> dg.SensorDefinition:
 
     @dg.sensor(
         name=sensor_name(workflow.name),
-        job_name=workflow.name,
+        job_name=job_name(workflow.name),
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING if workflow.enabled else dg.DefaultSensorStatus.STOPPED,
         description=f"Launches {workflow.name} for each upload to {trigger.bucket}{trigger.dir}.",
@@ -145,7 +145,7 @@ def _request(workflow: Workflow, key: str, info: ObjectInfo) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=key,
         partition_key=partition_key(info.key),
-        run_config={"ops": {f"{workflow.name}__source": {"config": config}}},
+        run_config={"ops": {node_name(workflow.name, UPLOAD): {"config": config}}},
         tags={
             WORKFLOW_TAG: workflow.name,
             BUCKET_TAG: workflow.trigger.bucket,

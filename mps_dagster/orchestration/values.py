@@ -6,10 +6,16 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+
+from mps_dagster.errors import InvalidInput
+
+ASSETS = "assets"
+"""The folder of the values of assets."""
 
 
 class JsonValues(dg.ConfigurableIOManager):
@@ -32,11 +38,28 @@ class JsonValues(dg.ConfigurableIOManager):
     def load_input(self, context: dg.InputContext) -> Any:
         upstream = context.upstream_output
         path = self._path(context if context.has_asset_key or upstream is None else upstream)
-        return json.loads(path.read_text())
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError:
+            of = context.asset_key.path[-1] if context.has_asset_key else context.name
+            gone = InvalidInput(
+                f"what {of} found or made of this upload is not kept any more; run the whole workflow on it"
+            )
+            facts: dict[str, Any] = {
+                "code": gone.code,
+                "number": gone.number,
+                "message": gone.message,
+                "retryable": False,
+            }
+            raise dg.Failure(gone.message, metadata=facts, allow_retries=False) from None
 
     def _path(self, context: dg.OutputContext | dg.InputContext) -> Path:
         parts = list(context.get_identifier()) if not context.has_asset_key else list(context.asset_key.path)
         if context.has_asset_key and context.has_asset_partitions:
             parts.append(context.asset_partition_key)
-        digest = hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
-        return Path(self.folder) / ("assets" if context.has_asset_key else parts[0]) / f"{digest}.json"
+        return Path(self.folder) / (ASSETS if context.has_asset_key else parts[0]) / value_name(parts)
+
+
+def value_name(parts: Sequence[str]) -> str:
+    """The file of a value: of an asset's, by its path and partition."""
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest() + ".json"

@@ -9,7 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from mps_dagster.errors import ContentUnsupported
+
 log = logging.getLogger(__name__)
+
+READ_BYTES = 32 * 2**20
+"""Of a record or a manifest: many times what any has."""
+CHUNK_BYTES = 1 << 20
 
 Tell = Callable[[str], None]
 
@@ -33,6 +39,10 @@ class ObjectInfo:
 
     Only `head` tells.
     """
+
+
+def too_large(bucket: str, key: str, max_bytes: int) -> ContentUnsupported:
+    return ContentUnsupported(f"{bucket}/{key} has more than the {max_bytes} bytes that are read of it")
 
 
 class Bucket(Protocol):
@@ -62,8 +72,18 @@ class Bucket(Protocol):
         With `etag`, raise `SourceChanged` if the object is (or becomes, while it is read) another one.
         """
 
-    def read(self, key: str) -> bytes:
-        """A small object's content. Raise `SourceNotAccessible` if there is none."""
+    def read(self, key: str, *, max_bytes: int = READ_BYTES) -> bytes:
+        """A small object's content; of one that is larger no more than `max_bytes` is taken, and it raises
+        `ContentUnsupported`. Raise `SourceNotAccessible` if there is none.
+        """
+
+    def stream(
+        self, key: str, *, start: int = 0, length: int | None = None, etag: str | None = None
+    ) -> Iterator[bytes]:
+        """The content from byte `start` on, `length` bytes (more than none) or all, a chunk at a time.
+
+        Raises at once what `fetch` raises, and later what goes wrong on the way.
+        """
 
     def publish(self, path: Path, key: str, *, content_type: str | None = None, record: str = "") -> ObjectInfo:
         """Put the file at `key`. Readers see the old object or the whole new one, never a part.
@@ -73,6 +93,13 @@ class Bucket(Protocol):
 
     def write(self, key: str, content: bytes, *, content_type: str | None = None, record: str = "") -> ObjectInfo:
         """As `publish`, from memory."""
+
+    def swap(self, key: str, old: bytes | None, new: bytes) -> bool:
+        """Put `new` where `old` stands (None: where nothing is), in one step; False if something else stands there.
+
+        Of several callers with the same `old` one is told True, wherever they run. For small objects that are only ever
+        written this way, each time with another content. It holds as far as the service heeds conditions (docs/s3.md).
+        """
 
     def delete(self, key: str) -> None:
         """Remove the object; no error if it is not there."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import mimetypes
+import posixpath
 import re
 from pathlib import PurePosixPath
 
 from mps_dagster.errors import InvalidConfiguration
 
-MAX_KEY_BYTES = 1024
+MAX_KEY_BYTES, MAX_COS_KEY_BYTES = 1024, 850
+MAX_NAME_BYTES = 255
+"""Of one part of a key: what folders hold, and services that keep objects in folders, such as MinIO."""
+_EXTENSION_BYTES = 16
+_DIGEST = 12
 _LOCAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _COS = re.compile(r"cos://[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?-[0-9]{5,12}")
@@ -42,6 +48,34 @@ def check_key(key: str) -> str:
     if problem:
         raise InvalidConfiguration(f"{key!r} is no object key: {problem}")
     return key
+
+
+def max_key_bytes(bucket: str) -> int:
+    return MAX_COS_KEY_BYTES if bucket.startswith("cos://") else MAX_KEY_BYTES
+
+
+def shortened(name: str, size: int) -> str:
+    """A name of at most so many bytes, by which names of which only the end differs are still told apart.
+
+    It keeps its beginning, of whole characters, and its extension. As it is, if it is not longer.
+    """
+    if len(name.encode()) <= size:
+        return name
+    stem, extension = posixpath.splitext(name)
+    if len(extension.encode()) > _EXTENSION_BYTES:
+        stem, extension = name, ""
+    end = f"-{hashlib.sha256(name.encode()).hexdigest()[:_DIGEST]}{extension}"
+    return stem.encode()[: max(0, size - len(end.encode()))].decode(errors="ignore") + end
+
+
+def shortened_dir(folder: str, size: int) -> str:
+    """A prefix of at most so many bytes: the first of its folders, and one in place of the others."""
+    if len(folder.encode()) <= size:
+        return folder
+    parts, end = folder.strip("/").split("/"), f"{hashlib.sha256(folder.encode()).hexdigest()[:_DIGEST]}/"
+    while parts and len("/".join([*parts, end]).encode()) > size:
+        parts.pop()
+    return "/".join([*parts, end])
 
 
 def content_type_of(key: str) -> str:

@@ -8,15 +8,15 @@ import hashlib
 import os
 import shlex
 import shutil
-import signal
 import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from mps_dagster.errors import (
     InvalidConfiguration,
@@ -26,14 +26,15 @@ from mps_dagster.errors import (
     StorageFailed,
     StorageRefused,
 )
-from mps_dagster.storage.bucket import ObjectInfo, Tell, log
+from mps_dagster.storage.bucket import CHUNK_BYTES, READ_BYTES, ObjectInfo, Tell, log, too_large
 from mps_dagster.storage.drafts import draft_of, write_whole
 from mps_dagster.storage.keys import check_key
+from mps_dagster.storage.local_file import ABSENT, content_of, etag_of, flush, is_being_written, real_path
 
 MARKS = ".mps/outputs"
 """One small file per output, by the hash of its key: its etag, and the key of our record of it. A second line is of the
 output that stands there until this one is put in its place."""
-ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+LOCKS = ".mps/locks"
 IMPOSSIBLE = {
     errno.EEXIST: "a part of its path is a file",
     errno.ENOTDIR: "a part of its path is a file",
@@ -80,9 +81,30 @@ class LocalBucket:
             draft.replace(path)
         return info
 
-    def read(self, key: str) -> bytes:
-        with self._reading("read", key):
-            return self.path(key).read_bytes()
+    def read(self, key: str, *, max_bytes: int = READ_BYTES) -> bytes:
+        with self._reading("read", key), self.path(key).open("rb") as file:
+            content = file.read(max_bytes + 1)
+        if len(content) > max_bytes:
+            raise too_large(self.name, key, max_bytes)
+        return content
+
+    def stream(
+        self, key: str, *, start: int = 0, length: int | None = None, etag: str | None = None
+    ) -> Iterator[bytes]:
+        with self._reading("read", key), ExitStack() as opened:
+            file = opened.enter_context(self.path(key).open("rb"))
+            if etag is not None and etag != etag_of(os.fstat(file.fileno())):
+                raise SourceChanged(f"{self.name}/{key} is no longer the object that was announced")
+            file.seek(start)
+            opened.pop_all()
+        return self._chunks(file, key, length)
+
+    def _chunks(self, file: BinaryIO, key: str, length: int | None) -> Iterator[bytes]:
+        left = sys.maxsize if length is None else length
+        with self._reading("read", key), file:
+            while left and (chunk := file.read(min(CHUNK_BYTES, left))):
+                left -= len(chunk)
+                yield chunk
 
     def publish(
         self,
@@ -106,12 +128,25 @@ class LocalBucket:
     ) -> ObjectInfo:
         return self._put(key, lambda draft: draft.write_bytes(content), record=record)
 
+    def swap(self, key: str, old: bytes | None, new: bytes) -> bool:
+        with self._errors("write", key):
+            target = self._target(key)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with draft_of(target) as draft:
+                draft.write_bytes(new)
+                flush(draft)
+                with self._locked(key):
+                    standing = content_of(target)
+                    if standing == old:
+                        draft.replace(target)
+        return standing in (old, new)
+
     def path(self, key: str) -> Path:
         """The object as the file that it is; for reading, by those who need no copy."""
         with self._reading("look at", key):
-            path = _real(self._path(key))
+            path = real_path(self._path(key))
             # A link that leaves the bucket leads to nothing.
-            if not path.is_relative_to(_real(self.root)) or not stat.S_ISREG(path.lstat().st_mode):
+            if not path.is_relative_to(real_path(self.root)) or not stat.S_ISREG(path.lstat().st_mode):
                 raise FileNotFoundError(errno.ENOENT, "no such object")
             return path
 
@@ -132,17 +167,17 @@ class LocalBucket:
             target.parent.mkdir(parents=True, exist_ok=True)
             with draft_of(target) as draft:
                 fill(draft)
-                _flush(draft)
+                flush(draft)
                 if record:
                     # Before the object is there: no listing in between may take it for an upload.
-                    self._mark(key, _etag(draft.stat()), record)
+                    self._mark(key, etag_of(draft.stat()), record)
                 draft.replace(target)
         return self.head(key)
 
     def _mark(self, key: str, etag: str, record: str) -> None:
         lines = [f"{etag} {record}"]
         with suppress(OSError):
-            standing = _etag(self._path(key).stat())
+            standing = etag_of(self._path(key).stat())
             lines += [f"{standing} {earlier}" for earlier in [self._record_of(key, standing)] if earlier]
         write_whole(self._mark_path(key), "\n".join(lines).encode())
 
@@ -152,6 +187,15 @@ class LocalBucket:
         except OSError:
             return ""
         return next((line.partition(" ")[2] for line in lines if line.partition(" ")[0] == etag), "")
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        """Nobody else swaps the object meanwhile, on this host or, on a shared disk with locks, on another."""
+        lock = self.root / LOCKS / hashlib.sha256(key.encode()).hexdigest()[:2]
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _mark_path(self, key: str) -> Path:
         digest = hashlib.sha256(key.encode()).hexdigest()
@@ -167,7 +211,7 @@ class LocalBucket:
     def _target(self, key: str) -> Path:
         """Where the object is put or removed. Its last name is taken as it is: a link there is replaced, not followed."""
         path = self._path(key)
-        if not _real(path.parent).is_relative_to(_real(self.root)):
+        if not real_path(path.parent).is_relative_to(real_path(self.root)):
             raise InvalidConfiguration(f"{self.name}/{key}: a link in its path leads out of the bucket")
         return path
 
@@ -211,11 +255,11 @@ class LocalBucket:
         return ObjectInfo(
             key=key,
             size=facts.st_size,
-            etag=_etag(facts),
+            etag=etag_of(facts),
             # ctime, which the kernel sets at every change: a file that is moved in with an old mtime is new, and one
             # whose mtime lies in the future (a camera's clock) settles.
             modified=datetime.fromtimestamp(facts.st_ctime, UTC),
-            settled=time.time() - facts.st_ctime >= self._settle_s and not _being_written(path),
+            settled=time.time() - facts.st_ctime >= self._settle_s and not is_being_written(path),
         )
 
     @contextmanager
@@ -244,36 +288,3 @@ class LocalBucket:
         if not self.root.exists():
             return StorageFailed(what, hint=f"mkdir -p {shlex.quote(str(self.root))}")
         return StorageFailed(what)
-
-
-def _etag(facts: os.stat_result) -> str:
-    # Not a hash: that would read every upload whole at every listing. Without the inode, which a backup does not bring back.
-    return f"{facts.st_mtime_ns:x}-{facts.st_size:x}"
-
-
-def _real(path: Path) -> Path:
-    # Not Path.resolve, which before Python 3.13 raises RuntimeError on links in a loop.
-    return Path(os.path.realpath(path))
-
-
-def _flush(path: Path) -> None:
-    """Else a power cut after the rename may leave a name without content."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _being_written(path: Path) -> bool:
-    """Whether a process has the file open for writing: Linux refuses a read lease on it then."""
-    if sys.platform != "linux":
-        return False
-    try:
-        with path.open("rb") as file:
-            # Who opens the file for writing during the lease makes the kernel signal us. Its SIGIO ends a process
-            # (seen after some hundred attempts); SIGURG is ignored.
-            fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
-            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError as error:
-        # Anything else says that leases are not to be had here: another owner's file, a file system without them.
-        return error.errno in (errno.EAGAIN, errno.EBUSY)
-    return False

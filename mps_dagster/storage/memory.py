@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mps_dagster.errors import SourceChanged, SourceNotAccessible
-from mps_dagster.storage.bucket import ObjectInfo, Tell, log
+from mps_dagster.storage.bucket import CHUNK_BYTES, READ_BYTES, ObjectInfo, Tell, log, too_large
 from mps_dagster.storage.drafts import draft_of
 from mps_dagster.storage.keys import check_key
 
@@ -40,8 +40,20 @@ class MemoryBucket:
             draft.replace(path)
         return info
 
-    def read(self, key: str) -> bytes:
-        return self._get(key)[1]
+    def read(self, key: str, *, max_bytes: int = READ_BYTES) -> bytes:
+        info, content = self._get(key)
+        if info.size > max_bytes:
+            raise too_large(self.name, key, max_bytes)
+        return content
+
+    def stream(
+        self, key: str, *, start: int = 0, length: int | None = None, etag: str | None = None
+    ) -> Iterator[bytes]:
+        info, content = self._get(key)
+        if etag is not None and etag != info.etag:
+            raise SourceChanged(f"{self.name}/{key} is no longer the object that was announced")
+        part = content[start : None if length is None else start + length]
+        return (part[at : at + CHUNK_BYTES] for at in range(0, len(part), CHUNK_BYTES))
 
     def publish(self, path: Path, key: str, *, content_type: str | None = None, record: str = "") -> ObjectInfo:
         return self.write(key, path.read_bytes(), content_type=content_type, record=record)
@@ -58,6 +70,15 @@ class MemoryBucket:
         with self._lock:
             self._objects[key] = (info, content)
         return info
+
+    def swap(self, key: str, old: bytes | None, new: bytes) -> bool:
+        info = ObjectInfo(check_key(key), len(new), f"v{next(self._versions)}", datetime.now(UTC))
+        with self._lock:
+            found = self._objects.get(key)
+            standing = found[1] if found else None
+            if standing == old:
+                self._objects[key] = (info, new)
+        return standing in (old, new)
 
     def delete(self, key: str) -> None:
         with self._lock:

@@ -32,17 +32,19 @@ from mps_dagster.errors import (
     StorageRefused,
 )
 from mps_dagster.settings import S3Settings
-from mps_dagster.storage.bucket import ObjectInfo, Tell, log
+from mps_dagster.storage.bucket import CHUNK_BYTES, READ_BYTES, ObjectInfo, Tell, log, too_large
 from mps_dagster.storage.drafts import draft_of
 from mps_dagster.storage.keys import check_key, content_type_of
+from mps_dagster.storage.s3_swap import Swap
 
-CHUNK_BYTES = 1 << 20
 CONNECT_S = 5.0
 READ_S = 60.0
 """Between two pieces of an answer."""
 ATTEMPTS = 5
 BRISK_S, BRISK_ATTEMPTS = 10.0, 2
 """Instead of `READ_S` and `ATTEMPTS` for who has little time and asks again soon anyway."""
+CONNECTIONS = 32
+"""Kept open: eight segments are put at once, each, if it is a large one, by four threads of `TRANSFER`."""
 RECORD, PLACE = "mps-record", "mps-place"
 """Metadata (`x-amz-meta-…`) of every output: the key of its record, and a hash of where it was put."""
 TRANSFER = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
@@ -74,6 +76,7 @@ def make_client(settings: S3Settings, *, patient: bool = True) -> Any:
     """A client as the settings say; thread-safe, 0.1 s to make."""
     secret = settings.secret_access_key
     config = Config(
+        max_pool_connections=CONNECTIONS,
         s3={"addressing_style": settings.addressing_style},
         request_checksum_calculation=settings.checksum, response_checksum_validation=settings.checksum,
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS if patient else BRISK_ATTEMPTS},
@@ -99,6 +102,7 @@ class S3Bucket:
         self.name = name
         self._bucket = bucket
         self._client = client
+        self._swap = Swap(client, bucket)
 
     def head(self, key: str) -> ObjectInfo:
         with self._errors("look at", key):
@@ -124,17 +128,43 @@ class S3Bucket:
             draft.replace(path)
         return self._info(key, reply)
 
-    def read(self, key: str) -> bytes:
-        with self._errors("read", key):
-            content: bytes = self._client.get_object(Bucket=self._bucket, Key=check_key(key))["Body"].read()
+    def read(self, key: str, *, max_bytes: int = READ_BYTES) -> bytes:
+        with (
+            self._errors("read", key),
+            closing(self._client.get_object(Bucket=self._bucket, Key=check_key(key))["Body"]) as body,
+        ):
+            content: bytes = body.read(max_bytes + 1)
+            if len(content) <= max_bytes:
+                # To the end: only there it shows whether all of it came.
+                content += body.read(1)
+        if len(content) > max_bytes:
+            raise too_large(self.name, key, max_bytes)
         return content
+
+    def stream(
+        self, key: str, *, start: int = 0, length: int | None = None, etag: str | None = None
+    ) -> Iterator[bytes]:
+        options = {"IfMatch": f'"{etag}"'} if etag else {}
+        if start or length is not None:
+            options["Range"] = f"bytes={start}-{'' if length is None else start + length - 1}"
+        with self._errors("read", key):
+            reply = self._client.get_object(Bucket=self._bucket, Key=check_key(key), **options)
+        return self._chunks(reply["Body"], key)
+
+    def _chunks(self, body: Any, key: str) -> Iterator[bytes]:
+        with self._errors("read", key), closing(body):
+            while chunk := body.read(CHUNK_BYTES):
+                yield chunk
 
     def publish(self, path: Path, key: str, *, content_type: str | None = None, record: str = "") -> ObjectInfo:
         extra = self._headers(key, content_type, record)
         # A file that the caller does not have is no fault of the bucket.
-        path.open("rb").close()
-        with self._errors("write", key):
-            self._client.upload_file(str(path), self._bucket, check_key(key), ExtraArgs=extra, Config=TRANSFER)
+        with path.open("rb") as body, self._errors("write", key):
+            if path.stat().st_size < TRANSFER.multipart_threshold:
+                # Not upload_file, which starts threads for every file.
+                self._client.put_object(Bucket=self._bucket, Key=check_key(key), Body=body, **extra)
+            else:
+                self._client.upload_file(str(path), self._bucket, check_key(key), ExtraArgs=extra, Config=TRANSFER)
         return self.head(key)
 
     def write(self, key: str, content: bytes, *, content_type: str | None = None, record: str = "") -> ObjectInfo:
@@ -142,6 +172,10 @@ class S3Bucket:
         with self._errors("write", key):
             self._client.put_object(Bucket=self._bucket, Key=check_key(key), Body=content, **headers)
         return self.head(key)
+
+    def swap(self, key: str, old: bytes | None, new: bytes) -> bool:
+        with self._errors("write", key):
+            return self._swap(check_key(key), old, new)
 
     def delete(self, key: str) -> None:
         with self._errors("delete", key):

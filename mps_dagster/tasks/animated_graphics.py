@@ -11,6 +11,7 @@ teaser:
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import ffmpeg
@@ -21,8 +22,8 @@ from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan
 from mps_dagster.ffmpeg.stills import check_side
 from mps_dagster.media.geometry import Adaptive, Geometry, fit
 from mps_dagster.media.info import MediaInfo, VideoStream
-from mps_dagster.media.timerange import TimeRange, signed_range
-from mps_dagster.tasks.spec import OutputNames, Side, Spec, TaskType, need_video
+from mps_dagster.media.timerange import Span, TimeRange, signed_range
+from mps_dagster.tasks.spec import OutputNames, Side, Spec, TaskType, need_length, need_video
 
 PALETTE = "palette.png"
 
@@ -50,7 +51,8 @@ class AnimatedGraphicsSpec(Spec):
 
 def plan(spec: AnimatedGraphicsSpec, media: MediaInfo, names: OutputNames) -> Plan:
     video = need_video(media, "an animated picture")
-    part = signed_range(spec.start_time_offset, spec.end_time_offset, video.start_s + video.duration_s)
+    need_length(media)
+    part = signed_range(spec.start_time_offset, spec.end_time_offset, Span.of([video]))
     geometry = fit(video.display_size, width=spec.width, height=spec.height, adaptive=spec.resolution_adaptive)
     if spec.format == "webp":
         check_side("webp", geometry.canvas)
@@ -78,8 +80,8 @@ def _gif(
 ) -> tuple[tuple[str, ...], ...]:
     """Two passes: one would have to hold every frame in memory until the last colour is known."""
     colors = max(16, min(256, round(256 * spec.quality / 75)))
-    # stats_mode=diff: colours for what moves, not for a background that is drawn once.
-    palette = _frames(spec, media, video, part, geometry).filter("palettegen", max_colors=colors, stats_mode="diff")
+    # Of all pictures: stats_mode=diff, which favours what moves, leaves out the colours of the last one.
+    palette = _frames(spec, media, video, part, geometry).filter("palettegen", max_colors=colors, stats_mode="full")
     first = ffmpeg.output(palette, f"file:{PALETTE}", **{"f": "image2", "update": 1, "frames:v": 1})
     frames = _frames(spec, media, video, part, geometry)
     colored = ffmpeg.filter(
@@ -100,9 +102,11 @@ def _webp(
 def _frames(
     spec: AnimatedGraphicsSpec, media: MediaInfo, video: VideoStream, part: TimeRange, geometry: Geometry
 ) -> Stream:
-    opened = section(media, part.start_s, None if part.whole else part.duration_s, (video,))
-    # eof_action=pass: a clip shorter than one frame of the animation still gives one.
-    frames = opened.picture(video).filter("fps", spec.fps, eof_action="pass")
+    opened = section(media, part, (video,))
+    # round=up: each is the frame that a player shows at that time, not one of later on. eof_action=pass: a clip shorter
+    # than one frame of the animation still gives one.
+    frames = opened.picture(video).filter("fps", spec.fps, round="up", eof_action="pass")
+    frames = frames.filter("trim", end_frame=max(1, math.ceil(part.duration_s * spec.fps - 0.01)))
     # Both formats have transparency; GIF all or nothing.
     return in_rgb(frames, video, geometry, keep_alpha=True)
 

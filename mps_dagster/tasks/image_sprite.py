@@ -107,10 +107,12 @@ def _index(
     spec: ImageSpriteSpec, times: tuple[float, ...], video: VideoStream, cell: Size, sheets: tuple[str, ...], path: str
 ) -> str:
     """One cue per small picture, from its time to the next one's, with the sheet's path as seen from the index."""
-    ends = (*times[1:], max(video.start_s + video.duration_s, times[-1] + 0.001))
+    # A player's bar begins at 0, also where the first picture comes later.
+    starts = (0.0, *times[1:])
+    ends = (*times[1:], max(video.end_s, times[-1] + 0.001))
     folder = posixpath.dirname(path) or "."
     cues = ["WEBVTT", ""]
-    for number, (start, end) in enumerate(zip(times, ends, strict=True)):
+    for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
         sheet, place = divmod(number, spec.row_count * spec.column_count)
         row, column = divmod(place, spec.column_count)
         target = quote(posixpath.relpath(sheets[sheet], folder))

@@ -37,7 +37,7 @@ def plan(spec: SnapshotByTimeOffsetSpec, media: MediaInfo, names: OutputNames) -
     """One picture a point, in the order they were asked for."""
     video = need_video(media, "a screenshot")
     asked = tuple(
-        _seconds(point, video) for point in (*spec.ext_time_offset_set, *(f"{s}s" for s in spec.time_offset_set))
+        _seconds(point, media, video) for point in (*spec.ext_time_offset_set, *(f"{s}s" for s in spec.time_offset_set))
     )
     if not asked:
         raise InvalidTimeOffset("no time point is given", hint="for example ext_time_offset_set: [0s, 50%]")
@@ -45,17 +45,16 @@ def plan(spec: SnapshotByTimeOffsetSpec, media: MediaInfo, names: OutputNames) -
     return still_plan(spec.stills(asked, keys, evenly=False), media, video)
 
 
-def _seconds(point: str, video: VideoStream) -> float:
+def _seconds(point: str, media: MediaInfo, video: VideoStream) -> float:
+    """Percent are of the video; seconds may go on to the end of the file, where the last picture still stands."""
     if point.endswith("%"):
         percent = float(point[:-1])
         if percent > 100:
             raise InvalidTimeOffset(f"time point {point} is past the end")
         return video.start_s + video.duration_s * percent / 100
     at = float(point[:-1])
-    if at > video.start_s + video.duration_s:
-        raise InvalidTimeOffset(
-            f"time point {point} is past the end of the video ({video.start_s + video.duration_s:.3f} s)"
-        )
+    if at > media.duration_s:
+        raise InvalidTimeOffset(f"time point {point} is past the end of the source ({media.duration_s:.3f} s)")
     return at
 
 

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
-from mps_dagster.errors import InvalidConfiguration, NoVideoMedia
+from mps_dagster.errors import ContentUnsupported, InvalidConfiguration, NoVideoMedia
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.ffmpeg.stills import Stills
 from mps_dagster.media.geometry import Adaptive, FillType
 from mps_dagster.media.info import Facts, MediaInfo, VideoStream
-from mps_dagster.storage.keys import check_bucket_name
+from mps_dagster.storage.keys import MAX_KEY_BYTES, MAX_NAME_BYTES, check_bucket_name, shortened, shortened_dir
 
 Side = Annotated[int, Field(ge=0, le=4096, description="Pixels, 0 or up to 4096; 0 = follows from the other side.")]
+
+
+MAX_MEMBERS = 1_000_000
+"""Of a series; a day of one-second segments is a tenth of that."""
+VARIABLE = re.compile(r"\{(\w+)\}")
+MIN_VALUE_BYTES = 24
+"""Of a variable that is shortened: a beginning that people know it by, its hash and its extension."""
+HEADER_BYTES = 4
+"""By which the name of an fMP4 header (`…_init.mp4`) is longer than that of its playlist."""
 
 
 class NumberFormat(Facts):
@@ -29,6 +40,12 @@ class NumberFormat(Facts):
 
     def number(self, index: int) -> str:
         return str(self.initial_value + index * self.increment).rjust(self.min_length, self.place_holder)
+
+    @property
+    def max_bytes(self) -> int:
+        """Of any number that a series gets to."""
+        last = len(str(self.initial_value + MAX_MEMBERS * self.increment))
+        return last + len(self.place_holder.encode()) * max(0, self.min_length - last)
 
 
 class Spec(Facts):
@@ -85,28 +102,69 @@ class StillSpec(Spec):
 
 @dataclass(frozen=True, slots=True)
 class OutputNames:
-    """Turns a path pattern into object keys: variables filled in, relative paths under the output dir."""
+    """Turns a path pattern into object keys: variables filled in, relative paths under the output dir.
+
+    What would be longer than the bucket takes is shortened (docs/workflows.md), by names alone: the same key each time.
+    """
 
     input_name: str
     input_format: str
     output_dir: str
     """Key prefix, empty or ending with `/`."""
     definition: str
+    key_bytes: int = MAX_KEY_BYTES
+    number_bytes: int = NumberFormat().max_bytes
+    """Of the longest `{number}`: all members of a series are cut alike."""
 
     def key(self, pattern: str, *, format: str, number: str | None = None) -> str:
         """The object key; with `number=None`, `{number}` stays in it."""
-        values = {
-            "inputName": self.input_name, "inputFormat": self.input_format, "definition": self.definition, "format": format,
-        }  # fmt: skip
-        if number is not None:
-            values["number"] = number
-        path = pattern
-        for name, value in values.items():
-            path = path.replace(f"{{{name}}}", value)
+        values = {"inputName": self.input_name, "inputFormat": self.input_format, "definition": self.definition}
+        values |= {"format": format, "number": "{number}" if number is None else number}
         # MPS stores paths without the extension and adds it; a pattern that names it already keeps it once.
-        if "{format}" not in pattern and not path.endswith(f".{format}"):
-            path = f"{path}.{format}"
-        return path.removeprefix("/") if pattern.startswith("/") else f"{self.output_dir}{path}"
+        if "{format}" not in pattern and not with_values(pattern, values).endswith(f".{format}"):
+            pattern += ".{format}"
+        *parts, last = pattern.removeprefix("/").split("/")
+        above = "".join(f"{self._name(part, values, MAX_NAME_BYTES)}/" for part in parts)
+        folder = "" if pattern.startswith("/") else self.output_dir
+        longest = MAX_NAME_BYTES - (HEADER_BYTES if format == "m3u8" else 0)
+        room = self.key_bytes - size_of(above)
+        try:
+            name = self._name(last, values, min(longest, room - size_of(folder)))
+        except InvalidConfiguration:
+            folder = shortened_dir(folder, room - longest)
+            name = self._name(last, values, min(longest, room - size_of(folder)))
+        return f"{folder}{above}{name}"
+
+    def _name(self, pattern: str, values: Mapping[str, str], size: int) -> str:
+        """A part of the path; the room that it takes does not hang on its number."""
+        return filled(pattern, values, size, {**values, "number": "0" * self.number_bytes})
+
+
+def filled(pattern: str, values: Mapping[str, str], size: int, longest: Mapping[str, str] | None = None) -> str:
+    """A name of at most so many bytes: the variables filled in, the longest of them shortened if need be.
+
+    `longest` has the values by which it is measured. Raise `InvalidConfiguration` if the pattern itself is too long.
+    """
+    longest = longest or values
+    over = size_of(with_values(pattern, longest)) - size
+    if over <= 0:
+        return with_values(pattern, values)
+    used = [name for name in VARIABLE.findall(pattern) if name in values and name not in ("number", "format")]
+    cut = max(used, key=lambda name: size_of(values[name]), default="")
+    room = size_of(values[cut]) - math.ceil(over / used.count(cut)) if used else 0
+    if room < MIN_VALUE_BYTES:
+        raise InvalidConfiguration(f"{pattern!r} makes a name of more than {size} bytes", hint="choose a shorter path")
+    return with_values(pattern, {**values, cut: shortened(values[cut], room)})
+
+
+def with_values(pattern: str, values: Mapping[str, str]) -> str:
+    """The pattern with its variables filled in; what is no variable stays."""
+    return VARIABLE.sub(lambda found: values.get(found[1], found[0]), pattern)
+
+
+def size_of(text: str) -> int:
+    """In bytes, as buckets count."""
+    return len(text.encode())
 
 
 S = TypeVar("S", bound=Spec)
@@ -133,3 +191,12 @@ def need_video(media: MediaInfo, what: str) -> VideoStream:
         hint = "it has cover art, which is not a video" if media.cover_index is not None else ""
         raise NoVideoMedia(f"{what} needs a picture, and the source has no video stream", hint=hint)
     return media.video
+
+
+def need_length(media: MediaInfo) -> None:
+    """Refuse a still picture."""
+    if media.still:
+        raise ContentUnsupported(
+            "the source is a picture, which lasts no time",
+            hint="snapshot_by_time_offset, sample_snapshot and image_sprite take pictures",
+        )

@@ -24,8 +24,7 @@ from mps_dagster.ffmpeg.encoding import HEADER, PLAYLIST, Encoding, encoding_pla
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import Plan, Segments
 from mps_dagster.media.info import MediaInfo
-from mps_dagster.media.timerange import signed_range
-from mps_dagster.tasks.spec import OutputNames, Spec, TaskType
+from mps_dagster.tasks.spec import OutputNames, Spec, TaskType, need_length
 
 
 class TranscodeSpec(Spec):
@@ -66,14 +65,17 @@ class TranscodeSpec(Spec):
 
 def plan(spec: TranscodeSpec, media: MediaInfo, names: OutputNames) -> Plan:
     """One file, or an HLS playlist with its segments."""
+    need_length(media)
     wanted = Encoding(
         key=names.key(spec.output_object_path or TASK.default_path, format=MUXERS[spec.container].extension),
         container=spec.container,
-        part=signed_range(spec.start_time_offset, spec.end_time_offset, media.duration_s),
+        start_time_offset=spec.start_time_offset,
+        end_time_offset=spec.end_time_offset,
         video=spec.video_template if spec.with_video else None,
         audio=None if spec.remove_audio else spec.audio_template,
         watermarks=spec.watermark_set,
         segments=_segments(spec, names) if spec.container == "hls" else None,
+        hls_time=spec.video_template.hls_time,
     )
     return encoding_plan(wanted, media)
 

@@ -1,4 +1,4 @@
-"""The video as it is, with images or texts laid over it; its sound untouched where the container allows that.
+"""The video as it is, with images or texts laid over it; its sound untouched where the container holds all of its tracks.
 
 ```yaml
 branded:
@@ -20,14 +20,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mps_dagster.ffmpeg.codecs import DECODED_NAMES, MUXERS, Effort
+from mps_dagster.ffmpeg.codecs import MUXERS, Effort
+from mps_dagster.ffmpeg.copying import can_copy_audio
 from mps_dagster.ffmpeg.encode import AudioTemplate, VideoTemplate
 from mps_dagster.ffmpeg.encoding import Encoding, encoding_plan
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.media.info import MediaInfo
-from mps_dagster.media.timerange import signed_range
-from mps_dagster.tasks.spec import OutputNames, Spec, TaskType, need_video
+from mps_dagster.tasks.spec import OutputNames, Spec, TaskType, need_length, need_video
 
 
 class WatermarkSpec(Spec):
@@ -51,12 +51,12 @@ class WatermarkSpec(Spec):
 def plan(spec: WatermarkSpec, media: MediaInfo, names: OutputNames) -> Plan:
     """Size, frame rate and length stay the source's."""
     need_video(media, "a watermark")
-    holds = MUXERS[spec.container].audio
-    copied = all(DECODED_NAMES.get(stream.codec, stream.codec) in holds for stream in media.audio)
+    need_length(media)
+    # All tracks or none: one encoder serves all of an output's tracks.
+    copied = can_copy_audio(media.audio, spec.container)
     wanted = Encoding(
         key=names.key(spec.output_object_path or TASK.default_path, format=spec.container),
         container=spec.container,
-        part=signed_range(0, 0, media.duration_s),
         video=VideoTemplate(codec=spec.codec, vcrf=spec.vcrf, mode="CRF", effort=spec.effort),
         audio=AudioTemplate(codec="copy" if copied else None, audio_channel=0),
         watermarks=spec.watermark_set,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated, Any
@@ -13,10 +14,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from mps_dagster.errors import InvalidConfiguration
+from mps_dagster.ffmpeg.codecs import MUXERS
+from mps_dagster.ffmpeg.encoding import segment_pattern
 from mps_dagster.media.info import Facts, MediaInfo
-from mps_dagster.storage.keys import check_bucket_name
+from mps_dagster.storage.keys import MAX_NAME_BYTES, check_bucket_name, max_key_bytes
 from mps_dagster.tasks import TASKS
-from mps_dagster.tasks.spec import OutputNames, Spec
+from mps_dagster.tasks.spec import OutputNames, Spec, filled, with_values
+from mps_dagster.tasks.transcode import TranscodeSpec
 from mps_dagster.workflow.naming import by_hand_name
 from mps_dagster.workflow.notification import SinkConfig
 
@@ -186,29 +191,34 @@ class Task(Facts):
     def place(self, source: Source) -> Place:
         """Where this task's outputs of `source` go, everything inherited filled in."""
         stem, extension = posixpath.splitext(posixpath.basename(source.upload))
-        values = {"inputName": stem, "inputFormat": extension[1:], "inputDir": posixpath.dirname(source.upload)}
-        folder = self.output.dir or "{inputDir}"
-        for name, value in values.items():
-            folder = folder.replace(f"{{{name}}}", value)
+        values = {"inputName": stem, "inputFormat": extension[1:]}
+        above = {**values, "inputDir": posixpath.dirname(source.upload)}
+        parts = (self.output.dir or "{inputDir}").split("/")
+        folder = "/".join(
+            with_values(part, above) if "{inputDir}" in part else filled(part, values, MAX_NAME_BYTES) for part in parts
+        )
         return Place(bucket=self.output.bucket or source.bucket, dir=f"/{key_prefix(folder)}")
 
     def names(self, spec: Spec, source: Source) -> OutputNames:
         stem, extension = posixpath.splitext(posixpath.basename(source.key))
+        place = self.place(source)
         return OutputNames(
             input_name=stem,
             input_format=extension.removeprefix("."),
-            output_dir=key_prefix(self.place(source).dir),
+            output_dir=key_prefix(place.dir),
             definition=str(spec.definition or spec.name or 0),
+            key_bytes=max_key_bytes(spec.output_bucket or place.bucket),
+            number_bytes=spec.object_number_format.max_bytes,
         )
 
     def paths(self, spec: Spec, source: Source) -> dict[str, str]:
         """The paths of an output, by parameter: as MPS tells them, resolved but for `{number}` and without extension."""
-        names, extension = self.names(spec, source), _extension(spec)
-        patterns = _patterns(self, spec)
-        return {
-            name: f"/{posixpath.splitext(names.key(pattern, format=extension))[0]}"
-            for name, pattern in patterns.items()
-        }
+        names, paths = self.names(spec, source), dict[str, str]()
+        for name, pattern in _patterns(self, spec).items():
+            # Of one that cannot be the plan tells.
+            with suppress(InvalidConfiguration):
+                paths[name] = f"/{posixpath.splitext(names.key(pattern, format=_extension(spec, name)))[0]}"
+        return paths
 
 
 _CRON = re.compile(r"\S+ \S+ (L|[^ LW]+) \S+ ([^ ,L]+#\d|[^ #L]+)", re.IGNORECASE)
@@ -370,7 +380,7 @@ def _paths(task: Task, spec: Spec) -> list[str]:
         output_dir=key_prefix(task.output.dir) if task.output.dir else "{inputDir}/",
         definition=str(spec.definition or spec.name or 0),
     )
-    return [names.key(pattern, format=_extension(spec)) for pattern in _patterns(task, spec).values()]
+    return [names.key(pattern, format=_extension(spec, name)) for name, pattern in _patterns(task, spec).items()]
 
 
 def _patterns(task: Task, spec: Spec) -> dict[str, str]:
@@ -380,5 +390,11 @@ def _patterns(task: Task, spec: Spec) -> dict[str, str]:
     return patterns | {name: pattern for name, pattern in others.items() if pattern}
 
 
-def _extension(spec: Spec) -> str:
-    return getattr(spec, "container", "") or getattr(spec, "format", "")
+def _extension(spec: Spec, parameter: str) -> str:
+    """What `{format}` stands for in this path."""
+    if parameter == "web_vtt_object_name":
+        return "vtt"
+    if parameter == "segment_object_name" and isinstance(spec, TranscodeSpec):
+        return segment_pattern(spec.video_template).rpartition(".")[2]
+    container = getattr(spec, "container", "")
+    return MUXERS[container].extension if container else str(getattr(spec, "format", ""))

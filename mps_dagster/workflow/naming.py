@@ -1,9 +1,15 @@
-"""Names by which Dagster knows an upload and a workflow's parts: shared by the sensor and by a launch by hand."""
+"""Names by which Dagster knows uploads, workflows and their parts: made here, and read here.
+
+Dagster has one set of names for jobs, graphs and ops, and people call their workflows as they like. So names of a
+workflow's parts hold two underscores in a row, which no job's name does, and definitions of our own begin with one (`ours`).
+"""
 
 from __future__ import annotations
 
 import hashlib
+import keyword
 import re
+from dataclasses import dataclass
 from pathlib import PurePath
 from urllib.parse import unquote
 
@@ -11,6 +17,59 @@ from mps_dagster.storage.bucket import ObjectInfo
 
 _REFUSED = re.compile(r"%|[\x00-\x1f\x7f]|(?<=\.\.)\.")
 """What Dagster refuses in a partition key (control characters, three dots in a row), and the escape itself."""
+
+
+_RESERVED = frozenset(keyword.kwlist) | {
+    "context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict", "int", "str", "float",
+    "bool", "input", "output", "type",
+}  # fmt: skip
+"""What Dagster takes for no name of a job."""
+
+
+def job_name(workflow: str) -> str:
+    """The job of a workflow: called as the workflow itself, where Dagster takes that and it cannot be a name of a part."""
+    is_free = "__" not in workflow and workflow not in _RESERVED
+    return workflow if is_free else f"_{workflow.replace('_', '_u')}"
+
+
+def node_name(workflow: str, part: str) -> str:
+    """The source or a task of a workflow, in its job: a task's name begins with a letter, a job's holds no `__`."""
+    return f"{job_name(workflow)}__{part}"
+
+
+def ours(name: str) -> str:
+    """The definition of an op or a graph that we bring; it stands in jobs (and in their run config) as `name` itself."""
+    return f"_{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class StepKey:
+    """Where a step stands: `vod__web.subtask[0_100030]`, or `vod__source`."""
+
+    graph: str
+    """A task's node in a workflow, or its slot in `process_media`; nothing for a source."""
+    op: str
+    """`subtask`, `break_down`, `assemble`; for a source `source` or `vod__source`."""
+    member: str = ""
+    """Of the steps that there are many of."""
+
+    @classmethod
+    def parse(cls, text: str) -> StepKey:
+        path, _, member = text.partition("[")
+        graph, _, op = path.rpartition(".")
+        return cls(graph, op, member.removesuffix("]"))
+
+    def __str__(self) -> str:
+        path = f"{self.graph}.{self.op}" if self.graph else self.op
+        return f"{path}[{self.member}]" if self.member else path
+
+    def task(self, workflow: str) -> str:
+        """The task of the workflow that it is a step of; of `process_media` the slot."""
+        # The second is in records of an earlier version, which called all jobs as their workflows.
+        prefixes = (node_name(workflow, ""), f"{workflow}__")
+        return next(
+            (self.graph.removeprefix(prefix) for prefix in prefixes if self.graph.startswith(prefix)), self.graph
+        )
 
 
 def partition_key(object_key: str) -> str:
@@ -39,8 +98,14 @@ def bad_file_name(path: PurePath) -> str:
     name = f"{path.parent.name}_{path.stem}"
     plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
     if plain != name:
-        plain += f"_{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:6]}"
+        # The underscore before it: else another file might be called just so.
+        plain = f"_{plain}_{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
     return f"{plain}_is_not_valid"
+
+
+def backfill_name(workflow: str) -> str:
+    """The schedule of a workflow's backfills."""
+    return f"{workflow}_backfill"
 
 
 def by_hand_name(schedule: str) -> str:

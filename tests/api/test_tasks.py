@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 import pytest
 
@@ -23,6 +24,24 @@ def test_the_password_in_a_url_stays_in_the_run(call, monkeypatch):
     assert tags["mps/url"] == "https://films.example/film.mp4?a=@b"
     assert "secret" not in str(tags)
     assert config["ops"]["source"]["config"]["url"] == "https://anna:secret@films.example/film.mp4?a=@b"
+
+
+def test_a_url_whose_name_is_longer_than_a_folder_takes_is_processed_under_a_shorter_one(call, monkeypatch):
+    """With its beginning and its extension."""
+    launched = []
+    run_id = "00000000-0000-0000-0000-000000000000"
+    monkeypatch.setattr(Dagster, "launch", lambda _, *launch, **__: launched.append(launch) or run_id)
+    address = f"https://films.example/{quote('影' * 100)}.mp4"
+    call(
+        "ProcessMedia",
+        InputInfo={"Type": "URL", "UrlInputInfo": {"Url": address}},
+        MediaProcessTask={"TranscodeTaskSet": [{"Definition": 100030}]},
+    )
+    [(_, config, _)] = launched
+    name = config["ops"]["source"]["config"]["key"].rpartition("/")[2]
+    assert len(name.encode()) <= 255
+    assert name.startswith("影" * 70)
+    assert name.endswith(".mp4")
 
 
 @pytest.mark.parametrize(

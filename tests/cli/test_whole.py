@@ -543,7 +543,9 @@ def test_a_run_that_is_killed_takes_its_ffmpeg_with_it(up, settings, clips):
     [pid] = re.findall(r"parent process \(pid: (\d+)\)", json.dumps(said))
     os.kill(int(pid), signal.SIGKILL)
     wait_until(lambda: not any("libsvtav1" in line for line in command_lines()), 8)
-    assert wait_for(processing, "killed.mp4", until=ended).outcome == "FAILURE"
+    failed = wait_for(processing, "killed.mp4", until=ended)
+    assert failed.outcome == "FAILURE"
+    assert "the run's process was killed (SIGKILL)" in failed.message
     assert not (settings.buckets_dir / "outputs" / "slow").exists()
 
 

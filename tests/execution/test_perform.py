@@ -244,8 +244,9 @@ def test_our_own_outputs_are_known_as_ours(clips, upload, made, worker):
         upload(clips.video()), "transcode", {"name": "h", "container": "hls", "video_template": {"effort": "fast"}}
     )[0]
     bucket = worker.buckets.get("outputs")
-    for output in result.outputs:
-        record = Record.model_validate_json(bucket.read(bucket.head(output.key).record))
+    assert len(result.keys) == 2
+    for key in result.keys:
+        record = Record.model_validate_json(bucket.read(bucket.head(key).record))
         assert record.result == result
 
 

@@ -52,6 +52,19 @@ def agrees(seen: object, **expected: Any) -> None:
 
 PICTURES: dict[str, tuple[Recipe, dict[str, Any]]] = {
     "plain": (("video",), {"codec": "h264", "width": 320, "height": 180, "pixel_format": "yuv420p", "bit_depth": 8}),
+    "container's name": (("video",), {"tag": "avc1"}),
+    "container's number": (("transport_stream",), {"tag": ""}),
+    "front camera": (("mirrored", "-display_hflip"), {"mirrored": True, "display_size": (320, 180)}),
+    "front camera, upright": (
+        ("mirrored", "-display_hflip", "-display_rotation", "-90"),
+        {"mirrored": True, "display_size": (180, 320)},
+    ),
+    "not mirrored": (("rotated", 180), {"mirrored": False}),
+    "times told": (("b_frames",), {"untimed": False}),
+    "times not told": (("b_frames_avi",), {"untimed": True}),
+    "AVI without B-frames": (("mjpeg_avi",), {"untimed": False}),
+    "cut by an edit list": (("edit_list",), {"hidden_s": 0.52}),
+    "not cut": (("video",), {"hidden_s": 0.0}),
     "upright": (("video",), {"rotation": 0, "sample_aspect": Fraction(1), "display_size": (320, 180)}),
     "turned right": (("rotated", 90), {"rotation": 90, "width": 320, "height": 180, "display_size": (180, 320)}),
     "upside down": (("rotated", 180), {"rotation": 180, "display_size": (320, 180)}),
@@ -187,6 +200,37 @@ def test_of_two_videos_the_default_one_is_taken(clips: Clips) -> None:
     media = probe(clips.two_videos())
     assert media.other_streams == ("video",)
     agrees(media.video, index=1, width=320)
+
+
+PROGRAMMES: dict[str, tuple[tuple[str, ...], int | None, list[int], tuple[str, ...]]] = {
+    "SD, then HD": (("va", "VA"), 320, [3], ("video", "audio")),
+    "HD, then SD": (("VA", "va"), 320, [1], ("video", "audio")),
+    "of equal size": (("va", "wA"), 160, [1], ("video", "audio")),
+    "one sound for both": (("va", "Va"), 320, [1], ("video",)),
+    "a silent programme": (("va", "V"), 320, [], ("video", "audio")),
+    "two sounds in one": (("v", "VaA"), 320, [1, 3], ("video",)),
+    "radio": (("a", "A"), None, [0], ("audio",)),
+    "a sound in no programme": (("va", "V", "-A"), 320, [], ("video", "audio", "audio")),
+    "a sound beside the only programme": (("va", "-A"), 160, [1, 2], ()),
+}
+
+
+@pytest.mark.parametrize(("members", "width", "sounds", "others"), PROGRAMMES.values(), ids=PROGRAMMES)
+def test_of_several_programmes_one_is_taken_whole(clips, members, width, sounds, others) -> None:
+    """The video's own sounds and no others; without a video, the first programme's. What is left is listed."""
+    media = probe(clips.programmes(*members))
+    assert (media.video.width if media.video else None) == width
+    agrees(media, other_streams=others)
+    assert [sound.index for sound in media.audio] == sounds
+
+
+def test_a_programme_is_measured_by_its_own_clock(clips) -> None:
+    """Another one's is 50 s behind; ffmpeg counts from that."""
+    media = probe(clips.own_clocks())
+    agrees(media, start_s=51.4, duration_s=2.026667, seekable=False)
+    agrees(media.video, start_s=0.021333, duration_s=2.0, frames=50)
+    agrees(media.audio[0], start_s=0.0)
+    assert probe(clips.programmes("va", "VA")).seekable
 
 
 @pytest.mark.parametrize(

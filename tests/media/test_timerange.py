@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mps_dagster.errors import InvalidTimeOffset
-from mps_dagster.media.timerange import signed_range
+from mps_dagster.media.timerange import Span, signed_range
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,34 @@ from mps_dagster.media.timerange import signed_range
 )
 def test_offsets_count_from_either_end(start, end, expected):
     """Reference A.4: 0 is the natural end, positive from the start, negative from the end; an end past the source is its end."""
-    part = signed_range(start, end, 20.0)
+    part = signed_range(start, end, Span(0, 20))
     assert (part.start_s, part.end_s) == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (0, 0, (4, 12)),
+        (2, 0, (4, 12)),
+        (5, 0, (5, 12)),
+        (0, 6, (4, 6)),
+        (-3, -1, (9, 11)),
+        (-99, 0, (4, 12)),
+    ],
+)
+def test_seconds_are_of_the_source_and_ends_of_the_streams(start, end, expected):
+    """A picture that begins at 4 s: second 5 is the source's, the natural start is the picture's."""
+    part = signed_range(start, end, Span(4, 12))
+    assert (part.start_s, part.end_s) == expected
+    assert (part.from_start, part.to_end) == (part.start_s == 4, part.end_s == 12)
+
+
+def test_streams_together_play_from_the_first_beginning_to_the_last_end():
+    assert Span.of([Span(4, 10), Span(0.5, 6)]) == Span(0.5, 10)
 
 
 @pytest.mark.parametrize(("start", "end"), [(20, 0), (30, 0), (5, 5), (5, 3), (0, -20)])
 def test_an_empty_part_is_refused(start, end):
     """With MPS's code, before anything runs."""
     with pytest.raises(InvalidTimeOffset, match="holds nothing"):
-        signed_range(start, end, 20.0)
+        signed_range(start, end, Span(0, 20))

@@ -51,6 +51,25 @@ def test_a_failure_that_a_retry_can_help_is_retried(house, clips, monkeypatch):
     assert calls.count("small") == 2
 
 
+def test_an_upload_that_cannot_be_fetched_at_first_is_fetched_again(house, clips, monkeypatch):
+    """As its outputs are made again; not if the upload itself is bad."""
+    fetch_source, calls = Worker.fetch_source, []
+
+    def flaky(worker, *upload):
+        calls.append(upload)
+        if len(calls) == 1:
+            raise StorageFailed("the bucket did not answer")
+        return fetch_source(worker, *upload)
+
+    monkeypatch.setattr(Worker, "fetch_source", flaky)
+    house.put(clips.video(), "in/clip.mp4")
+    assert house.run("in/clip.mp4").success
+    assert len(calls) == 2
+    (house.settings.buckets_dir / "inbox" / "in" / "bad.mp4").write_bytes(b"no video")
+    assert not house.run("in/bad.mp4").success
+    assert len(calls) == 3
+
+
 def test_a_failure_that_no_retry_can_help_is_not_retried(house, clips, monkeypatch):
     """A silent clip has no sound the second time either."""
     calls = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -9,11 +10,24 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
-from projects import make_project
+from projects import VOD, make_project
 
+from mps_dagster.errors import StorageFailed
+from mps_dagster.execution.outdated import Outdated
+from mps_dagster.execution.perform import Worker
 from mps_dagster.orchestration import retention
-from mps_dagster.orchestration.retention import remove_files, remove_runs, trim_partitions
+from mps_dagster.orchestration.retention import (
+    remove_files,
+    remove_records,
+    remove_runs,
+    remove_values,
+    trim_partitions,
+)
+from mps_dagster.orchestration.values import JsonValues, value_name
 from mps_dagster.settings import Settings
+from mps_dagster.storage.buckets import Buckets
+from mps_dagster.workflow.store import load_workflows
+from mps_dagster.workflow.templates import Templates
 
 from .conftest import furnished
 
@@ -65,6 +79,77 @@ def test_old_folders_of_runs_go_and_those_of_running_ones_stay(instance, tmp_pat
             os.utime(folder / name, (0, 0))
     assert remove_files(instance, settings) == 1
     assert {path.name for path in folder.iterdir()} == {running, fresh, "assets"}
+
+
+def value_files(settings) -> set[str]:
+    return {path.name for path in (settings.dagster_home / "values" / "assets").iterdir()}
+
+
+def test_old_values_go_once_their_upload_or_their_task_is_shown_no_more(tmp_path, instance):
+    """Those that a task could be run alone with stay, however old they are."""
+    settings = make_project(tmp_path).model_copy(update={"keep_logs_days": 1})
+    [workflow], _ = load_workflows(settings.workflows_dir, Templates.load())
+    instance.add_dynamic_partitions("vod_uploads", ["shown.mp4"])
+    values = JsonValues(folder=str(settings.dagster_home / "values"))
+    parts = ["source", "web", "a task that is gone"]
+    for part, partition in itertools.product(parts, ["shown.mp4", "trimmed.mp4", "fresh.mp4"]):
+        values.handle_output(
+            dg.build_output_context(
+                asset_key=["vod", part], partition_key=partition, step_key="s", name="r", run_id="run"
+            ),
+            {},
+        )
+    fresh = {value_name(["vod", part, "fresh.mp4"]) for part in parts}
+    for name in value_files(settings) - fresh:
+        os.utime(settings.dagster_home / "values" / "assets" / name, (0, 0))
+    assert remove_values(instance, settings, [workflow]) == 4
+    assert value_files(settings) == fresh | {value_name(["vod", part, "shown.mp4"]) for part in ("source", "web")}
+
+
+def test_no_value_goes_while_a_file_is_not_valid(tmp_path, instance):
+    """It may be the one whose values they are: somebody is about to mend it."""
+    settings = make_project(tmp_path, vod=VOD, broken="name: [").model_copy(update={"keep_logs_days": 1})
+    folder = settings.dagster_home / "values" / "assets"
+    folder.mkdir(parents=True)
+    (folder / "old.json").write_text("{}")
+    os.utime(folder / "old.json", (0, 0))
+    for left in (["old.json"], []):
+        house = furnished(settings, instance)
+        assert house.defs.resolve_job_def("retention").execute_in_process(instance=instance).success
+        assert sorted(value_files(settings)) == left
+        (settings.workflows_dir / "broken.yaml").unlink(missing_ok=True)
+
+
+def test_the_value_of_a_run_is_one_that_retention_knows(house, clips):
+    """By the name under which the run put it there."""
+    house.put(clips.video(), "in/clip.mp4")
+    assert house.run("in/clip.mp4").success
+    tasks = ("source", "web", "stills", "teaser")
+    assert value_files(house.settings) == {value_name(["vod", part, "in/clip.mp4"]) for part in tasks}
+
+
+@pytest.mark.parametrize(("days", "removed"), [(0, 0), (1, 2)])
+def test_records_of_outputs_that_are_gone_go_if_that_is_wanted(tmp_path, instance, monkeypatch, days, removed):
+    """In every bucket; one that does not answer keeps no other one from it, and comes first the next day."""
+    settings = make_project(tmp_path).model_copy(update={"keep_records_days": days})
+    for name in ("outputs", "by-hand"):
+        (settings.buckets_dir / name / "_mps").mkdir(parents=True)
+    worker, asked = Worker.of(settings, Buckets(settings)), []
+    [workflow], _ = load_workflows(settings.workflows_dir, Templates.load())
+
+    def remove(look, over) -> None:
+        asked.append((look.bucket.name, look.after))
+        look.after = f"{look.bucket.name} so far"
+        look.removed = 1
+        if look.bucket.name == "by-hand":
+            raise StorageFailed("the bucket did not answer")
+        look.after = ""
+
+    monkeypatch.setattr(Outdated, "remove", remove)
+    told: list[str] = []
+    assert [remove_records(worker, [workflow], told.append) for _ in range(2)] == [removed] * 2
+    assert asked == ([("by-hand", ""), ("outputs", ""), ("by-hand", "by-hand so far"), ("outputs", "")] if days else [])
+    assert told == ["records of by-hand are left for tomorrow: the bucket did not answer"] * len(asked[::2])
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(60.0, 2), (0.0, 9)])

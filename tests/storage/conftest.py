@@ -8,6 +8,7 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 
 from mps_dagster.settings import Settings
+from mps_dagster.storage import s3_swap
 from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.local import LocalBucket
 from mps_dagster.storage.memory import MemoryBucket
@@ -53,3 +54,9 @@ def bucket(request) -> Bucket:
 @pytest.fixture
 def settings(tmp_path) -> Settings:
     return Settings(project=tmp_path, home=tmp_path / "home")
+
+
+@pytest.fixture
+def soon(monkeypatch) -> None:
+    """A server in this process answers soon."""
+    monkeypatch.setattr(s3_swap, "SETTLE_S", 0.3)

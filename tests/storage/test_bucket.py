@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mps_dagster.errors import InvalidConfiguration, SourceChanged, SourceNotAccessible
+from mps_dagster.errors import ContentUnsupported, InvalidConfiguration, SourceChanged, SourceNotAccessible
 from mps_dagster.storage import s3 as s3_module
 
 from .conftest import SMALL_PARTS
@@ -124,6 +125,35 @@ def test_a_listing_tells_of_each_object_what_a_look_at_it_tells(bucket):
     assert abs(datetime.now(UTC) - listed.modified) < timedelta(minutes=1)
 
 
+def test_of_an_object_no_more_is_read_than_is_asked_for(bucket):
+    """It is not known before how much somebody has put there."""
+    bucket.write("a.png", b"12345")
+    assert bucket.read("a.png", max_bytes=5) == b"12345"
+    with pytest.raises(ContentUnsupported, match=r"a\.png has more than the 4 bytes"):
+        bucket.read("a.png", max_bytes=4)
+
+
+@pytest.mark.parametrize(
+    ("start", "length", "content"),
+    [(0, None, b"0123456789"), (3, 4, b"3456"), (0, 1, b"0"), (7, None, b"789"), (8, 100, b"89")],
+)
+def test_any_part_of_an_object_can_be_streamed(bucket, start, length, content):
+    """It comes as it is read."""
+    etag = bucket.write("a.mp4", b"0123456789").etag
+    assert b"".join(bucket.stream("a.mp4", start=start, length=length)) == content
+    assert b"".join(bucket.stream("a.mp4", start=start, length=length, etag=etag)) == content
+
+
+def test_what_cannot_be_streamed_is_told_before_anything_comes(bucket):
+    """So that who passes it on has not said yet that it went well."""
+    etag = bucket.write("a.mp4", b"0123456789").etag
+    bucket.write("a.mp4", b"another")
+    with pytest.raises(SourceChanged, match=r"a\.mp4"):
+        bucket.stream("a.mp4", etag=etag)
+    with pytest.raises(SourceNotAccessible):
+        bucket.stream("none.mp4")
+
+
 def test_a_missing_object_is_told(bucket, tmp_path):
     """By its key; and nothing is left where it should have gone."""
     bucket.write("a.mp4", b"x")
@@ -210,6 +240,43 @@ def test_a_deleted_object_is_gone(bucket):
     for key in ("a.mp4", "a.mp4", "none", "a.mp4/b", "dir", "dir/a.mp4"):
         bucket.delete(key)
     assert list(bucket.list()) == []
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_swap_is_made_only_where_what_is_expected_stands(bucket):
+    """Nothing is a state like any other; what stands already counts as put, because an answer may be lost."""
+    assert not bucket.swap("a.json", b"0", b"1")
+    assert bucket.swap("a.json", None, b"1")
+    assert not bucket.swap("a.json", None, b"2")
+    assert not bucket.swap("a.json", b"0", b"2")
+    assert bucket.read("a.json") == b"1"
+    assert bucket.swap("a.json", None, b"1")
+    assert bucket.swap("a.json", b"1", b"2")
+    assert not bucket.swap("a.json", b"1", b"3")
+    assert bucket.read("a.json") == b"2"
+    bucket.delete("a.json")
+    assert not bucket.swap("a.json", b"2", b"3")
+    assert bucket.swap("a.json", None, b"4")
+
+
+@pytest.mark.parametrize("old", [None, b"old"], ids=["where nothing is", "where something is"])
+@pytest.mark.usefixtures("soon")
+def test_of_many_swaps_at_once_one_is_made(bucket, old):
+    """And every one of the callers is told the truth, in every round."""
+    for number in range(3):
+        key = f"{number}.json"
+        if old:
+            bucket.write(key, old)
+        with ThreadPoolExecutor(8) as pool:
+            together = threading.Barrier(8)
+
+            def swap(content: bytes, key: str = key, together: threading.Barrier = together) -> bool:
+                together.wait()
+                return bucket.swap(key, old, content)
+
+            contents = [f"of {caller}".encode() for caller in range(8)]
+            told = list(pool.map(swap, contents))
+        assert [content for content, won in zip(contents, told, strict=True) if won] == [bucket.read(key)]
 
 
 def test_a_large_object_survives_in_parts(bucket, tmp_path, monkeypatch):

@@ -56,6 +56,7 @@ CALLS = {
     "fetch": lambda bucket, path: bucket.fetch("a.mp4", path / "copy"),
     "write": lambda bucket, path: bucket.write("b.mp4", b"x"),
     "publish": lambda bucket, path: bucket.publish(path / "file", "b.mp4"),
+    "swap": lambda bucket, path: bucket.swap("c.json", None, b"x"),
     "delete": lambda bucket, path: bucket.delete("a.mp4"),
 }
 

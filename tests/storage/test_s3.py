@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
 import pytest
-from s3_servers import layered
+from s3_servers import CONDITIONS, CUT, Answer, layered
 
 from mps_dagster.errors import StorageFailed, StorageRefused
 from mps_dagster.settings import S3Settings
+from mps_dagster.storage import s3_swap
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.s3 import S3Bucket, make_client
 
@@ -84,3 +90,85 @@ def test_the_addressing_style_is_the_settings(style):
     )
     url = make_client(settings).generate_presigned_url("get_object", Params={"Bucket": "media", "Key": "a"})
     assert url.startswith("http://cos.example.com/media/a" if style == "path" else "http://media.cos.example.com/a")
+
+
+def old_minio(environ):
+    """Answers a condition that does not hold as if it had been asked for the object."""
+    if environ["REQUEST_METHOD"] == "PUT" and environ.get("HTTP_IF_NONE_MATCH") and "there" in environ["PATH_INFO"]:
+        return Answer("304 Not Modified", "NotModified")
+    return None
+
+
+def refusing(environ):
+    if environ["REQUEST_METHOD"] == "PUT" and any(name in environ for name in CONDITIONS):
+        return Answer("501 Not Implemented", "NotImplemented")
+    return None
+
+
+def half(environ):
+    """Knows one condition of the two, and ignores the other."""
+    if environ["REQUEST_METHOD"] == "PUT":
+        environ.pop("HTTP_IF_MATCH", None)
+
+
+def ignoring(environ):
+    if environ["REQUEST_METHOD"] == "PUT":
+        for name in CONDITIONS:
+            environ.pop(name, None)
+
+
+@pytest.mark.parametrize("service", [old_minio, refusing, half, ignoring])
+def test_swaps_hold_on_a_service_without_conditional_writes(service, monkeypatch):
+    """What it refuses or ignores is made up for by looking back."""
+    monkeypatch.setattr(s3_swap, "SETTLE_S", 0.3)
+    with layered(service) as address:
+        settings = S3Settings(
+            endpoint_url=address, region="us-east-1", addressing_style="path", access_key_id="k", secret_access_key="s"
+        )
+        client = make_client(settings)
+        client.create_bucket(Bucket=service.__name__.replace("_", "-"))
+        bucket = S3Bucket("s3://x", service.__name__.replace("_", "-"), client)
+        bucket.write("there", b"1")
+        assert not bucket.swap("there", None, b"2")
+        assert bucket.swap("there", b"1", b"2")
+        assert not bucket.swap("there", b"1", b"3")
+        for old, key in ((None, "new"), (b"2", "there")):
+            together = threading.Barrier(4)
+
+            def swap(number, old=old, key=key, together=together):
+                together.wait()
+                return bucket.swap(key, old, str(number).encode())
+
+            with ThreadPoolExecutor(4) as pool:
+                told = list(pool.map(swap, range(10, 14)))
+            assert [str(number + 10).encode() for number, won in enumerate(told) if won] == [bucket.read(key)]
+
+
+def test_conditions_that_a_service_heeds_cost_no_wait(s3_bucket, monkeypatch):
+    """It is tried once per condition whether it does."""
+    monkeypatch.setattr(s3_swap, "time", SimpleNamespace(sleep=pytest.fail))
+    assert s3_bucket.swap("a", None, b"1")
+    assert s3_bucket.swap("a", b"1", b"2")
+    assert s3_bucket.swap("b", None, b"1")
+
+
+def test_a_swap_whose_answer_was_lost_was_made(monkeypatch):
+    """botocore sends it again, and then the condition does not hold any more, because of ourselves."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    lost = []
+
+    def loses_one(environ):
+        if environ["REQUEST_METHOD"] == "PUT" and "HTTP_IF_NONE_MATCH" in environ and not lost:
+            lost.append(environ["PATH_INFO"])
+            client.put_object(Bucket="lossy", Key="a", Body=b"1")
+            return CUT
+        return None
+
+    with layered(loses_one) as address:
+        settings = S3Settings(
+            endpoint_url=address, region="us-east-1", addressing_style="path", access_key_id="k", secret_access_key="s"
+        )
+        client = make_client(settings)
+        client.create_bucket(Bucket="lossy")
+        assert S3Bucket("s3://lossy", "lossy", client).swap("a", None, b"1")
+    assert lost == ["/lossy/a"]

@@ -30,6 +30,7 @@ from mps_dagster.api.processing import UPLOADS, Processing
 from mps_dagster.execution.task_run import ENDED, TaskRun, run_id_of
 from mps_dagster.notify.results import iso, schedule_task, workflow_task
 from mps_dagster.settings import Settings
+from mps_dagster.storage.keys import MAX_NAME_BYTES, shortened
 from mps_dagster.storage.web import without_userinfo
 from mps_dagster.workflow.files import SCHEDULE, is_schedule
 from mps_dagster.workflow.model import Place, check_paths
@@ -120,7 +121,7 @@ class _Tasks:
         """The config of the run's source: where it is, where its outputs go, who is told."""
         url = request.input_info.url
         if url:
-            name = posixpath.basename(unquote(urlsplit(url).path)) or "source"
+            name = shortened(posixpath.basename(unquote(urlsplit(url).path)) or "source", MAX_NAME_BYTES)
             bucket, path = UPLOADS, f"url/{hashlib.sha256(f'{url} {uuid.uuid4()}'.encode()).hexdigest()[:16]}/{name}"
         else:
             bucket, path = request.input_info.place(key, self.settings)

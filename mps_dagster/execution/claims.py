@@ -1,0 +1,178 @@
+"""A path is claimed before work is put into it, and the claim is looked at again before and while outputs are put there.
+
+The claim stands in the path's record and is only ever swapped, so that of two sources at once one is told. It stays: the
+path is its source's until that is gone. Runs on one source share it and publish one after another, each its whole set; one
+that died is not waited for long.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import time
+from dataclasses import dataclass
+
+from mps_dagster.errors import OutputTaken, SourceNotAccessible, StorageFailed
+from mps_dagster.execution.records import (
+    Claimant,
+    Record,
+    parse_record,
+    read_content,
+    read_record,
+    record_key,
+    standing,
+)
+from mps_dagster.execution.segments import header_key
+from mps_dagster.execution.subtask import Subtask, SubtaskResult
+from mps_dagster.ffmpeg.plan import Plan
+from mps_dagster.storage.bucket import Bucket
+from mps_dagster.storage.buckets import Buckets
+
+ATTEMPTS = 20
+"""S3 also answers "conflict" when another write has only been under way."""
+WAIT_S, LOOK_S = 60.0, 0.5
+"""How long a run that publishes at this moment is waited for; then it was killed, or loses the path."""
+OTHER_SOURCE = "put {inputFormat} into output_object_path or the output dir, or remove the other source"
+OTHER_OUTPUT = "set other paths on one of them"
+OTHER_RUN = "what it makes stands; run this one again if its outputs are wanted in place of them"
+
+
+def claimed_paths(subtask: Subtask, plan: Plan) -> list[str]:
+    """The primary output's, and those by which other outputs of the subtask are found: one for all members of a series."""
+    series = subtask.paths.get("output_object_path", "").lstrip("/")
+    stills = [series + posixpath.splitext(plan.primary_key)[1]] if "{number}" in series else []
+    segments = [plan.segments.key_pattern] if plan.segments else []
+    if plan.segments and plan.segments.header:
+        segments.append(header_key(plan.primary_key))
+    return list(dict.fromkeys([plan.primary_key, *stills, *segments, *(text.key for text in plan.texts)]))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One subtask's hold on its paths."""
+
+    subtask: Subtask
+    paths: list[str]
+    """The primary output's first."""
+    mine: Claimant
+    bucket: Bucket
+    buckets: Buckets
+
+    @classmethod
+    def of(cls, subtask: Subtask, plan: Plan, run_id: str, buckets: Buckets) -> Claim:
+        source, paths = subtask.source, claimed_paths(subtask, plan)
+        mine = Claimant(
+            bucket=source.bucket, key=source.key, run_id=run_id, subtask=f"{subtask.task}.{subtask.id}",
+            path=paths[0],
+        )  # fmt: skip
+        return cls(subtask, paths, mine, buckets.get(subtask.bucket), buckets)
+
+    def take(self) -> None:
+        """Before the work: raise `OutputTaken` if a path is another source's that still exists, or another output's."""
+        for path in self.paths:
+            self._take(path)
+
+    def _take(self, path: str) -> None:
+        for _ in range(ATTEMPTS):
+            content = read_content(self.bucket, path)
+            record = parse_record(content)
+            if record:
+                self._check_may_take(path, record)
+                if record.owner == self.mine.source and self._is_published_by_another_run(record):
+                    # That may end first; `begin` waits for it.
+                    return
+            claimed = (record or self._record()).model_copy(update={"claim": self.mine})
+            if self.bucket.swap(record_key(path), content, claimed.model_dump_json().encode()):
+                return
+        raise self._busy(path)
+
+    def begin(self) -> SubtaskResult | None:
+        """Before the first output is put; the result of another run, if that made the same meanwhile."""
+        path, deadline = self.paths[0], time.monotonic() + WAIT_S
+        while True:
+            content = read_content(self.bucket, path)
+            record = parse_record(content)
+            if earlier := standing(record, self.subtask, self.bucket):
+                return earlier
+            if record and record.owner != self.mine.source:
+                raise self._lost(path, record)
+            if record and self._is_published_by_another_run(record) and time.monotonic() < deadline:
+                time.sleep(LOOK_S)
+            elif self._swap(path, content, claim=self.mine.model_copy(update={"publishing": True})):
+                self.check()
+                return None
+
+    def check(self) -> None:
+        """While outputs are put: raise `OutputTaken` if anybody else has begun to."""
+        for path in self.paths:
+            record = read_record(self.bucket, path)
+            claim = record.claim if record else None
+            ours = claim is not None and (claim.source, claim.path) == (self.mine.source, self.mine.path)
+            if not ours or (path == self.mine.path and not self._is_publishing(record)):
+                raise self._lost(path, record)
+
+    def end(self, result: SubtaskResult) -> None:
+        """After the last one: the set is whole."""
+        path = self.paths[0]
+        for _ in range(ATTEMPTS):
+            content = read_content(self.bucket, path)
+            record = parse_record(content)
+            if not self._is_publishing(record):
+                raise self._lost(path, record)
+            if self._swap(path, content, result=result):
+                return
+        raise self._busy(path)
+
+    def _record(self) -> Record:
+        source = self.subtask.source
+        return Record(source_bucket=source.bucket, source_key=source.key, source_etag=source.etag)
+
+    def _is_publishing(self, record: Record | None) -> bool:
+        claim = record.claim if record else None
+        return claim is not None and claim.publishing and claim.is_the_subtask_of(self.mine)
+
+    def _check_may_take(self, path: str, record: Record) -> None:
+        if record.owner != self.mine.source:
+            if self._exists(*record.owner):
+                owner = "/".join(record.owner)
+                raise OutputTaken(
+                    f"{self.bucket.name}/{path} is the path of another source's output, {owner}", hint=OTHER_SOURCE
+                )
+            return
+        claim = record.claim
+        if claim and claim.path != self.mine.path and self._exists(self.bucket.name, claim.path):
+            raise OutputTaken(f"{self.bucket.name}/{path} belongs to the output {claim.path}", hint=OTHER_OUTPUT)
+        run_id, subtask = _maker(record)
+        if run_id == self.mine.run_id and subtask != self.mine.subtask:
+            raise OutputTaken(f"{self.bucket.name}/{path} is made in this run by {subtask} already", hint=OTHER_OUTPUT)
+
+    def _exists(self, bucket: str, key: str) -> bool:
+        try:
+            self.buckets.get(bucket).head(key)
+        except SourceNotAccessible:
+            return False
+        return True
+
+    def _is_published_by_another_run(self, record: Record) -> bool:
+        """At this moment; or it was killed while it did."""
+        claim = record.claim
+        return claim is not None and claim.publishing and not claim.is_the_subtask_of(self.mine)
+
+    def _swap(self, path: str, content: bytes | None, **members: object) -> bool:
+        record = self._record().model_copy(update=members)
+        return self.bucket.swap(record_key(path), content, record.model_dump_json().encode())
+
+    def _busy(self, path: str) -> StorageFailed:
+        return StorageFailed(f"cannot claim {self.bucket.name}/{path}: its record is written by others all the time")
+
+    def _lost(self, path: str, record: Record | None) -> OutputTaken:
+        by = "somebody else"
+        if record:
+            by = f"run {_maker(record)[0]} on {'/'.join(record.owner)}"
+        return OutputTaken(f"{self.bucket.name}/{path} was taken by {by} meanwhile", hint=OTHER_RUN)
+
+
+def _maker(record: Record) -> tuple[str, str]:
+    """Run and subtask that took the path last."""
+    if record.claim:
+        return record.claim.run_id, record.claim.subtask
+    return (record.result.run_id, f"{record.result.task}.{record.result.id}") if record.result else ("", "")

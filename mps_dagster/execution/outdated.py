@@ -1,0 +1,95 @@
+"""Records and manifests of outputs that are gone, and their previews: found and removed, a bucket at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from mps_dagster.errors import SourceNotAccessible
+from mps_dagster.execution.records import PREFIX as RECORDS
+from mps_dagster.execution.records import Record
+from mps_dagster.execution.subtask import SubtaskResult, TaskResult
+from mps_dagster.storage.bucket import Bucket, ObjectInfo
+from mps_dagster.storage.buckets import Buckets
+from mps_dagster.workflow.model import RECORDS_DIR
+
+MANIFESTS = f"{RECORDS_DIR}manifests/"
+
+
+@dataclass(slots=True)
+class Outdated:
+    """One look through a bucket's records, in the order of their keys; a later one goes on where it ended.
+
+    Raises `MpsError` where storage fails, and then has removed nothing on account of that.
+    """
+
+    bucket: Bucket
+    buckets: Buckets
+    before: datetime
+    """What was written since stays: its outputs may be about to be made."""
+    after: str = ""
+    """The last one that was looked at; empty once it is through."""
+    removed: int = 0
+    _in_use: dict[str, bool] = field(default_factory=dict)
+
+    def remove(self, over: Callable[[], bool]) -> None:
+        """Until it is through, or the time is over."""
+        for prefix in (MANIFESTS, RECORDS):
+            for info in self.bucket.list(prefix, after=self.after):
+                if over():
+                    return
+                if info.modified < self.before:
+                    self._consider(info)
+                self.after = info.key
+        self.after = ""
+
+    def _consider(self, info: ObjectInfo) -> None:
+        results = self._results(info.key)
+        if results is None or not all(self._is_gone(result) for result in results):
+            return
+        try:
+            if self.bucket.head(info.key).etag != info.etag:
+                # Written anew since: somebody makes the outputs once more.
+                return
+        except SourceNotAccessible:
+            return
+        for result in results:
+            if result.bucket == self.bucket.name and result.preview_key.startswith(RECORDS_DIR):
+                self.bucket.delete(result.preview_key)
+        self.bucket.delete(info.key)
+        self.removed += 1
+
+    def _results(self, key: str) -> tuple[SubtaskResult, ...] | None:
+        """What it speaks of; None if that cannot be told, or if it holds a path for a source that is there."""
+        try:
+            content = self.bucket.read(key)
+            if key.startswith(MANIFESTS):
+                return TaskResult.model_validate_json(content).results
+            record = Record.model_validate_json(content)
+        except (SourceNotAccessible, ValidationError):
+            return None
+        if (record.claim or not record.result) and self._exists(*record.owner):
+            return None
+        return (record.result,) if record.result else ()
+
+    def _is_gone(self, result: SubtaskResult) -> bool:
+        bucket = self.buckets.get(result.bucket)
+        if not self._is_in_use(bucket):
+            return False
+        return not any(self._exists(result.bucket, key) for key in result.keys)
+
+    def _exists(self, bucket: str, key: str) -> bool:
+        try:
+            self.buckets.get(bucket).head(key)
+        except SourceNotAccessible:
+            return False
+        return True
+
+    def _is_in_use(self, bucket: Bucket) -> bool:
+        """An empty one may be a disk that is not mounted: that nothing is in it says nothing."""
+        if bucket.name not in self._in_use:
+            self._in_use[bucket.name] = next(bucket.list(), None) is not None
+        return self._in_use[bucket.name]

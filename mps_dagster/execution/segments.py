@@ -1,0 +1,66 @@
+"""HLS segments are one value: put several at a time, compared with one listing, and never told of one by one."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mps_dagster.execution.subtask import SegmentSet
+from mps_dagster.ffmpeg.plan import Segments
+from mps_dagster.storage.bucket import Bucket, ObjectInfo
+
+AT_ONCE = 8
+"""A subtask of S3's waits for answers, one of a folder for the disk; see CONNECTIONS in storage/s3.py."""
+BATCH = 64
+
+
+def segment_files(segments: Segments, folder: Path) -> list[Path]:
+    """The series in order, without its header."""
+    stem, _, suffix = segments.pattern.partition("%05d")
+    return sorted(folder.glob(f"{stem}*{suffix}")) if suffix else [folder / segments.pattern]
+
+
+def header_key(playlist_key: str) -> str:
+    """The fMP4 header has a name of its own beside the playlist."""
+    return f"{posixpath.splitext(playlist_key)[0]}_init.mp4"
+
+
+def put_segments(
+    names: Segments, files: list[Path], put: Callable[[Path, str], ObjectInfo], between: Callable[[], None]
+) -> SegmentSet:
+    """Put them all; `between` is called every now and then, and what it raises ends it."""
+    keyed = [(file, names.key(number)) for number, file in enumerate(files)]
+    infos: list[ObjectInfo] = []
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="put") as pool:
+        for start in range(0, len(keyed), BATCH):
+            infos += pool.map(lambda pair: put(*pair), keyed[start : start + BATCH])
+            between()
+    return SegmentSet(
+        names=names, count=len(infos), size_bytes=sum(info.size for info in infos), digest=digest_of(infos)
+    )
+
+
+def segments_stand(segments: SegmentSet, bucket: Bucket) -> bool:
+    """Whether each of them still is what was put."""
+    return digest_of(_listed(segments, bucket)) == segments.digest
+
+
+def digest_of(infos: Iterable[ObjectInfo]) -> str:
+    digest = hashlib.sha256()
+    for info in sorted(infos, key=lambda info: info.key):
+        digest.update(f"{info.key}\n{info.size}\n{info.etag}\n".encode())
+    return digest.hexdigest()
+
+
+def _listed(segments: SegmentSet, bucket: Bucket) -> Iterator[ObjectInfo]:
+    """Out of one listing: asking for each would take minutes. Others may lie between them."""
+    keys = set(segments.keys)
+    last = max(keys)
+    for info in bucket.list(posixpath.commonprefix(list(keys))):
+        if info.key > last:
+            return
+        if info.key in keys:
+            yield info

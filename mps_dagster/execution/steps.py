@@ -1,0 +1,82 @@
+"""What became of each step of a run, out of the lines that Dagster wrote of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from mps_dagster.execution.causes import run_cause, step_cause
+from mps_dagster.workflow.naming import StepKey
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One step's last word."""
+
+    key: str
+    """`vod__web.subtask[0_100030]`"""
+    status: Literal["running", "success", "failure"]
+    started_s: float | None
+    ended_s: float | None
+    metadata: Mapping[str, Any]
+    """Of its outputs, or of its failure; JSON values parsed."""
+    error: str = ""
+
+    @property
+    def place(self) -> StepKey:
+        return StepKey.parse(self.key)
+
+    @property
+    def op(self) -> str:
+        return self.place.op
+
+    @property
+    def graph(self) -> str:
+        return self.place.graph
+
+
+@dataclass(frozen=True, slots=True)
+class StepEvent:
+    """One line of a run's event log."""
+
+    step: str
+    """Empty for what is of the run itself."""
+    kind: str
+    """Dagster's: STEP_START, STEP_OUTPUT, STEP_SUCCESS, STEP_FAILURE, ENGINE_EVENT; others mean that the step begins anew."""
+    at_s: float
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+    """In words; of an ENGINE_EVENT and of the run's failure as Dagster wrote it."""
+
+
+def cause_of(events: Iterable[StepEvent]) -> str:
+    """Why the run's process ended before the run did, in words; mostly nothing."""
+    return run_cause(event.error for event in events if not event.step)
+
+
+def steps_of(events: Iterable[StepEvent]) -> tuple[StepRecord, ...]:
+    """What became of each step, in the order in which they began."""
+    steps: dict[str, StepRecord] = {}
+    for event in events:
+        # Of Dagster's own remarks only those on a process that died.
+        if not event.step or (event.kind == "ENGINE_EVENT" and not step_cause(event.error)):
+            continue
+        before = steps.get(event.step) or StepRecord(event.step, "running", event.at_s, None, {})
+        steps[event.step] = _advanced(before, event)
+    return tuple(steps.values())
+
+
+def _advanced(before: StepRecord, event: StepEvent) -> StepRecord:
+    match event.kind:
+        case "STEP_OUTPUT":
+            return replace(before, metadata={**before.metadata, **event.metadata})
+        case "STEP_SUCCESS":
+            return replace(before, status="success", ended_s=event.at_s)
+        case "STEP_FAILURE":
+            error = event.error or before.error
+            return replace(before, status="failure", ended_s=event.at_s, metadata=event.metadata, error=error)
+        case "ENGINE_EVENT":
+            return replace(before, error=step_cause(event.error))
+        case _:
+            return replace(before, status="running", ended_s=None, metadata={}, error="")

@@ -1,0 +1,119 @@
+"""What is said of tasks in a terminal, and in a pipe."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from mps_dagster.api.graphql import Dagster
+from mps_dagster.api.processing import Processing
+from mps_dagster.cli.show import outputs_table, progress_bars, show_progress, whole_lines
+from mps_dagster.cli.tasks import tasks
+from mps_dagster.execution.subtask import OutputObject, SegmentSet, SubtaskResult
+from mps_dagster.execution.task_run import RunRecord, SubtaskState, TaskRun, task_run
+from mps_dagster.ffmpeg.plan import Segments
+
+DEMO = {
+    "web/100010": ["demo-093015_transcode_100010.mp4"],
+    "web/opening": ["demo-093015_transcode_opening.webm"],
+    "samples/10": [f"demo-093015_sampleSnapshot_10_{number}.jpg" for number in range(20)],
+    "scrubbing/sprite": ["demo-093015_imageSprite_sprite_0.jpg", "demo-093015_imageSprite_sprite.vtt"],
+    "preview/preview": ["demo-093015_transcode_100010_animatedGraphics_preview.gif"],
+}
+SHOWN = [path for paths in DEMO.values() for path in (paths if len(paths) < 5 else [*paths[:2], *paths[-2:]])]
+
+
+def state(**outputs: list[str]) -> TaskRun:
+    record = RunRecord("0" * 36, "0" * 36, "demo", "demo", "SUCCESS", 1.0, 1.0, 3.0, "inbox", "demo-093015.mp4")
+    subtasks = []
+    for name, paths in outputs.items():
+        task, label = name.split("/")
+        made = tuple(
+            OutputObject(
+                key=f"demo-093015.mp4/{path}",
+                role="main",
+                size_bytes=12_345_678,
+                etag="",
+                md5="",
+                width=1280,
+                height=720,
+            )
+            for path in paths
+        )
+        result = SubtaskResult(
+            id="0", task=task, type="transcode", label=label, bucket="outputs", source_uri="", spec={}, outputs=made
+        )
+        subtasks.append(SubtaskState(task=task, id="0", type="transcode", label=label, status="SUCCESS", result=result))
+    run = task_run(record)
+    return TaskRun(**{name: getattr(run, name) for name in run.__dataclass_fields__} | {"subtasks": tuple(subtasks)})
+
+
+def printed(run: TaskRun, console: Console) -> list[str]:
+    console.print(outputs_table(run))
+    return console.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [64, 80, 120])
+def test_no_name_is_cut_at_80_columns(width):
+    """Of an output or of its path; what does not fit beside the rest has a line of its own."""
+    lines = printed(state(**DEMO), Console(width=width, file=io.StringIO()))
+    assert max(map(len, lines)) <= width
+    assert lines[0] == "outputs/demo-093015.mp4/"
+    assert [line.strip() for line in lines if line.strip() in DEMO] == list(DEMO)
+    assert [path for path in SHOWN if not any(line.endswith(f" {path}") for line in lines)] == []
+
+
+def test_segments_are_one_line():
+    """A film has thousands."""
+    run = state(**{"web/hls": ["film.m3u8"]})
+    names = Segments(pattern="segment_%05d.ts", key_pattern="demo-093015.mp4/film_{number}.ts", first=0, step=1, width=1,
+                     placeholder="0", playlist="out.m3u8")  # fmt: skip
+    segments = SegmentSet(names=names, count=1800, size_bytes=9_000_000, digest="")
+    subtask = replace(run.subtasks[0], result=run.subtasks[0].result.model_copy(update={"segments": segments}))
+    lines = printed(replace(run, subtasks=(subtask,)), Console(width=80, file=io.StringIO()))
+    assert lines[-1].split() == ["9,000,000", "film_{number}.ts", "×", "1800"]
+
+
+@pytest.mark.parametrize("columns", ["20", "80"])
+def test_a_pipe_gets_each_output_on_one_line(monkeypatch, columns):
+    """However long its name is, and whatever the terminal has: it is read by programs."""
+    monkeypatch.setenv("COLUMNS", columns)
+    long = "n" * 230 + " and more.mp4"
+    console = whole_lines()
+    console.file = io.StringIO()
+    lines = printed(state(**{"web/a": [long, "b.mp4"]}), console)
+    assert [line.split(None, 4)[-1] for line in lines[2:]] == [long, "b.mp4"]
+
+
+def test_a_terminal_is_given_a_long_name_whole():
+    """It breaks the line itself, so that the name can be copied."""
+    console = Console(soft_wrap=True, width=80, force_terminal=True, color_system=None, file=io.StringIO())
+    long = "n" * 230 + ".mp4"
+    assert f"    {long}" in printed(state(**{"web/a": [long, "b.mp4"]}), console)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(20, ""), (153, "these are the newest 20 of 153 runs; --limit shows more\n")]
+)
+def test_the_list_of_tasks_says_when_there_are_more(monkeypatch, count, said):
+    """Beside the tasks, which a program may read."""
+    asked = []
+    monkeypatch.setattr(Processing, "tasks", lambda *_, limit, statuses: iter([state()] * limit))
+    monkeypatch.setattr(Dagster, "count", lambda _, wanted: asked.append(wanted) or count)
+    told = CliRunner().invoke(tasks, ["--status", "failed"], catch_exceptions=False)
+    assert (told.stderr, len(told.stdout.splitlines())) == (said, 20)
+    assert asked == [{"statuses": ["FAILURE"]}]
+
+
+def test_progress_is_told_whole_in_a_pipe(monkeypatch, capsys):
+    """A line per subtask, with how it ended."""
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [*DEMO, f"{'a' * 64}/{'b' * 64}"]
+    with progress_bars() as bars:
+        show_progress(bars, state(**{name: ["x.mp4"] for name in names}))
+    lines = capsys.readouterr().out.splitlines()
+    assert [(line.split()[0], line.split()[-1]) for line in lines] == [(name, "SUCCESS") for name in names]
