@@ -534,6 +534,11 @@ class Clips:
         codec = ("-c:v", "libwebp_anim") if extension == "webp" else ()
         return self._ffmpeg(f"animation.{extension}", *pattern(rate="10", seconds=1), *codec)
 
+    def brightening_animation(self, extension: str) -> Path:
+        """1 s, ten pictures that tell their time: gif, apng or webp."""
+        codec = ("-c:v", "libwebp_anim", "-lossless", "1") if extension == "webp" else ()
+        return self._ffmpeg(f"brightening.{extension}", *brightening(rate="10", seconds=1), *codec)
+
     def large_image(self) -> Path:
         """A PNG of 9000x9000 black pixels in less than 20 kB."""
 

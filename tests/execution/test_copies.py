@@ -14,7 +14,8 @@ import pytest
 from clips import FFMPEG, Clips
 
 from mps_dagster.errors import InvalidConfiguration, OutputRejected
-from mps_dagster.execution.verify import Produced, segment_files, verified
+from mps_dagster.execution.segments import segment_files
+from mps_dagster.execution.verify import Produced, verified
 from mps_dagster.ffmpeg.copying import HOLDS
 from mps_dagster.media.probe import probe
 from mps_dagster.tasks import TASKS
@@ -43,7 +44,9 @@ def copy(tmp_path) -> Callable[..., Produced]:
         if not plan.segments:
             return made
         whole = folder / "whole"
-        whole.write_bytes(b"".join(file.read_bytes() for file in segment_files(plan.segments, folder)))
+        header = [folder / plan.segments.header] if plan.segments.header else []
+        files = [*header, *segment_files(plan.segments, folder)]
+        whole.write_bytes(b"".join(file.read_bytes() for file in files))
         return Produced(whole, made.key, made.width, made.height, made.media)
 
     return copy

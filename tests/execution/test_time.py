@@ -183,6 +183,17 @@ def test_a_time_past_the_end_of_the_file_is_refused(clips, output):
         output(clips.unequal(2, 3), "snapshot_by_time_offset", {"ext_time_offset_set": ["4s"]})
 
 
+@pytest.mark.parametrize("extension", ["gif", "apng", "webp"])
+def test_an_animation_has_a_picture_at_every_time(clips, output, extension):
+    """Its demuxer cannot seek; it is decoded from its beginning."""
+    spec = {"ext_time_offset_set": ["0s", "0.5s", "100%"], "format": "png"}
+    clip = clips.brightening_animation(extension)
+    for number, frame in enumerate([0, 5, 9]):
+        path = output(clip, "snapshot_by_time_offset", spec, number)
+        # GIF's greys are not the clip's.
+        assert own_time_s(opened(path)) == pytest.approx(own_time_s(animated(clip)[frame]), abs=0.03)
+
+
 # ------------------------------------------------------------------ uneven times
 
 
