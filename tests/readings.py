@@ -49,15 +49,18 @@ def sound(path: Path, *, track: int = 0, rate: int = 16_000) -> np.ndarray:
     with av.open(str(path)) as container:
         start = (container.start_time or 0) / av.time_base
         resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
-        samples = np.zeros(0)
+        samples, end = np.zeros(0), 0
         for frame in container.decode(audio=track):
             assert frame.time is not None
             at = round((frame.time - start) * rate)
+            # Matroska rounds times to 1 ms, which are no gaps.
+            at = end if abs(at - end) < 0.005 * rate else at
             for piece in resampler.resample(frame):
                 values = piece.to_ndarray().ravel()
                 samples = np.concatenate([samples, np.zeros(max(0, at + len(values) - len(samples)))])
                 samples[max(0, at) : at + len(values)] = values[max(0, -at) :]
                 at += len(values)
+            end = at
     return samples
 
 
