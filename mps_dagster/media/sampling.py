@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 from mps_dagster.media.info import VideoStream
+from mps_dagster.media.timerange import Span
 
 Method = Literal["seek", "keyframes", "decode"]
 """`seek`: one seek a picture. `keyframes`: one pass over the key frames. `decode`: one pass over every frame."""
@@ -17,7 +18,8 @@ SEEK_COST_FRAMES = 250
 def percent_times(video: VideoStream, step_percent: float) -> tuple[float, ...]:
     """0 %, step, 2 x step … below 100 %: a step of 5 gives 20 pictures (reference I.6)."""
     count = max(1, math.ceil(round(100 / step_percent, 6)))
-    return tuple(video.start_s + video.duration_s * step_percent * k / 100 for k in range(count))
+    span = Span.of([video])
+    return tuple(span.at_percent(step_percent * k) for k in range(count))
 
 
 def interval_times(video: VideoStream, interval_s: float) -> tuple[float, ...]:

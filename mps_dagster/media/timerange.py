@@ -40,6 +40,10 @@ class Span:
     def whole(self) -> TimeRange:
         return TimeRange(self.start_s, self.end_s, self)
 
+    def at_percent(self, percent: float) -> float:
+        """The second of the source at which so much of it has played."""
+        return self.start_s + (self.end_s - self.start_s) * percent / 100
+
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:

@@ -19,6 +19,7 @@ from mps_dagster.errors import InvalidTimeOffset
 from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.ffmpeg.stills import still_plan
 from mps_dagster.media.info import MediaInfo, VideoStream
+from mps_dagster.media.timerange import Span
 from mps_dagster.tasks.spec import OutputNames, StillSpec, TaskType, need_video
 
 TimePoint = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?(s|%)$")]
@@ -51,7 +52,7 @@ def _seconds(point: str, media: MediaInfo, video: VideoStream) -> float:
         percent = float(point[:-1])
         if percent > 100:
             raise InvalidTimeOffset(f"time point {point} is past the end")
-        return video.start_s + video.duration_s * percent / 100
+        return Span.of([video]).at_percent(percent)
     at = float(point[:-1])
     if at > media.duration_s:
         raise InvalidTimeOffset(f"time point {point} is past the end of the source ({media.duration_s:.3f} s)")
