@@ -170,7 +170,8 @@ def _measure(home: Path, watch: Watch, options: argparse.Namespace) -> None:
             used["ffmpeg"] = ffmpeg_s
             used["between looks"] = watch.total_of(used) - sum(used.values())
             for kind in LIVING:
-                used[kind] -= idle[kind] * taken
+                # On a busy machine they look less often.
+                used[kind] = max(0.0, used[kind] - idle[kind] * taken)
             figures.append(used)
             print(f"upload {number + 1}: {steps} steps, {wall_s:.1f} s wall, {_shown(used)}", flush=True)
     _report(figures, steps)
@@ -241,7 +242,7 @@ def _descendants() -> dict[int, list[str]]:
     stats: dict[int, list[str]] = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
-            with suppress(OSError), open(f"/proc/{entry.name}/stat") as file:
+            with suppress(OSError), Path(f"/proc/{entry.name}/stat").open() as file:
                 stats[int(entry.name)] = file.read().rpartition(")")[2].split()
     parents = {pid: int(stat[1]) for pid, stat in stats.items()}
 
