@@ -83,12 +83,12 @@ KINDS = (
     ("log capture", "tail -F"),
     ("mps up", "mps up"),
     ("other", "resource_tracker"),
-    ("fork server", "multiprocessing.forkserver"),
-    ("runs", "mps_dagster.orchestration.warm"),
+    ("runner", "mps_dagster.orchestration.runner"),
     ("runs", "multiprocessing.spawn"),
     ("ffmpeg", "ffmpeg"),
 )
-LIVING = {"web server", "daemon", "code server", "dagster dev", "files, API", "mps up"}
+LIVING = {"web server", "daemon", "code server", "dagster dev", "files, API", "mps up", "runner"}
+FORKED = {"runner": "runs", "runs": "steps"}
 """Those that use something when nothing happens."""
 
 
@@ -257,13 +257,18 @@ def _descendants() -> dict[int, list[str]]:
 
 
 def _kind(pid: int, parent: int) -> str:
-    line, above = _command(pid), _command(parent)
+    line = _command(pid)
     for kind, words in KINDS:
         if words in line:
             # A process that was forked has its parent's command line.
-            forked = line == above and kind in ("fork server", "runs")
-            return {"fork server": "steps", "runs": "runs and steps"}[kind] if forked else kind
+            return FORKED.get(_kind(parent, _parent(parent)), kind) if line == _command(parent) else kind
     return "other"
+
+
+def _parent(pid: int) -> int:
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
 
 
 def _command(pid: int) -> str:
