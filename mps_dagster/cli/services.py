@@ -107,11 +107,12 @@ def services(settings: Settings) -> Iterator[Services]:
     ]  # fmt: skip
     files = [sys.executable, "-m", "mps_dagster.api.files"]
     api = [sys.executable, "-m", "mps_dagster.api.server"]
+    runner = [sys.executable, "-m", "mps_dagster.orchestration.runner"]
     logs = settings.home / "logs"
     logs.mkdir(exist_ok=True)
     with ExitStack() as stack:
         started: dict[Path, Server] = {}
-        for name, argv in (("dagster", dagster), ("files", files), ("api", api)):
+        for name, argv in (("dagster", dagster), ("files", files), ("api", api), ("runs", runner)):
             log = logs / f"{name}.log"
             started[log] = stack.enter_context(service(argv, cwd=settings.project, log=log, environment=environment))
         found = Services(started)
