@@ -148,6 +148,10 @@ def _execute(run_id: str) -> None:
             for _ in core_execute_run(recon_job_from_origin(run.job_code_origin), run, instance, inject_env_vars=True):
                 pass
         instance.report_engine_event(f"Process for run exited (pid: {pid}).", run)
+        # One that was terminated before it had begun is left alone by Dagster, until its monitoring finds it.
+        run = instance.get_run_by_id(run_id)
+        if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run)
 
 
 def _report(run_id: str, code: int) -> None:

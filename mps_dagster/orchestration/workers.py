@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any, Self
 import dagster as dg
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster._core.execution.api import create_execution_plan, execute_plan_iterator
+from dagster._core.execution.api import execute_plan_iterator
+from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.retries import RetryMode
 from dagster._core.instance import InstanceRef
+from dagster._core.system_config.objects import ResolvedRunConfig
 from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster._utils.interrupts import capture_interrupts
 from dagster_shared.error import SerializableErrorInfo
@@ -184,20 +186,22 @@ def _work(pipe: Connection, run: Run, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_end_after, args=(parent,), name="end-with-the-run", daemon=True).start()
     with suppress(KeyboardInterrupt, EOFError, BrokenPipeError), dg.DagsterInstance.from_ref(run.instance) as instance:
+        # Once for all steps, as it takes as long as the rest of a plan.
+        config = ResolvedRunConfig.build(run.job.get_definition(), run.record.run_config)
         # Who is younger has a copy of the run's end of our pipe, so that it may stay open though the run is gone.
         while os.getppid() == parent and (order := pipe.recv()) is not None:
             with capture_interrupts():
-                for said in _step(run, order, instance):
+                for said in _step(run, order, config, instance):
                     pipe.send(said)
 
 
-def _step(run: Run, order: Order, instance: dg.DagsterInstance) -> Iterator[Said]:
-    config = run.record.run_config
+def _step(run: Run, order: Order, config: ResolvedRunConfig, instance: dg.DagsterInstance) -> Iterator[Said]:
     try:
-        plan = create_execution_plan(
-            run.job, config, [order.step], order.known_state, repository_load_data=run.load_data
-        )
-        yield from execute_plan_iterator(plan, run.job, run.record, instance, run.retry_mode, config)
+        plan = ExecutionPlan.build(
+            run.job.get_definition(), config, step_keys_to_execute=[order.step], known_state=order.known_state,
+            repository_load_data=run.load_data,
+        )  # fmt: skip
+        yield from execute_plan_iterator(plan, run.job, run.record, instance, run.retry_mode, run.record.run_config)
     except (Exception, KeyboardInterrupt, DagsterExecutionInterruptedError):
         yield Broken(os.getpid(), serializable_error_info_from_exc_info(sys.exc_info()))
     else:
