@@ -64,8 +64,9 @@ class _Files:
             return file.engine
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.engine.dispose()
+        with self._lock:
+            for file in self._files.values():
+                file.engine.dispose()
 
 
 _FILES = _Files()
@@ -73,7 +74,10 @@ _SERVERS: dict[str, Engine] = {}
 
 
 def close_idle_connections() -> None:
-    """Before a fork: neither SQLite nor PostgreSQL bears a connection that two processes have. They are opened anew."""
+    """Before a fork: neither SQLite nor PostgreSQL bears a connection that two processes have. They are opened anew.
+
+    And before a process ends: SQLite clears away a database's log when the last one that has it open closes it.
+    """
     _FILES.close()
     for engine in _SERVERS.values():
         engine.dispose()

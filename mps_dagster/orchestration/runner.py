@@ -28,12 +28,13 @@ from dagster._utils import get_run_crash_explanation
 from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster._utils.interrupts import capture_interrupts
 
+from mps_dagster.orchestration.database import close_idle_connections
 from mps_dagster.settings import Settings
 
 SOCKET = "runner.sock"
 LOOK_EVERY_S = 0.5
 """For runs that have ended."""
-ANSWER_S = 30.0
+ANSWER_S = 10.0
 PRELOADED = (
     # All but the definitions, which are loaded for each run, so that it is of the workflows as they are then.
     "mps_dagster.orchestration.build",
@@ -125,6 +126,7 @@ def _fork(work: Callable[[str], None], run_id: str, sockets: tuple[socket.socket
             held.close()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         work(run_id)
+        close_idle_connections()
         code = 0
     except BaseException:
         traceback.print_exc()

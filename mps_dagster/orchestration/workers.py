@@ -193,6 +193,7 @@ def _work(pipe: Connection, run: Run, parent: int) -> None:
             with capture_interrupts():
                 for said in _step(run, order, config, instance):
                     pipe.send(said)
+    close_idle_connections()
 
 
 def _step(run: Run, order: Order, config: ResolvedRunConfig, instance: dg.DagsterInstance) -> Iterator[Said]:
