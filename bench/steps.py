@@ -1,6 +1,6 @@
 """What one upload costs beside ffmpeg: CPU-seconds by kind of process, over a whole deployment (`mps up`).
 
-    python bench/steps.py [--uploads 3] [--idle-s 15]
+    python bench/steps.py [--uploads 3] [--idle-s 15] [--workflows 1]
 
 Fifteen cheap outputs of seven tasks, as in workflows/demo.yaml, of a two-second clip: thirty steps. What the deployment
 uses when nothing happens is measured first and taken off. CPU time, not wall time, so that a busy machine says the same.
@@ -96,20 +96,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--uploads", type=int, default=3)
     parser.add_argument("--idle-s", type=float, default=15)
+    parser.add_argument("--workflows", type=int, default=1, help="all but one wait for uploads")
     options = parser.parse_args()
     # Whose parent has died comes to us: no CPU time is lost.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryDirectory(prefix="mps-bench-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
-        _prepare(home)
+        _prepare(home, options.workflows - 1)
         with _deployment(), Watch() as watch:
             _measure(home, watch, options)
 
 
-def _prepare(home: Path) -> None:
+def _prepare(home: Path, others: int) -> None:
     project = home / "project"
     (project / "workflows").mkdir(parents=True)
     (project / "workflows" / "steps.yaml").write_text(WORKFLOW)
+    for number in range(others):
+        other = WORKFLOW.replace("name: steps", f"name: other{number}").replace("inbox", f"inbox, dir: /{number}/", 1)
+        (project / "workflows" / f"other{number}.yaml").write_text(other)
     for name in ("dagster.yaml", "workspace.yaml"):
         shutil.copyfile(HERE.parent / name, project / name)
     ports = [str(port) for port in _free_ports(3)]

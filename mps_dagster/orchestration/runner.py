@@ -53,12 +53,11 @@ POSTGRESQL = ("dagster_postgres.storage", "psycopg2", "sqlalchemy.dialects.postg
 
 def start_run(home: Path, run_id: str) -> bool:
     """Have a run's process started; False if there is no runner."""
-    with socket.socket(socket.AF_UNIX) as connection, _in(home) as folder:
-        connection.settimeout(ANSWER_S)
-        try:
-            connection.connect(f"{folder}/{SOCKET}")
-        except OSError:
-            return False
+    try:
+        connection = _connected(home)
+    except OSError:
+        return False
+    with connection:
         try:
             connection.sendall(run_id.encode())
             answered = connection.recv(64)
@@ -67,6 +66,18 @@ def start_run(home: Path, run_id: str) -> bool:
     if not answered:
         raise DagsterUserCodeUnreachableError("the runner went away before it had started the run")
     return True
+
+
+def _connected(home: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(ANSWER_S)
+    try:
+        with _in(home) as folder:
+            connection.connect(f"{folder}/{SOCKET}")
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def main() -> None:
