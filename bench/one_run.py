@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import resource
 import time
-from multiprocessing import forkserver
 
 import dagster as dg
 
@@ -33,8 +32,6 @@ def main() -> None:
     if not result.success:
         raise SystemExit(f"the run failed: {[(s.label, s.message) for s in task_run(record).subtasks]}")
     results = [subtask.result for subtask in task_run(record).subtasks if subtask.result]
-    # Steps are children of the fork server, which is ours: their CPU time is told once it has ended and been waited for.
-    forkserver._forkserver._stop()  # noqa: SLF001
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     figures = {
         "wall_s": wall_s,

@@ -111,7 +111,7 @@ def services(settings: Settings) -> Iterator[Services]:
     logs.mkdir(exist_ok=True)
     with ExitStack() as stack:
         started: dict[Path, Server] = {}
-        for name, argv in (("dagster", dagster), ("files", files), ("api", api)):
+        for name, argv in {"dagster": dagster, "files": files, "api": api, **_runner()}.items():
             log = logs / f"{name}.log"
             started[log] = stack.enter_context(service(argv, cwd=settings.project, log=log, environment=environment))
         found = Services(started)
@@ -141,6 +141,11 @@ def _environment(settings: Settings) -> dict[str, str]:
         "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
         "PYTHONWARNINGS": "ignore",
     }
+
+
+def _runner() -> dict[str, list[str]]:
+    """Elsewhere a process that has loaded much does not bear a fork; there the code server starts runs."""
+    return {"runs": [sys.executable, "-m", "mps_dagster.orchestration.runner"]} if sys.platform == "linux" else {}
 
 
 def _rotate(log: Path) -> None:

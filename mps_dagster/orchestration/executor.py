@@ -1,74 +1,168 @@
-"""How a run's steps are run: a process each, forked from a server that has everything imported already."""
+"""How a run's steps are run: by a few worker processes of the run, each of which takes one step after another.
+
+Dagster's multiprocess executor starts a process for each step, 0.25 CPU-seconds; here a step costs what it does. What it
+says of steps, retries, cancellation and processes that die is kept.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
 import time
-from functools import cache
-from multiprocessing.process import BaseProcess
+from collections.abc import Iterator
+from contextlib import ExitStack
 
 import dagster as dg
+from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
+from dagster._core.errors import DagsterExecutionInterruptedError, DagsterSubprocessError
+from dagster._core.events import EngineEventData
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.active import ActiveExecution
+from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode
+from dagster_shared.error import SerializableErrorInfo
 
+from mps_dagster.orchestration.workers import Broken, Died, Ended, Run, Workers
 from mps_dagster.settings import Settings
 
-PRELOADED = (
-    "mps_dagster.definitions",
-    "mps_dagster.orchestration.instance",
-    # What a step process would import on top, 0.4 s of CPU each time; PYTHONPROFILEIMPORTTIME=1 shows what is left.
-    "dagster._core.execution.api",
-    "dagster._core.execution.plan.execute_plan",
-    "dagster._core.executor.child_process_executor",
-    "dagster._core.storage.local_compute_log_manager",
-    "alembic.config",
-    "av",
-    "PIL.Image",
-)
-SQLITE = (
-    "dagster._core.storage.runs.sqlite.sqlite_run_storage",
-    "dagster._core.storage.event_log.sqlite.sqlite_event_log",
-    "dagster._core.storage.schedules.sqlite.sqlite_schedule_storage",
-    "sqlalchemy.dialects.sqlite",
-)
-POSTGRESQL = ("dagster_postgres.storage", "psycopg2", "sqlalchemy.dialects.postgresql.psycopg2")
-
-ENDING_S = 10
-"""How long a step may take to end its ffmpeg and to remove what it has begun."""
+LOOK_EVERY_S = 0.5
+"""For an interrupt, and for a step whose time to be retried has come; what a worker says is heard at once."""
+INTERRUPTS = {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}
 
 
 def subtask_executor(settings: Settings) -> dg.ExecutorDefinition:
     """As many subtasks at once as there are cores."""
-    modules = [*PRELOADED, *(POSTGRESQL if settings.database_url else SQLITE)]
-    return dg.multiprocess_executor.configured(
-        {"max_concurrent": settings.cores, "start_method": {"forkserver": {"preload_modules": modules}}}
-    )
+
+    @dg.executor(name="workers", config_schema={}, requirements=multiple_process_executor_requirements())
+    def workers(_: dg.InitExecutorContext) -> dg.Executor:
+        return StepExecutor(settings.cores)
+
+    return workers
 
 
 def end_with_the_run(context: dg.OpExecutionContext) -> None:
-    """From now on this step ends when its run does, however that ends; fail if it was told to end already.
+    """Fail if the run was told to end before this step began.
 
-    The executor forwards a termination to the steps that have a process, and to no other: one that was just about to
-    get it would go on for as long as it takes, and publish for a run that was canceled.
+    A termination reaches the steps that a worker works on, and no other: one that is just being handed to it would go on
+    for as long as it takes, and publish for a run that was canceled.
     """
     run = context.instance.get_run_by_id(context.run_id)
     if run is not None and (run.is_finished or run.status is dg.DagsterRunStatus.CANCELING):
         raise dg.Failure("the run had ended before this step began", allow_retries=False)
-    end_with_its_process()
 
 
-@cache
-def end_with_its_process() -> None:
-    """Between a run's process and this one stands the forkserver, which ends nobody."""
-    run = multiprocessing.parent_process()
-    if run is not None:  # Not forked at all: a test.
-        threading.Thread(target=_end_after, args=(run,), name="end-with-the-run", daemon=True).start()
+class StepExecutor(dg.Executor):
+    """Hands steps that can be run to workers, and tells Dagster what they say."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+
+    @property
+    def retries(self) -> RetryMode:
+        return RetryMode.ENABLED
+
+    def execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Iterator[dg.DagsterEvent]:
+        pid = os.getpid()
+        about = EngineEventData.multiprocess(pid, step_keys_to_execute=execution_plan.step_keys_to_execute)
+        yield dg.DagsterEvent.engine_event(plan_context, f"Executing steps in workers of process {pid}", about)
+        with ExitStack() as stack:
+            slots = stack.enter_context(InstanceConcurrencyContext(plan_context.instance, plan_context.dagster_run))
+            active = stack.enter_context(
+                ActiveExecution(
+                    execution_plan, self.retries, max_concurrent=self._at_once, instance_concurrency_context=slots
+                )
+            )
+            run = Run(
+                job=plan_context.reconstructable_job,
+                record=plan_context.dagster_run,
+                instance=plan_context.instance.get_ref(),
+                retry_mode=self.retries.for_inner_plan(),
+                load_data=execution_plan.repository_load_data,
+            )
+            steps = _Steps(self, plan_context, active, stack.enter_context(Workers(run)))
+            yield from steps.execute(self._at_once)
+        yield dg.DagsterEvent.engine_event(plan_context, f"Process {pid} has executed all steps", about)
 
 
-def _end_after(run: BaseProcess) -> None:
-    run.join()
-    # What Dagster's Terminate sends: ffmpeg is ended, drafts are removed.
-    os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(ENDING_S)
-    os._exit(1)
+class _Steps:
+    """One run's."""
+
+    def __init__(
+        self, executor: StepExecutor, context: PlanOrchestrationContext, active: ActiveExecution, workers: Workers
+    ) -> None:
+        self._executor, self._context, self._active, self._workers = executor, context, active, workers
+        self._errors: dict[int, SerializableErrorInfo] = {}
+        """Of what was no failure of a step by itself; by process."""
+
+    def execute(self, at_once: int) -> Iterator[dg.DagsterEvent]:
+        interrupted = False
+        while self._workers.busy or not (interrupted or self._active.is_complete):
+            if self._active.check_for_interrupts():
+                interrupted = True
+                yield from self._interrupt()
+            if not interrupted:
+                yield from self._hand_out(at_once)
+            yield from self._listen()
+            yield from self._active.plan_events_iterator(self._context)
+        yield from self._finish(interrupted)
+
+    def _interrupt(self) -> Iterator[dg.DagsterEvent]:
+        steps = self._workers.busy
+        yield dg.DagsterEvent.engine_event(
+            self._context, "Termination was asked for: it is forwarded to the steps", EngineEventData.interrupted(steps)
+        )
+        self._active.mark_interrupted()
+        self._workers.interrupt()
+
+    def _hand_out(self, at_once: int) -> Iterator[dg.DagsterEvent]:
+        for step in self._active.get_steps_to_execute(limit=at_once - len(self._workers.busy)):
+            self._workers.start(step.key, self._active.get_known_state())
+        yield from self._active.concurrency_event_iterator(self._context)
+
+    def _listen(self) -> Iterator[dg.DagsterEvent]:
+        if not self._workers.busy:
+            # Nothing to run now: a retry's time has not come.
+            if not self._active.is_complete:
+                time.sleep(min(LOOK_EVERY_S, max(0.0, self._active.sleep_interval())))
+            return
+        for step, said in self._workers.wait(LOOK_EVERY_S):
+            if isinstance(said, dg.DagsterEvent):
+                yield said
+                self._active.handle_event(said)
+                if said.is_resource_init_failure and said.engine_event_data.error:
+                    yield self._failed(step, said.engine_event_data.error)
+                continue
+            if isinstance(said, Broken):
+                self._errors[said.pid] = said.error
+            elif isinstance(said, Died):
+                yield from self._died(step, said)
+            elif not isinstance(said, Ended):
+                raise TypeError(f"a worker said {said!r}")
+            self._active.verify_complete(self._context, step)
+
+    def _died(self, step: str, said: Died) -> Iterator[dg.DagsterEvent]:
+        what = f"process {said.pid} has ended in the middle of step {step}: {said.how}"
+        error = SerializableErrorInfo(what, [], "WorkerDied")
+        context = self._context.for_step(self._active.get_step_by_key(step))
+        yield dg.DagsterEvent.engine_event(context, what, EngineEventData.engine_error(error))
+        event = self._failed(step, error)
+        yield event
+        if event.is_step_failure:
+            self._errors[said.pid] = error
+
+    def _failed(self, step: str, error: SerializableErrorInfo) -> dg.DagsterEvent:
+        """Or to be retried, if its policy says so."""
+        context = self._context.for_step(self._active.get_step_by_key(step))
+        event = self._executor.log_failure_or_retry_event_after_error(context, error, self._active.get_known_state())
+        self._active.handle_event(event)
+        return event
+
+    def _finish(self, interrupted: bool) -> Iterator[dg.DagsterEvent]:
+        if interrupted and all(error.cls_name in INTERRUPTS for error in self._errors.values()):
+            yield dg.DagsterEvent.engine_event(self._context, "All steps have ended", EngineEventData())
+            raise DagsterExecutionInterruptedError
+        if self._errors:
+            told = "\n".join(f"In process {pid}: {error.to_string()}" for pid, error in self._errors.items())
+            raise DagsterSubprocessError(f"Steps' processes failed:\n{told}", list(self._errors.values()))

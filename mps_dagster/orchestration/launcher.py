@@ -1,4 +1,4 @@
-"""Run launcher that notices when a run's process is gone.
+"""Run launcher that has runs started by the runner, and notices when a run's process is gone.
 
 `DefaultRunLauncher` learns of a dead worker from the code server that started it. When both died (reboot, container
 killed) nobody tells, and the run would stay STARTED for ever. Run monitoring asks this one.
@@ -9,18 +9,25 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
+from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.errors import DagsterUserCodeProcessError, DagsterUserCodeUnreachableError
 from dagster._core.events import EngineEventData
 from dagster._core.launcher import DefaultRunLauncher
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
 
+from mps_dagster.orchestration.runner import start_run
+from mps_dagster.settings import Settings
+
+DEFINITIONS = "mps_dagster.definitions"
 CLOCKS_DIFFER_S = 2
 """/proc tells the boot's time in whole seconds."""
 
@@ -31,6 +38,12 @@ class CheckingRunLauncher(DefaultRunLauncher):
     @property
     def supports_check_run_worker_health(self) -> bool:
         return True
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """By the runner, if there is one that has the run's code; else by the code server."""
+        run = context.dagster_run
+        if not (_is_ours(run) and start_run(Settings().dagster_home, run.run_id)):
+            super().launch_run(context)
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
@@ -46,10 +59,16 @@ class CheckingRunLauncher(DefaultRunLauncher):
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, msg=f"the run's process {worker.pid} is gone")
 
     def terminate(self, run_id: str) -> bool:
-        """Also a run that outlived the code server that launched it; no other one knows it."""
-        with suppress(DagsterUserCodeUnreachableError, DagsterUserCodeProcessError):
-            if super().terminate(run_id):  # type: ignore[no-untyped-call]
-                return True
+        """Also a run that the code server does not know: of the runner, or of a code server before it."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return False
+        if GRPC_INFO_TAG in run.tags:
+            with suppress(DagsterUserCodeUnreachableError, DagsterUserCodeProcessError):
+                if super().terminate(run_id):  # type: ignore[no-untyped-call]
+                    return True
+        else:
+            self._instance.report_run_canceling(run)
         worker = _worker(self._instance, run_id)
         if worker is None or not worker.alive:
             return False
@@ -77,6 +96,15 @@ class RunProcess:
             pass
         started_s = _started_s(self.pid)
         return started_s is None or started_s < self.said_s + CLOCKS_DIFFER_S
+
+
+def _is_ours(run: DagsterRun) -> bool:
+    """Whether its code is what the runner has loaded; a workspace may hold other projects, too."""
+    if run.job_code_origin is None:
+        return False
+    pointer = run.job_code_origin.get_repo_pointer()
+    ours = isinstance(pointer, ModuleCodePointer) and pointer.module == DEFINITIONS
+    return ours and run.job_code_origin.executable_path == sys.executable
 
 
 def _worker(instance: DagsterInstance, run_id: str) -> RunProcess | None:

@@ -20,7 +20,6 @@ from mps_dagster.execution.assemble import MemberMissing, assemble
 from mps_dagster.execution.perform import Worker
 from mps_dagster.execution.progress import ProgressFile, forget
 from mps_dagster.orchestration import launcher as launcher_module
-from mps_dagster.orchestration.executor import ENDING_S
 from mps_dagster.orchestration.launcher import CheckingRunLauncher, RunProcess
 from mps_dagster.orchestration.values import JsonValues
 from mps_dagster.workflow.model import Task
@@ -116,39 +115,6 @@ def test_a_run_whose_process_is_gone_is_noticed(monkeypatch, worker, status):
     monkeypatch.setattr(launcher, "_get_grpc_client_for_termination", lambda _: None)
     monkeypatch.setattr(CheckingRunLauncher, "_instance", property(lambda _: None))
     assert launcher.check_run_worker_health(SimpleNamespace(run_id="r")).status is status
-
-
-RUN = """
-import multiprocessing, time
-from mps_dagster.orchestration.executor import end_with_its_process
-
-def step(said):
-    end_with_its_process()
-    said.send_bytes(b"tied")
-    time.sleep(60)
-
-if __name__ == "__main__":
-    context = multiprocessing.get_context("forkserver")
-    here, there = context.Pipe()
-    child = context.Process(target=step, args=(there,))
-    child.start()
-    here.recv_bytes()
-    print(child.pid, flush=True)
-    time.sleep(60)
-"""
-
-
-def test_a_step_ends_with_its_run(tmp_path):
-    """Though the forkserver is between them."""
-    (tmp_path / "run.py").write_text(RUN)
-    with subprocess.Popen([sys.executable, "run.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as run:
-        step = int(run.stdout.readline())
-        assert RunProcess(step, time.time()).alive
-        run.kill()
-    deadline = time.monotonic() + ENDING_S + 10
-    while RunProcess(step, time.time()).alive:
-        assert time.monotonic() < deadline, "it lives on"
-        time.sleep(0.05)
 
 
 def test_a_step_that_was_about_to_begin_when_its_run_was_canceled_does_not(house, clips, monkeypatch):

@@ -93,6 +93,15 @@ def test_a_server_that_was_restarted_is_used_again(settings, server, clips):
         assert [request.partition_key for request in house.look("vod_uploads").run_requests] == ["in/restart.mp4"]
 
 
+def test_a_process_keeps_its_connection(settings):
+    """Also over instances: the code server makes one for each tick."""
+    used = set()
+    for _ in range(2):
+        with dg.DagsterInstance.get() as instance, instance.event_log_storage.index_connection() as connection:
+            used.add(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar())
+    assert len(used) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -1,0 +1,197 @@
+"""Dagster's own storages, with connections that are kept.
+
+Stock, each event and each question gets a connection of its own (and statements that are compiled anew), and each process
+loads all of alembic's migrations once per database to see that there is nothing to do: a third of what a step cost. Here
+a process keeps one engine for each database, whichever instance asks; a database that has a schema is not looked at again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import sqlalchemy as sa
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
+from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
+from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
+from dagster._core.storage.sqlite_storage import (
+    DagsterSqliteStorage,
+    _event_logs_directory,
+    _runs_directory,
+    _schedule_directory,
+)
+from dagster._serdes import ConfigurableClassData
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import QueuePool
+
+if TYPE_CHECKING:
+    from dagster_postgres import DagsterPostgresStorage
+
+FILES = 16
+"""Databases that a process keeps open at most. Each run has one; the web server opens those that somebody looks at."""
+
+
+@dataclass(slots=True)
+class _File:
+    engine: Engine
+    inode: int
+    """Of what it was opened on: writes to a file that was removed are lost."""
+
+
+class _Files:
+    """The SQLite databases of this process, by path, the last used ones."""
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[str, _File] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def engine(self, url: str) -> Engine:
+        path = url.removeprefix("sqlite:///")
+        with self._lock:
+            file = self._files.get(path)
+            if file is None or file.inode != _inode(path):
+                file = self._files[path] = _open(url, path)
+            self._files.move_to_end(path)
+            while len(self._files) > FILES:
+                self._files.popitem(last=False)[1].engine.dispose()
+            return file.engine
+
+    def close(self) -> None:
+        with self._lock:
+            for file in self._files.values():
+                file.engine.dispose()
+
+
+_FILES = _Files()
+_SERVERS: dict[str, Engine] = {}
+
+
+def close_idle_connections() -> None:
+    """Before a fork: neither SQLite nor PostgreSQL bears a connection that two processes have. They are opened anew.
+
+    And before a process ends: SQLite clears away a database's log when the last one that has it open closes it.
+    """
+    _FILES.close()
+    for engine in _SERVERS.values():
+        engine.dispose()
+
+
+def _open(url: str, path: str) -> _File:
+    engine = sa.create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=1,
+        # More than one thread at a time gets a connection that is closed again.
+        max_overflow=-1,
+        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+    )
+    # SQLite makes the file.
+    with engine.connect():
+        return _File(engine, _inode(path))
+
+
+def _inode(path: str) -> int:
+    with suppress(FileNotFoundError):
+        return Path(path).stat().st_ino
+    return 0
+
+
+def _has_schema(engine: Engine) -> bool:
+    """As Dagster decides it: somebody has written down which revision the tables are of."""
+    try:
+        with engine.connect() as connection:
+            return connection.scalar(sa.text("SELECT version_num FROM alembic_version LIMIT 1")) is not None
+    except DatabaseError:
+        # There is no such table, or it is being made.
+        return False
+
+
+@contextmanager
+def _transaction(url: str) -> Iterator[Connection]:
+    with _FILES.engine(url).connect() as connection, connection.begin():
+        yield connection
+
+
+class SqliteRuns(SqliteRunStorage):
+    """Of `SqliteRunStorage`, connections alone are other ones."""
+
+    @classmethod
+    def from_local(cls, base_dir: str, inst_data: ConfigurableClassData | None = None) -> Self:
+        url = create_db_conn_string(base_dir, "runs")
+        if Path(base_dir).is_dir() and _has_schema(_FILES.engine(url)):
+            return cls(url, inst_data)
+        return super().from_local(base_dir, inst_data)
+
+    def connect(self) -> AbstractContextManager[Connection]:  # type: ignore[override]
+        return _transaction(self._conn_string)
+
+
+class SqliteSchedules(SqliteScheduleStorage):
+    """Of `SqliteScheduleStorage`, connections alone are other ones."""
+
+    @classmethod
+    def from_local(cls, base_dir: str, inst_data: ConfigurableClassData | None = None) -> SqliteScheduleStorage:
+        url = create_db_conn_string(base_dir, "schedules")
+        if Path(base_dir).is_dir() and _has_schema(_FILES.engine(url)):
+            return cls(url, inst_data)
+        return super().from_local(base_dir, inst_data)
+
+    def connect(self) -> AbstractContextManager[Connection]:  # type: ignore[override]
+        return _transaction(self._conn_string)
+
+
+class SqliteEvents(SqliteEventLogStorage):
+    """Of `SqliteEventLogStorage`, connections alone are other ones."""
+
+    def _initdb(self, engine: Engine, for_index_shard: bool = False) -> None:
+        if not _has_schema(engine):
+            super()._initdb(engine, for_index_shard)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        with self._db_lock:
+            engine = _FILES.engine(self.conn_string_for_shard(shard))
+            if shard not in self._initialized_dbs:
+                self._initdb(engine)
+                self._initialized_dbs.add(shard)
+            with engine.connect() as connection, connection.begin():
+                yield connection
+
+    def has_table(self, table_name: str) -> bool:
+        return sa.inspect(_FILES.engine(self.conn_string_for_shard(INDEX_SHARD_NAME))).has_table(table_name)
+
+
+class SqliteRecords(DagsterSqliteStorage):
+    """The three together, in the folders where Dagster has them."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self.base_dir = base_dir
+        self._inst_data = inst_data
+        self._run_storage = SqliteRuns.from_local(_runs_directory(base_dir))
+        self._event_log_storage = SqliteEvents(_event_logs_directory(base_dir))
+        self._schedule_storage = SqliteSchedules.from_local(_schedule_directory(base_dir))
+        # The parent's would open all three anew.
+        super(DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
+
+
+def postgresql_records(url: str, inst_data: ConfigurableClassData | None) -> DagsterPostgresStorage:
+    """dagster-postgres's storage; all of this process share a few connections."""
+    from dagster_postgres import DagsterPostgresStorage
+
+    storage = DagsterPostgresStorage(url, should_autocreate_tables=url not in _SERVERS, inst_data=inst_data)
+    if url not in _SERVERS:
+        # As dagster-postgres makes it, but for the pool. A server that was restarted is noticed before it is used.
+        _SERVERS[url] = sa.create_engine(
+            url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1, pool_pre_ping=True
+        )
+    part: Any
+    for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
+        part._engine = _SERVERS[url]  # noqa: SLF001
+    return storage

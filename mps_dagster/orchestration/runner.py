@@ -1,0 +1,189 @@
+"""The process that runs are forked from: it has imported everything, and does nothing else.
+
+    python -m mps_dagster.orchestration.runner
+
+Stock, the code server starts a Python for each run, which imports Dagster and us for two CPU-seconds. The runner is asked
+over a socket in the home. It tells Dagster of a run whose process died. When the runner dies, its runs go on, and the
+code server starts the next ones.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.events import EngineEventData
+from dagster._grpc.impl import core_execute_run
+from dagster._utils import get_run_crash_explanation
+from dagster._utils.hosted_user_process import recon_job_from_origin
+from dagster._utils.interrupts import capture_interrupts
+
+from mps_dagster.orchestration.database import close_idle_connections
+from mps_dagster.settings import Settings
+
+SOCKET = "runner.sock"
+LOOK_EVERY_S = 0.5
+"""For runs that have ended."""
+ANSWER_S = 10.0
+PRELOADED = (
+    # All but the definitions, which are loaded for each run, so that it is of the workflows as they are then.
+    "mps_dagster.orchestration.build",
+    "mps_dagster.orchestration.instance",
+    "mps_dagster.orchestration.launcher",
+    # What a run would import on top; PYTHONPROFILEIMPORTTIME=1 shows what is left.
+    "dagster._core.executor.child_process_executor",
+    "dagster._core.storage.legacy_storage",
+    "alembic.config",
+    "av",
+    "PIL.Image",
+)
+SQLITE = ("sqlalchemy.dialects.sqlite",)
+POSTGRESQL = ("dagster_postgres.storage", "psycopg2", "sqlalchemy.dialects.postgresql.psycopg2")
+
+
+def start_run(home: Path, run_id: str) -> bool:
+    """Have a run's process started; False if there is no runner."""
+    try:
+        connection = _connected(home)
+    except OSError:
+        return False
+    with connection:
+        try:
+            connection.sendall(run_id.encode())
+            answered = connection.recv(64)
+        except OSError as error:
+            raise DagsterUserCodeUnreachableError(f"the runner did not answer: {error}") from error
+    if not answered:
+        raise DagsterUserCodeUnreachableError("the runner went away before it had started the run")
+    return True
+
+
+def _connected(home: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(ANSWER_S)
+    try:
+        with _in(home) as folder:
+            connection.connect(f"{folder}/{SOCKET}")
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def main() -> None:
+    """The process behind `mps up`."""
+    settings = Settings()
+    for module in (*PRELOADED, *(POSTGRESQL if settings.database_url else SQLITE)):
+        importlib.import_module(module)
+    # A collection in a run would copy all that it shares with us.
+    gc.collect()
+    gc.freeze()
+    with socket.socket(socket.AF_UNIX) as listener, _in(settings.dagster_home) as folder:
+        # Of a runner that was killed.
+        Path(folder, SOCKET).unlink(missing_ok=True)
+        listener.bind(f"{folder}/{SOCKET}")
+        Path(folder, SOCKET).chmod(0o600)
+        listener.listen()
+        listener.settimeout(LOOK_EVERY_S)
+        runs: dict[int, str] = {}
+        while True:
+            _answer(listener, runs)
+            _bury(listener, runs)
+
+
+def _answer(listener: socket.socket, runs: dict[int, str]) -> None:
+    try:
+        connection, _ = listener.accept()
+    except TimeoutError:
+        return
+    # Who asked may be gone: that is no matter of ours.
+    with connection, suppress(OSError):
+        connection.settimeout(ANSWER_S)
+        if run_id := connection.recv(64).decode():
+            pid = _fork(_execute, run_id, (listener, connection))
+            runs[pid] = run_id
+            connection.sendall(str(pid).encode())
+
+
+def _bury(listener: socket.socket, runs: dict[int, str]) -> None:
+    """As the code server does with its runs: one that did not come to its end has failed."""
+    with suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            pid, status = ended
+            run_id, code = runs.pop(pid, None), os.waitstatus_to_exitcode(status)
+            if run_id and code:
+                _fork(lambda run_id, code=code: _report(run_id, code), run_id, (listener,))  # type: ignore[misc]
+
+
+def _fork(work: Callable[[str], None], run_id: str, sockets: tuple[socket.socket, ...]) -> int:
+    """The work in a process of its own, which does not come back from here."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if pid := os.fork():
+        return pid
+    code = 1
+    try:
+        for held in sockets:
+            held.close()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        work(run_id)
+        close_idle_connections()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _execute(run_id: str) -> None:
+    """As the code server's process for a run does."""
+    pid = os.getpid()
+    with capture_interrupts(), dg.DagsterInstance.get() as instance:
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.job_code_origin is None:
+            raise LookupError(f"Dagster has no run {run_id} that says where its job is")
+        started = EngineEventData.in_process(pid)
+        instance.report_engine_event(f"Started process for run (pid: {pid}).", run, started)
+        # It writes down what fails before it raises.
+        with suppress(Exception, KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+            for _ in core_execute_run(recon_job_from_origin(run.job_code_origin), run, instance, inject_env_vars=True):
+                pass
+        instance.report_engine_event(f"Process for run exited (pid: {pid}).", run)
+        # One that was terminated before it had begun is left alone by Dagster, until its monitoring finds it.
+        run = instance.get_run_by_id(run_id)
+        if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run)
+
+
+def _report(run_id: str, code: int) -> None:
+    with dg.DagsterInstance.get() as instance:
+        run = instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
+            instance.report_engine_event(get_run_crash_explanation(f"Run execution process for {run_id}", code), run)
+            instance.report_run_failed(run)
+
+
+@contextmanager
+def _in(folder: Path) -> Iterator[str]:
+    """A short path of it: a socket's address has 107 bytes."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""The worker processes of one run. Each takes one step after another; one that is killed fails its step, and no other.
+
+They are forked from the run's process, which has everything loaded already.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any, Self
+
+import dagster as dg
+from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.execution.api import execute_plan_iterator
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.plan.state import KnownExecutionState
+from dagster._core.execution.retries import RetryMode
+from dagster._core.instance import InstanceRef
+from dagster._core.system_config.objects import ResolvedRunConfig
+from dagster._utils.error import serializable_error_info_from_exc_info
+from dagster._utils.interrupts import capture_interrupts
+from dagster_shared.error import SerializableErrorInfo
+
+from mps_dagster.orchestration.database import close_idle_connections
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.repository_definition import RepositoryLoadData
+
+ENDING_S = 10
+"""How long a step may take to end its ffmpeg and to remove what it has begun."""
+PROCESSES: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+"""macOS's own libraries do not bear a fork."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a worker has to know of its run."""
+
+    job: ReconstructableJob
+    record: dg.DagsterRun
+    instance: InstanceRef
+    retry_mode: RetryMode
+    load_data: RepositoryLoadData | None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One step to run."""
+
+    step: str
+    known_state: KnownExecutionState
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A step has; its events said how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A step did not come to an end of its own: it was interrupted, or Dagster itself raised."""
+
+    pid: int
+    error: SerializableErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A worker has, in the middle of its step."""
+
+    pid: int
+    how: str
+
+
+Said = dg.DagsterEvent | Ended | Broken | Died
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: multiprocessing.process.BaseProcess
+    pipe: Connection
+    step: str | None = None
+
+    @classmethod
+    def start(cls, run: Run) -> Self:
+        ours, theirs = PROCESSES.Pipe()
+        process = PROCESSES.Process(target=_work, args=(theirs, run, os.getpid()), daemon=True)
+        close_idle_connections()
+        process.start()
+        # Else its end would not be noticed.
+        theirs.close()
+        return cls(process, ours)
+
+    def order(self, step: str, known_state: KnownExecutionState) -> None:
+        self.step = step
+        # One that has just died says so when it is listened to.
+        with suppress(BrokenPipeError):
+            self.pipe.send(Order(step, known_state))
+
+    def hear(self) -> Said:
+        try:
+            said: Said = self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            return Died(self.process.pid or 0, _how(self.process.exitcode))
+        return said
+
+    def interrupt(self) -> None:
+        with suppress(ProcessLookupError):
+            if self.process.pid:
+                os.kill(self.process.pid, signal.SIGINT)
+
+
+def _how(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"it was terminated by signal {-exit_code} ({signal.Signals(-exit_code).name})"
+    return f"it exited with code {exit_code}"
+
+
+@dataclass(slots=True)
+class Workers:
+    """Those of a run, started as there is work for them."""
+
+    run: Run
+    _workers: list[_Worker] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing of them is left. Who still has a step was not waited for, and is interrupted."""
+        for worker in self._workers:
+            if worker.step is not None:
+                worker.interrupt()
+            with suppress(OSError):
+                worker.pipe.send(None)
+        deadline = time.monotonic() + ENDING_S
+        for worker in self._workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            worker.process.kill()
+            worker.process.join()
+
+    @property
+    def busy(self) -> Sequence[str]:
+        """The steps that are being worked on."""
+        return [worker.step for worker in self._workers if worker.step is not None]
+
+    def start(self, step: str, known_state: KnownExecutionState) -> None:
+        self._workers = [worker for worker in self._workers if worker.step is not None or worker.process.is_alive()]
+        worker = next((worker for worker in self._workers if worker.step is None), None)
+        if worker is None:
+            worker = _Worker.start(self.run)
+            self._workers.append(worker)
+        worker.order(step, known_state)
+
+    def wait(self, timeout_s: float) -> Iterator[tuple[str, Said]]:
+        """What they say, by step."""
+        by_pipe = {worker.pipe: worker for worker in self._workers if worker.step is not None}
+        for pipe in wait(list(by_pipe), timeout_s):
+            worker = by_pipe[pipe]  # type: ignore[index]
+            step, said = worker.step or "", worker.hear()
+            if not isinstance(said, dg.DagsterEvent):
+                worker.step = None
+            if isinstance(said, Died):
+                self._workers.remove(worker)
+            yield step, said
+
+    def interrupt(self) -> None:
+        for worker in self._workers:
+            if worker.step is not None:
+                worker.interrupt()
+
+
+def _work(pipe: Connection, run: Run, parent: int) -> None:
+    """A worker's life: until it is told to end, or its run's process is gone."""
+    # The run's process keeps an interrupt for later; here it ends who waits.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=_end_after, args=(parent,), name="end-with-the-run", daemon=True).start()
+    with suppress(KeyboardInterrupt, EOFError, BrokenPipeError), dg.DagsterInstance.from_ref(run.instance) as instance:
+        # Once for all steps, as it takes as long as the rest of a plan.
+        config = ResolvedRunConfig.build(run.job.get_definition(), run.record.run_config)
+        # Who is younger has a copy of the run's end of our pipe, so that it may stay open though the run is gone.
+        while os.getppid() == parent and (order := pipe.recv()) is not None:
+            with capture_interrupts():
+                for said in _step(run, order, config, instance):
+                    pipe.send(said)
+    close_idle_connections()
+
+
+def _step(run: Run, order: Order, config: ResolvedRunConfig, instance: dg.DagsterInstance) -> Iterator[Said]:
+    try:
+        plan = ExecutionPlan.build(
+            run.job.get_definition(), config, step_keys_to_execute=[order.step], known_state=order.known_state,
+            repository_load_data=run.load_data,
+        )  # fmt: skip
+        yield from execute_plan_iterator(plan, run.job, run.record, instance, run.retry_mode, run.record.run_config)
+    except (Exception, KeyboardInterrupt, DagsterExecutionInterruptedError):
+        yield Broken(os.getpid(), serializable_error_info_from_exc_info(sys.exc_info()))
+    else:
+        yield Ended()
+
+
+def _end_after(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    # What Dagster's Terminate sends: ffmpeg is ended, drafts are removed.
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(ENDING_S)
+    os._exit(1)
