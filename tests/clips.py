@@ -196,6 +196,11 @@ class Clips:
         clip = self._file(f"{name}.mp4", lambda: _with_box(base.read_bytes(), b"hvc1", kind, record))
         if extension == "mp4":
             return clip
+        if extension == "ts":
+            # ffmpeg writes no descriptor, but reads it.
+            plain = self._ffmpeg(f"{name}_plain.ts", "-i", str(clip), "-c", "copy")
+            descriptor = b"\xb0\x05" + record[:5]
+            return self._file(f"{name}.ts", lambda: _with_descriptor(plain.read_bytes(), descriptor))
         return self._ffmpeg(f"{name}.{extension}", "-i", str(clip), "-c", "copy", "-strict", "unofficial")
 
     # ---------------------------------------------------------- known values
@@ -665,6 +670,30 @@ def _with_box(whole: bytes, entry: bytes, kind: bytes, content: bytes) -> bytes:
         struct.pack_into(">I", changed, at - 4, size + len(box))
     end = at - 4 + size
     return bytes(changed[:end] + box + changed[end:])
+
+
+def _with_descriptor(whole: bytes, descriptor: bytes) -> bytes:
+    """A transport stream of ffmpeg's with one more descriptor of its video, which comes first in the programme's table."""
+    packets = [whole[at : at + 188] for at in range(0, len(whole), 188)]
+    for number, packet in enumerate(packets):
+        if int.from_bytes(packet[1:3], "big") & 0x1FFF == 0x1000:
+            # All lengths are below 256. The video's descriptors begin at 17, behind their length.
+            table = bytearray(packet[5 : 8 + packet[7] - 4])
+            table[17:17] = descriptor
+            table[2] += len(descriptor)
+            table[16] += len(descriptor)
+            packets[number] = (packet[:5] + table + _mpeg_crc(table)).ljust(188, b"\xff")
+    return b"".join(packets)
+
+
+def _mpeg_crc(table: bytes) -> bytes:
+    """CRC-32 without zlib's mirrored bits."""
+    crc = 0xFFFFFFFF
+    for byte in table:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = crc << 1 ^ (0x104C11DB7 if crc >> 31 else 0)
+    return crc.to_bytes(4, "big")
 
 
 def _run(*args: str) -> bytes:
