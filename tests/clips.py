@@ -150,6 +150,15 @@ class Clips:
             clip if extension == "mp4" else self._ffmpeg(f"cropped{turned}.{extension}", "-i", str(clip), "-c", "copy")
         )
 
+    def stretched(self, extension: str = "mp4") -> Path:
+        """4:3 by its codec, 16:9 by its container."""
+        base = self._ffmpeg("stretch_base.mp4", *pattern("160x120"), *_FAST)
+        return self._ffmpeg(f"stretched.{extension}", "-i", str(base), "-c", "copy", "-aspect", "16:9")
+
+    def titled(self, title: str) -> Path:
+        """Matroska whose video has a title."""
+        return self._ffmpeg("titled.mkv", *pattern(), *_FAST, "-metadata:s:v", f"title={title}")
+
     def half_interlaced(self, codec: str = "libx264") -> Path:
         """A broadcast: 1 s progressive, then 2 s interlaced. Upright stripes run to the left."""
         first = self.stripes(f"{codec}_plain.ts", codec, woven=False)
