@@ -150,6 +150,11 @@ class Clips:
             clip if extension == "mp4" else self._ffmpeg(f"cropped{turned}.{extension}", "-i", str(clip), "-c", "copy")
         )
 
+    def late(self, clip: Path) -> Path:
+        """Sound for 2 s, and a second after its beginning the pictures of another clip."""
+        args = ("-itsoffset", "1", "-i", str(clip), *tone(2), "-map", "0:v", "-map", "1:a", "-c:v", "copy", *_AAC)
+        return self._ffmpeg(f"late_{clip.stem}.mp4", *args)
+
     def stretched(self, extension: str = "mp4") -> Path:
         """4:3 by its codec, 16:9 by its container."""
         base = self._ffmpeg("stretch_base.mp4", *pattern("160x120"), *_FAST)

@@ -158,6 +158,23 @@ def test_ten_bits_keep_hdr_and_what_it_says_of_itself(clips, upload, made, worke
     assert "g(0.2650,0.6900)" in said
 
 
+@pytest.mark.parametrize(
+    ("clip", "codec", "said"),
+    [
+        ("hdr10", "h265", ("HDR10", "bt2020nc", "bt2020", "smpte2084")),
+        ("hlg", "h265", ("HLG", "bt2020nc", "bt2020", "arib-std-b67")),
+        ("hdr10", "h264", ("", "bt709", "bt709", "bt709")),
+    ],
+)
+def test_black_before_the_first_picture_changes_no_tags(clips, upload, made, clip, codec, said):
+    """HLS begins with it where the sound is first, and encoders take their tags from the first picture."""
+    template = {"codec": codec, "bit_depth": 10 if codec == "h265" else 8, "segment_type": 7, "effort": "fast"}
+    source = upload(clips.late(getattr(clips, clip)()))
+    spec = {"name": "x", "container": "hls", "video_template": template}
+    video = made(source, "transcode", spec)[0].main[0].media.video
+    assert (video.hdr, video.color_space, video.color_primaries, video.color_transfer) == said
+
+
 @pytest.mark.parametrize(("clip", "white"), [("hdr10", 573), ("hlg", 721)])
 def test_a_white_watermark_on_hdr_is_no_glare(clips, upload, made, worker, clip, white):
     """BT.2408: graphics white is 58 % of PQ and 75 % of HLG, not 10 000 nits."""
