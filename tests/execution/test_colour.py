@@ -11,8 +11,8 @@ from clips import PATCHES
 from PIL import Image
 
 STILL = {"ext_time_offset_set": ["0s"]}
-ONE_CELL = {"row_count": 1, "column_count": 1, "width": 320, "height": 180}
-SMALL = {"video_template": {"height": 360, "vcrf": 6, "effort": "fast"}}
+ONE_CELL = {"row_count": 1, "column_count": 1, "width": 320, "height": 180, "fill_type": "stretch"}
+SMALL = {"video_template": {"width": 640, "vcrf": 6, "effort": "fast"}}
 OUTPUTS = {
     "jpg": ("snapshot_by_time_offset", {**STILL, "format": "jpg"}),
     "png": ("snapshot_by_time_offset", {**STILL, "format": "png"}),
@@ -44,24 +44,26 @@ def bits(matrix: int) -> str:
 
 TO_2020 = "setparams=color_primaries=bt709:color_trc=bt709,zscale=p=bt2020:t=bt709:m=2020_ncl:r=limited"
 WIDE = "setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc=bt2020-10"
+HD = "1280x180"
+"""Wide enough to count as HD, and quick to encode."""
 SOURCES = {
-    "HD of BT.709": ("1280x720", "709.mp4", encoded("bt709", "bt709")),
+    "HD of BT.709": (HD, "709.mp4", encoded("bt709", "bt709")),
     "HD untagged": ("1280x720", "hd.mp4", encoded("bt709", "unknown")),
     "SD untagged": ("640x360", "sd.mp4", encoded("bt601", "unknown")),
     "wide for SD, so HD": ("1280x500", "cinema.mp4", encoded("bt709", "unknown")),
     "SD of BT.709": ("640x360", "sd709.mp4", encoded("bt709", "bt709")),
     "SD of BT.601": ("640x360", "sd601.mp4", encoded("bt601", "smpte170m")),
-    "full range": ("1280x720", "full.mp4", f"zscale=m=709:r=full,format=yuv444p,{tagged('bt709')} -- {X264}"),
-    "10 bit": ("1280x720", "ten.mp4", encoded("bt709", "bt709", format="yuv420p10le", encoder=X265)),
-    "BT.2020 matrix": ("1280x720", "2020m.mp4", encoded("bt2020nc", "bt2020nc bt709 bt709")),
-    "BT.2020, wide colours": ("1280x720", "2020.mp4", f"{TO_2020},format=yuv420p10le,{WIDE} -- {X265}"),
-    "SMPTE 240M": ("1280x720", "240.mp4", encoded("smpte240m", "smpte240m")),
-    "YCgCo": ("1280x720", "ycgco.mp4", f"zscale=m=ycgco:r=limited,format=yuv444p -- {X264}"),
-    "film and logarithm": ("1280x720", "film.mp4", encoded("bt709", "bt709 film log100")),
-    "Y'CbCr tagged RGB": ("1280x720", "gbr.mp4", encoded("bt709", "bt709", format="yuv420p", encoder=bits(0))),
-    "a reserved matrix": ("1280x720", "reserved.mp4", encoded("bt709", "bt709", encoder=bits(3))),
-    "Motion JPEG": ("1280x720", "jpeg.avi", encoded("bt601", "unknown", format="yuvj444p", scale="full",
-                                                    encoder="-c:v mjpeg -q:v 1")),
+    "full range": (HD, "full.mp4", f"zscale=m=709:r=full,format=yuv444p,{tagged('bt709')} -- {X264}"),
+    "10 bit": (HD, "ten.mp4", encoded("bt709", "bt709", format="yuv420p10le", encoder=X265)),
+    "BT.2020 matrix": (HD, "2020m.mp4", encoded("bt2020nc", "bt2020nc bt709 bt709")),
+    "BT.2020, wide colours": (HD, "2020.mp4", f"{TO_2020},format=yuv420p10le,{WIDE} -- {X265}"),
+    "SMPTE 240M": (HD, "240.mp4", encoded("smpte240m", "smpte240m")),
+    "YCgCo": (HD, "ycgco.mp4", f"zscale=m=ycgco:r=limited,format=yuv444p -- {X264}"),
+    "film and logarithm": (HD, "film.mp4", encoded("bt709", "bt709 film log100")),
+    "Y'CbCr tagged RGB": (HD, "gbr.mp4", encoded("bt709", "bt709", format="yuv420p", encoder=bits(0))),
+    "a reserved matrix": (HD, "reserved.mp4", encoded("bt709", "bt709", encoder=bits(3))),
+    "Motion JPEG": (HD, "jpeg.avi", encoded("bt601", "unknown", format="yuvj444p", scale="full",
+                                            encoder="-c:v mjpeg -q:v 1")),
     "QuickTime Animation": ("640x360", "rle.mov", "format=rgb24 -- -c:v qtrle"),
     "RGB H.264": ("640x360", "rgb.mp4", "format=gbrp -- -c:v libx264rgb -qp 0"),
     "APNG": ("640x360", "plain.apng", "format=rgb24 -- -c:v apng"),
@@ -137,7 +139,7 @@ def test_hdr_is_made_the_same_sdr_in_every_format(clips, upload, made, worker, t
 def test_a_video_s_tags_say_what_its_numbers_are(clips, upload, made, worker, codec, container, source, space):
     """A small version of an HD video stays BT.709, and says so."""
     size, name, how = SOURCES[source]
-    template = {"codec": codec, "height": 180, "vcrf": 6, "effort": "fast"}
+    template = {"codec": codec, "width": 320, "vcrf": 6, "effort": "fast"}
     spec = {"name": "v", "container": container, "video_template": template}
     result = made(upload(clips.patches(name, how, size=size)), "transcode", spec)[0]
     video = result.main[0].media.video
