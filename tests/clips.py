@@ -150,6 +150,20 @@ class Clips:
             clip if extension == "mp4" else self._ffmpeg(f"cropped{turned}.{extension}", "-i", str(clip), "-c", "copy")
         )
 
+    def late(self, clip: Path) -> Path:
+        """Sound for 2 s, and a second after its beginning the pictures of another clip."""
+        args = ("-itsoffset", "1", "-i", str(clip), *tone(2), "-map", "0:v", "-map", "1:a", "-c:v", "copy", *_AAC)
+        return self._ffmpeg(f"late_{clip.stem}.mp4", *args)
+
+    def stretched(self, extension: str = "mp4") -> Path:
+        """4:3 by its codec, 16:9 by its container."""
+        base = self._ffmpeg("stretch_base.mp4", *pattern("160x120"), *_FAST)
+        return self._ffmpeg(f"stretched.{extension}", "-i", str(base), "-c", "copy", "-aspect", "16:9")
+
+    def titled(self, title: str) -> Path:
+        """Matroska whose video has a title."""
+        return self._ffmpeg("titled.mkv", *pattern(), *_FAST, "-metadata:s:v", f"title={title}")
+
     def half_interlaced(self, codec: str = "libx264") -> Path:
         """A broadcast: 1 s progressive, then 2 s interlaced. Upright stripes run to the left."""
         first = self.stripes(f"{codec}_plain.ts", codec, woven=False)
@@ -196,6 +210,11 @@ class Clips:
         clip = self._file(f"{name}.mp4", lambda: _with_box(base.read_bytes(), b"hvc1", kind, record))
         if extension == "mp4":
             return clip
+        if extension == "ts":
+            # ffmpeg writes no descriptor, but reads it.
+            plain = self._ffmpeg(f"{name}_plain.ts", "-i", str(clip), "-c", "copy")
+            descriptor = b"\xb0\x05" + record[:5]
+            return self._file(f"{name}.ts", lambda: _with_descriptor(plain.read_bytes(), descriptor))
         return self._ffmpeg(f"{name}.{extension}", "-i", str(clip), "-c", "copy", "-strict", "unofficial")
 
     # ---------------------------------------------------------- known values
@@ -665,6 +684,30 @@ def _with_box(whole: bytes, entry: bytes, kind: bytes, content: bytes) -> bytes:
         struct.pack_into(">I", changed, at - 4, size + len(box))
     end = at - 4 + size
     return bytes(changed[:end] + box + changed[end:])
+
+
+def _with_descriptor(whole: bytes, descriptor: bytes) -> bytes:
+    """A transport stream of ffmpeg's with one more descriptor of its video, which comes first in the programme's table."""
+    packets = [whole[at : at + 188] for at in range(0, len(whole), 188)]
+    for number, packet in enumerate(packets):
+        if int.from_bytes(packet[1:3], "big") & 0x1FFF == 0x1000:
+            # All lengths are below 256. The video's descriptors begin at 17, behind their length.
+            table = bytearray(packet[5 : 8 + packet[7] - 4])
+            table[17:17] = descriptor
+            table[2] += len(descriptor)
+            table[16] += len(descriptor)
+            packets[number] = (packet[:5] + table + _mpeg_crc(table)).ljust(188, b"\xff")
+    return b"".join(packets)
+
+
+def _mpeg_crc(table: bytes) -> bytes:
+    """CRC-32 without zlib's mirrored bits."""
+    crc = 0xFFFFFFFF
+    for byte in table:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = crc << 1 ^ (0x104C11DB7 if crc >> 31 else 0)
+    return crc.to_bytes(4, "big")
 
 
 def _run(*args: str) -> bytes:

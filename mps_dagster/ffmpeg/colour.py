@@ -171,5 +171,12 @@ def as_video(stream: Stream, pixel_format: str, space: str) -> Stream:
     return stream.filter("format", pix_fmts=pixel_format, color_spaces=space, color_ranges="tv")
 
 
+def tagged_as(stream: Stream, video: VideoStream, *, sdr: bool) -> Stream:
+    """Pictures of ours that come before those of the video: an encoder takes its tags from the first one."""
+    kept = not (sdr and _is_beyond_sdr(video))
+    tags = (primaries(video), transfer(video)) if kept else ("bt709", "bt709")
+    return stream.filter("setparams", color_primaries=tags[0], color_trc=tags[1])
+
+
 def _is_beyond_sdr(video: VideoStream) -> bool:
     return bool(video.hdr) or primaries(video) in _WIDE

@@ -20,8 +20,8 @@ class Holds:
 
     video: frozenset[str]
     audio: frozenset[str]
-    turns: bool = True
-    """Whether it can tell a player to turn or mirror the picture."""
+    shows: bool = True
+    """Whether it can tell a player how to show the picture: turned, mirrored, cropped, with pixels that are not square."""
     edits: bool = False
     """Whether it can hide what is stored: an edit list."""
 
@@ -49,9 +49,9 @@ HOLDS: Mapping[str, Holds] = {
         f"pcm_s16be pcm_s24be pcm_s32be {_PCM_WAV}",
     ),
     "webm": _holds("vp8 vp9 av1", "opus vorbis"),
-    "ts": _holds(_MPEG, "aac mp3 mp2 ac3 eac3 dts opus s302m", turns=False),
-    "flv": _holds("h264 flv1", "aac mp3", turns=False),
-    "hls": _holds("h264 hevc", "aac mp3 ac3 eac3", turns=False),
+    "ts": _holds(_MPEG, "aac mp3 mp2 ac3 eac3 dts opus s302m", shows=False),
+    "flv": _holds("h264 flv1", "aac mp3", shows=False),
+    "hls": _holds("h264 hevc", "aac mp3 ac3 eac3", shows=False),
     _MP4_SEGMENTS: _holds("h264 hevc av1 vp9", "aac mp3 ac3 eac3 alac flac opus"),
     "mp3": _holds("", "mp3"),
     "m4a": _holds("", "aac alac", edits=True),
@@ -74,12 +74,11 @@ def row(container: str, *, mp4_segments: bool) -> str:
 def copied_video(video: VideoStream, where: str) -> Options:
     """Output options for the picture; refused where the copy would not be the same, or not be upright."""
     _check_held("video", video, where)
-    if video.turned and not HOLDS[where].turns:
-        how = "mirrored" if video.mirrored else f"turned by {video.rotation} degrees"
+    if (how := _shown_by_header(video)) and not HOLDS[where].shows:
         segments = ", or set segment_type to 7 or 5" if where == "hls" else ""
         raise InvalidConfiguration(
             f"the source's picture is {how} by its header, which {where} does not keep",
-            hint=f"{_name_a_codec('video', where)}, which makes it upright; or copy it into mp4, mov or mkv{segments}",
+            hint=f"{_name_a_codec('video', where)}, which makes it so; or copy it into mp4, mov or mkv{segments}",
         )
     if video.only_dolby_vision and where != "mp4":
         raise ContentUnsupported(
@@ -131,6 +130,13 @@ def can_copy_audio(streams: tuple[AudioStream, ...], where: str) -> bool:
         stream.codec in HOLDS[where].audio and not _is_cut(stream, where) and _has_rate(stream, where)
         for stream in streams
     )
+
+
+def _shown_by_header(video: VideoStream) -> str:
+    """What the container tells a player to do with the picture; empty if nothing."""
+    if video.turned:
+        return "mirrored" if video.mirrored else f"turned by {video.rotation} degrees"
+    return "cropped or stretched" if video.shaped_by_container else ""
 
 
 def _check_held(kind: str, stream: VideoStream | AudioStream, where: str) -> None:

@@ -9,7 +9,7 @@ import ffmpeg
 
 from mps_dagster.errors import ContentUnsupported, InvalidConfiguration
 from mps_dagster.ffmpeg.codecs import MUXERS, Options
-from mps_dagster.ffmpeg.colour import as_video, to_rgb, to_sdr, written_matrix
+from mps_dagster.ffmpeg.colour import as_video, tagged_as, to_rgb, to_sdr, written_matrix
 from mps_dagster.ffmpeg.copying import copied_audio, copied_video, row
 from mps_dagster.ffmpeg.encode import (
     AudioTemplate,
@@ -195,7 +195,8 @@ def _picture(
     blend = Blend(blend_format(template), video if keeps_hdr(template) else None)
     stream = overlaid(stream, wanted.watermarks, geometry.canvas, blend=blend, clip=material.part)
     if wanted.container == "hls":
-        stream = _covering(stream, material, geometry.canvas, template.average_rate(video))
+        black = _black(geometry.canvas, material.before_picture_s, template.average_rate(video))
+        stream = _covering(stream, material, tagged_as(black, video, sdr=not keeps_hdr(template)))
     stream = as_video(stream, pixel_format(template, video), written_matrix(video, sdr=not keeps_hdr(template)))
     return [stream], video_options(template, video, wanted.container)
 
@@ -239,12 +240,15 @@ def _check_gaps(material: Material) -> None:
         )
 
 
-def _covering(stream: Stream, material: Material, canvas: Size, rate: Fraction) -> Stream:
+def _black(canvas: Size, length_s: float, rate: Fraction) -> Stream:
+    black = ffmpeg.input(f"color=black:s={canvas[0]}x{canvas[1]}:r={rate}:d={seconds(length_s)}", f="lavfi")
+    return black.filter("setsar", 1)
+
+
+def _covering(stream: Stream, material: Material, black: Stream) -> Stream:
     """Black before the first picture and the last one standing to the end: a player stops where an HLS track does."""
     if material.before_picture_s > HLS_GAP_S:
-        length_s = seconds(material.before_picture_s)
-        black = ffmpeg.input(f"color=black:s={canvas[0]}x{canvas[1]}:r={rate}:d={length_s}", f="lavfi")
-        stream = ffmpeg.concat(black.filter("setsar", 1), stream.filter("setpts", "PTS-STARTPTS"))
+        stream = ffmpeg.concat(black, stream.filter("setpts", "PTS-STARTPTS"))
     if material.after_picture_s > HLS_GAP_S:
         stream = stream.filter("tpad", stop_mode="clone", stop_duration=seconds(material.after_picture_s))
     return stream

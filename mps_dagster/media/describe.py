@@ -34,6 +34,7 @@ _SPACE = {
     10: "bt2020c", 11: "smpte2085", 12: "chroma-derived-nc", 13: "chroma-derived-c", 14: "ictcp",
 }  # fmt: skip
 _FULL_RANGE = 2
+_ROUNDED_SHAPE = Fraction(1, 100)
 _UNTIMED = frozenset({"avi", "mpeg"})
 """Containers that do not tell of every packet when it is shown, and of none with B-frames in AVI; libav makes it up."""
 
@@ -84,6 +85,7 @@ def video_stream(container: InputContainer, stream: LibavVideo, picture: VideoFr
         rotation=_clockwise(picture.rotation),
         mirrored=_mirrored(picture),
         sample_aspect=stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1),
+        shaped_by_container=(width, height) != (picture.width, picture.height) or _stretched(stream),
         pixel_format=picture.format.name,
         bit_depth=max(component.bits for component in components),
         # ffmpeg's own VP8 and VP9 decoders drop transparency; only the container tells of it.
@@ -152,23 +154,32 @@ def webp(moving: Animation, size_bytes: int) -> MediaInfo:
 
 
 def _said(container: InputContainer, stream: LibavVideo) -> str:
-    """What a container says of a stream beside its codec. PyAV does not hand that out; libav's listing has it."""
+    """What a container says of a stream beside its codec. PyAV does not hand that out; libav's listing has it.
+
+    Tags stand there too, with their names in front, so a line that begins with a fact is libav's own.
+    """
     parts = re.split(r"^ *Stream #0:", listed(container), flags=re.MULTILINE)
     return next((part for part in parts if re.match(rf"{stream.index}\b", part)), "")
 
 
 def _dolby_vision(said: str) -> str:
-    found = re.search(r"DOVI configuration record: .*profile: (\d+).*compatibility id: (\d+)", said)
+    found = re.search(r"^ +DOVI configuration record: .*profile: (\d+).*compatibility id: (\d+)", said, re.MULTILINE)
     return f"{found[1]}.{found[2]}" if found else ""
 
 
 def _cropped(picture: VideoFrame, said: str) -> tuple[int, int]:
     """The size that ffmpeg, and every good player, shows: PyAV does not apply what the container crops."""
-    found = re.search(r"Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", said)
+    found = re.search(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", said, re.MULTILINE)
     left, right, top, bottom = map(int, found.groups()) if found else (0, 0, 0, 0)
     width, height = picture.width - left - right, picture.height - top - bottom
     # What would leave nothing ffmpeg does not crop either.
     return (width, height) if width > 0 and height > 0 else (picture.width, picture.height)
+
+
+def _stretched(stream: LibavVideo) -> bool:
+    """Whether the container gives pixels another shape than the codec does; it may round."""
+    own = stream.codec_context.sample_aspect_ratio or Fraction(1)
+    return abs((stream.sample_aspect_ratio or own) / own - 1) > _ROUNDED_SHAPE
 
 
 def _bitrate_bps(size_bytes: int, duration_s: float) -> int:

@@ -31,6 +31,8 @@ class VideoStream(Facts):
     mirrored: bool = False
     """Whether a player flips the picture as well: `rotation` is then libav's, and tells half of it."""
     sample_aspect: Fraction = Fraction(1)
+    shaped_by_container: bool = False
+    """Whether the container alone says what is cropped, or which shape pixels have; the codec does not."""
     pixel_format: str
     bit_depth: int = 8
     alpha: bool = False

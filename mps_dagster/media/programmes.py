@@ -6,11 +6,9 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-import av
-import av.logging
 from av.container import InputContainer
 
-from mps_dagster.media.refuse import libav_log
+from mps_dagster.media.refuse import listed
 from mps_dagster.media.scan import Timings
 
 Programmes = Mapping[int, frozenset[int]]
@@ -21,12 +19,10 @@ _SAME_CLOCK_S = 1.0
 
 def programmes(container: InputContainer) -> Programmes:
     """Empty where the container knows no such thing. PyAV has no access to it; libav's own listing says it."""
-    with libav_log(av.logging.INFO):
-        listing: str = container.dumps_format()  # type: ignore[attr-defined]  # not in PyAV's stubs
     found: dict[int, set[int]] = {}
     members: set[int] = set()
     # Names and other tags are indented deeper, so none can pass for such a line.
-    for line in re.finditer(r"^  (?:Program (\d+)|(No Program)|Stream #0:(\d+))", listing, re.MULTILINE):
+    for line in re.finditer(r"^  (?:Program (\d+)|(No Program)|Stream #0:(\d+))", listed(container), re.MULTILINE):
         if line[1]:
             members = found.setdefault(int(line[1]), set())
         elif line[2]:

@@ -8,6 +8,8 @@ import imageio_ffmpeg
 import pytest
 from PIL import Image
 
+from mps_dagster.errors import InvalidConfiguration
+
 STILL = ("snapshot_by_time_offset", {"format": "png", "ext_time_offset_set": ["0s"]})
 OUTPUTS = [
     STILL,
@@ -44,3 +46,32 @@ def test_what_the_codec_crops_stays_cropped(clips, upload, made, worker):
     result = made(media, STILL[0], {"name": "s", **STILL[1]})[0]
     assert media.media.video.display_size == (1920, 1080)
     assert (result.main[0].width, result.main[0].height) == (1920, 1080)
+
+
+@pytest.mark.parametrize("offset", [0, 0.5])
+@pytest.mark.parametrize("extension", ["mp4", "mkv"])
+@pytest.mark.parametrize("clip", ["cropped", "stretched"])
+def test_what_only_a_header_says_is_copied_where_there_is_one(clips, upload, made, clip, extension, offset):
+    """Elsewhere the red would be seen, or a wide picture be square: of a part, too, whose size is not checked later."""
+    media = upload(getattr(clips, clip)(extension))
+    size = media.media.video.display_size
+    copy = {"start_time_offset": offset, "video_template": {"codec": "copy"}}
+    for container in ("mp4", "mkv"):
+        output = made(media, "transcode", {"name": container, "container": container, **copy})[0].main[0]
+        assert output.media.video.display_size == size
+    for container in ("ts", "flv", "hls"):
+        with pytest.raises(InvalidConfiguration, match=f"cropped or stretched by its header, which {container}"):
+            made(media, "transcode", {"name": container, "container": container, **copy})
+
+
+def test_a_shape_that_the_codec_says_is_copied_everywhere(clips, upload, made):
+    """H.264 says it in its own header."""
+    spec = {"name": "x", "container": "ts", "start_time_offset": 1, "video_template": {"codec": "copy"}}
+    media = upload(clips.anamorphic())
+    assert made(media, "transcode", spec)[0].main[0].media.video.display_size == media.media.video.display_size
+
+
+def test_a_tag_is_no_fact(clips, upload):
+    """Whoever calls his film like that does not crop it."""
+    video = upload(clips.titled("Frame Cropping: 80/40/30/50")).media.video
+    assert (video.display_size, video.dolby_vision) == ((320, 180), "")

@@ -17,7 +17,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("extension", ["mp4", "mkv"])
+@pytest.mark.parametrize("extension", ["mp4", "mkv", "ts"])
 @pytest.mark.parametrize(("profile", "compatible", "hdr"), [(5, 0, "HDR10"), (8, 1, "HDR10"), (8, 4, "HLG")])
 def test_its_profile_is_known(clips, profile, compatible, hdr, extension):
     """From each container's own place for it."""
@@ -38,6 +38,12 @@ def test_the_sound_of_profile_5_can_be_had(clips, upload, made):
     """Only the picture is of no use."""
     output = made(upload(clips.dolby_vision(5, 0)), "transcode", {"name": "x", "container": "mp3"})[0].main[0]
     assert output.media.duration_s == pytest.approx(1, abs=0.1)
+
+
+def test_of_a_broadcast_too(clips, upload, made):
+    """A transport stream says it in a descriptor."""
+    with pytest.raises(ContentUnsupported, match="Dolby Vision profile 5"):
+        made(upload(clips.dolby_vision(5, 0, "ts")), "transcode", {"name": "x"})
 
 
 def test_a_copy_of_profile_5_stays_dolby_vision(clips, upload, made):
