@@ -77,9 +77,11 @@ def outputs_table(run: TaskRun) -> Group:
         if subtask.result is None:
             reason = f"{subtask.status} {subtask.code} {subtask.message}".strip()
             lines.append(Text(f"  {reason}", style=COLORS[subtask.status]))
-        for path, facts in _rows(subtask):
-            told = "  ".join(fact.rjust(width) for fact, width in zip(facts, widths, strict=True))
-            lines.append(_Row(told, path.removeprefix(f"{prefix}/")))
+        rows = [
+            _Row("  ".join(map(str.rjust, facts, widths)), path.removeprefix(f"{prefix}/"))
+            for path, facts in _rows(subtask)
+        ]
+        lines += rows if len(rows) <= 5 else [*rows[:2], Text(f"  … {len(rows) - 4} more"), *rows[-2:]]
     return Group(*lines)
 
 
@@ -100,7 +102,7 @@ class _Row:
 
 
 def _rows(subtask: SubtaskState) -> list[tuple[str, tuple[str, str, str]]]:
-    """Path and facts of what a subtask made; of many the ends."""
+    """Path and facts of what a subtask made."""
     result = subtask.result
     if result is None:
         return []
@@ -108,7 +110,7 @@ def _rows(subtask: SubtaskState) -> list[tuple[str, tuple[str, str, str]]]:
     if result.segments:
         path = f"{result.bucket}/{result.segments.names.key_pattern}"
         rows.append((f"{path}  × {result.segments.count}", (f"{result.segments.size_bytes:,}", "", "")))
-    return rows if len(rows) <= 4 else [*rows[:2], *rows[-2:]]
+    return rows
 
 
 def _facts(output: OutputObject) -> tuple[str, str, str]:

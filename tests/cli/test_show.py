@@ -67,6 +67,16 @@ def test_no_name_is_cut_at_80_columns(width):
     assert [path for path in SHOWN if not any(line.endswith(f" {path}") for line in lines)] == []
 
 
+@pytest.mark.parametrize(("count", "lines"), [(1, 1), (5, 5), (6, 5), (20, 5)])
+def test_a_long_series_says_how_many_are_left_out(count, lines):
+    """Else a series with a hole looks like one that was made so."""
+    run = state(**{"samples/10": [f"demo_{number}.jpg" for number in range(count)]})
+    shown = printed(run, Console(width=80, file=io.StringIO()))[2:]
+    assert len(shown) == lines
+    assert [line.strip() for line in shown if "more" in line] == ([f"… {count - 4} more"] if count > 5 else [])
+    assert (shown[0].endswith("demo_0.jpg"), shown[-1].endswith(f"demo_{count - 1}.jpg")) == (True, True)
+
+
 def test_segments_are_one_line():
     """A film has thousands."""
     run = state(**{"web/hls": ["film.m3u8"]})
