@@ -60,7 +60,8 @@ def summary(run: TaskRun) -> str:
     seconds = f" in {run.ended_s - run.started_s:.1f} s" if run.ended_s and run.started_s else ""
     source = escape(f"{run.workflow}  {run.bucket}/{run.key}")
     problem = f"\n[red]{escape(run.code)}: {escape(run.message)}[/]" if run.code else ""
-    return f"[bold]{run.task_id}[/]  {run.state} ({run.outcome}){seconds}  {source}{problem}"
+    hint = f"\nhint: {escape(run.hint)}" if run.hint else ""
+    return f"[bold]{run.task_id}[/]  {run.state} ({run.outcome}){seconds}  {source}{problem}{hint}"
 
 
 def outputs_table(run: TaskRun) -> Group:
@@ -77,6 +78,7 @@ def outputs_table(run: TaskRun) -> Group:
         if subtask.result is None:
             reason = f"{subtask.status} {subtask.code} {subtask.message}".strip()
             lines.append(Text(f"  {reason}", style=COLORS[subtask.status]))
+            lines += [Text(f"  hint: {subtask.hint}")] if subtask.hint else []
         rows = [
             _Row("  ".join(map(str.rjust, facts, widths)), path.removeprefix(f"{prefix}/"))
             for path, facts in _rows(subtask)
