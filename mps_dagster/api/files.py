@@ -88,7 +88,9 @@ def _part(asked: str, size: int) -> range | None:
         return None
     if not found[1]:
         return range(max(0, size - int(found[2])), size)
-    return range(int(found[1]), min(size, int(found[2]) + 1) if found[2] else size)
+    first, end = int(found[1]), int(found[2]) + 1 if found[2] else size
+    # One that ends before it begins is to be ignored (RFC 9110); one that begins behind the end is not.
+    return None if found[2] and end <= first else range(first, min(size, end))
 
 
 def main() -> None:

@@ -158,7 +158,7 @@ def _use(buckets: Buckets, name: str, *, reads: bool, writes: bool) -> str:
     try:
         bucket.delete(PROBE)
     except StorageRefused:
-        # Else only the playlist or index of a set that is made anew is ever deleted.
+        # Else only the playlist or index of a set that is made anew is deleted, and records that are not to be kept.
         return f"can be listed, written to and read; {PROBE} stays there, because it may not be deleted"
     return "can be listed, written to and read"
 

@@ -60,7 +60,8 @@ def summary(run: TaskRun) -> str:
     seconds = f" in {run.ended_s - run.started_s:.1f} s" if run.ended_s and run.started_s else ""
     source = escape(f"{run.workflow}  {run.bucket}/{run.key}")
     problem = f"\n[red]{escape(run.code)}: {escape(run.message)}[/]" if run.code else ""
-    return f"[bold]{run.task_id}[/]  {run.state} ({run.outcome}){seconds}  {source}{problem}"
+    hint = f"\nhint: {escape(run.hint)}" if run.hint else ""
+    return f"[bold]{run.task_id}[/]  {run.state} ({run.outcome}){seconds}  {source}{problem}{hint}"
 
 
 def outputs_table(run: TaskRun) -> Group:
@@ -77,9 +78,12 @@ def outputs_table(run: TaskRun) -> Group:
         if subtask.result is None:
             reason = f"{subtask.status} {subtask.code} {subtask.message}".strip()
             lines.append(Text(f"  {reason}", style=COLORS[subtask.status]))
-        for path, facts in _rows(subtask):
-            told = "  ".join(fact.rjust(width) for fact, width in zip(facts, widths, strict=True))
-            lines.append(_Row(told, path.removeprefix(f"{prefix}/")))
+            lines += [Text(f"  hint: {subtask.hint}")] if subtask.hint else []
+        rows = [
+            _Row("  ".join(map(str.rjust, facts, widths)), path.removeprefix(f"{prefix}/"))
+            for path, facts in _rows(subtask)
+        ]
+        lines += rows if len(rows) <= 5 else [*rows[:2], Text(f"  … {len(rows) - 4} more"), *rows[-2:]]
     return Group(*lines)
 
 
@@ -100,7 +104,7 @@ class _Row:
 
 
 def _rows(subtask: SubtaskState) -> list[tuple[str, tuple[str, str, str]]]:
-    """Path and facts of what a subtask made; of many the ends."""
+    """Path and facts of what a subtask made."""
     result = subtask.result
     if result is None:
         return []
@@ -108,7 +112,7 @@ def _rows(subtask: SubtaskState) -> list[tuple[str, tuple[str, str, str]]]:
     if result.segments:
         path = f"{result.bucket}/{result.segments.names.key_pattern}"
         rows.append((f"{path}  × {result.segments.count}", (f"{result.segments.size_bytes:,}", "", "")))
-    return rows if len(rows) <= 4 else [*rows[:2], *rows[-2:]]
+    return rows
 
 
 def _facts(output: OutputObject) -> tuple[str, str, str]:

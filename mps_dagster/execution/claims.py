@@ -1,8 +1,8 @@
 """A path is claimed before work is put into it, and the claim is looked at again before and while outputs are put there.
 
-The claim stands in the path's record and is only ever swapped, so that of two sources at once one is told. It stays: the
-path is its source's until that is gone. Runs on one source share it and publish one after another, each its whole set; one
-that died is not waited for long.
+The claim stands in the path's record, which is only ever swapped: of two sources at once one gets it, and the other fails.
+It stays there: the path is its source's until that source is gone. Runs on one source share it and publish one after
+another, each its whole set; one that died is not waited for long.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from mps_dagster.errors import SourceNotAccessible
+from mps_dagster.errors import MpsError, SourceFileError, SourceNotAccessible
 from mps_dagster.execution.records import PREFIX as RECORDS
 from mps_dagster.execution.records import Record
 from mps_dagster.execution.subtask import SubtaskResult, TaskResult
@@ -23,7 +23,7 @@ MANIFESTS = f"{RECORDS_DIR}manifests/"
 class Outdated:
     """One look through a bucket's records, in the order of their keys; a later one goes on where it ended.
 
-    Raises `MpsError` where storage fails, and then has removed nothing on account of that.
+    Raises `MpsError` where this bucket fails, and then has removed nothing on account of that.
     """
 
     bucket: Bucket
@@ -33,6 +33,9 @@ class Outdated:
     after: str = ""
     """The last one that was looked at; empty once it is through."""
     removed: int = 0
+    unseen: dict[str, MpsError] = field(default_factory=dict)
+    """Why what is said of these buckets could not be looked at, so that it stays. One may be gone for good, and must not
+    keep the look from what comes behind."""
     _in_use: dict[str, bool] = field(default_factory=dict)
 
     def remove(self, over: Callable[[], bool]) -> None:
@@ -69,27 +72,40 @@ class Outdated:
             if key.startswith(MANIFESTS):
                 return TaskResult.model_validate_json(content).results
             record = Record.model_validate_json(content)
-        except (SourceNotAccessible, ValidationError):
+        except (SourceFileError, ValidationError):
             return None
-        if (record.claim or not record.result) and self._exists(*record.owner):
+        if (record.claim or not record.result) and self._may_exist(*record.owner):
             return None
         return (record.result,) if record.result else ()
 
     def _is_gone(self, result: SubtaskResult) -> bool:
-        bucket = self.buckets.get(result.bucket)
-        if not self._is_in_use(bucket):
+        if not self._is_in_use(result.bucket):
             return False
-        return not any(self._exists(result.bucket, key) for key in result.keys)
+        return not any(self._may_exist(result.bucket, key) for key in result.keys)
 
-    def _exists(self, bucket: str, key: str) -> bool:
+    def _may_exist(self, bucket: str, key: str) -> bool:
+        # One that does not answer costs a minute each time.
+        if bucket in self.unseen and bucket != self.bucket.name:
+            return True
         try:
             self.buckets.get(bucket).head(key)
         except SourceNotAccessible:
             return False
+        except MpsError as error:
+            self._pass_over(bucket, error)
         return True
 
-    def _is_in_use(self, bucket: Bucket) -> bool:
+    def _is_in_use(self, bucket: str) -> bool:
         """An empty one may be a disk that is not mounted: that nothing is in it says nothing."""
-        if bucket.name not in self._in_use:
-            self._in_use[bucket.name] = next(bucket.list(), None) is not None
-        return self._in_use[bucket.name]
+        if bucket not in self._in_use:
+            try:
+                self._in_use[bucket] = next(self.buckets.get(bucket).list(), None) is not None
+            except MpsError as error:
+                self._pass_over(bucket, error)
+                self._in_use[bucket] = False
+        return self._in_use[bucket]
+
+    def _pass_over(self, bucket: str, error: MpsError) -> None:
+        if bucket == self.bucket.name and error.retryable:
+            raise error
+        self.unseen.setdefault(bucket, error)

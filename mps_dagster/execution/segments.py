@@ -13,8 +13,9 @@ from mps_dagster.ffmpeg.plan import Segments
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
 
 AT_ONCE = 8
-"""A subtask of S3's waits for answers, one of a folder for the disk; see CONNECTIONS in storage/s3.py."""
+"""Uploads: with S3 each mostly waits for an answer. CONNECTIONS in storage/s3.py goes with it."""
 BATCH = 64
+"""Segments between two looks at whether the path is still ours."""
 
 
 def segment_files(segments: Segments, folder: Path) -> list[Path]:

@@ -21,6 +21,7 @@ SubtaskStatus = Literal["PROCESSING", "SUCCESS", "FAIL"]
 TASK_ID_PREFIX = "mps-WorkflowTask-"
 PLANNED = ("task", "id", "type", "label", "spec", "override", "bucket", "paths")
 """Of a subtask, what the break-down records."""
+NO_ERROR: dict[str, Any] = {"code": "", "number": 0, "message": "", "hint": ""}
 WAITING = frozenset({"QUEUED", "NOT_STARTED", "MANAGED"})
 ENDED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
 
@@ -88,6 +89,8 @@ class SubtaskState:
     code: str = ""
     number: int = 0
     message: str = ""
+    hint: str = ""
+    """What a person may do about it; MPS's wire has no place for it."""
     spec: Mapping[str, Any] = field(default_factory=dict)
     override: Mapping[str, Any] | None = None
     """What a caller asked to change of a template."""
@@ -124,6 +127,8 @@ class TaskRun:
     session_id: str = ""
     session_context: str = ""
     url: str = ""
+    hint: str = ""
+    """To the message."""
 
     @property
     def failed(self) -> bool:
@@ -138,20 +143,20 @@ def task_run(record: RunRecord, *, progress: Mapping[str, float] | None = None, 
     """
     ended = record.status in ENDED
     source_step = next((step for step in record.steps if step.op.endswith("source") and not step.graph), None)
-    code, number, message = _source_failure(source_step, record.why)
+    error = _error(source_step, record.why) if source_step and source_step.status == "failure" else {}
     known = {task.name: task for task in tasks}
     subtasks = tuple(_subtasks(record, progress or {}, known, ended=ended))
     # Of a run that succeeded nothing was left out: what the workflow has beside is newer than the run.
-    if not number and record.status != "SUCCESS":
+    if not error and record.status != "SUCCESS":
         subtasks += tuple(_not_begun(record, known, subtasks, ended=ended))
-    if not number and record.why:
-        code, number, message = "InternalError", 70000, record.why
-    if not number and record.status == "FAILURE" and not any(subtask.status == "FAIL" for subtask in subtasks):
-        code, number, message = "InternalError", 70000, "the run failed outside its subtasks"
+    if not error and record.why:
+        error = _internal_error(record.why)
+    if not error and record.status == "FAILURE" and not any(subtask.status == "FAIL" for subtask in subtasks):
+        error = _internal_error("the run failed outside its subtasks")
     return TaskRun(
         task_id=task_id(record.root_run_id), run_id=record.run_id, workflow=record.workflow,
         state="FINISH" if ended else "WAITING" if record.status in WAITING else "PROCESSING",
-        outcome=record.status, code=code, number=number, message=message,
+        outcome=record.status, **(error or NO_ERROR),
         created_s=record.created_s, started_s=record.started_s, ended_s=record.ended_s,
         bucket=record.bucket, key=record.key, priority=record.priority,
         source=_source(source_step), subtasks=subtasks,
@@ -229,14 +234,12 @@ def _error(step: StepRecord, why: str) -> dict[str, Any]:
         "code": step.metadata.get("code") or "InternalError",
         "number": int(step.metadata.get("number") or 70000),
         "message": step.metadata.get("message") or step.error or why or "it was ended before it was done",
+        "hint": step.metadata.get("hint") or "",
     }
 
 
-def _source_failure(step: StepRecord | None, why: str) -> tuple[str, int, str]:
-    if step is None or step.status != "failure":
-        return "", 0, ""
-    error = _error(step, why)
-    return error["code"], error["number"], error["message"]
+def _internal_error(message: str) -> dict[str, Any]:
+    return {"code": "InternalError", "number": 70000, "message": message, "hint": ""}
 
 
 def _source(step: StepRecord | None) -> Source | None:

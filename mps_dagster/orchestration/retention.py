@@ -151,6 +151,8 @@ def remove_records(worker: Worker, workflows: Iterable[Workflow], tell: Callable
             finally:
                 removed += look.removed
                 cursors = {**cursors, name: look.after}
+                for other, why in look.unseen.items():
+                    tell(f"records in {name} of what may be in {other} stay: {why}")
         except MpsError as error:
             tell(f"records of {name} are left for tomorrow: {error}")
     write_whole(settings.retention_path, json.dumps({name: after for name, after in cursors.items() if after}).encode())

@@ -97,7 +97,7 @@ class Bucket(Protocol):
     def swap(self, key: str, old: bytes | None, new: bytes) -> bool:
         """Put `new` where `old` stands (None: where nothing is), in one step; False if something else stands there.
 
-        Of several callers with the same `old` one is told True, wherever they run. For small objects that are only ever
+        Of several callers with the same `old`, wherever they run, one gets True. For small objects that are only ever
         written this way, each time with another content. It holds as far as the service heeds conditions (docs/s3.md).
         """
 

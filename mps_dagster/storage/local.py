@@ -42,6 +42,7 @@ IMPOSSIBLE = {
     errno.ENAMETOOLONG: "a name in it is longer than 255 bytes",
 }
 """What a folder cannot hold though S3 could."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class LocalBucket:
@@ -285,6 +286,8 @@ class LocalBucket:
             return StorageRefused(what, hint=f"let user {os.geteuid()} read and write {self.root}")
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StorageFailed(what, hint="free some space")
+        if error.errno in NO_LOCKS:
+            return StorageFailed(what, hint="mount the disk with file locks (NFS: rpc.statd; Lustre: -o flock)")
         if not self.root.exists():
             return StorageFailed(what, hint=f"mkdir -p {shlex.quote(str(self.root))}")
         return StorageFailed(what)

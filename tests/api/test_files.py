@@ -93,6 +93,8 @@ SIZE = 20 * 2**20
         (f"bytes={SIZE - 2}-{SIZE + 5}", 206, f"bytes {SIZE - 2}-{SIZE - 1}/{SIZE}", 2),
         ("bytes=-3", 206, f"bytes {SIZE - 3}-{SIZE - 1}/{SIZE}", 3),
         (f"bytes={SIZE}-", 416, f"bytes */{SIZE}", 0),
+        (f"bytes={SIZE + 5}-{SIZE + 9}", 416, f"bytes */{SIZE}", 0),
+        ("bytes=5-3", 200, None, SIZE),
         ("bytes=0-1,3-4", 200, None, SIZE),
         ("lines=1-2", 200, None, SIZE),
     ],

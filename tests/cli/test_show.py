@@ -11,8 +11,9 @@ from rich.console import Console
 
 from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.processing import Processing
-from mps_dagster.cli.show import outputs_table, progress_bars, show_progress, whole_lines
+from mps_dagster.cli.show import outputs_table, progress_bars, show_progress, summary, whole_lines
 from mps_dagster.cli.tasks import tasks
+from mps_dagster.execution.steps import StepRecord
 from mps_dagster.execution.subtask import OutputObject, SegmentSet, SubtaskResult
 from mps_dagster.execution.task_run import RunRecord, SubtaskState, TaskRun, task_run
 from mps_dagster.ffmpeg.plan import Segments
@@ -65,6 +66,48 @@ def test_no_name_is_cut_at_80_columns(width):
     assert lines[0] == "outputs/demo-093015.mp4/"
     assert [line.strip() for line in lines if line.strip() in DEMO] == list(DEMO)
     assert [path for path in SHOWN if not any(line.endswith(f" {path}") for line in lines)] == []
+
+
+@pytest.mark.parametrize(("count", "lines"), [(1, 1), (5, 5), (6, 5), (20, 5)])
+def test_a_long_series_says_how_many_are_left_out(count, lines):
+    """Else a series with a hole looks like one that was made so."""
+    run = state(**{"samples/10": [f"demo_{number}.jpg" for number in range(count)]})
+    shown = printed(run, Console(width=80, file=io.StringIO()))[2:]
+    assert len(shown) == lines
+    assert [line.strip() for line in shown if "more" in line] == ([f"… {count - 4} more"] if count > 5 else [])
+    assert (shown[0].endswith("demo_0.jpg"), shown[-1].endswith(f"demo_{count - 1}.jpg")) == (True, True)
+
+
+REFUSED = {
+    "code": "InvalidInput.TaskDuplicated",
+    "number": 40000,
+    "message": "it is b.mov's",
+    "hint": "use {inputFormat}",
+}
+
+
+def test_a_failure_says_what_may_be_done_about_it():
+    """Whether it is one output's or the source's; in the words of the error."""
+    planned = {
+        "id": "0",
+        "task": "web",
+        "type": "transcode",
+        "label": "10",
+        "spec": {},
+        "bucket": "outputs",
+        "paths": {},
+    }
+    source = StepRecord("vod__source", "success", 1.0, 2.0, {})
+    plan = StepRecord("vod__web.break_down", "success", 1.0, 2.0, {"subtasks": [planned]})
+    output = StepRecord("vod__web.subtask[0]", "failure", 1.0, 2.0, REFUSED)
+    record = RunRecord("0" * 36, "0" * 36, "vod", "vod", "FAILURE", 1.0, 1.0, 3.0, "inbox", "a.mp4")
+    failed = task_run(replace(record, steps=(source, plan, output)))
+    assert printed(failed, Console(width=80, file=io.StringIO())) == [
+        "web/10", "  FAIL InvalidInput.TaskDuplicated it is b.mov's", "  hint: use {inputFormat}",
+    ]  # fmt: skip
+    of_the_source = task_run(replace(record, steps=(replace(source, status="failure", metadata=REFUSED),)))
+    assert summary(of_the_source).endswith("it is b.mov's[/]\nhint: use {inputFormat}")
+    assert "hint" not in summary(failed)
 
 
 def test_segments_are_one_line():

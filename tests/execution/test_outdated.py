@@ -6,15 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mps_dagster.errors import StorageFailed
+from mps_dagster.errors import StorageFailed, StorageRefused
 from mps_dagster.execution.outdated import Outdated
 from mps_dagster.execution.records import Claimant, Record, record_key
 from mps_dagster.execution.subtask import OutputObject, SubtaskResult, TaskResult
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.settings import Settings
-from mps_dagster.storage.bucket import Bucket, ObjectInfo
+from mps_dagster.storage.bucket import READ_BYTES, Bucket, ObjectInfo
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.local import LocalBucket
+from mps_dagster.storage.s3 import S3Bucket
 from mps_dagster.workflow.model import Source
 
 LATER = datetime.now(UTC) + timedelta(days=2)
@@ -167,3 +168,53 @@ def test_a_record_that_is_written_meanwhile_stays(buckets, monkeypatch):
     monkeypatch.setattr(LocalBucket, "head", racing)
     swept(buckets)
     assert record_key("gone.mp4") in left(buckets)
+
+
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    [
+        (StorageRefused("there is no such bucket"), "s3://inbox-that-was"),
+        (StorageFailed("the bucket does not answer"), "s3://inbox-that-was"),
+        (StorageRefused("this object may not be looked at"), "outputs"),
+    ],
+    ids=["gone", "silent", "refused object"],
+)
+def test_a_source_that_cannot_be_looked_at_keeps_its_record_and_no_other(buckets, monkeypatch, fault, name):
+    """Its bucket may be gone for good: the look passes over it and ends."""
+    outputs, asked = buckets.get("outputs"), []
+    for number in range(3):
+        write_record(outputs, f"{number}.mp4", Record(source_bucket=name, source_key="a.mp4"))
+    kept = left(buckets)
+    put(buckets, *(f"gone{number}.mp4" for number in range(9)))
+    put(buckets, "zzz.mp4")
+
+    def head(bucket: Bucket, key: str) -> ObjectInfo:
+        if (bucket.name, key) == (name, "a.mp4"):
+            asked.append(key)
+            raise fault
+        return local_head(bucket, key)
+
+    local_head = LocalBucket.head
+    monkeypatch.setattr(LocalBucket, "head", head)
+    monkeypatch.setattr(S3Bucket, "head", head)
+    look = swept(buckets)
+    assert (look.after, look.unseen, left(buckets)) == ("", {name: fault}, kept)
+    # One that is gone is asked once, not once a record.
+    assert len(asked) == (3 if name == "outputs" else 1)
+
+
+@pytest.mark.parametrize("gone", ["nowhere", "s3://Not A Bucket"])
+def test_outputs_in_a_bucket_that_is_gone_are_passed_over(buckets, gone):
+    """Its folder was removed, or nobody knows such a name any more: what is said of it stays, and the look ends."""
+    kept = {manifest(buckets, "a", result_of(("a.mp4",), gone))}
+    put(buckets, "zzz.mp4")
+    look = swept(buckets)
+    assert (look.after, set(look.unseen), left(buckets)) == ("", {gone}, kept)
+
+
+def test_a_manifest_that_is_too_large_to_be_read_stays(buckets):
+    """Nobody wrote such a one; it keeps the look from nothing."""
+    put(buckets, "zzz.mp4")
+    kept = "_mps/manifests/a/vod.r/web.json"
+    buckets.get("outputs").write(kept, b" " * (READ_BYTES + 1))
+    assert (swept(buckets).removed, left(buckets)) == (2, {kept})

@@ -162,3 +162,17 @@ def test_the_job_removes_until_its_time_is_over(tmp_path, instance, monkeypatch,
     result = house.defs.resolve_job_def("retention").execute_in_process(instance=instance)
     assert result.success
     assert len(instance.get_dynamic_partitions("vod_uploads")) == left
+
+
+def test_a_bucket_that_keeps_records_of_others_alive_is_told_of(tmp_path, monkeypatch):
+    """Else nobody learns why they stay: each is passed over, and the sweep ends well."""
+    settings = make_project(tmp_path).model_copy(update={"keep_records_days": 1})
+    [workflow], _ = load_workflows(settings.workflows_dir, Templates.load())
+
+    def remove(look, over) -> None:
+        look.unseen = {"s3://gone": StorageFailed("there is no such bucket")}
+
+    monkeypatch.setattr(Outdated, "remove", remove)
+    told: list[str] = []
+    assert remove_records(Worker.of(settings, Buckets(settings)), [workflow], told.append) == 0
+    assert told == ["records in outputs of what may be in s3://gone stay: there is no such bucket"]

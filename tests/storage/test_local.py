@@ -196,3 +196,17 @@ def test_names_that_are_no_utf8_are_left_out(local_bucket, caplog):
         pytest.skip("this file system takes UTF-8 only")
     assert list(local_bucket.list()) == []
     assert "UTF-8" in caplog.text
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
+def test_a_disk_without_locks_takes_no_swap_and_says_what_mends_it(local_bucket, monkeypatch, code):
+    """Two uploads at once would both be told that the path is theirs."""
+
+    def flock(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(StorageFailed) as failed:
+        local_bucket.swap("_mps/records/a.json", None, b"mine")
+    assert "file locks" in failed.value.hint
+    assert list(local_bucket.list()) == []
