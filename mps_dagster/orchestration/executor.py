@@ -66,7 +66,9 @@ class StepExecutor(dg.Executor):
     ) -> Iterator[dg.DagsterEvent]:
         pid = os.getpid()
         about = EngineEventData.multiprocess(pid, step_keys_to_execute=execution_plan.step_keys_to_execute)
-        yield dg.DagsterEvent.engine_event(plan_context, f"Executing steps in workers: parent process (pid: {pid})", about)
+        yield dg.DagsterEvent.engine_event(
+            plan_context, f"Executing steps in workers: parent process (pid: {pid})", about
+        )
         with ExitStack() as stack:
             slots = stack.enter_context(InstanceConcurrencyContext(plan_context.instance, plan_context.dagster_run))
             active = stack.enter_context(
