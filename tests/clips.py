@@ -225,7 +225,7 @@ class Clips:
         inputs = [part for color in PATCHES for part in _plain(f"0x{color}", f"{width}x{height}")]
         filters, _, encoder = encoded.partition(" -- ")
         graph = "[0][1]hstack[a];[2][3]hstack[b];[a][b]vstack"
-        return self._ffmpeg(name, *inputs, "-filter_complex", f"{graph},{filters}", *encoder.split())
+        return self._ffmpeg(f"patches_{name}", *inputs, "-filter_complex", f"{graph},{filters}", *encoder.split())
 
     def half_transparent(self, name: str, encoded: str, *, size: str = "320x180") -> Path:
         """Left half nothing, with a strong green hidden in it; right half red above, half transparent blue below.
@@ -240,7 +240,8 @@ class Clips:
             f":b='if(lt(X,{width}/2),0,if({top},192,32))':a='if(lt(X,{width}/2),0,if({top},128,255))',"
             f"geq=r='if(lt(X+Y,4),25*N,r(X,Y))':g='g(X,Y)':b='b(X,Y)':a='if(lt(X+Y,4),255,alpha(X,Y))'"
         )
-        return self._ffmpeg(name, *_plain("black", size), "-vf", f"format=rgba,{pixels},{filters}", *encoder.split())
+        graph = f"format=rgba,{pixels},{filters}"
+        return self._ffmpeg(f"see_through_{name}", *_plain("black", size), "-vf", graph, *encoder.split())
 
     # ----------------------------------------------------------------- time
 

@@ -77,14 +77,12 @@ def test_all_outputs_of_a_long_name_are_made_and_lead_back(clips, place, key):
         assemble("vod", "run", task, source, [result.id for result in results], results, worker.buckets)
         for subtask, result in zip(subtasks, results, strict=True):
             told = subtask.paths["output_object_path"]
-            for output in result.outputs:
-                record = record_of(bucket, output.key)
+            for made_key in result.keys:
+                record = record_of(bucket, made_key)
                 assert (record.source_bucket, record.source_key) == (name, key)
             for number, output in enumerate(result.main):
                 assert posixpath.splitext(f"/{output.key}")[0] == told.replace("{number}", str(number))
-    found = [
-        output.key for made in results_of(name, key, bucket) for result in made.results for output in result.outputs
-    ]
+    found = [member for made in results_of(name, key, bucket) for result in made.results for member in result.keys]
     assert len(found) == len(set(found)) > 10
     for listing in (made for made in found if made.endswith((".m3u8", ".vtt"))):
         lines = bucket.read(listing).decode().splitlines()
