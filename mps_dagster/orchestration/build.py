@@ -40,17 +40,22 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 
 def build_project(settings: Settings) -> Project:
     """The same, and the files that are not in it: one that Dagster does not take is as bad as one that is no YAML."""
-    files, unreadable = load_files(settings.workflows_dir, Templates.load(settings.templates_dir))
-    good, refused = _loadable(settings, files, ())
-    workflows, bad = tuple(file.workflow for file in good), (*unreadable, *refused)
-    return Project(_definitions(settings, workflows, bad), workflows, bad)
+    files, bad = load_files(settings.workflows_dir, Templates.load(settings.templates_dir))
+    try:
+        definitions = _validated(settings, files, bad)
+    except Exception:
+        # Whatever it is, it would keep all workflows from being loaded.
+        files, refused = _loadable(settings, files, ())
+        bad = (*bad, *refused)
+        definitions = _validated(settings, files, bad)
+    return Project(definitions, tuple(file.workflow for file in files), bad)
 
 
 Sorted = tuple[tuple[WorkflowFile, ...], tuple[BadFile, ...]]
 
 
 def _loadable(settings: Settings, files: tuple[WorkflowFile, ...], beside: tuple[WorkflowFile, ...]) -> Sorted:
-    """The files that Dagster takes beside these, and the others; mostly all of them, which costs 2 ms each."""
+    """The files that Dagster takes beside these, and the others."""
     problem = _problem(settings, [*beside, *files]) if files else ""
     if not problem:
         return files, ()
@@ -65,11 +70,17 @@ def _loadable(settings: Settings, files: tuple[WorkflowFile, ...], beside: tuple
 
 def _problem(settings: Settings, files: Sequence[WorkflowFile]) -> str:
     try:
-        dg.Definitions.validate_loadable(_definitions(settings, [file.workflow for file in files], ()))
+        _validated(settings, files, ())
     except Exception as error:
-        # Whatever it is, it would keep all workflows from being loaded.
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def _validated(settings: Settings, files: Sequence[WorkflowFile], bad: Sequence[BadFile]) -> dg.Definitions:
+    """Raises whatever Dagster has against them."""
+    definitions = _definitions(settings, [file.workflow for file in files], bad)
+    dg.Definitions.validate_loadable(definitions)
+    return definitions
 
 
 def _definitions(settings: Settings, workflows: Sequence[Workflow], bad: Sequence[BadFile]) -> dg.Definitions:
