@@ -200,7 +200,7 @@ def _claimed(stream: Stream, container: InputContainer) -> Timing:
 
 def first_packet_s(stream: Stream, container: InputContainer) -> float:
     """Where libav, and so ffmpeg, says that a stream begins: it looks at packets, whether or not they can be decoded."""
-    return float((stream.start_time or 0) * _tick(stream) - start_s(container)) if stream.start_time else 0.0
+    return float(stream.start_time * _tick(stream) - start_s(container)) if stream.start_time is not None else 0.0
 
 
 def _tick(stream: Stream) -> Fraction:
