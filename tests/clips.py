@@ -295,6 +295,11 @@ class Clips:
         late = ("-itsoffset", "2", *brightening(seconds=4, start=2))
         return self._ffmpeg(f"late_picture.{extension}", *tone(6), *late, "-map", "1:v", "-map", "0:a", *_FAST, *_AAC)
 
+    def gap(self) -> Path:
+        """Sound from 0 to 1 s, the picture from 4 to 5 s."""
+        late = ("-itsoffset", "4", *brightening(seconds=1))
+        return self._ffmpeg("gap.mkv", *tone(1), *late, "-map", "1:v", "-map", "0:a", *_FAST, *_AAC)
+
     def jittered(self) -> Path:
         """240 pictures in 4 s, each up to 3 ms early or late, as phones record."""
         uneven = ("-vf", "setpts='(N/60+0.006*(random(1)-0.5))/TB'", "-enc_time_base", "1:90000")

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import ffmpeg
 
-from mps_dagster.errors import ContentUnsupported, InvalidConfiguration
+from mps_dagster.errors import ContentUnsupported, InvalidConfiguration, InvalidTimeOffset
 from mps_dagster.ffmpeg.codecs import MUXERS, Options
 from mps_dagster.ffmpeg.colour import as_video, tagged_as, to_rgb, to_sdr, written_matrix
 from mps_dagster.ffmpeg.copying import copied_audio, copied_video, row
@@ -116,6 +116,11 @@ def _material(wanted: Encoding, media: MediaInfo) -> Material:
     if video and not (video.start_s < part.end_s and video.last_s >= part.start_s):
         video = None
     audio = tuple(track for track in audio if track.start_s < part.end_s and track.end_s > part.start_s)
+    if video is None and not audio:
+        raise InvalidTimeOffset(
+            f"nothing plays from {part.start_s:.3f} s to {part.end_s:.3f} s of the source",
+            hint="its picture and its sound have a gap there; choose other offsets",
+        )
     return Material(part, video, audio)
 
 

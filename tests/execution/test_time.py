@@ -168,6 +168,12 @@ def test_a_part_before_the_first_picture_is_sound_alone(clips, output):
     assert (media.video, len(media.audio), media.duration_s) == (None, 1, pytest.approx(1, abs=0.05))
 
 
+def test_a_part_in_which_nothing_plays_is_refused(clips, output):
+    """The sound is over, and the picture has not begun."""
+    with pytest.raises(InvalidTimeOffset, match="nothing plays from 2"):
+        output(clips.gap(), "transcode", {"video_template": FAST, "start_time_offset": 2, "end_time_offset": 3})
+
+
 # ------------------------------------------------------------------ the last picture
 
 
