@@ -100,7 +100,7 @@ def opened(stream: Stream, video: VideoStream, *, keep_alpha: bool = False) -> S
     """
     if video.only_dolby_vision:
         raise ContentUnsupported(
-            f"the picture is Dolby Vision profile {video.dolby_vision.split('.')[0]}, in colours that ffmpeg cannot convert",
+            f"the picture is Dolby Vision profile {video.dolby_vision_profile}, in colours that ffmpeg cannot convert",
             hint="export it as HDR10, HLG or SDR; its sound can be used, and an mp4 can have the video copied",
         )
     stream = declared(stream, video)

@@ -82,7 +82,7 @@ def copied_video(video: VideoStream, where: str) -> Options:
         )
     if video.only_dolby_vision and where != "mp4":
         raise ContentUnsupported(
-            f"the video is Dolby Vision profile {video.dolby_vision.split('.')[0]}, which is copied into mp4 only",
+            f"the video is Dolby Vision profile {video.dolby_vision_profile}, which is copied into mp4 only",
             hint="set the container to mp4, or export the source as HDR10, HLG or SDR",
         )
     if video.untimed and not video.times_follow:

@@ -72,8 +72,7 @@ def sampled(media: MediaInfo, video: VideoStream, times: tuple[float, ...], *, k
     """
     if len(times) == 1:
         return _at(media, video, times[0]).filter("trim", end_frame=1)
-    # The first frame is time 0 of the samples. Not the container's clock: of MPEG-TS ffmpeg starts that at the earliest
-    # stream that is mapped, so it says something else where the sound begins before the picture.
+    # The first frame is time 0 of the samples, to the tick; the section's own 0 s is rounded.
     # `-discard` drops packets in the demuxer already, `-skip_frame` in the decoder: half the time of either alone.
     options = {"skip_frame": "nokey", "discard": "nokey"} if keyframes else {}
     rate = 1 / Fraction((times[-1] - times[0]) / (len(times) - 1)).limit_denominator(100_000)

@@ -81,6 +81,10 @@ class VideoStream(Facts):
         return bool(self.rotation) or self.mirrored
 
     @property
+    def dolby_vision_profile(self) -> str:
+        return self.dolby_vision.partition(".")[0]
+
+    @property
     def only_dolby_vision(self) -> bool:
         """Whether the picture is in Dolby's own colours (compatibility id 0), which nothing else can show."""
         return self.dolby_vision in ("5.0", "10.0", "20.0")
