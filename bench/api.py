@@ -50,9 +50,9 @@ def _prepare(home: Path) -> None:
 def _measure(sizes: list[int]) -> None:
     from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 
-    from mps_dagster.api.processing import Processing
     from mps_dagster.cli.demo_source import make_demo_source
     from mps_dagster.cli.services import services
+    from mps_dagster.control.processing import Processing
     from mps_dagster.ffmpeg.program import Ffmpeg
     from mps_dagster.settings import Settings
 

@@ -62,8 +62,8 @@ def _s3(latency_s: float) -> Iterator[None]:
 def _figures(seconds: int) -> Iterator[tuple[str, str]]:
     from dagster import DagsterInstance
 
-    from mps_dagster.api.processing import Processing
     from mps_dagster.cli.services import services
+    from mps_dagster.control.processing import Processing
     from mps_dagster.settings import Settings
 
     settings = Settings()

@@ -8,8 +8,8 @@ import time
 
 import dagster as dg
 
+from mps_dagster.control.task_run import task_run
 from mps_dagster.definitions import defs
-from mps_dagster.execution.task_run import task_run
 from mps_dagster.orchestration.runs import run_record
 from mps_dagster.workflow.naming import uploads_name
 

@@ -283,7 +283,7 @@ def _command(pid: int) -> str:
 
 def _upload(instance, settings, clip: Path, name: str) -> tuple[float, int, float]:
     """Put the clip there and wait for the end of its run: CPU seconds of ffmpeg, number of steps, wall seconds."""
-    from mps_dagster.execution.task_run import task_run
+    from mps_dagster.control.task_run import task_run
     from mps_dagster.orchestration.runs import run_record
 
     started = time.monotonic()

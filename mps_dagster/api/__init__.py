@@ -1,4 +1,4 @@
-"""What CLI and HTTP offer: launching and asking about task runs over Dagster's GraphQL, and serving files of outputs.
+"""MPS's HTTP API: signature, keys, limits, and the actions, each of which parses, calls control and answers.
 
-Decides nothing about media and never imports Dagster: that alone costs 0.7 s.
+Also serves files of outputs. Never imports Dagster: that alone costs 0.7 s.
 """

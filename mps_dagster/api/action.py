@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from mps_dagster.api.error import ApiError, missing
 from mps_dagster.api.keys import ApiKey
-from mps_dagster.media.info import Facts
+from mps_dagster.frozen import Facts
 
 
 class RequestModel(Facts):

@@ -27,7 +27,7 @@ from pydantic import Field, SecretStr, ValidationError
 
 from mps_dagster.api.error import ApiError
 from mps_dagster.errors import InvalidConfiguration
-from mps_dagster.media.info import Facts
+from mps_dagster.frozen import Facts
 from mps_dagster.settings import Settings
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mps_dagster.api.processing import Processing
+from mps_dagster.control.processing import Processing
 from mps_dagster.settings import Settings
 
 

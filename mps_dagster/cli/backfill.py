@@ -12,8 +12,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Column, Table
 
-from mps_dagster.api.processing import Processing
 from mps_dagster.cli.show import whole_lines
+from mps_dagster.control.processing import Processing
 from mps_dagster.settings import Settings
 
 SHOWN = 50

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from mps_dagster.api.graphql import Dagster
+from mps_dagster.control.graphql import Dagster
 from mps_dagster.errors import MpsError
 
 ASK_EVERY_S = 5.0

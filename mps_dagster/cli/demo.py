@@ -15,13 +15,13 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from mps_dagster.api.processing import Processing
 from mps_dagster.cli.demo_source import make_demo_source
 from mps_dagster.cli.services import prepare, running, services
 from mps_dagster.cli.show import outputs_table, summary, whole_lines
 from mps_dagster.cli.status import followed
+from mps_dagster.control.processing import Processing
+from mps_dagster.control.task_run import TaskRun, task_id
 from mps_dagster.errors import InvalidInput, MpsError
-from mps_dagster.execution.task_run import TaskRun, task_id
 from mps_dagster.ffmpeg.program import Ffmpeg
 from mps_dagster.notify.local_queue import LocalQueue
 from mps_dagster.settings import Settings

@@ -7,8 +7,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Column, Table
 
-from mps_dagster.api.health import examine
 from mps_dagster.cli.show import whole_lines
+from mps_dagster.control.health import examine
 from mps_dagster.settings import Settings
 
 COLORS = {"ok": "green", "warning": "yellow", "failed": "red"}

@@ -12,16 +12,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mps_dagster.api.processing import Processing, split_address
 from mps_dagster.cli.show import whole_lines
+from mps_dagster.control.processing import Processing, split_address
+from mps_dagster.control.task_run import task_id
 from mps_dagster.errors import InvalidInput, MpsError
 from mps_dagster.execution.lineage import results_of, state_of, way_up
 from mps_dagster.execution.records import Record
 from mps_dagster.execution.segments import segments_stand
-from mps_dagster.execution.subtask import OutputObject, SubtaskResult, TaskResult
-from mps_dagster.execution.task_run import task_id
+from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
+from mps_dagster.tasks.result import OutputObject, SubtaskResult
 from mps_dagster.workflow.model import Workflow
 
 

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from mps_dagster.cli.show import whole_lines
 from mps_dagster.errors import InvalidInput
+from mps_dagster.mps.results import iso
 from mps_dagster.notify.local_queue import LocalQueue
 from mps_dagster.notify.outbox import Delivery, Outbox
-from mps_dagster.notify.results import iso
 from mps_dagster.settings import Settings
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import yaml
 
-from mps_dagster.api.processing import Processing, split_address
+from mps_dagster.control.processing import Processing, split_address
 from mps_dagster.errors import InvalidConfiguration, MpsError
 from mps_dagster.settings import Settings
 

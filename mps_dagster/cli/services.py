@@ -15,10 +15,10 @@ from pathlib import Path
 
 import requests
 
-from mps_dagster.api.graphql import Dagster
-from mps_dagster.api.health import check_database
 from mps_dagster.api.keys import make_first_key
 from mps_dagster.cli.code_watch import CodeWatch, watched_code
+from mps_dagster.control.graphql import Dagster
+from mps_dagster.control.health import check_database
 from mps_dagster.errors import MpsError
 from mps_dagster.ffmpeg.process import Server, service
 from mps_dagster.settings import Settings

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from mps_dagster.execution.subtask import OutputObject
-from mps_dagster.execution.task_run import SubtaskState, TaskRun
+from mps_dagster.control.task_run import SubtaskState, TaskRun
+from mps_dagster.tasks.result import OutputObject
 
 WIDE = 4000
 """Columns of a pipe or a file: a path that is folded cannot be found again."""

@@ -6,9 +6,9 @@ import time
 
 import click
 
-from mps_dagster.api.processing import Processing
 from mps_dagster.cli.show import outputs_table, progress_bars, show_progress, summary, whole_lines
-from mps_dagster.execution.task_run import TaskRun
+from mps_dagster.control.processing import Processing
+from mps_dagster.control.task_run import TaskRun
 from mps_dagster.settings import Settings
 
 

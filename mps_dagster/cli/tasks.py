@@ -6,7 +6,7 @@ from datetime import datetime
 
 import click
 
-from mps_dagster.api.processing import Processing
+from mps_dagster.control.processing import Processing
 from mps_dagster.settings import Settings
 
 STATUSES = {

@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Sequence
 
 from mps_dagster.errors import MpsError
-from mps_dagster.execution.subtask import SubtaskResult, TaskResult
+from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.storage.buckets import Buckets
+from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import RECORDS_DIR, Source, Task
 
 

@@ -22,10 +22,11 @@ from mps_dagster.execution.records import (
     standing,
 )
 from mps_dagster.execution.segments import header_key
-from mps_dagster.execution.subtask import Subtask, SubtaskResult
+from mps_dagster.execution.subtask import Subtask
 from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
+from mps_dagster.tasks.result import SubtaskResult
 
 ATTEMPTS = 20
 """S3 also answers "conflict" when another write has only been under way."""

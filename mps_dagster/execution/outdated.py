@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from mps_dagster.errors import MpsError, SourceFileError, SourceNotAccessible
 from mps_dagster.execution.records import PREFIX as RECORDS
 from mps_dagster.execution.records import Record
-from mps_dagster.execution.subtask import SubtaskResult, TaskResult
+from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.storage.buckets import Buckets
+from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import RECORDS_DIR
 
 MANIFESTS = f"{RECORDS_DIR}manifests/"

@@ -12,7 +12,7 @@ from mps_dagster.execution.progress import Report
 from mps_dagster.execution.publish import Made, publish
 from mps_dagster.execution.records import read_record, standing
 from mps_dagster.execution.staging import check_room, check_unchanged, staged, work_folder
-from mps_dagster.execution.subtask import Subtask, SubtaskResult
+from mps_dagster.execution.subtask import Subtask
 from mps_dagster.execution.verify import verified
 from mps_dagster.ffmpeg.plan import SOURCE, Plan
 from mps_dagster.ffmpeg.process import Completed
@@ -20,6 +20,7 @@ from mps_dagster.ffmpeg.program import Ffmpeg
 from mps_dagster.ffmpeg.progress import Progress
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
+from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import Source
 
 

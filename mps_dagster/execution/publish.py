@@ -16,12 +16,13 @@ from mps_dagster.errors import SourceNotAccessible
 from mps_dagster.execution.claims import Claim
 from mps_dagster.execution.records import record_key
 from mps_dagster.execution.segments import header_key, put_segments, segment_files
-from mps_dagster.execution.subtask import OutputObject, SegmentSet, Subtask, SubtaskResult
+from mps_dagster.execution.subtask import Subtask
 from mps_dagster.execution.verify import SAMPLE, Produced
 from mps_dagster.ffmpeg.plan import SOURCE, Plan
 from mps_dagster.ffmpeg.process import Completed
 from mps_dagster.media import preview
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
+from mps_dagster.tasks.result import OutputObject, SegmentSet, SubtaskResult
 from mps_dagster.workflow.model import RECORDS_DIR
 
 

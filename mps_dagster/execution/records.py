@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from mps_dagster.errors import SourceNotAccessible
 from mps_dagster.execution.segments import segments_stand
-from mps_dagster.execution.subtask import Subtask, SubtaskResult
-from mps_dagster.media.info import Facts
+from mps_dagster.execution.subtask import Subtask
+from mps_dagster.frozen import Facts
 from mps_dagster.storage.bucket import Bucket
+from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import RECORDS_DIR
 
 PREFIX = f"{RECORDS_DIR}records/"

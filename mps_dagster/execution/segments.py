@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mps_dagster.execution.subtask import SegmentSet
 from mps_dagster.ffmpeg.plan import Segments
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
+from mps_dagster.tasks.result import SegmentSet
 
 AT_ONCE = 8
 """Uploads: with S3 each mostly waits for an answer. CONNECTIONS in storage/s3.py goes with it."""

@@ -18,8 +18,9 @@ from mps_dagster.ffmpeg.codecs import (
     VideoCodec,
 )
 from mps_dagster.ffmpeg.colour import has_alpha
+from mps_dagster.frozen import Facts
 from mps_dagster.media.geometry import Adaptive, FillType
-from mps_dagster.media.info import AudioStream, Facts, MediaInfo, VideoStream
+from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
 
 Kbps = Annotated[int, Field(ge=0, le=100_000, description="kbit/s; 0 = as the source.")]
 Side = Annotated[int, Field(ge=0, le=4096)]

@@ -15,9 +15,10 @@ from mps_dagster.errors import InvalidTimeOffset
 from mps_dagster.ffmpeg.colour import like
 from mps_dagster.ffmpeg.picture import Stream, seconds
 from mps_dagster.ffmpeg.plan import StoredImage, TextImage
+from mps_dagster.frozen import Facts
 from mps_dagster.media.fonts import FontName
 from mps_dagster.media.geometry import Size
-from mps_dagster.media.info import Facts, VideoStream
+from mps_dagster.media.info import VideoStream
 from mps_dagster.media.timerange import TimeRange, signed_range
 
 Length = Annotated[str, Field(pattern=r"^\d{1,5}(\.\d+)?(px|%)$", description="`N%` of the video's side, or `Npx`.")]

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from mps_dagster.frozen import Facts
 from mps_dagster.media.fonts import FontName
-from mps_dagster.media.info import Facts
 
 SOURCE = "source"
 """The staged source's name in the work folder."""

@@ -5,13 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
-
-class Facts(BaseModel):
-    """Base of the values that travel: frozen, and strict about unknown members so that versions cannot mix silently."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from mps_dagster.frozen import Facts
 
 
 class VideoStream(Facts):

@@ -1,4 +1,4 @@
-"""What is sent when a task run ends: `Event`, the durable outbox, the sinks, the embedded local queue.
+"""A durable outbox and its sinks: SQS, CMQ, URL and the embedded local queue. Delivers at least once.
 
-Decides nothing about a run; delivers at least once. May import workflow, settings and errors; knows no Dagster.
+An event is a JSON body with an id; what is in it is not known here. May import storage, settings and errors.
 """

@@ -15,9 +15,9 @@ from threading import Thread
 from pydantic import TypeAdapter, ValidationError
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused, MpsError
+from mps_dagster.notify.config import SinkConfig
 from mps_dagster.notify.outbox import Delivery, Outbox
 from mps_dagster.notify.sinks import Sink
-from mps_dagster.workflow.notification import SinkConfig
 
 LANE_LIMIT = 100
 """Deliveries that one call takes of one lane; the next call goes on."""

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused, InvalidInput
+from mps_dagster.notify.config import SinkConfig
 from mps_dagster.notify.database import Database
-from mps_dagster.workflow.notification import SinkConfig
 
 LANE_PAUSE_S = 5.0
 """The lane's first pause; each further failure in a row doubles it."""

@@ -1,4 +1,4 @@
-"""Sinks: how an event gets to the embedded queue, to SQS, CMQ or a URL. What an admin writes is in workflow.notification.
+"""Sinks: how an event gets to the embedded queue, to SQS, CMQ or a URL. What an admin writes is in `config`.
 
 `DeliveryRefused` says that the receiver answered and will not take this event, `DeliveryFailed` anything else.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -17,13 +18,12 @@ import urllib3
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused, StorageFailed
 from mps_dagster.notify.cmq import Cmq
-from mps_dagster.notify.event import pointer
+from mps_dagster.notify.config import CmqSink, LocalSink, SinkConfig, SqsSink, UrlSink
 from mps_dagster.notify.local_queue import LocalQueue
 from mps_dagster.notify.outbox import Event
 from mps_dagster.settings import CmqSettings, Settings, WebSettings
 from mps_dagster.storage.sqs import make_sqs_client
 from mps_dagster.storage.web import HINT, GuardedSession, InvalidIPAddress
-from mps_dagster.workflow.notification import CmqSink, LocalSink, SinkConfig, SqsSink, UrlSink
 
 CONNECT_S = 3.0
 READ_S = 5.0
@@ -53,15 +53,19 @@ class Sink(Protocol):
         """Return once the receiver has it; otherwise raise `DeliveryFailed` or `DeliveryRefused`."""
 
 
-def open_sink(config: SinkConfig, settings: Settings) -> Sink:
+Shorten = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""The body of an event that is too long for a sink, without what its receiver can read elsewhere."""
+
+
+def open_sink(config: SinkConfig, settings: Settings, shorten: Shorten = dict) -> Sink:
     """Touches nothing yet: what is wrong with a sink shows in `send`."""
     match config:
         case LocalSink():
             return _Local(config, LocalQueue(settings.queue_path))
         case SqsSink():
-            return _Sqs(config, settings)
+            return _Sqs(config, settings, shorten)
         case CmqSink():
-            return _Cmq(config, settings.cmq)
+            return _Cmq(config, settings.cmq, shorten)
         case UrlSink():
             return _Url(config, settings.web)
 
@@ -132,9 +136,10 @@ class _Url:
 
 
 class _Cmq:
-    def __init__(self, config: CmqSink, settings: CmqSettings) -> None:
+    def __init__(self, config: CmqSink, settings: CmqSettings, shorten: Shorten) -> None:
         self._config = config
         self._settings = settings
+        self._shorten = shorten
 
     def send(self, event: Event) -> None:
         settings, config, attempt = self._settings, self._config, _attempt(event, self._config)
@@ -145,7 +150,7 @@ class _Cmq:
             )
         endpoint = settings.endpoint_url.replace("{region}", config.region)
         cmq = Cmq(endpoint, settings.secret_id, settings.secret_key.get_secret_value())
-        text = _fitting(event, CMQ_MAX_BYTES, attempt).text
+        text = _fitting(event, CMQ_MAX_BYTES, self._shorten, attempt).text
         try:
             if config.model == "queue":
                 cmq.send(str(config.queue), text)
@@ -156,21 +161,22 @@ class _Cmq:
 
 
 class _Sqs:
-    def __init__(self, config: SqsSink, settings: Settings) -> None:
+    def __init__(self, config: SqsSink, settings: Settings, shorten: Shorten) -> None:
         self._config = config
         self._settings = settings
+        self._shorten = shorten
 
     def send(self, event: Event) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
 
         attempt = _attempt(event, self._config)
         attributes = len(EVENT_ID) + len("String") + len(event.id)
-        event = _fitting(event, SQS_MAX_BYTES - attributes, attempt)
+        event = _fitting(event, SQS_MAX_BYTES - attributes, self._shorten, attempt)
         try:
             self._put(event)
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            if code == SQS_TOO_LONG and len((short := _shortened(event)).text) < len(event.text):
+            if code == SQS_TOO_LONG and len((short := _shortened(event, self._shorten)).text) < len(event.text):
                 self.send(short)
                 return
             if code in SQS_REFUSALS:
@@ -203,11 +209,11 @@ class _Sqs:
         return str(self._client.get_queue_url(QueueName=self._config.queue)["QueueUrl"])
 
 
-def _fitting(event: Event, limit: int, attempt: str) -> Event:
-    """The event, or a pointer to its results where it is too long for the sink."""
+def _fitting(event: Event, limit: int, shorten: Shorten, attempt: str) -> Event:
+    """The event, or its short form where it is too long for the sink."""
     if len(event.text) <= limit:
         return event
-    short = _shortened(event)
+    short = _shortened(event, shorten)
     if len(short.text) > limit:
         raise DeliveryRefused(
             f"{attempt}: it has {len(event.text)} bytes, and {len(short.text)} without its results",
@@ -216,8 +222,8 @@ def _fitting(event: Event, limit: int, attempt: str) -> Event:
     return short
 
 
-def _shortened(event: Event) -> Event:
-    return replace(event, body=pointer(event.body))
+def _shortened(event: Event, shorten: Shorten) -> Event:
+    return replace(event, body=shorten(event.body))
 
 
 def _attempt(event: Event, config: SinkConfig) -> str:

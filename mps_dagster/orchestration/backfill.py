@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from dagster import DagsterInstance
 
-from mps_dagster.api.graphql import Dagster
+from mps_dagster.control.graphql import Dagster
 from mps_dagster.errors import InvalidInput, SourceNotAccessible, StorageFailed
 from mps_dagster.execution.lineage import results_of
 from mps_dagster.execution.subtask import TaskResult

@@ -7,8 +7,9 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from mps_dagster.execution.subtask import SubtaskResult, TaskResult
+from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.media.info import MediaInfo
+from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import Source
 
 Metadata = dict[str, Any]

@@ -13,19 +13,19 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
+from mps_dagster.control.task_run import TaskRun, task_id, task_run
 from mps_dagster.errors import StorageFailed
 from mps_dagster.execution.progress import forget
 from mps_dagster.execution.staging import sweep as remove_scratch
-from mps_dagster.execution.task_run import TaskRun, task_id, task_run
+from mps_dagster.mps.event import change, change_id, event, event_id, pointer
+from mps_dagster.notify.config import SinkConfig, parse_sinks
 from mps_dagster.notify.delivery import deliver_due
-from mps_dagster.notify.event import change, change_id, event, event_id
 from mps_dagster.notify.outbox import Outbox
 from mps_dagster.notify.sinks import open_sink
 from mps_dagster.orchestration.runs import run_record, source_config, workflow_of
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import UPLOAD, Workflow
 from mps_dagster.workflow.naming import node_name
-from mps_dagster.workflow.notification import SinkConfig, parse_sinks
 
 ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 INTERVAL_S = 3
@@ -73,7 +73,7 @@ def _delivery_sensor(settings: Settings, announce: Tell, tell_changes: Tell) -> 
     )
     def deliver(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         outbox = Outbox(settings.outbox_path)
-        send = functools.partial(deliver_due, outbox, functools.partial(open_sink, settings=settings))
+        send = functools.partial(deliver_due, outbox, functools.partial(open_sink, settings=settings, shorten=pointer))
         start = datetime.fromisoformat(context.cursor) if context.cursor else datetime.now(UTC) - FIRST_LOOK_BACK
         # What waits goes first, so that nothing that the sweep runs into holds it up.
         told = [str(send())]

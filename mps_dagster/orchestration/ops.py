@@ -13,10 +13,11 @@ from mps_dagster.execution.break_down import refused
 from mps_dagster.execution.download import download
 from mps_dagster.execution.perform import Worker
 from mps_dagster.execution.progress import ProgressFile
-from mps_dagster.execution.subtask import Subtask, SubtaskResult, TaskResult
-from mps_dagster.media.info import Facts
+from mps_dagster.execution.subtask import Subtask, TaskResult
+from mps_dagster.frozen import Facts
 from mps_dagster.orchestration.executor import end_with_the_run
 from mps_dagster.orchestration.metadata import source_metadata, subtask_metadata, task_metadata
+from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import UPLOAD, Place, Source, Task
 from mps_dagster.workflow.naming import ours
 from mps_dagster.workflow.store import parse_task

@@ -8,9 +8,9 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
-from mps_dagster.execution.causes import in_words
-from mps_dagster.execution.steps import StepEvent, cause_of, steps_of
-from mps_dagster.execution.task_run import RunRecord
+from mps_dagster.control.causes import in_words
+from mps_dagster.control.steps import StepEvent, cause_of, steps_of
+from mps_dagster.control.task_run import RunRecord
 from mps_dagster.workflow.model import UPLOAD, Workflow
 from mps_dagster.workflow.naming import node_name, object_key
 

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from mps_dagster.errors import MpsError
 from mps_dagster.execution.perform import Worker
-from mps_dagster.media.info import Facts
+from mps_dagster.frozen import Facts
+from mps_dagster.notify.config import as_written
 from mps_dagster.orchestration.ear import Ear
 from mps_dagster.orchestration.graphs import uploads
 from mps_dagster.orchestration.look import Look
@@ -22,7 +23,6 @@ from mps_dagster.orchestration.runs import BUCKET_TAG, KEY_TAG, REVISION_TAG, WO
 from mps_dagster.storage.bucket import ObjectInfo
 from mps_dagster.workflow.model import UPLOAD, Workflow
 from mps_dagster.workflow.naming import bad_file_name, job_name, node_name, partition_key, sensor_name
-from mps_dagster.workflow.notification import as_written
 from mps_dagster.workflow.templates import BadFile
 
 INTERVAL_S = 3

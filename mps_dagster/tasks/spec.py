@@ -14,8 +14,9 @@ from mps_dagster.errors import ContentUnsupported, InvalidConfiguration, NoVideo
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.ffmpeg.stills import Stills
+from mps_dagster.frozen import Facts
 from mps_dagster.media.geometry import Adaptive, FillType
-from mps_dagster.media.info import Facts, MediaInfo, VideoStream
+from mps_dagster.media.info import MediaInfo, VideoStream
 from mps_dagster.storage.keys import MAX_KEY_BYTES, MAX_NAME_BYTES, check_bucket_name, shortened, shortened_dir
 
 Side = Annotated[int, Field(ge=0, le=4096, description="Pixels, 0 or up to 4096; 0 = follows from the other side.")]

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ConfigDict
 
 from mps_dagster.errors import InvalidConfiguration
-from mps_dagster.media.info import Facts
+from mps_dagster.frozen import Facts
 from mps_dagster.storage.drafts import write_whole
 from mps_dagster.workflow.model import Place, Trigger, derived_id
 from mps_dagster.workflow.store import WorkflowFile, check_beside, load_files, parse_document, read_document, validated

@@ -17,13 +17,14 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.ffmpeg.codecs import MUXERS
 from mps_dagster.ffmpeg.encoding import segment_pattern
-from mps_dagster.media.info import Facts, MediaInfo
+from mps_dagster.frozen import Facts
+from mps_dagster.media.info import MediaInfo
+from mps_dagster.notify.config import SinkConfig
 from mps_dagster.storage.keys import MAX_NAME_BYTES, check_bucket_name, max_key_bytes
 from mps_dagster.tasks import TASKS
 from mps_dagster.tasks.spec import OutputNames, Spec, filled, with_values
 from mps_dagster.tasks.transcode import TranscodeSpec
 from mps_dagster.workflow.naming import by_hand_name
-from mps_dagster.workflow.notification import SinkConfig
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 """Names of workflows and tasks are names of Dagster jobs and assets, which take nothing else."""

@@ -16,7 +16,7 @@ import yaml
 from pydantic import Field
 
 from mps_dagster.errors import DefinitionNotExist, InvalidConfiguration
-from mps_dagster.media.info import Facts
+from mps_dagster.frozen import Facts
 from mps_dagster.tasks import TASKS
 
 KINDS = (*TASKS, "watermark_template", "adaptive_dynamic_streaming")

@@ -21,10 +21,10 @@ from tencentcloud.mps.v20190612.mps_client import MpsClient
 
 from mps_dagster.api.action import Action, Call, NotOffered, RequestModel
 from mps_dagster.api.error import ApiError
-from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.limits import RateLimits
 from mps_dagster.api.server import create_server, create_service
 from mps_dagster.api.service import Service
+from mps_dagster.control.graphql import Dagster
 from mps_dagster.errors import DefinitionNotExist, StorageFailed
 from mps_dagster.settings import Settings
 

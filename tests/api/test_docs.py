@@ -7,9 +7,9 @@ import re
 
 from projects import ROOT
 
-from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.server import create_service
-from mps_dagster.execution.task_run import RunRecord
+from mps_dagster.control.graphql import Dagster
+from mps_dagster.control.task_run import RunRecord
 from mps_dagster.storage.buckets import Buckets
 
 RUN = "00000000-0000-0000-0000-000000000001"

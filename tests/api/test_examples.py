@@ -19,10 +19,10 @@ from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentClo
 from tencentcloud.mps.v20190612 import models
 
 from mps_dagster.api.actions.template_requests import KINDS, WATERMARK, Kind
-from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.limits import RateLimits
 from mps_dagster.api.server import create_service
 from mps_dagster.api.wire import unflatten
+from mps_dagster.control.graphql import Dagster
 from mps_dagster.settings import Settings
 
 from .conftest import SECRET_ID, SECRET_KEY, serving

@@ -21,11 +21,11 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from schemathesis import GenerationMode
 
-from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.limits import RateLimits
 from mps_dagster.api.openapi import openapi
 from mps_dagster.api.server import create_service
 from mps_dagster.api.service import VERSION
+from mps_dagster.control.graphql import Dagster
 from mps_dagster.settings import Settings
 
 from .conftest import SECRET_ID, SECRET_KEY, serving

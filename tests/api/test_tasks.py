@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from mps_dagster.api.graphql import Dagster
+from mps_dagster.control.graphql import Dagster
 
 
 def test_the_password_in_a_url_stays_in_the_run(call, monkeypatch):

@@ -13,8 +13,8 @@ from PIL import Image
 from servers import served
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
-from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.server import create_service
+from mps_dagster.control.graphql import Dagster
 from mps_dagster.errors import MpsError
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.templates import Templates

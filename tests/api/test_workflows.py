@@ -17,8 +17,8 @@ from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentClo
 
 from mps_dagster.api.actions.definitions import CHANGES_AT_ONCE, Definitions
 from mps_dagster.api.error import ApiError
-from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.keys import ApiKey
+from mps_dagster.control.graphql import Dagster
 from mps_dagster.errors import MpsError
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.files import WORKFLOW, Document

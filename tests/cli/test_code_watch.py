@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mps_dagster.api.graphql import Dagster, DagsterUnreachable
 from mps_dagster.cli.code_watch import GIVE_UP_AFTER_S, RELOAD_AFTER_S, CodeWatch
 from mps_dagster.cli.services import ServiceDown, Services
+from mps_dagster.control.graphql import Dagster, DagsterUnreachable
 from mps_dagster.errors import MpsError
 
 

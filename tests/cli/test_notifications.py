@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 from mps_dagster.cli.notifications import notifications
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused, InvalidInput
+from mps_dagster.notify.config import UrlSink
 from mps_dagster.notify.outbox import REFUSALS, Event, Outbox
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.notification import UrlSink
 
 
 @pytest.fixture

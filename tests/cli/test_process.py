@@ -7,9 +7,9 @@ from click.testing import CliRunner
 from deployments import with_ports
 from projects import make_project
 
-from mps_dagster.api.graphql import Dagster, DagsterUnreachable
 from mps_dagster.cli.process import process
 from mps_dagster.cli.templates import templates
+from mps_dagster.control.graphql import Dagster, DagsterUnreachable
 from mps_dagster.errors import DefinitionNotExist, InvalidConfiguration
 from mps_dagster.settings import Settings
 

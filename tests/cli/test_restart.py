@@ -10,7 +10,7 @@ import pytest
 from deployments import leftovers, official_sdk, process_of, start, wait_until, with_ports
 from projects import make_project
 
-from mps_dagster.api.processing import Processing
+from mps_dagster.control.processing import Processing
 
 pytestmark = pytest.mark.xdist_group("services")
 

@@ -9,14 +9,14 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from mps_dagster.api.graphql import Dagster
-from mps_dagster.api.processing import Processing
 from mps_dagster.cli.show import outputs_table, progress_bars, show_progress, summary, whole_lines
 from mps_dagster.cli.tasks import tasks
-from mps_dagster.execution.steps import StepRecord
-from mps_dagster.execution.subtask import OutputObject, SegmentSet, SubtaskResult
-from mps_dagster.execution.task_run import RunRecord, SubtaskState, TaskRun, task_run
+from mps_dagster.control.graphql import Dagster
+from mps_dagster.control.processing import Processing
+from mps_dagster.control.steps import StepRecord
+from mps_dagster.control.task_run import RunRecord, SubtaskState, TaskRun, task_run
 from mps_dagster.ffmpeg.plan import Segments
+from mps_dagster.tasks.result import OutputObject, SegmentSet, SubtaskResult
 
 DEMO = {
     "web/100010": ["demo-093015_transcode_100010.mp4"],

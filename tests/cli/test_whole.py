@@ -31,10 +31,10 @@ from deployments import (
 from projects import ROOT, VOD, command_lines, make_project
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
-from mps_dagster.api.graphql import LOCATION
-from mps_dagster.api.health import examine
-from mps_dagster.api.processing import Processing
-from mps_dagster.execution.task_run import TaskRun, run_id_of
+from mps_dagster.control.graphql import LOCATION
+from mps_dagster.control.health import examine
+from mps_dagster.control.processing import Processing
+from mps_dagster.control.task_run import TaskRun, run_id_of
 from mps_dagster.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("services")

@@ -10,9 +10,10 @@ import pytest
 
 from mps_dagster.execution.break_down import break_down
 from mps_dagster.execution.perform import Worker
-from mps_dagster.execution.subtask import Subtask, SubtaskResult
+from mps_dagster.execution.subtask import Subtask
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
+from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import Source
 from mps_dagster.workflow.store import parse_task
 from mps_dagster.workflow.templates import Templates

@@ -20,7 +20,7 @@ from mps_dagster.execution.break_down import break_down
 from mps_dagster.execution.claims import Claim
 from mps_dagster.execution.perform import Worker
 from mps_dagster.execution.records import read_record, record_key
-from mps_dagster.execution.subtask import Subtask, SubtaskResult
+from mps_dagster.execution.subtask import Subtask
 from mps_dagster.ffmpeg.program import Ffmpeg
 from mps_dagster.settings import Settings
 from mps_dagster.storage import s3_swap
@@ -28,6 +28,7 @@ from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.memory import MemoryBucket
 from mps_dagster.storage.s3 import make_client
+from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import Source
 from mps_dagster.workflow.store import parse_task
 from mps_dagster.workflow.templates import Templates

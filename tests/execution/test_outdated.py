@@ -9,13 +9,14 @@ import pytest
 from mps_dagster.errors import StorageFailed, StorageRefused
 from mps_dagster.execution.outdated import Outdated
 from mps_dagster.execution.records import Claimant, Record, record_key
-from mps_dagster.execution.subtask import OutputObject, SubtaskResult, TaskResult
+from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.settings import Settings
 from mps_dagster.storage.bucket import READ_BYTES, Bucket, ObjectInfo
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.local import LocalBucket
 from mps_dagster.storage.s3 import S3Bucket
+from mps_dagster.tasks.result import OutputObject, SubtaskResult
 from mps_dagster.workflow.model import Source
 
 LATER = datetime.now(UTC) + timedelta(days=2)

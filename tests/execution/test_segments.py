@@ -14,21 +14,21 @@ import pytest
 from click.testing import CliRunner
 
 from mps_dagster.cli.lineage import lineage
+from mps_dagster.control.task_run import SubtaskState, TaskRun
 from mps_dagster.errors import OutputTaken, StorageFailed
 from mps_dagster.execution import segments as module
 from mps_dagster.execution import verify
 from mps_dagster.execution.lineage import record_of
 from mps_dagster.execution.records import read_record, record_key
 from mps_dagster.execution.segments import put_segments, segments_stand
-from mps_dagster.execution.subtask import OutputObject, SegmentSet, SubtaskResult
-from mps_dagster.execution.task_run import SubtaskState, TaskRun
 from mps_dagster.execution.verify import SAMPLE
 from mps_dagster.ffmpeg.plan import Segments
-from mps_dagster.notify.results import workflow_task
+from mps_dagster.mps.results import workflow_task
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.storage.local import LocalBucket
 from mps_dagster.storage.memory import MemoryBucket
 from mps_dagster.storage.s3 import S3Bucket
+from mps_dagster.tasks.result import OutputObject, SegmentSet, SubtaskResult
 
 HLS = {"name": "h", "container": "hls", "video_template": {"height": 90, "hls_time": 1, "effort": "fast"}}
 

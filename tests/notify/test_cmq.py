@@ -13,10 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused
 from mps_dagster.notify.cmq import Cmq, signature
+from mps_dagster.notify.config import SinkConfig
 from mps_dagster.notify.outbox import Event
 from mps_dagster.notify.sinks import open_sink
 from mps_dagster.settings import CmqSettings, Settings
-from mps_dagster.workflow.notification import SinkConfig
 
 from .cmq_server import SECRET_ID, SECRET_KEY, CmqServer
 

@@ -16,12 +16,12 @@ import pytest
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused, StorageFailed
 from mps_dagster.notify import delivery as delivery_module
+from mps_dagster.notify.config import LocalSink, UrlSink
 from mps_dagster.notify.delivery import DeliveryReport, deliver_due
 from mps_dagster.notify.local_queue import LocalQueue
 from mps_dagster.notify.outbox import Event, Outbox
 from mps_dagster.notify.sinks import open_sink
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.notification import LocalSink, UrlSink
 
 SPAWN = multiprocessing.get_context("spawn")
 QUEUE = LocalSink(type="local")

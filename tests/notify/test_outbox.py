@@ -16,9 +16,9 @@ import pytest
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused, InvalidInput, StorageFailed
 from mps_dagster.notify import outbox as outbox_module
+from mps_dagster.notify.config import LocalSink, UrlSink
 from mps_dagster.notify.delivery import deliver_due
 from mps_dagster.notify.outbox import LONGEST_PAUSE_S, REFUSALS, Event, Outbox, backoff_s
-from mps_dagster.workflow.notification import LocalSink, UrlSink
 
 SPAWN = multiprocessing.get_context("spawn")
 GOOD, DOWN = LocalSink(type="local", queue="good"), UrlSink(type="url", url="http://down.example/")

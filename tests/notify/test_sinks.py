@@ -16,12 +16,13 @@ from projects import ROOT
 from pydantic import TypeAdapter, ValidationError
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused
+from mps_dagster.mps.event import pointer
 from mps_dagster.notify import sinks as sinks_module
+from mps_dagster.notify.config import SinkConfig
 from mps_dagster.notify.local_queue import LocalQueue
 from mps_dagster.notify.outbox import Event
 from mps_dagster.notify.sinks import open_sink
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.notification import SinkConfig
 
 EVENT = Event(
     id="mps-WorkflowTask-1:run:SUCCESS", task_id="mps-WorkflowTask-1", body={"EventType": "WorkflowTask", "名": "字"}
@@ -37,7 +38,7 @@ def credentials(monkeypatch) -> None:
 
 
 def sink(settings: Settings | None = None, **config):
-    return open_sink(CONFIG.validate_python(config), settings or Settings())
+    return open_sink(CONFIG.validate_python(config), settings or Settings(), pointer)
 
 
 def test_a_url_gets_the_event_as_json(receiver):

@@ -10,7 +10,7 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from projects import VOD, make_project
 
-from mps_dagster.api.graphql import DagsterUnreachable, LaunchRefused
+from mps_dagster.control.graphql import DagsterUnreachable, LaunchRefused
 from mps_dagster.errors import InvalidInput
 from mps_dagster.orchestration import backfill, backfill_job, history
 from mps_dagster.orchestration.backfill import Wanted, connected, plan

@@ -12,8 +12,8 @@ from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._daemon.monitoring.run_monitoring import check_run_timeout, monitor_started_run, monitor_starting_run
 from dagster._utils import get_run_crash_explanation
 
-from mps_dagster.execution.steps import StepEvent, steps_of
-from mps_dagster.execution.task_run import RunRecord, TaskRun, task_run
+from mps_dagster.control.steps import StepEvent, steps_of
+from mps_dagster.control.task_run import RunRecord, TaskRun, task_run
 from mps_dagster.orchestration.graphs import uploads
 from mps_dagster.orchestration.runs import run_record
 from mps_dagster.workflow.store import load_workflows

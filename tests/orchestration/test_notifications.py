@@ -12,8 +12,8 @@ from dagster import DagsterRunStatus
 from dagster._core.storage.runs.schema import RunsTable
 from projects import VOD, make_project
 
+from mps_dagster.control.task_run import task_id
 from mps_dagster.execution.subtask import TaskResult
-from mps_dagster.execution.task_run import task_id
 from mps_dagster.notify.local_queue import LocalQueue
 from mps_dagster.orchestration import notifications, ops
 from mps_dagster.orchestration.notifications import _tell_changes

@@ -11,7 +11,7 @@ import pytest
 from postgresql import PostgreSql, postgresql
 from projects import make_project
 
-from mps_dagster.api.health import Unusable, check_database
+from mps_dagster.control.health import Unusable, check_database
 from mps_dagster.orchestration.backfill import Wanted, plan
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.store import load_workflows

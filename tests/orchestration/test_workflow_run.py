@@ -6,8 +6,8 @@ import json
 
 import dagster as dg
 
-from mps_dagster.execution.task_run import task_run
-from mps_dagster.notify.event import callback
+from mps_dagster.control.task_run import task_run
+from mps_dagster.mps.event import callback
 from mps_dagster.orchestration.runs import run_record
 from mps_dagster.settings import Settings
 

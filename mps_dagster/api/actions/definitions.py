@@ -15,15 +15,15 @@ from mps_dagster.api.actions.media_tasks import AwsSqs, TaskNotifyConfig
 from mps_dagster.api.actions.showing import status_of, time_of, trigger_type
 from mps_dagster.api.actions.storage import check_dir
 from mps_dagster.api.error import ApiError, missing
-from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.api.limits import Places
+from mps_dagster.control.graphql import Dagster
 from mps_dagster.errors import DefinitionNotExist, InvalidInput, MpsError
+from mps_dagster.mps.storage_info import cos_bucket, s3_bucket
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.files import Document, Outline, WorkflowFiles, number_of
 from mps_dagster.workflow.naming import sensor_name
-from mps_dagster.workflow.storage_info import cos_bucket, s3_bucket
 from mps_dagster.workflow.store import WorkflowFile, validated
 from mps_dagster.workflow.templates import Templates
 

@@ -16,7 +16,7 @@ from mps_dagster.api.limits import Places
 from mps_dagster.errors import ContentUnsupported, MpsError
 from mps_dagster.execution.download import SIZE_HINT, fetch
 from mps_dagster.ffmpeg.program import Ffmpeg
-from mps_dagster.notify.results import meta_data
+from mps_dagster.mps.results import meta_data
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mps_dagster.api.actions.media_tasks import Output, RawWatermark, Watermark
-from mps_dagster.api.processing import split_address
+from mps_dagster.control.processing import split_address
 from mps_dagster.errors import InvalidInput
-from mps_dagster.notify.results import iso, pascal
+from mps_dagster.mps.results import iso, pascal
+from mps_dagster.mps.storage_info import input_info, output_storage
+from mps_dagster.notify.config import CmqSink, SinkConfig, SqsSink, UrlSink
 from mps_dagster.tasks.spec import Spec
 from mps_dagster.workflow.model import Trigger, Workflow
-from mps_dagster.workflow.notification import CmqSink, SinkConfig, SqsSink, UrlSink
-from mps_dagster.workflow.storage_info import input_info, output_storage
 from mps_dagster.workflow.store import WorkflowFile
 
 Info = dict[str, Any]

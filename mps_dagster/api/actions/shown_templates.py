@@ -10,7 +10,7 @@ from mps_dagster.api.actions.template_requests import Kind
 from mps_dagster.api.files import TEMPLATES
 from mps_dagster.ffmpeg.encode import AudioTemplate, VideoTemplate
 from mps_dagster.ffmpeg.overlay import Watermark
-from mps_dagster.notify.results import iso, pascal
+from mps_dagster.mps.results import iso, pascal
 from mps_dagster.settings import Settings
 from mps_dagster.tasks import TASKS
 from mps_dagster.tasks.spec import Spec

@@ -12,9 +12,9 @@ from mps_dagster.api.action import NotOffered, RequestModel
 from mps_dagster.api.error import ApiError, missing
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.errors import InvalidInput
+from mps_dagster.mps.storage_info import cos_bucket, object_key, s3_bucket
 from mps_dagster.settings import Settings
 from mps_dagster.storage.keys import check_bucket_name
-from mps_dagster.workflow.storage_info import cos_bucket, object_key, s3_bucket
 
 
 class CosInputInfo(RequestModel):

@@ -24,17 +24,17 @@ from mps_dagster.api.actions.task_requests import (
     TaskRequest,
 )
 from mps_dagster.api.error import ApiError
-from mps_dagster.api.graphql import tags_of
 from mps_dagster.api.keys import ApiKey
-from mps_dagster.api.processing import UPLOADS, Processing
-from mps_dagster.execution.task_run import ENDED, TaskRun, run_id_of
-from mps_dagster.notify.results import iso, schedule_task, workflow_task
+from mps_dagster.control.graphql import tags_of
+from mps_dagster.control.processing import UPLOADS, Processing
+from mps_dagster.control.task_run import ENDED, TaskRun, run_id_of
+from mps_dagster.mps.results import iso, schedule_task, workflow_task
+from mps_dagster.mps.storage_info import with_regions
 from mps_dagster.settings import Settings
 from mps_dagster.storage.keys import MAX_NAME_BYTES, shortened
 from mps_dagster.storage.web import without_userinfo
 from mps_dagster.workflow.files import SCHEDULE, is_schedule
 from mps_dagster.workflow.model import Place, check_paths
-from mps_dagster.workflow.storage_info import with_regions
 
 OUTPUTS = "outputs"
 """Where outputs of a URL go if the request names no place."""

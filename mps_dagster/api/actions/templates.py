@@ -27,8 +27,8 @@ from mps_dagster.api.actions.template_requests import (
     picture_of,
 )
 from mps_dagster.api.error import ApiError
-from mps_dagster.api.graphql import Dagster
 from mps_dagster.api.keys import ApiKey
+from mps_dagster.control.graphql import Dagster
 from mps_dagster.ffmpeg.encode import AudioTemplate, VideoTemplate
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.settings import Settings

@@ -14,10 +14,10 @@ from mps_dagster.api.actions.showing import Info, shown, shown_outputs
 from mps_dagster.api.actions.storage import TaskOutputStorage, bucket_of, check_dir
 from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
+from mps_dagster.mps.storage_info import with_regions
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.files import WORKFLOW, Document, number_of
 from mps_dagster.workflow.model import UPLOAD
-from mps_dagster.workflow.storage_info import with_regions
 from mps_dagster.workflow.store import WorkflowFile
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from mps_dagster.errors import InvalidConfiguration
-from mps_dagster.media.info import Facts
+from mps_dagster.frozen import Facts
 
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
 Region = Annotated[str, Field(pattern=r"^[a-z0-9-]{0,32}$")]

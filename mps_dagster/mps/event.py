@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from mps_dagster.control.task_run import SubtaskState, TaskRun, run_id_of
 from mps_dagster.execution.assemble import manifest_key
-from mps_dagster.execution.task_run import SubtaskState, TaskRun, run_id_of
+from mps_dagster.mps.results import Body, schedule_task, workflow_task
+from mps_dagster.mps.storage_info import with_regions
 from mps_dagster.notify.outbox import Event
-from mps_dagster.notify.results import Body, schedule_task, workflow_task
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.files import is_schedule
-from mps_dagster.workflow.storage_info import with_regions
 
 
 def event(run: TaskRun, settings: Settings) -> Event:

@@ -10,10 +10,10 @@ from typing import Any
 
 import requests
 
+from mps_dagster.control.causes import in_words
+from mps_dagster.control.steps import StepEvent, cause_of, steps_of
+from mps_dagster.control.task_run import RunRecord
 from mps_dagster.errors import InvalidInput, MpsError
-from mps_dagster.execution.causes import in_words
-from mps_dagster.execution.steps import StepEvent, cause_of, steps_of
-from mps_dagster.execution.task_run import RunRecord
 from mps_dagster.workflow.naming import object_key
 
 LOCATION = {"repositoryLocationName": "mps_dagster", "repositoryName": "__repository__"}

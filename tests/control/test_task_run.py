@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mps_dagster.execution.task_run import RunRecord, StepRecord, task_run
-from mps_dagster.notify.event import callback
+from mps_dagster.control.task_run import RunRecord, StepRecord, task_run
+from mps_dagster.mps.event import callback
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import Task
 

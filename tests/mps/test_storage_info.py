@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mps_dagster.mps.storage_info import input_info, output_storage, with_regions
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.storage_info import input_info, output_storage, with_regions
 
 SETTINGS = Settings(cos={"region": "ap-beijing"}, s3={"region": "eu-west-1"})
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import yaml
 
-from mps_dagster.api.graphql import Dagster, tags_of
+from mps_dagster.control.graphql import Dagster, tags_of
+from mps_dagster.control.task_run import ENDED, RunRecord, TaskRun, run_id_of, task_id, task_run
 from mps_dagster.errors import InvalidConfiguration, InvalidInput, SourceNotAccessible
 from mps_dagster.execution.progress import read_progress
-from mps_dagster.execution.task_run import ENDED, RunRecord, TaskRun, run_id_of, task_id, task_run
+from mps_dagster.notify.config import as_written, parse_sinks
 from mps_dagster.settings import Settings
 from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
@@ -30,7 +31,6 @@ from mps_dagster.workflow.naming import (
     sensor_name,
     uploads_name,
 )
-from mps_dagster.workflow.notification import as_written, parse_sinks
 from mps_dagster.workflow.store import load_workflows, parse_task
 from mps_dagster.workflow.templates import Templates
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mps_dagster.errors import InvalidConfiguration
-from mps_dagster.workflow.notification import LocalSink, as_written, parse_sinks
+from mps_dagster.notify.config import LocalSink, as_written, parse_sinks
 
 LOCAL = {"type": "local"}
 

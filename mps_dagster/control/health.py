@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 import requests
 
-from mps_dagster.api.graphql import Dagster
+from mps_dagster.control.graphql import Dagster
 from mps_dagster.errors import MpsError, StorageRefused
 from mps_dagster.ffmpeg.program import Ffmpeg
+from mps_dagster.notify.config import CmqSink, LocalSink, SinkConfig, SqsSink, UrlSink
 from mps_dagster.notify.outbox import Outbox
 from mps_dagster.settings import Settings, unknown_variables
 from mps_dagster.storage.announcements import AnnouncementQueue
@@ -26,7 +27,6 @@ from mps_dagster.storage.local import LocalBucket
 from mps_dagster.storage.sqs import make_sqs_client
 from mps_dagster.storage.web import HINT, GuardedSession, InvalidIPAddress
 from mps_dagster.workflow.model import RECORDS_DIR, Workflow
-from mps_dagster.workflow.notification import CmqSink, LocalSink, SinkConfig, SqsSink, UrlSink
 from mps_dagster.workflow.store import load_workflows
 from mps_dagster.workflow.templates import Templates
 

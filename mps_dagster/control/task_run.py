@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from mps_dagster.execution.causes import ABORTED
-from mps_dagster.execution.steps import StepRecord
-from mps_dagster.execution.subtask import SubtaskResult
+from mps_dagster.control.causes import ABORTED
+from mps_dagster.control.steps import StepRecord
+from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import Source, Task
 from mps_dagster.workflow.naming import StepKey
 

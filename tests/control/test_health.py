@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from projects import VOD, make_project
 from s3_servers import Answer, layered
 
-from mps_dagster.api.graphql import Dagster
-from mps_dagster.api.health import examine
 from mps_dagster.cli.doctor import doctor
+from mps_dagster.control.graphql import Dagster
+from mps_dagster.control.health import examine
 from mps_dagster.settings import S3Settings, Settings
 from mps_dagster.storage.buckets import Buckets
 

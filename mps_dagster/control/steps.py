@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from mps_dagster.execution.causes import run_cause, step_cause
+from mps_dagster.control.causes import run_cause, step_cause
 from mps_dagster.workflow.naming import StepKey
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic.alias_generators import to_pascal
 
-from mps_dagster.execution.subtask import OutputObject, SubtaskResult
-from mps_dagster.execution.task_run import SubtaskState, TaskRun
+from mps_dagster.control.task_run import SubtaskState, TaskRun
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
+from mps_dagster.mps.storage_info import input_info, output_storage
 from mps_dagster.tasks import TASKS
-from mps_dagster.workflow.storage_info import input_info, output_storage
+from mps_dagster.tasks.result import OutputObject, SubtaskResult
 
 Body = dict[str, Any]
 
