@@ -31,7 +31,8 @@ from mps_dagster.workflow.naming import (
     sensor_name,
     uploads_name,
 )
-from mps_dagster.workflow.store import load_workflows, parse_task
+from mps_dagster.workflow.project import Project
+from mps_dagster.workflow.store import parse_task
 from mps_dagster.workflow.templates import Templates
 
 UPLOADS = BY_HAND_BUCKET
@@ -50,10 +51,9 @@ class Processing:
         return cls(settings, Buckets(settings), Dagster(settings.ui_url))
 
     def workflow(self, name: str) -> Workflow:
-        good, bad = load_workflows(self.settings.workflows_dir, self.templates)
-        found = next((workflow for workflow in good if workflow.name == name), None)
+        found = self._workflows.get(name)
         if found is None:
-            names = ", ".join(workflow.name for workflow in good) or "none"
+            names, bad = ", ".join(self._workflows) or "none", self._project.bad
             hint = f"there are: {names}" + (f"; {len(bad)} files are not valid (mps workflows validate)" if bad else "")
             raise InvalidInput(f"there is no workflow {name!r} in {self.settings.workflows_dir}", hint=hint)
         return found
@@ -66,11 +66,15 @@ class Processing:
     @cached_property
     def _workflows(self) -> dict[str, Workflow]:
         """The valid ones, by name, as the files are now."""
-        return {workflow.name: workflow for workflow in load_workflows(self.settings.workflows_dir, self.templates)[0]}
+        return {workflow.name: workflow for workflow in self._project.workflows}
+
+    @property
+    def templates(self) -> Templates:
+        return self._project.templates
 
     @cached_property
-    def templates(self) -> Templates:
-        return Templates.load(self.settings.templates_dir)
+    def _project(self) -> Project:
+        return Project.load(self.settings)
 
     def upload(self, path: Path, bucket: str, key: str) -> None:
         """Put a local file where a workflow looks for it; never over another one."""

@@ -20,12 +20,12 @@ from mps_dagster.settings import Settings
 from mps_dagster.workflow.files import is_schedule
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.naming import job_name
-from mps_dagster.workflow.store import WorkflowFile, load_files
-from mps_dagster.workflow.templates import BadFile, Templates
+from mps_dagster.workflow.project import Project, WorkflowFile
+from mps_dagster.workflow.templates import BadFile
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
+class LoadedProject:
     """What of a project's folder can be loaded, and what cannot."""
 
     definitions: dg.Definitions
@@ -38,9 +38,10 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     return build_project(settings).definitions
 
 
-def build_project(settings: Settings) -> Project:
+def build_project(settings: Settings) -> LoadedProject:
     """The same, and the files that are not in it: one that Dagster does not take is as bad as one that is no YAML."""
-    files, bad = load_files(settings.workflows_dir, Templates.load(settings.templates_dir))
+    project = Project.load(settings)
+    files, bad = project.files, project.bad
     try:
         definitions = _validated(settings, files, bad)
     except Exception:
@@ -48,7 +49,7 @@ def build_project(settings: Settings) -> Project:
         files, refused = _loadable(settings, files, ())
         bad = (*bad, *refused)
         definitions = _validated(settings, files, bad)
-    return Project(definitions, tuple(file.workflow for file in files), bad)
+    return LoadedProject(definitions, tuple(file.workflow for file in files), bad)
 
 
 Sorted = tuple[tuple[WorkflowFile, ...], tuple[BadFile, ...]]

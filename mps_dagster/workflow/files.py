@@ -1,10 +1,10 @@
-"""Workflows that are made while the service runs: each is a YAML file in `workflows/`, just as an admin would write it."""
+"""Changing a project's files while the service runs. What is written is what an admin would write."""
 
 from __future__ import annotations
 
+import fcntl
 import re
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,67 @@ from typing import Any
 import yaml
 from pydantic import ConfigDict
 
-from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.frozen import Facts
 from mps_dagster.storage.drafts import write_whole
 from mps_dagster.workflow.model import Place, Trigger, derived_id
-from mps_dagster.workflow.store import WorkflowFile, check_beside, load_files, parse_document, read_document, validated
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.workflow.project import WorkflowFile
 
-Document = dict[str, Any]
-FIRST = 100_001
-MODE = 0o600
-"""Of the files: under `notify` one may hold a callback's key."""
+LOCK = ".lock"
 WORKFLOW, SCHEDULE = "w", "s"
 """What the names of MPS's workflows and of its schedules (orchestrations) begin with; both are workflows here."""
+
+
+class Change:
+    """Files that are changed together."""
+
+    def __init__(self) -> None:
+        self._before: dict[Path, tuple[bytes, int] | None] = {}
+
+    def write(self, path: Path, content: bytes, mode: int = 0o644) -> None:
+        """Whole or not at all."""
+        self._remember(path)
+        write_whole(path, content, mode)
+
+    def delete(self, path: Path) -> None:
+        self._remember(path)
+        path.unlink(missing_ok=True)
+
+    def next_number(self, counter: Path, taken: Iterable[int]) -> int:
+        """Above all that were ever given out, also to files that are deleted; `counter` keeps the last one."""
+        last = [int(counter.read_text())] if counter.exists() else []
+        number = max([*last, *taken]) + 1
+        self.write(counter, str(number).encode())
+        return number
+
+    def undo(self) -> None:
+        for path, before in self._before.items():
+            if before is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_whole(path, *before)
+
+    def _remember(self, path: Path) -> None:
+        if path not in self._before:
+            self._before[path] = (path.read_bytes(), path.stat().st_mode & 0o777) if path.exists() else None
+
+
+@contextmanager
+def changing(folder: Path) -> Iterator[Change]:
+    """One change of a folder at a time, of all threads and processes. If the block raises, all is as it was before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Each file that is opened has a lock of its own, so that it holds between threads, too.
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        change = Change()
+        try:
+            yield change
+        except BaseException:
+            change.undo()
+            raise
+
+
+def as_yaml(document: Mapping[str, Any]) -> bytes:
+    return yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True).encode()
 
 
 def is_schedule(workflow: str) -> bool:
@@ -69,112 +117,3 @@ class Outline(_Part):
             for task in self.tasks.values()
             for output in task.outputs
         }
-
-
-class WorkflowFiles:
-    """Writes one file per workflow, whole or not at all. IDs are never used twice, also not after a workflow is deleted."""
-
-    lock = threading.RLock()
-    """To be held from reading to writing what was read. One for all: a queue has one reader among workflows and schedules."""
-
-    def __init__(self, folder: Path, applied: Callable[[], None], prefix: str = WORKFLOW) -> None:
-        """`applied` has Dagster read the files anew; if it raises, the files are as they were before."""
-        self._folder = folder
-        self._applied = applied
-        self._prefix = prefix
-
-    def beside(self, workflow_id: int | None) -> Iterator[Document]:
-        """Every other file of this kind as it is written, valid or not. What is no YAML is left out."""
-        own = self._path(workflow_id) if workflow_id else None
-        for path in self._folder.glob("*.yaml"):
-            try:
-                document = read_document(path.read_bytes(), path.name)
-            except (OSError, InvalidConfiguration):
-                # `mps workflows validate` and a failing sensor tell of it.
-                continue
-            if path != own and self._is_of_this_kind(str(document.get("name"))):
-                yield document
-
-    def valid(self, templates: Templates) -> list[WorkflowFile]:
-        """The files of this kind that hold a workflow, in file-name order; those that an admin wrote are workflows."""
-        good, _ = load_files(self._folder, templates)
-        return [file for file in good if self._is_of_this_kind(file.workflow.name)]
-
-    def find(self, workflow_id: int) -> Document | None:
-        """One of ours, with what may be left out filled in; `InvalidConfiguration` if it is no longer as we make them."""
-        path = self._path(workflow_id)
-        if not path.is_file():
-            return None
-        document = read_document(path.read_bytes(), path.name)
-        named, found = (path.stem, workflow_id), (document.get("name"), document.get("id"))
-        if found != named:
-            raise InvalidConfiguration(
-                f"{path.name}: name and id: they are {named} in a file of this name, not {found}"
-            )
-        outline = validated(Outline, document, path.name)
-        return {**document, "enabled": outline.enabled, "output": outline.output.model_dump(exclude_defaults=True)}
-
-    def create(self, document: Mapping[str, Any], templates: Templates) -> int:
-        with self.lock:
-            number = self._next()
-            made = {"name": f"{self._prefix}{number}", "id": number, **document}
-            self._check(number, made, templates)
-            self.put(number, made)
-            write_whole(self._counter, str(number).encode())
-            return number
-
-    def replace(self, workflow_id: int, document: Mapping[str, Any], templates: Templates) -> None:
-        with self.lock:
-            self._check(workflow_id, document, templates)
-            self.put(workflow_id, document)
-
-    def put(self, workflow_id: int, document: Mapping[str, Any]) -> None:
-        """The same without a check: what is switched off need not be valid."""
-        with self.lock, self._replacing(workflow_id) as path:
-            write_whole(path, _text(document).encode(), MODE)
-
-    def delete(self, workflow_id: int) -> None:
-        with self.lock, self._replacing(workflow_id) as path:
-            path.unlink()
-
-    @contextmanager
-    def _replacing(self, workflow_id: int) -> Iterator[Path]:
-        path = self._path(workflow_id)
-        before = path.read_bytes() if path.exists() else None
-        try:
-            yield path
-            self._applied()
-        except Exception:
-            if before is None:
-                path.unlink(missing_ok=True)
-            else:
-                write_whole(path, before, MODE)
-            raise
-
-    def _check(self, workflow_id: int, document: Mapping[str, Any], templates: Templates) -> None:
-        path = self._path(workflow_id)
-        # As it will be read.
-        workflow = parse_document(read_document(_text(document), path.name), templates, path.name)
-        others = [file.workflow for file in load_files(self._folder, templates)[0] if file.path != path]
-        check_beside(workflow, others, path.name)
-
-    def _next(self) -> int:
-        last = int(self._counter.read_text()) if self._counter.exists() else FIRST - 1
-        found = [re.fullmatch(rf"{self._prefix}([0-9]+)", path.stem) for path in self._folder.glob("*.yaml")]
-        return max([last, FIRST - 1, *(int(match[1]) for match in found if match)]) + 1
-
-    @property
-    def _counter(self) -> Path:
-        return self._folder / f".last_{self._prefix}"
-
-    def _is_of_this_kind(self, workflow: str) -> bool:
-        return is_schedule(workflow) is (self._prefix == SCHEDULE)
-
-    def _path(self, workflow_id: int) -> Path:
-        if workflow_id < 1:
-            raise InvalidConfiguration(f"{workflow_id} is no workflow")
-        return self._folder / f"{self._prefix}{workflow_id}.yaml"
-
-
-def _text(document: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)

@@ -31,9 +31,10 @@ from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.mps.storage_info import with_regions
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.files import SCHEDULE, Document, number_of
+from mps_dagster.workflow.files import SCHEDULE, number_of
 from mps_dagster.workflow.model import Place
-from mps_dagster.workflow.store import WorkflowFile
+from mps_dagster.workflow.project import WorkflowFile
+from mps_dagster.workflow.store import Document
 
 ACTIVITIES = {
     "action-trans": ("transcode", "TranscodeTask"),
@@ -109,7 +110,7 @@ class DescribeSchedulesRequest(Listed):
 
 
 def schedule_actions(settings: Settings) -> dict[str, Action[Any]]:
-    schedules = _Schedules(Definitions.of(settings, SCHEDULE))
+    schedules = _Schedules(Definitions(settings, SCHEDULE))
     return {
         "CreateSchedule": Action(CreateScheduleRequest, schedules.create),
         "DescribeSchedules": Action(DescribeSchedulesRequest, schedules.describe),

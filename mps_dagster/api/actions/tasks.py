@@ -83,7 +83,7 @@ class _Tasks:
         """Run a schedule on any object. What the call names (place, sink) goes before what the schedule has."""
         if request.media_process_task:
             raise ApiError("UnsupportedOperation", "With ScheduleId, the tasks are the schedule's own here.")
-        document = Definitions.of(self.settings, SCHEDULE).ours(request.schedule_id or 0, key)
+        document = Definitions(self.settings, SCHEDULE).ours(request.schedule_id or 0, key)
         source = self._source(request, key, Place.model_validate(document["output"]))
         key.check_write(source["output"]["bucket"])
         processing = self.processing

@@ -16,9 +16,10 @@ from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.mps.storage_info import with_regions
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.files import WORKFLOW, Document, number_of
+from mps_dagster.workflow.files import WORKFLOW, number_of
 from mps_dagster.workflow.model import UPLOAD
-from mps_dagster.workflow.store import WorkflowFile
+from mps_dagster.workflow.project import WorkflowFile
+from mps_dagster.workflow.store import Document
 
 
 class WorkflowRequest(RequestModel):
@@ -49,7 +50,7 @@ class DescribeWorkflowsRequest(Listed):
 
 
 def workflow_actions(settings: Settings) -> dict[str, Action[Any]]:
-    workflows = _Workflows(Definitions.of(settings, WORKFLOW))
+    workflows = _Workflows(Definitions(settings, WORKFLOW))
     return {
         "CreateWorkflow": Action(WorkflowRequest, workflows.create),
         "DescribeWorkflows": Action(DescribeWorkflowsRequest, workflows.describe),
