@@ -31,7 +31,7 @@ def validate() -> None:
     from mps_dagster.orchestration.build import build_project
 
     settings = Settings()
-    project = build_project(settings)
+    _, project = build_project(settings)
     for workflow in project.workflows:
         click.echo(f"{workflow.name}: valid")
     for file in project.bad:

@@ -1,25 +1,51 @@
-"""Changing a project's files while the service runs. What is written is what an admin would write."""
+"""The YAML files of a project: whether they are what they were, and changing them while the service runs."""
 
 from __future__ import annotations
 
 import fcntl
-import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ConfigDict
 
-from mps_dagster.frozen import Facts
 from mps_dagster.storage.drafts import write_whole
-from mps_dagster.workflow.model import Place, Trigger, derived_id
-from mps_dagster.workflow.project import WorkflowFile
 
 LOCK = ".lock"
-WORKFLOW, SCHEDULE = "w", "s"
-"""What the names of MPS's workflows and of its schedules (orchestrations) begin with; both are workflows here."""
+SETTLED_NS = 2 * 10**9
+"""The coarsest clock of a file system."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file and what differs once it has another content. A key of caches."""
+
+    path: Path
+    modified_ns: int = 0
+    size: int = 0
+    inode: int = 0
+    """Our own changes come by a rename, so the inode differs even if the time and the size do not."""
+    read_ns: int = 0
+    """Of a file that was written a moment ago: a second write in place may carry the same time, so it is read each time."""
+
+
+def yaml_files(folder: Path) -> tuple[FileState, ...]:
+    """In the order of their names; none if there is no such folder."""
+    return tuple(_state(path) for path in sorted(folder.glob("*.yaml")))
+
+
+def _state(path: Path) -> FileState:
+    try:
+        facts = path.stat()
+    except OSError:
+        # Reading it tells what is wrong.
+        return FileState(path)
+    now = time.time_ns()
+    read_ns = now if now - facts.st_mtime_ns < SETTLED_NS else 0
+    return FileState(path, facts.st_mtime_ns, facts.st_size, facts.st_ino, read_ns)
 
 
 class Change:
@@ -73,47 +99,3 @@ def changing(folder: Path) -> Iterator[Change]:
 
 def as_yaml(document: Mapping[str, Any]) -> bytes:
     return yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True).encode()
-
-
-def is_schedule(workflow: str) -> bool:
-    """Whether a workflow, by its name, was made as one of MPS's schedules."""
-    return re.fullmatch(rf"{SCHEDULE}[0-9]+", workflow) is not None
-
-
-def number_of(file: WorkflowFile) -> int:
-    """MPS's ID of it. One that an admin wrote, or copied from one of ours, has an ID that is made of its name."""
-    workflow = file.workflow
-    ours = workflow.name in (f"{WORKFLOW}{workflow.id}", f"{SCHEDULE}{workflow.id}") and file.path.stem == workflow.name
-    return workflow.id if workflow.id and ours else derived_id(workflow.name)
-
-
-class _Part(Facts):
-    model_config = ConfigDict(extra="ignore")
-
-
-class _OutputOutline(_Part):
-    output_bucket: str = ""
-
-
-class _TaskOutline(_Part):
-    output: Place = Place()
-    outputs: tuple[_OutputOutline, ...] = ()
-
-
-class Outline(_Part):
-    """What a file says of its places, also if a template that it names is gone."""
-
-    enabled: bool = True
-    trigger: Trigger
-    output: Place = Place()
-    tasks: dict[str, _TaskOutline]
-
-    @property
-    def written(self) -> set[str]:
-        """The buckets that its outputs go to."""
-        inherited = self.output.bucket or self.trigger.bucket
-        return {
-            output.output_bucket or task.output.bucket or inherited
-            for task in self.tasks.values()
-            for output in task.outputs
-        }

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from mps_dagster.errors import InvalidConfiguration, MpsError
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.model import Workflow
-from mps_dagster.workflow.snapshot import FileState, yaml_files
+from mps_dagster.workflow.files import FileState, yaml_files
+from mps_dagster.workflow.model import Workflow, derived_id
+from mps_dagster.workflow.naming import SCHEDULE, WORKFLOW
 from mps_dagster.workflow.store import Document, parse_document, read_document
 from mps_dagster.workflow.templates import BadFile, Templates
 
@@ -25,6 +26,13 @@ class WorkflowFile:
     path: Path
     document: Document
     workflow: Workflow
+
+    @property
+    def number(self) -> int:
+        """MPS's ID of it. One that an admin wrote, or copied from one of ours, has an ID that is made of its name."""
+        workflow, prefixes = self.workflow, (WORKFLOW, SCHEDULE)
+        ours = self.path.stem == workflow.name and workflow.name in [f"{prefix}{workflow.id}" for prefix in prefixes]
+        return workflow.id if workflow.id and ours else derived_id(workflow.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,10 @@ class Project:
     @property
     def workflows(self) -> tuple[Workflow, ...]:
         return tuple(file.workflow for file in self.files)
+
+    @property
+    def by_name(self) -> dict[str, Workflow]:
+        return {workflow.name: workflow for workflow in self.workflows}
 
 
 @lru_cache(maxsize=4)

@@ -6,14 +6,47 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mps_dagster.errors import InvalidConfiguration, MpsError
-from mps_dagster.workflow.model import Task, Workflow
+from mps_dagster.frozen import Facts
+from mps_dagster.workflow.model import Place, Task, Trigger, Workflow
 from mps_dagster.workflow.templates import Templates, merged
 
 Document = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Part(Facts):
+    model_config = ConfigDict(extra="ignore")
+
+
+class _OutputOutline(_Part):
+    output_bucket: str = ""
+
+
+class _TaskOutline(_Part):
+    output: Place = Place()
+    outputs: tuple[_OutputOutline, ...] = ()
+
+
+class Outline(_Part):
+    """What a file says of its places, also if a template that it names is gone."""
+
+    enabled: bool = True
+    trigger: Trigger
+    output: Place = Place()
+    tasks: dict[str, _TaskOutline]
+
+    @property
+    def written(self) -> set[str]:
+        """The buckets that its outputs go to."""
+        inherited = self.output.bucket or self.trigger.bucket
+        return {
+            output.output_bucket or task.output.bucket or inherited
+            for task in self.tasks.values()
+            for output in task.outputs
+        }
 
 
 def parse_workflow(text: str | bytes, templates: Templates, *, name: str) -> Workflow:

@@ -21,8 +21,8 @@ from mps_dagster.api.keys import ApiKey
 from mps_dagster.control.graphql import Dagster
 from mps_dagster.errors import MpsError
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.files import WORKFLOW
 from mps_dagster.workflow.model import Workflow
+from mps_dagster.workflow.naming import WORKFLOW
 from mps_dagster.workflow.project import Project
 from mps_dagster.workflow.store import Document
 

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from mps_dagster.api.action import NotOffered, RequestModel
+from mps_dagster.api.action import Action, Call, NotOffered, RequestModel
 from mps_dagster.api.actions.media_tasks import AwsSqs, TaskNotifyConfig
 from mps_dagster.api.actions.showing import status_of, time_of, trigger_type
 from mps_dagster.api.actions.storage import check_dir
@@ -23,10 +23,10 @@ from mps_dagster.errors import DefinitionNotExist, InvalidConfiguration, Invalid
 from mps_dagster.mps.storage_info import cos_bucket, s3_bucket
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
-from mps_dagster.workflow.files import SCHEDULE, Change, Outline, as_yaml, changing, is_schedule, number_of
-from mps_dagster.workflow.naming import sensor_name
+from mps_dagster.workflow.files import Change, as_yaml, changing
+from mps_dagster.workflow.naming import SCHEDULE, is_schedule, sensor_name
 from mps_dagster.workflow.project import Project, WorkflowFile, check_beside
-from mps_dagster.workflow.store import Document, parse_workflow, read_document, validated
+from mps_dagster.workflow.store import Document, Outline, parse_workflow, read_document, validated
 
 FIRST = 100_001
 MODE = 0o600
@@ -95,6 +95,20 @@ class Definitions:
     settings: Settings
     prefix: str
 
+    def actions(self, noun: str, named: type[RequestModel]) -> dict[str, Action[Any]]:
+        """Those whose request has nothing but the ID, as its only member."""
+
+        def action(change: Callable[[int, ApiKey], None]) -> Action[Any]:
+            def run(call: Call[Any]) -> dict[str, Any]:
+                [number] = call.request.model_dump().values()
+                change(number, call.key)
+                return {}
+
+            return Action(named, run)
+
+        changes = {"Enable": self.enable, "Disable": self.disable, "Delete": self.delete}
+        return {f"{verb}{noun}": action(change) for verb, change in changes.items()}
+
     def create(self, document: Document, key: ApiKey) -> int:
         """Disabled at first."""
         check_places(document, key)
@@ -151,12 +165,12 @@ class Definitions:
             file
             for file in Project.load(self.settings).files
             if self._is_of_this_kind(file.workflow.name)
-            and (not ids or number_of(file) in ids)
+            and (not ids or file.number in ids)
             and wanted.status in ("", status_of(file.workflow))
             and trigger in ("", trigger_type(file.workflow.trigger))
             and key.may_read(file.workflow.trigger.bucket)
         ]
-        found.sort(key=lambda file: (time_of(file.workflow.created), number_of(file)), reverse=True)
+        found.sort(key=lambda file: (time_of(file.workflow.created), file.number), reverse=True)
         return len(found), found[wanted.offset : wanted.offset + wanted.limit]
 
     def ours(self, number: int, key: ApiKey) -> Document:

@@ -33,8 +33,8 @@ from mps_dagster.mps.storage_info import with_regions
 from mps_dagster.settings import Settings
 from mps_dagster.storage.keys import MAX_NAME_BYTES, shortened
 from mps_dagster.storage.web import without_userinfo
-from mps_dagster.workflow.files import SCHEDULE, is_schedule
 from mps_dagster.workflow.model import Place, check_paths
+from mps_dagster.workflow.naming import SCHEDULE, is_schedule
 
 OUTPUTS = "outputs"
 """Where outputs of a URL go if the request names no place."""
