@@ -31,8 +31,8 @@ from mps_dagster.workflow.naming import (
     sensor_name,
     uploads_name,
 )
+from mps_dagster.workflow.parse import parse_task
 from mps_dagster.workflow.project import Project
-from mps_dagster.workflow.store import parse_task
 
 UPLOADS = BY_HAND_BUCKET
 

@@ -1,4 +1,4 @@
-"""The YAML files of a project: whether they are what they were, and changing them while the service runs."""
+"""The YAML files of a project: which of them have changed, and changing them while the service runs."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from mps_dagster.storage.drafts import write_whole
 
 LOCK = ".lock"
 SETTLED_NS = 2 * 10**9
-"""The coarsest clock of a file system."""
+"""The coarsest times that a file system keeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """A file and what differs once it has another content. A key of caches."""
+    """A file, with facts that differ once its content does: the key under which what was read of it is kept."""
 
     path: Path
     modified_ns: int = 0
     size: int = 0
     inode: int = 0
-    """Our own changes come by a rename, so the inode differs even if the time and the size do not."""
+    """Our own changes are renames: the inode differs even where time and size do not."""
     read_ns: int = 0
-    """Of a file that was written a moment ago: a second write in place may carry the same time, so it is read each time."""
+    """When it was looked at, if it had just been written: another write may get the same time, so it is read each time."""
 
 
 def yaml_files(folder: Path) -> tuple[FileState, ...]:
@@ -64,7 +64,7 @@ class Change:
         path.unlink(missing_ok=True)
 
     def next_number(self, counter: Path, taken: Iterable[int]) -> int:
-        """Above all that were ever given out, also to files that are deleted; `counter` keeps the last one."""
+        """A number above all that are taken and all that were given out before, also to files that are gone."""
         last = [int(counter.read_text())] if counter.exists() else []
         number = max([*last, *taken]) + 1
         self.write(counter, str(number).encode())
@@ -84,9 +84,9 @@ class Change:
 
 @contextmanager
 def changing(folder: Path) -> Iterator[Change]:
-    """One change of a folder at a time, of all threads and processes. If the block raises, all is as it was before."""
+    """One change at a time, of all threads and processes; not to be nested. If the block raises, it is undone."""
     folder.mkdir(parents=True, exist_ok=True)
-    # Each file that is opened has a lock of its own, so that it holds between threads, too.
+    # Each open file holds the lock for itself, so it keeps threads of one process apart, too.
     with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         change = Change()

@@ -13,7 +13,7 @@ from mps_dagster.settings import Settings
 from mps_dagster.workflow.files import FileState, yaml_files
 from mps_dagster.workflow.model import Workflow, derived_id
 from mps_dagster.workflow.naming import SCHEDULE, WORKFLOW
-from mps_dagster.workflow.store import Document, parse_document, read_document
+from mps_dagster.workflow.parse import Document, parse_document, read_document
 from mps_dagster.workflow.templates import BadFile, Templates
 
 _LOADING = threading.Lock()
@@ -37,7 +37,7 @@ class WorkflowFile:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A snapshot of the files of workflows (and schedules) and of templates."""
+    """A snapshot of the files of workflows (schedules, too) and templates. Threads may share it; nobody changes it."""
 
     templates: Templates
     files: tuple[WorkflowFile, ...]
@@ -45,7 +45,7 @@ class Project:
     bad: tuple[BadFile, ...]
     """The files, of templates too, that are wrong."""
     documents: Mapping[Path, Document]
-    """What is written in each workflow file, valid or not, that is YAML."""
+    """What each workflow file says that is YAML, valid or not."""
 
     @classmethod
     def load(cls, settings: Settings) -> Project:

@@ -16,6 +16,7 @@ from mps_dagster.api.keys import ApiKey
 from mps_dagster.api.server import create_service
 from mps_dagster.control.graphql import Dagster
 from mps_dagster.settings import Settings
+from mps_dagster.workflow.files import Change
 
 KEY = ApiKey(secret_id="AKIDtest", secret_key="a key of sixteen characters", read=("*",), write=("*",))
 STILLS = {"SampleType": "Percent", "SampleInterval": 50}
@@ -27,8 +28,10 @@ Calls = list[tuple[str, dict[str, Any]]]
 
 def _serve(settings: Settings, connection: Connection) -> None:
     """The actions of the API, one list of calls after the other; codes of those that are refused."""
-    # Dagster takes its time.
+    # Dagster takes its time, and so does a disk: between what was read and what is written the other process comes.
     Dagster.reload = lambda _: time.sleep(0.05)  # type: ignore[method-assign]
+    remember = Change._remember
+    Change._remember = lambda *change: (time.sleep(0.02), remember(*change))[1]  # type: ignore[method-assign]
     actions = create_service(settings).actions
 
     def answer(name: str, parameters: dict[str, Any]) -> dict[str, Any] | str:

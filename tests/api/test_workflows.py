@@ -23,8 +23,8 @@ from mps_dagster.errors import MpsError
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.naming import WORKFLOW
+from mps_dagster.workflow.parse import Document
 from mps_dagster.workflow.project import Project
-from mps_dagster.workflow.store import Document
 
 TRIGGER = {
     "Type": "CosFileUpload",

@@ -25,8 +25,8 @@ from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.files import Change, as_yaml, changing
 from mps_dagster.workflow.naming import SCHEDULE, is_schedule, sensor_name
+from mps_dagster.workflow.parse import Document, Outline, parse_workflow, read_document, validated
 from mps_dagster.workflow.project import Project, WorkflowFile, check_beside
-from mps_dagster.workflow.store import Document, Outline, parse_workflow, read_document, validated
 
 FIRST = 100_001
 MODE = 0o600
@@ -90,13 +90,13 @@ class Listed(RequestModel):
 
 @dataclass(frozen=True)
 class Definitions:
-    """The files of one kind, by what their names begin with; MPS's rules and codes."""
+    """The files of one kind, whose names begin with `prefix`, with MPS's rules and codes."""
 
     settings: Settings
     prefix: str
 
     def actions(self, noun: str, named: type[RequestModel]) -> dict[str, Action[Any]]:
-        """Those whose request has nothing but the ID, as its only member."""
+        """Enable, Disable and Delete: their requests have one member, the ID."""
 
         def action(change: Callable[[int, ApiKey], None]) -> Action[Any]:
             def run(call: Call[Any]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class Definitions:
             if not document["enabled"]:
                 self._check_bucket(document["trigger"]["bucket"])
                 self._write(change, number, {**document, "enabled": True, "enabled_at": now(), "updated": now()})
-        # Behind the change: that stays if this fails.
+        # Not part of the change, which stays if this fails.
         Dagster(self.settings.ui_url).reset_sensor(sensor_name(document["name"]))
 
     def disable(self, number: int, key: ApiKey) -> None:
@@ -197,7 +197,7 @@ class Definitions:
         return document
 
     def _write(self, change: Change, number: int, document: Document) -> None:
-        """Checked as it will be read, beside the others; Dagster has loaded it then."""
+        """Check a document as it will be read and beside the others, write it and have Dagster load it."""
         path, text, project = self._path(number), as_yaml(document), Project.load(self.settings)
         try:
             workflow = parse_workflow(text, project.templates, name=path.name)

@@ -33,8 +33,8 @@ from mps_dagster.mps.storage_info import with_regions
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import Place
 from mps_dagster.workflow.naming import SCHEDULE
+from mps_dagster.workflow.parse import Document
 from mps_dagster.workflow.project import WorkflowFile
-from mps_dagster.workflow.store import Document
 
 ACTIVITIES = {
     "action-trans": ("transcode", "TranscodeTask"),

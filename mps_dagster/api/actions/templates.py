@@ -67,7 +67,7 @@ class _Templates:
         request, image = call.request, _picture(call.request)
         parameters = _parameters(request)
         self._check(parameters, image)
-        # What nobody uses yet need not wait until Dagster has loaded the changes of others: a lock of its own.
+        # A lock of its own: nobody uses a new template, so it need not wait until Dagster has loaded other changes.
         with changing(self.settings.templates_dir) as change:
             if sum(template.owner == call.key.owner for template in self._seen_by(call.key)) >= self.kind.most:
                 problem = f"There are {self.kind.most} templates of this kind already."

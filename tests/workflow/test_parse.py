@@ -10,8 +10,8 @@ from projects import ROOT, VOD
 from mps_dagster.errors import InvalidConfiguration, MpsError
 from mps_dagster.settings import Settings
 from mps_dagster.tasks import TASKS
+from mps_dagster.workflow.parse import parse_workflow
 from mps_dagster.workflow.project import Project
-from mps_dagster.workflow.store import parse_workflow
 from mps_dagster.workflow.templates import Templates
 
 TEMPLATES = Templates.load()

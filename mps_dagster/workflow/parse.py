@@ -1,4 +1,4 @@
-"""A YAML text, its templates filled in, as a `Workflow` or a `Task`; or an error by file and field."""
+"""From YAML to a `Workflow` or a `Task` with its templates filled in, or an error that names file and field."""
 
 from __future__ import annotations
 
