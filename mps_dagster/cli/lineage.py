@@ -38,7 +38,7 @@ def lineage(address: str, places: tuple[str, ...]) -> None:
     if _show_output(console, bucket, key, processing.buckets, settings):
         return
     results = []
-    for place in sorted({bucket, *places, *_known(processing.workflows, settings)}):
+    for place in sorted({bucket, *places, *_known(processing.project.workflows, settings)}):
         try:
             results += results_of(bucket, key, processing.buckets.get(place))
         except MpsError as error:
@@ -48,7 +48,7 @@ def lineage(address: str, places: tuple[str, ...]) -> None:
     _show_source(console, results, bucket, key, processing.buckets)
 
 
-def _known(workflows: list[Workflow], settings: Settings) -> Iterator[str]:
+def _known(workflows: tuple[Workflow, ...], settings: Settings) -> Iterator[str]:
     """The buckets of the workflows' outputs, and all folders that are buckets."""
     for workflow in workflows:
         yield from workflow.written

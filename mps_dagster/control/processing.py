@@ -31,8 +31,8 @@ from mps_dagster.workflow.naming import (
     sensor_name,
     uploads_name,
 )
-from mps_dagster.workflow.store import load_workflows, parse_task
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.workflow.parse import parse_task
+from mps_dagster.workflow.project import Project
 
 UPLOADS = BY_HAND_BUCKET
 
@@ -50,27 +50,16 @@ class Processing:
         return cls(settings, Buckets(settings), Dagster(settings.ui_url))
 
     def workflow(self, name: str) -> Workflow:
-        good, bad = load_workflows(self.settings.workflows_dir, self.templates)
-        found = next((workflow for workflow in good if workflow.name == name), None)
+        found = self.project.by_name.get(name)
         if found is None:
-            names = ", ".join(workflow.name for workflow in good) or "none"
+            names, bad = ", ".join(self.project.by_name) or "none", self.project.bad
             hint = f"there are: {names}" + (f"; {len(bad)} files are not valid (mps workflows validate)" if bad else "")
             raise InvalidInput(f"there is no workflow {name!r} in {self.settings.workflows_dir}", hint=hint)
         return found
 
-    @property
-    def workflows(self) -> list[Workflow]:
-        """The valid ones."""
-        return list(self._workflows.values())
-
     @cached_property
-    def _workflows(self) -> dict[str, Workflow]:
-        """The valid ones, by name, as the files are now."""
-        return {workflow.name: workflow for workflow in load_workflows(self.settings.workflows_dir, self.templates)[0]}
-
-    @cached_property
-    def templates(self) -> Templates:
-        return Templates.load(self.settings.templates_dir)
+    def project(self) -> Project:
+        return Project.load(self.settings)
 
     def upload(self, path: Path, bucket: str, key: str) -> None:
         """Put a local file where a workflow looks for it; never over another one."""
@@ -122,7 +111,7 @@ class Processing:
         documents = {}
         for name, document in tasks.items():
             body = {"outputs": document} if isinstance(document, list) else dict(document)
-            task = parse_task(name, {"type": name, **body}, output, self.templates, where=name)
+            task = parse_task(name, {"type": name, **body}, output, self.project.templates, where=name)
             documents[name] = task.model_dump(mode="json")
         source = {"bucket": bucket, "key": key, "etag": info.etag, "output": dict(output), "notify": list(notify)}
         return self.launch_media(source, documents, {"dagster/priority": str(priority)})
@@ -186,7 +175,7 @@ class Processing:
         """ProcessMedia's, out of their outputs; those that are wrong are told of by the run."""
         right = {name: [output for output in given if self._is_right(name, output)] for name, given in outputs.items()}
         return {
-            name: parse_task(name, {"type": name, "outputs": given}, {}, self.templates, where=name)
+            name: parse_task(name, {"type": name, "outputs": given}, {}, self.project.templates, where=name)
             for name, given in right.items()
             if given
         }
@@ -198,14 +187,14 @@ class Processing:
 
     def _is_right(self, kind: str, output: Any) -> bool:
         try:
-            parse_task(kind, {"type": kind, "outputs": [output]}, {}, self.templates, where=kind)
+            parse_task(kind, {"type": kind, "outputs": [output]}, {}, self.project.templates, where=kind)
         except InvalidInput:
             return False
         return True
 
     def _tasks_of(self, record: RunRecord) -> list[Task]:
         """What the workflow has as it is now, where the run was of all of it."""
-        workflow = self._workflows.get(record.workflow)
+        workflow = self.project.by_name.get(record.workflow)
         whole = workflow and record.job in (job_name(workflow.name), by_hand_name(workflow.name))
         return list(workflow.tasks.values()) if workflow and whole else []
 
@@ -218,7 +207,7 @@ class Processing:
     def _record(self, run: Mapping[str, Any], *, steps: bool) -> RunRecord:
         """A run of single assets, launched in the UI, does not say its bucket; its workflow does."""
         record = self.dagster.record(run, steps=steps)
-        workflow = self._workflows.get(record.workflow)
+        workflow = self.project.by_name.get(record.workflow)
         return replace(record, bucket=workflow.trigger.bucket) if workflow and not record.bucket else record
 
     def abort(self, task: str) -> TaskRun:

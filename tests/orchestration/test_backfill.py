@@ -16,8 +16,7 @@ from mps_dagster.orchestration import backfill, backfill_job, history
 from mps_dagster.orchestration.backfill import Wanted, connected, plan
 from mps_dagster.orchestration.build import build_definitions
 from mps_dagster.workflow.naming import partition_key
-from mps_dagster.workflow.store import load_workflows
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.workflow.project import Project
 
 from .conftest import furnished
 
@@ -33,7 +32,7 @@ class Plans:
     @property
     def workflow(self):
         settings = self.house.settings
-        return load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))[0][0]
+        return Project.load(settings).workflows[0]
 
     def put(self, key: str, content: bytes = b"x") -> str:
         return self.house.buckets.get("inbox").write(key, content).etag

@@ -14,7 +14,7 @@ from mps_dagster.mps.storage_info import input_info, output_storage
 from mps_dagster.notify.config import CmqSink, SinkConfig, SqsSink, UrlSink
 from mps_dagster.tasks.spec import Spec
 from mps_dagster.workflow.model import Trigger, Workflow
-from mps_dagster.workflow.store import WorkflowFile
+from mps_dagster.workflow.project import WorkflowFile
 
 Info = dict[str, Any]
 

@@ -14,7 +14,6 @@ from mps_dagster.mps.results import iso, pascal
 from mps_dagster.settings import Settings
 from mps_dagster.tasks import TASKS
 from mps_dagster.tasks.spec import Spec
-from mps_dagster.workflow.template_store import image_of
 from mps_dagster.workflow.templates import Template
 
 Parameters = Mapping[str, Any]
@@ -59,7 +58,7 @@ def container_type(parameters: Parameters) -> str:
 
 def image_url(template: Template, settings: Settings) -> str:
     """Where a watermark's picture can be looked at."""
-    name = image_of(template)
+    name = template.parameters.get("image_template", {}).get("image_content", "")
     return f"{settings.files_url}/{TEMPLATES}/{name}" if name else ""
 
 

@@ -33,8 +33,8 @@ from mps_dagster.mps.storage_info import with_regions
 from mps_dagster.settings import Settings
 from mps_dagster.storage.keys import MAX_NAME_BYTES, shortened
 from mps_dagster.storage.web import without_userinfo
-from mps_dagster.workflow.files import SCHEDULE, is_schedule
 from mps_dagster.workflow.model import Place, check_paths
+from mps_dagster.workflow.naming import SCHEDULE, is_schedule
 
 OUTPUTS = "outputs"
 """Where outputs of a URL go if the request names no place."""
@@ -83,7 +83,7 @@ class _Tasks:
         """Run a schedule on any object. What the call names (place, sink) goes before what the schedule has."""
         if request.media_process_task:
             raise ApiError("UnsupportedOperation", "With ScheduleId, the tasks are the schedule's own here.")
-        document = Definitions.of(self.settings, SCHEDULE).ours(request.schedule_id or 0, key)
+        document = Definitions(self.settings, SCHEDULE).ours(request.schedule_id or 0, key)
         source = self._source(request, key, Place.model_validate(document["output"]))
         key.check_write(source["output"]["bucket"])
         processing = self.processing
