@@ -24,12 +24,13 @@ class FileState:
     """A file, with facts that differ once its content does: the key under which what was read of it is kept."""
 
     path: Path
-    modified_ns: int = 0
+    changed_ns: int = 0
+    """Not when it was modified, which `cp -p` and others set back."""
     size: int = 0
     inode: int = 0
     """Our own changes are renames: the inode differs even where time and size do not."""
-    read_ns: int = 0
-    """When it was looked at, if it had just been written: another write may get the same time, so it is read each time."""
+    seen_ns: int = 0
+    """When it was looked at, if it had just been changed: another write may get the same time, so it is read each time."""
 
 
 def yaml_files(folder: Path) -> tuple[FileState, ...]:
@@ -44,8 +45,8 @@ def _state(path: Path) -> FileState:
         # Reading it tells what is wrong.
         return FileState(path)
     now = time.time_ns()
-    read_ns = now if now - facts.st_mtime_ns < SETTLED_NS else 0
-    return FileState(path, facts.st_mtime_ns, facts.st_size, facts.st_ino, read_ns)
+    seen_ns = now if now - facts.st_ctime_ns < SETTLED_NS else 0
+    return FileState(path, facts.st_ctime_ns, facts.st_size, facts.st_ino, seen_ns)
 
 
 class Change:

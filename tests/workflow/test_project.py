@@ -11,18 +11,26 @@ import pytest
 from projects import VOD
 
 from mps_dagster.settings import Settings
+from mps_dagster.workflow import files
 from mps_dagster.workflow.files import changing
 from mps_dagster.workflow.project import Project
 
 OWN = "kind: transcode\ntemplates: [{definition: 7, name: own, parameters: {container: mp4}}]"
-LONG_AGO = 10**18
+SAME = 10**18
+"""A time of modification."""
 
 
 def write(path: Path, text: str) -> None:
-    """As an editor does that does not rename; settled, so that it need not be read each time."""
+    """In place, and with one time of modification, as some tools do."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
-    os.utime(path, ns=(LONG_AGO, LONG_AGO))
+    os.utime(path, ns=(SAME, SAME))
+
+
+@pytest.fixture
+def settled(monkeypatch) -> None:
+    """Files are taken for as old as they are some seconds after."""
+    monkeypatch.setattr(files, "SETTLED_NS", 0)
 
 
 @pytest.fixture
@@ -35,6 +43,7 @@ def settings(tmp_path) -> Settings:
     return settings
 
 
+@pytest.mark.usefixtures("settled")
 def test_what_has_not_changed_is_not_read_again(settings):
     """Also by threads that ask at once."""
     with ThreadPoolExecutor(4) as threads:
@@ -44,6 +53,7 @@ def test_what_has_not_changed_is_not_read_again(settings):
     assert [workflow.name for workflow in projects[0].workflows] == ["a", "b"]
 
 
+@pytest.mark.usefixtures("settled")
 def test_only_the_file_that_changed_is_read_again(settings):
     """One that is added or removed, too."""
     before = Project.load(settings)
@@ -56,26 +66,24 @@ def test_only_the_file_that_changed_is_read_again(settings):
     assert [workflow.name for workflow in Project.load(settings).workflows] == ["other", "vod"]
 
 
-def test_a_file_of_the_same_time_and_size_is_another_one_if_it_was_renamed(settings):
-    """As all of our own changes are."""
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("renamed", [True, False])
+def test_a_file_of_the_same_size_and_time_is_another_one(settings, renamed):
+    """Whether it was renamed, as all of our own changes are, or written in place."""
     path = settings.workflows_dir / "a.yaml"
     Project.load(settings)
-    write(path.with_name(".draft"), VOD.replace("name: vod", "name: z"))
-    path.with_name(".draft").replace(path)
-    assert path.stat().st_mtime_ns == LONG_AGO
+    target = path.with_name(".draft") if renamed else path
+    write(target, VOD.replace("name: vod", "name: z"))
+    target.replace(path)
+    assert path.stat().st_mtime_ns == SAME
     assert [workflow.name for workflow in Project.load(settings).workflows] == ["z", "b"]
 
 
-def test_a_file_that_was_written_just_now_is_read_each_time(settings, monkeypatch):
+def test_a_file_that_was_written_just_now_is_read_each_time(settings):
     """A second write within the tick of the file system's clock leaves size, time and inode as they are."""
-    path = settings.workflows_dir / "a.yaml"
-    now = (LONG_AGO + 10**9, LONG_AGO + 10**9)
-    os.utime(path, ns=now)
-    monkeypatch.setattr("mps_dagster.workflow.files.time.time_ns", iter(range(now[0], now[0] + 100)).__next__)
-    Project.load(settings)
-    path.write_text(VOD.replace("name: vod", "name: z"))
-    os.utime(path, ns=now)
-    assert [workflow.name for workflow in Project.load(settings).workflows] == ["z", "b"]
+    first, second = Project.load(settings), Project.load(settings)
+    assert first is not second
+    assert first.documents == second.documents
 
 
 def test_a_workflow_follows_the_templates_that_it_names(settings):
@@ -84,7 +92,6 @@ def test_a_workflow_follows_the_templates_that_it_names(settings):
     write(path, "{name: a, trigger: {bucket: inbox}, tasks: {web: {type: transcode, outputs: [{definition: own}]}}}")
     assert Project.load(settings).by_name["a"].tasks["web"].specs[0].container == "mp4"
     write(settings.templates_dir / "own.yaml", OWN.replace("mp4", "mkv"))
-    (settings.templates_dir / "own.yaml").touch()
     assert Project.load(settings).by_name["a"].tasks["web"].specs[0].container == "mkv"
     (settings.templates_dir / "own.yaml").unlink()
     project = Project.load(settings)

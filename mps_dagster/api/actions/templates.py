@@ -6,7 +6,6 @@ The kinds differ in their parameters only, which the task's own spec validates; 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +93,10 @@ class _Templates:
             changed = template.model_copy(update={**labels, "parameters": parameters})
             users = self._users(template)
             changed = self._write(change, changed, image)
-            self._have_taken_up(users)
+            if lost := sorted(set(users) - set(Project.load(self.settings).by_name)):
+                raise ApiError("InvalidParameterValue", f"The workflows {', '.join(lost)} could not use it any more.")
+            if users:
+                Dagster(self.settings.ui_url).reload()
         return self._image(changed) if image else {}
 
     def delete(self, call: Call[Named]) -> dict[str, Any]:
@@ -138,14 +140,6 @@ class _Templates:
 
     def _path(self, template: Template) -> Path:
         return self.settings.templates_dir / f"{self.kind.kind}_{template.definition}.yaml"
-
-    def _have_taken_up(self, users: Collection[str]) -> None:
-        """Raise if one of the workflows cannot use it as it is now; have Dagster load them."""
-        lost = sorted(set(users) - {workflow.name for workflow in Project.load(self.settings).workflows})
-        if lost:
-            raise ApiError("InvalidParameterValue", f"The workflows {', '.join(lost)} could not use it any more.")
-        if users:
-            Dagster(self.settings.ui_url).reload()
 
     def _seen_by(self, key: ApiKey) -> list[Template]:
         """Presets first, by ID."""
