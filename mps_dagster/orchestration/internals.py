@@ -1,4 +1,4 @@
-"""The private parts of Dagster that we rely on, each with a test in tests/orchestration/test_internals.py. Nothing else imports them."""
+"""The private parts of Dagster that we rely on; nothing else imports them. tests/orchestration/test_internals.py tests each one."""
 
 from __future__ import annotations
 
