@@ -8,13 +8,13 @@ from typing import Any
 
 import dagster as dg
 
+from mps_dagster.control.tags import workflow_tags
 from mps_dagster.orchestration.backfill_job import backfill_job, backfill_schedules
 from mps_dagster.orchestration.executor import subtask_executor
 from mps_dagster.orchestration.graphs import by_hand_job, process_media_job, workflow_assets, workflow_graphs
 from mps_dagster.orchestration.notifications import notification_sensors
 from mps_dagster.orchestration.resources import resources
 from mps_dagster.orchestration.retention import retention_job, retention_schedule
-from mps_dagster.orchestration.runs import BUCKET_TAG, REVISION_TAG, WORKFLOW_TAG
 from mps_dagster.orchestration.upload_sensor import bad_file_sensor, upload_sensor
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import Workflow
@@ -104,12 +104,7 @@ def _job(workflow: Workflow, executor: dg.ExecutorDefinition) -> Any:
         selection=dg.AssetSelection.groups(workflow.name),
         description=workflow.description
         or f"What happens to each upload to {workflow.trigger.bucket}{workflow.trigger.dir}.",
-        tags={
-            WORKFLOW_TAG: workflow.name,
-            BUCKET_TAG: workflow.trigger.bucket,
-            # Also of runs that a person launches, so that a backfill knows what they were of.
-            REVISION_TAG: workflow.revision,
-            "dagster/priority": str(workflow.priority),
-        },
+        # Runs that a person launches have them, too, so that a backfill knows which revision they were of.
+        tags=workflow_tags(workflow),
         executor_def=executor,
     )

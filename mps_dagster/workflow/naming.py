@@ -20,6 +20,9 @@ WORKFLOW, SCHEDULE = "w", "s"
 _REFUSED = re.compile(r"%|[\x00-\x1f\x7f]|(?<=\.\.)\.")
 """What Dagster refuses in a partition key (control characters, three dots in a row), and the escape itself."""
 
+PROCESS_MEDIA, BACKFILL, RETENTION = "process_media", "backfill", "retention"
+OUR_JOBS = frozenset({PROCESS_MEDIA, BACKFILL, RETENTION})
+"""A workflow is a job of its name, beside these and the by-hand jobs of MPS's schedules."""
 
 _RESERVED = frozenset(keyword.kwlist) | {
     "context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict", "int", "str", "float",

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from projects import make_project
 
 from mps_dagster.cli.workflows import validate
+from mps_dagster.control import tags
 from mps_dagster.orchestration import build, upload_sensor
 from mps_dagster.orchestration.build import build_project
-from mps_dagster.orchestration.runs import WORKFLOW_TAG
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.naming import StepKey, job_name, node_name, ours
 
@@ -63,7 +63,7 @@ def test_any_two_workflows_load_beside_each_other(tmp_path_factory, one, other, 
     for name, tasks in named.items():
         job = repository.get_job(job_name(name))
         nodes = {node.name for node in job.graph.nodes}
-        assert job.tags[WORKFLOW_TAG] == name
+        assert job.tags[tags.WORKFLOW] == name
         assert nodes == {node_name(name, "source"), *(node_name(name, found) for found in tasks)}
         read = {StepKey.parse(f"{node}.subtask[0_a]").task(name) for node in nodes}
         assert read == {"source", *tasks}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mps_dagster.api.actions.media_tasks import Output, RawWatermark, Watermark
-from mps_dagster.control.processing import split_address
+from mps_dagster.control.deployment import split_address
 from mps_dagster.errors import InvalidInput
 from mps_dagster.mps.results import iso, pascal
 from mps_dagster.mps.storage_info import input_info, output_storage
