@@ -30,7 +30,7 @@ from mps_dagster.storage.buckets import Buckets
 ATTEMPTS = 20
 """S3 also answers "conflict" when another write has only been under way."""
 WAIT_S, LOOK_S = 60.0, 0.5
-"""How long a run that publishes at this moment is waited for; then it was killed, or loses the path."""
+"""How long a run waits for another that publishes at this moment; after that the other was killed, or loses the path."""
 OTHER_SOURCE = "put {inputFormat} into output_object_path or the output dir, or remove the other source"
 OTHER_OUTPUT = "set other paths on one of them"
 OTHER_RUN = "what it makes stands; run this one again if its outputs are wanted in place of them"
@@ -56,15 +56,16 @@ class Claim:
     mine: Claimant
     bucket: Bucket
     buckets: Buckets
+    wait_s: float
 
     @classmethod
-    def of(cls, subtask: Subtask, plan: Plan, run_id: str, buckets: Buckets) -> Claim:
+    def of(cls, subtask: Subtask, plan: Plan, run_id: str, buckets: Buckets, wait_s: float = WAIT_S) -> Claim:
         source, paths = subtask.source, claimed_paths(subtask, plan)
         mine = Claimant(
             bucket=source.bucket, key=source.key, run_id=run_id, subtask=f"{subtask.task}.{subtask.id}",
             path=paths[0],
         )  # fmt: skip
-        return cls(subtask, paths, mine, buckets.get(subtask.bucket), buckets)
+        return cls(subtask, paths, mine, buckets.get(subtask.bucket), buckets, wait_s)
 
     def take(self) -> None:
         """Before the work: raise `OutputTaken` if a path is another source's that still exists, or another output's."""
@@ -87,7 +88,7 @@ class Claim:
 
     def begin(self) -> SubtaskResult | None:
         """Before the first output is put; the result of another run, if that made the same meanwhile."""
-        path, deadline = self.paths[0], time.monotonic() + WAIT_S
+        path, deadline = self.paths[0], time.monotonic() + self.wait_s
         while True:
             content = read_content(self.bucket, path)
             record = parse_record(content)

@@ -27,6 +27,7 @@ from mps_dagster.workflow.notification import CmqSink, LocalSink, SinkConfig, Sq
 
 CONNECT_S = 3.0
 READ_S = 5.0
+"""How long a URL may send nothing before it is given up."""
 EVENT_ID = "X-MPS-Event-Id"
 """HTTP header and SQS message attribute by which a receiver recognizes a repeat."""
 
@@ -53,7 +54,7 @@ class Sink(Protocol):
         """Return once the receiver has it; otherwise raise `DeliveryFailed` or `DeliveryRefused`."""
 
 
-def open_sink(config: SinkConfig, settings: Settings) -> Sink:
+def open_sink(config: SinkConfig, settings: Settings, *, read_s: float = READ_S) -> Sink:
     """Touches nothing yet: what is wrong with a sink shows in `send`."""
     match config:
         case LocalSink():
@@ -63,7 +64,7 @@ def open_sink(config: SinkConfig, settings: Settings) -> Sink:
         case CmqSink():
             return _Cmq(config, settings.cmq)
         case UrlSink():
-            return _Url(config, settings.web)
+            return _Url(config, settings.web, read_s)
 
 
 class _Local:
@@ -90,9 +91,10 @@ class _Session(GuardedSession):
 
 
 class _Url:
-    def __init__(self, config: UrlSink, web: WebSettings) -> None:
+    def __init__(self, config: UrlSink, web: WebSettings, read_s: float) -> None:
         self._config = config
         self._web = web
+        self._read_s = read_s
 
     def send(self, event: Event) -> None:
         try:
@@ -103,7 +105,7 @@ class _Url:
                     self._config.url,
                     data=text.encode(),
                     headers={"Content-Type": "application/json", EVENT_ID: event.id},
-                    timeout=(CONNECT_S, READ_S),
+                    timeout=(CONNECT_S, self._read_s),
                     # So that a huge answer is not read.
                     stream=True,
                 ) as response,

@@ -15,7 +15,6 @@ import sys
 import pytest
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused, InvalidInput, StorageFailed
-from mps_dagster.notify import outbox as outbox_module
 from mps_dagster.notify.delivery import deliver_due
 from mps_dagster.notify.outbox import LONGEST_PAUSE_S, REFUSALS, Event, Outbox, backoff_s
 from mps_dagster.workflow.notification import LocalSink, UrlSink
@@ -172,9 +171,8 @@ def test_a_sink_that_nothing_waits_for_is_forgotten_with_its_key(outbox, tmp_pat
     assert outbox.add(event(3), [once]) == 1
 
 
-def test_pruning_goes_by_portions_and_comes_to_an_end(outbox, monkeypatch):
+def test_pruning_goes_by_portions_and_comes_to_an_end(outbox):
     """Nobody waits for long while a month is forgotten; events go with their last delivery, the dead stay."""
-    monkeypatch.setattr(outbox_module, "PRUNED_AT_ONCE", 2)
     for number in range(3):
         outbox.add(event(number), [GOOD])
     for _ in range(REFUSALS):
@@ -182,7 +180,7 @@ def test_pruning_goes_by_portions_and_comes_to_an_end(outbox, monkeypatch):
     outbox.add(event(3), [GOOD, DOWN])
     for delivery in outbox.due(0):
         outbox.delivered(delivery, 10)
-    assert [outbox.prune(11), outbox.prune(11), outbox.prune(11)] == [2, 2, 0]
+    assert [outbox.prune(11, limit=2) for _ in range(3)] == [2, 2, 0]
     assert outbox.known(f"e{number}" for number in range(4)) == {"e2"}
     assert ids(outbox.dead()) == ["e2"]
 
