@@ -37,7 +37,7 @@ from mps_dagster.api.processing import Processing
 from mps_dagster.execution.task_run import TaskRun, run_id_of
 from mps_dagster.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("services")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("services")]
 
 SLOW = """
 name: slow

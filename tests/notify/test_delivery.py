@@ -209,6 +209,7 @@ def test_a_send_that_was_given_up_counts_if_it_ends_well(outbox):
     assert states(outbox, 1) == ["delivered"]
 
 
+@pytest.mark.slow
 def test_a_send_that_hangs_does_not_keep_its_process_from_ending(outbox, settings):
     """Else a restart would wait for a receiver."""
     outbox.add(event(1), [QUEUE])
@@ -291,6 +292,7 @@ def _drain_and_die(home, doomed):
     deliver_due(Outbox(settings.outbox_path), lambda _: Killed())
 
 
+@pytest.mark.slow
 def test_what_was_sent_when_its_process_was_killed_is_sent_again_and_arrives_once(outbox, settings, open_real):
     """At least once, and with the embedded queue exactly once: it knows the id."""
     for number in range(4):

@@ -117,6 +117,7 @@ def test_a_sink_that_is_down_holds_up_only_itself(outbox):
     assert [name for lane, name in sinks.got if lane == DOWN.address] == ["e0", "e1", "e2"]
 
 
+@pytest.mark.slow
 def test_a_sink_that_stays_down_is_asked_less_and_less(outbox):
     """5 s, 10 s, 20 s … up to 10 min; never given up."""
     sinks, clock = Sinks(), Clock()
@@ -185,6 +186,7 @@ def test_pruning_goes_by_portions_and_comes_to_an_end(outbox):
     assert ids(outbox.dead()) == ["e2"]
 
 
+@pytest.mark.slow
 def test_a_process_killed_between_sending_and_noting_sends_again(tmp_path):
     """At least once: the receiver sees the same event id twice, never zero times."""
     code = f"""
@@ -430,6 +432,7 @@ def _add_all(path, start, new):
     new.put(sum(Outbox(path).add(event(name), [GOOD, DOWN]) for name in range(40)))
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_share_one_outbox(tmp_path):
     """The three status sensors and the sweep may all be the first to use it."""
     start, new = SPAWN.Barrier(4), SPAWN.Queue()
@@ -450,6 +453,7 @@ def _add_for_ever(path, added):
         added.send(f"e{name}")
 
 
+@pytest.mark.slow
 def test_an_event_whose_add_returned_survives_a_killed_process(tmp_path):
     """SIGKILL at any moment."""
     path = tmp_path / "outbox.sqlite"

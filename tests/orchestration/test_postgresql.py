@@ -19,6 +19,8 @@ from mps_dagster.workflow.templates import Templates
 
 from .conftest import furnished
 
+pytestmark = pytest.mark.slow
+
 RUN = """
 import dagster as dg
 from mps_dagster.definitions import defs

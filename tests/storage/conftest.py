@@ -46,7 +46,9 @@ def cos_bucket(cos_settings) -> S3Bucket:
     return S3Bucket(f"cos://{name}", name, client, settle_s=SETTLE_S, transfer=SMALL_PARTS)
 
 
-@pytest.fixture(params=["local", "s3", "cos", "memory"])
+@pytest.fixture(
+    params=["local", pytest.param("s3", marks=pytest.mark.slow), pytest.param("cos", marks=pytest.mark.slow), "memory"]
+)
 def bucket(request) -> Bucket:
     if request.param == "memory":
         return MemoryBucket("memory")

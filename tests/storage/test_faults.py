@@ -16,6 +16,8 @@ from mps_dagster.storage.s3 import S3Bucket, make_client
 
 from .conftest import SMALL_PARTS
 
+pytestmark = pytest.mark.slow
+
 Fault = Callable[[Environ], "Answer | None"]
 
 

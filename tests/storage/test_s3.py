@@ -14,6 +14,8 @@ from mps_dagster.settings import S3Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.s3 import S3Bucket, make_client
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_bucket_that_does_not_exist_is_refused_for_good(s3_client):
     """A person has to mend it; no retry will."""
