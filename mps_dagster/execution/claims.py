@@ -57,15 +57,16 @@ class Claim:
     mine: Claimant
     bucket: Bucket
     buckets: Buckets
+    wait_s: float
 
     @classmethod
-    def of(cls, subtask: Subtask, plan: Plan, run_id: str, buckets: Buckets) -> Claim:
+    def of(cls, subtask: Subtask, plan: Plan, run_id: str, buckets: Buckets, wait_s: float = WAIT_S) -> Claim:
         source, paths = subtask.source, claimed_paths(subtask, plan)
         mine = Claimant(
             bucket=source.bucket, key=source.key, run_id=run_id, subtask=f"{subtask.task}.{subtask.id}",
             path=paths[0],
         )  # fmt: skip
-        return cls(subtask, paths, mine, buckets.get(subtask.bucket), buckets)
+        return cls(subtask, paths, mine, buckets.get(subtask.bucket), buckets, wait_s)
 
     def take(self) -> None:
         """Before the work: raise `OutputTaken` if a path is another source's that still exists, or another output's."""
@@ -88,7 +89,7 @@ class Claim:
 
     def begin(self) -> SubtaskResult | None:
         """Before the first output is published; return the result of another run, if that has published the same meanwhile."""
-        path, deadline = self.paths[0], time.monotonic() + WAIT_S
+        path, deadline = self.paths[0], time.monotonic() + self.wait_s
         while True:
             content = read_content(self.bucket, path)
             record = parse_record(content)

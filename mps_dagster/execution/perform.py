@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.execution.attachments import lay_out
-from mps_dagster.execution.claims import Claim
+from mps_dagster.execution.claims import WAIT_S, Claim
 from mps_dagster.execution.progress import Report
 from mps_dagster.execution.publish import Encoded, publish
 from mps_dagster.execution.records import read_record, up_to_date
@@ -31,6 +31,7 @@ class Worker:
     settings: Settings
     buckets: Buckets
     ffmpeg: Ffmpeg
+    claim_wait_s: float = WAIT_S
 
     @classmethod
     def of(cls, settings: Settings, buckets: Buckets) -> Worker:
@@ -64,7 +65,7 @@ class Worker:
         source = staged(origin, subtask.source.key, subtask.source.etag, run_dir)
         # A run of content that was replaced takes no path from the run of the new one.
         check_unchanged(origin, subtask.source.key, subtask.source.etag)
-        claim = Claim.of(subtask, subtask.plan, run_id, self.buckets)
+        claim = Claim.of(subtask, subtask.plan, run_id, self.buckets, self.claim_wait_s)
         claim.take()
         with work_folder(run_dir, f"{subtask.task}.{subtask.id}") as folder:
             # The name on the command line is ours; the upload's own may be anything.

@@ -56,7 +56,12 @@ class _Lane:
 
 
 def deliver_due(
-    outbox: Outbox, open_sink: Opener, *, now: Callable[[], float] = time.time, budget_s: float = 20.0
+    outbox: Outbox,
+    open_sink: Opener,
+    *,
+    now: Callable[[], float] = time.time,
+    budget_s: float = 20.0,
+    threads: int = THREADS,
 ) -> DeliveryReport:
     """Send what is due, at least once: an event counts as delivered only after its sink returned. Ends within the budget."""
     lanes: dict[str, _Lane] = {}
@@ -64,7 +69,7 @@ def deliver_due(
         lanes.setdefault(delivery.lane, _Lane([])).deliveries.append(delivery)
     # The second half of the budget is for sends that have begun to end, or to run into their own timeouts.
     drain = partial(_drain, outbox, open_sink, now, last_start=time.monotonic() + budget_s / 2)
-    turns = _side_by_side(drain, lanes.values(), budget_s)
+    turns = _side_by_side(drain, lanes.values(), budget_s, threads)
     for lane, turn in zip(lanes.values(), turns, strict=True):
         if not turn.done():
             _give_up(outbox, lane, now(), budget_s)
@@ -79,7 +84,9 @@ def deliver_due(
     )
 
 
-def _side_by_side(drain: Callable[[_Lane], None], lanes: Iterable[_Lane], budget_s: float) -> list[Future[None]]:
+def _side_by_side(
+    drain: Callable[[_Lane], None], lanes: Iterable[_Lane], budget_s: float, threads: int
+) -> list[Future[None]]:
     """A turn for each lane. Not by a ThreadPoolExecutor: its threads keep the process from ending while one of them hangs."""
     turns = [(Future[None](), lane) for lane in lanes]
     left = deque(turns)
@@ -95,7 +102,7 @@ def _side_by_side(drain: Callable[[_Lane], None], lanes: Iterable[_Lane], budget
                 else:
                     turn.set_result(None)
 
-    for number in range(min(THREADS, len(turns))):
+    for number in range(min(threads, len(turns))):
         Thread(target=work, name=f"deliver_{number}", daemon=True).start()
     wait([turn for turn, _ in turns], timeout=budget_s)
     left.clear()

@@ -230,13 +230,13 @@ class Outbox:
         """What is still to be sent."""
         return self._select("WHERE state = 'waiting'", {})
 
-    def prune(self, before: float) -> int:
-        """Forget what was delivered or discarded before that time, some of it; how many. What is still owed, or dead, stays."""
+    def prune(self, before: float, limit: int = PRUNED_AT_ONCE) -> int:
+        """Forget up to `limit` deliveries that ended before that time; how many. What still waits, or is dead, stays."""
         with self._database.write() as db:
             gone = db.execute(
                 "DELETE FROM delivery WHERE id IN (SELECT id FROM delivery WHERE delivered_at < ? LIMIT ?)"
                 " RETURNING event_id, address",
-                (before, PRUNED_AT_ONCE),
+                (before, limit),
             ).fetchall()
             _forget_alone(db, gone)
         return len(gone)

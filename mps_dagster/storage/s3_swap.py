@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from mps_dagster.storage.keys import content_type_of
 
 SETTLE_S = 1.0
-"""Without conditions: how long after a write is looked what stands. Who looked before the write has written by then."""
+"""Without conditions: how long after a write is looked what is there. Whoever looked before it has written by then."""
 NO_ETAG = f'"{"0" * 32}"'
 CONFLICT = frozenset({"412", "PreconditionFailed", "304", "NotModified", "409", "ConditionalRequestConflict",
                       "OperationAborted", "404", "NoSuchKey"})  # fmt: skip
@@ -27,9 +27,10 @@ Condition = Literal["IfMatch", "IfNoneMatch"]
 class Swap:
     """For one bucket; finds out once what its service can do."""
 
-    def __init__(self, client: Any, bucket: str) -> None:
+    def __init__(self, client: Any, bucket: str, settle_s: float) -> None:
         self._client = client
         self._bucket = bucket
+        self._settle_s = settle_s
         self._heeded: dict[Condition, bool] = {}
 
     def __call__(self, key: str, old: bytes | None, new: bytes) -> bool:
@@ -48,7 +49,7 @@ class Swap:
         self._heeded[condition] = False
         if answer == "unknown":
             self._put(key, new, {})
-        time.sleep(SETTLE_S)
+        time.sleep(self._settle_s)
         return self._standing(key)[0] == new
 
     def _heeds(self, condition: Condition, key: str, content: bytes) -> bool:

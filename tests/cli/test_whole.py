@@ -38,7 +38,7 @@ from mps_dagster.control.health import examine
 from mps_dagster.control.task_run import TaskRun, run_id_of
 from mps_dagster.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("services")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("services")]
 
 SLOW = """
 name: slow

@@ -33,7 +33,7 @@ from mps_dagster.tasks.result import OutputObject, SegmentSet, SubtaskResult
 HLS = {"name": "h", "container": "hls", "video_template": {"height": 90, "hls_time": 1, "effort": "fast"}}
 
 
-@pytest.fixture(params=["local", "s3", "memory"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow), "memory"])
 def bucket(request, tmp_path) -> Bucket:
     if request.param == "memory":
         return MemoryBucket("out")

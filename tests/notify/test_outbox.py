@@ -15,7 +15,6 @@ import sys
 import pytest
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused, InvalidInput, StorageFailed
-from mps_dagster.notify import outbox as outbox_module
 from mps_dagster.notify.config import LocalSink, UrlSink
 from mps_dagster.notify.delivery import deliver_due
 from mps_dagster.notify.outbox import LONGEST_PAUSE_S, REFUSALS, Event, Outbox, backoff_s
@@ -118,6 +117,7 @@ def test_a_sink_that_is_down_holds_up_only_itself(outbox):
     assert [name for lane, name in sinks.got if lane == DOWN.address] == ["e0", "e1", "e2"]
 
 
+@pytest.mark.slow
 def test_a_sink_that_stays_down_is_asked_less_and_less(outbox):
     """5 s, 10 s, 20 s … up to 10 min; never given up."""
     sinks, clock = Sinks(), Clock()
@@ -172,9 +172,8 @@ def test_a_sink_that_nothing_waits_for_is_forgotten_with_its_key(outbox, tmp_pat
     assert outbox.add(event(3), [once]) == 1
 
 
-def test_pruning_goes_by_portions_and_comes_to_an_end(outbox, monkeypatch):
+def test_pruning_goes_by_portions_and_comes_to_an_end(outbox):
     """Nobody waits for long while a month is forgotten; events go with their last delivery, the dead stay."""
-    monkeypatch.setattr(outbox_module, "PRUNED_AT_ONCE", 2)
     for number in range(3):
         outbox.add(event(number), [GOOD])
     for _ in range(REFUSALS):
@@ -182,11 +181,12 @@ def test_pruning_goes_by_portions_and_comes_to_an_end(outbox, monkeypatch):
     outbox.add(event(3), [GOOD, DOWN])
     for delivery in outbox.due(0):
         outbox.delivered(delivery, 10)
-    assert [outbox.prune(11), outbox.prune(11), outbox.prune(11)] == [2, 2, 0]
+    assert [outbox.prune(11, limit=2) for _ in range(3)] == [2, 2, 0]
     assert outbox.known(f"e{number}" for number in range(4)) == {"e2"}
     assert ids(outbox.dead()) == ["e2"]
 
 
+@pytest.mark.slow
 def test_a_process_killed_between_sending_and_noting_sends_again(tmp_path):
     """At least once: the receiver sees the same event id twice, never zero times."""
     code = f"""
@@ -432,6 +432,7 @@ def _add_all(path, start, new):
     new.put(sum(Outbox(path).add(event(name), [GOOD, DOWN]) for name in range(40)))
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_share_one_outbox(tmp_path):
     """The three status sensors and the sweep may all be the first to use it."""
     start, new = SPAWN.Barrier(4), SPAWN.Queue()
@@ -452,6 +453,7 @@ def _add_for_ever(path, added):
         added.send(f"e{name}")
 
 
+@pytest.mark.slow
 def test_an_event_whose_add_returned_survives_a_killed_process(tmp_path):
     """SIGKILL at any moment."""
     path = tmp_path / "outbox.sqlite"
