@@ -113,7 +113,7 @@ def _chosen(
 ) -> list[Delivery]:
     if not event_ids and not everything and not sink:
         raise click.UsageError("name events, or give --all or --sink")
-    listed = [item for item in listed if sink in (None, item.lane)]
+    listed = [item for item in listed if sink in (None, item.address)]
     unknown = set(event_ids) - {item.event.id for item in listed}
     if unknown:
         hint = "mps notifications dead, mps notifications waiting"
@@ -126,11 +126,11 @@ def _show(deliveries: list[Delivery], *, as_json: bool) -> None:
     for item in deliveries:
         next_at = max(item.due_at, time.time()) if item.state == "waiting" else None
         if as_json:
-            facts = {"event": item.event.id, "sink": item.lane, "attempts": item.attempts, "error": item.error}
+            facts = {"event": item.event.id, "sink": item.address, "attempts": item.attempts, "error": item.error}
             click.echo(json.dumps(facts | {"next_at": next_at and iso(next_at)}))
             continue
         again = f", again at {iso(next_at)}" if next_at else ""
-        lines = [f"to {item.lane}", f"{item.attempts} attempts{again}", *item.error.splitlines()]
+        lines = [f"to {item.address}", f"{item.attempts} attempts{again}", *item.error.splitlines()]
         click.echo("\n  ".join(_harmless(line) for line in (item.event.id, *lines)))
 
 

@@ -26,7 +26,7 @@ class Buckets:
         self._lock = threading.Lock()
 
     @cached_property
-    def brisk(self) -> Buckets:
+    def short_timeout(self) -> Buckets:
         """The same buckets for callers that have little time: what does not answer soon has failed."""
         return Buckets(self._settings, patient=False)
 

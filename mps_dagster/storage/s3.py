@@ -44,9 +44,9 @@ ATTEMPTS = 5
 BRISK_S, BRISK_ATTEMPTS = 10.0, 2
 """Instead of `READ_S` and `ATTEMPTS`, for callers that have little time and ask again soon anyway."""
 CONNECTIONS = 32
-"""Kept open: eight segments are put at once, each, if it is a large one, by four threads of `TRANSFER`."""
+"""Kept open: eight segments are uploaded at once, each, if it is a large one, by four threads of `TRANSFER`."""
 RECORD, PLACE = "mps-record", "mps-place"
-"""Metadata (`x-amz-meta-…`) of every output: the key of its record, and a hash of where it was put."""
+"""Metadata (`x-amz-meta-…`) of every output: the key of its record, and a hash of where it was written."""
 TRANSFER = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
 MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 CHANGED = frozenset({"412", "PreconditionFailed"})
@@ -96,7 +96,7 @@ def make_client(settings: S3Settings, *, read_s: float = READ_S, attempts: int =
 
 
 class S3Bucket:
-    """Every put is atomic by S3's own promise: an upload in progress is no object yet."""
+    """S3 promises that every put is atomic: an upload in progress is no object yet."""
 
     def __init__(
         self, name: str, bucket: str, client: Any, *, settle_s: float = SETTLE_S, transfer: TransferConfig = TRANSFER

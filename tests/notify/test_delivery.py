@@ -268,7 +268,7 @@ def test_what_is_no_matter_of_delivery_is_raised_after_every_lane_had_its_turn(o
 
     class DiskFull(Outbox):
         def delivered(self, delivery, now) -> None:
-            if delivery.lane != QUEUE.address:
+            if delivery.address != QUEUE.address:
                 raise StorageFailed("disk full")
             super().delivered(delivery, now)
 

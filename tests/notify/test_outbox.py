@@ -155,7 +155,7 @@ def test_only_what_was_delivered_is_forgotten(outbox):
     deliver_due(outbox, sinks, now=clock)
     assert outbox.prune(clock.now) == 0
     assert outbox.prune(clock.now + 1) == 1
-    assert [delivery.lane for delivery in outbox.deliveries("e1")] == [DOWN.address]
+    assert [delivery.address for delivery in outbox.deliveries("e1")] == [DOWN.address]
 
 
 def test_a_sink_that_nothing_waits_for_is_forgotten_with_its_key(outbox, tmp_path):
@@ -223,7 +223,7 @@ def test_a_sink_that_is_new_gets_what_is_added_again(outbox):
     """Idempotent by sink, not only by event."""
     assert outbox.add(event(), [GOOD, GOOD]) == 1
     assert outbox.add(event(), [GOOD, DOWN]) == 1
-    assert [(d.lane, d.state) for d in outbox.deliveries("e1")] == [
+    assert [(d.address, d.state) for d in outbox.deliveries("e1")] == [
         ("local:good", "waiting"),
         ("url:http://down.example/", "waiting"),
     ]
@@ -248,7 +248,7 @@ def test_each_lane_gives_its_oldest_and_its_share(outbox):
     for name in range(5):
         outbox.add(event(name), [DOWN])
     outbox.add(event(5), [GOOD, DOWN])
-    assert [(d.event.id, d.lane[:3]) for d in outbox.due(0, 2)] == [("e0", "url"), ("e1", "url"), ("e5", "loc")]
+    assert [(d.event.id, d.address[:3]) for d in outbox.due(0, 2)] == [("e0", "url"), ("e1", "url"), ("e5", "loc")]
 
 
 @pytest.mark.parametrize(("failures", "pause_s"), [(1, 5), (2, 10), (3, 20), (7, 320), (8, 600), (9, 600), (1000, 600)])
@@ -265,8 +265,8 @@ def test_a_lane_whose_sink_is_down_pauses_as_a_whole(outbox, failures, pause_s):
     for _ in range(failures):
         outbox.failed(outbox.deliveries("e1")[0], NO_ANSWER, 1000.0)
     early, late = outbox.due(1000 + pause_s * 0.79, 9), outbox.due(1000 + pause_s, 9)
-    assert {d.lane for d in early} == {DOWN.address}
-    assert {d.lane for d in late} == {DOWN.address, GOOD.address}
+    assert {d.address for d in early} == {DOWN.address}
+    assert {d.address for d in late} == {DOWN.address, GOOD.address}
 
 
 def test_a_delivery_ends_the_pause(outbox):
@@ -368,7 +368,7 @@ def test_a_dead_event_holds_up_nothing(outbox):
     for _ in range(REFUSALS):
         assert ids(outbox.due(9e9)) == ["e1", "e1", "e2", "e2"]
         outbox.failed(outbox.due(9e9)[0], NO_THANKS, 0)
-    assert [(d.event.id, d.lane[:3]) for d in outbox.due(0)] == [("e1", "url"), ("e2", "loc"), ("e2", "url")]
+    assert [(d.event.id, d.address[:3]) for d in outbox.due(0)] == [("e1", "url"), ("e2", "loc"), ("e2", "url")]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -381,7 +381,7 @@ def test_whatever_fails_for_however_long_every_event_arrives(outbox, seed):
     for now in range(3600, 4800, 20):
         drain(outbox, now, lambda _: None)
     deliveries = [delivery for name in range(8) for delivery in outbox.deliveries(f"e{name}")]
-    assert {(d.event.id, d.lane) for d in deliveries} == owed
+    assert {(d.event.id, d.address) for d in deliveries} == owed
     assert {d.id for d in deliveries if d.state != "delivered"} == {d.id for d in outbox.dead()}
 
 
@@ -477,5 +477,5 @@ def test_each_event_is_signed_with_the_key_that_it_was_asked_for_with(outbox, ot
     used = {}
     for delivery in outbox.due(0):
         used[delivery.event.id] = UrlSink.model_validate_json(delivery.sink)
-        assert "key one" not in delivery.lane
+        assert "key one" not in delivery.address
     assert used == {"e0": given[0], "e1": given[1]}
