@@ -18,6 +18,8 @@ from mps_dagster.control.health import examine
 from mps_dagster.settings import S3Settings, Settings
 from mps_dagster.storage.buckets import Buckets
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def found(tmp_path, monkeypatch):
