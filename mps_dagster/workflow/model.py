@@ -69,7 +69,7 @@ class Source(Facts):
 class Trigger(Facts):
     """Which uploads a workflow takes."""
 
-    bucket: str
+    bucket: str = Field(description="A local bucket (`inbox`), `s3://name` or `cos://name-appid`.")
     dir: str = Field("/", description="Only objects under it; `/` is the whole bucket.")
     formats: tuple[str, ...] = Field(TRIGGER_FORMATS, description="File extensions, any case; `*` takes everything.")
     queue: str = Field(
@@ -77,7 +77,7 @@ class Trigger(Facts):
     )
     queue_region: str | None = Field(None, description="The queue's region; empty = AWS_DEFAULT_REGION.")
     listing: bool = Field(
-        True, description="Look through the dir for uploads; without it only the queue tells of them."
+        True, description="Look through the dir for uploads; without it only the queue announces them."
     )
     list_every_s: float | None = Field(
         None,
@@ -141,13 +141,15 @@ class Place(Facts):
 class Task(Facts):
     """One kind of work with one or more outputs, every template resolved. JSON both ways: it travels in run config."""
 
-    name: Name
-    type: str
-    source: str = UPLOAD
-    """`source`, or `task/output` whose output this task works on."""
-    output: Place = Place()
-    outputs: tuple[dict[str, Any], ...] = Field(min_length=1, max_length=100)
-    """Specs of the task's type, as dicts."""
+    name: Name = Field(description="Given by its place under `tasks`.")
+    type: str = Field(description="A task type: transcode, image_sprite …")
+    source: str = Field(
+        UPLOAD, description="`source` (the upload), or `task/output`: the output that this task works on."
+    )
+    output: Place = Field(Place(), description="Where its outputs go, if not to the workflow's place.")
+    outputs: tuple[dict[str, Any], ...] = Field(
+        min_length=1, max_length=100, description="Specs of the task's type; each output is a subtask."
+    )
 
     @field_validator("name")
     @classmethod
@@ -262,20 +264,20 @@ def _is_cron(text: str) -> bool:
 class Workflow(Facts):
     """What an admin configures. One YAML file, one Dagster job, one upload sensor."""
 
-    name: Name
+    name: Name = Field(description="Unique; also the name of the Dagster job. Letters, digits, underscores.")
     id: int | None = Field(None, ge=1, description="MPS's WorkflowId, of workflows that were made through the API.")
     title: str = Field("", max_length=128, description="MPS's WorkflowName; any characters.")
-    description: str = ""
+    description: str = Field("", description="Shown in the UI.")
     enabled: bool = Field(True, description="Whether uploads trigger it. It can be run by hand all the same.")
     enabled_at: datetime | None = Field(None, description="UTC; what was uploaded before does not trigger it.")
-    created: datetime | None = None
-    updated: datetime | None = None
-    trigger: Trigger
-    output: Place = Place()
-    notify: tuple[SinkConfig, ...] = ()
+    created: datetime | None = Field(None, description="UTC; written by the API, as is `updated`.")
+    updated: datetime | None = Field(None, description="UTC.")
+    trigger: Trigger = Field(description="Which uploads start it.")
+    output: Place = Field(Place(), description="Where outputs go.")
+    notify: tuple[SinkConfig, ...] = Field((), description="Who gets an event when a run ends.")
     priority: int = Field(0, ge=-10, le=10, description="Higher runs are dequeued first.")
-    backfill: Backfill | None = None
-    tasks: dict[Name, Task] = Field(min_length=1)
+    backfill: Backfill | None = Field(None, description="Empty = only by hand, with `mps backfill`.")
+    tasks: dict[Name, Task] = Field(min_length=1, description="By name; each is a Dagster asset.")
 
     @field_validator("name")
     @classmethod
