@@ -273,7 +273,7 @@ class Workflow(Facts):
     created: datetime | None = Field(None, description="UTC; written by the API, as is `updated`.")
     updated: datetime | None = Field(None, description="UTC.")
     trigger: Trigger = Field(description="Which uploads start it.")
-    output: Place = Field(Place(), description="Where outputs go.")
+    output: Place = Field(Place(), description="Where outputs go; by default beside the upload.")
     notify: tuple[SinkConfig, ...] = Field((), description="Who gets an event when a run ends.")
     priority: int = Field(0, ge=-10, le=10, description="Higher runs are dequeued first.")
     backfill: Backfill | None = Field(None, description="Empty = only by hand, with `mps backfill`.")
