@@ -52,7 +52,7 @@ def _measure(sizes: list[int]) -> None:
 
     from mps_dagster.cli.demo_source import make_demo_source
     from mps_dagster.cli.services import services
-    from mps_dagster.control.processing import Processing
+    from mps_dagster.control.deployment import Deployment
     from mps_dagster.ffmpeg.program import Ffmpeg
     from mps_dagster.settings import Settings
 
@@ -62,7 +62,7 @@ def _measure(sizes: list[int]) -> None:
         source = settings.home / "clip.mp4"
         make_demo_source(Ffmpeg.of(settings), source, seconds=2)
         (settings.buckets_dir / "inbox").mkdir(parents=True)
-        Processing.of(settings).buckets.get("inbox").publish(source, "clip.mp4")
+        Deployment.of(settings).buckets.get("inbox").publish(source, "clip.mp4")
         task = _process(call)
         while call("DescribeTaskDetail", TaskId=task)["Status"] != "FINISH":
             time.sleep(0.5)

@@ -63,7 +63,7 @@ def _figures(seconds: int) -> Iterator[tuple[str, str]]:
     from dagster import DagsterInstance
 
     from mps_dagster.cli.services import services
-    from mps_dagster.control.processing import Processing
+    from mps_dagster.control.deployment import Deployment
     from mps_dagster.settings import Settings
 
     settings = Settings()
@@ -71,7 +71,7 @@ def _figures(seconds: int) -> Iterator[tuple[str, str]]:
         call = _client(settings.api.port)
         source = settings.home / "long.mp4"
         _make_source(settings.ffmpeg, source, seconds)
-        buckets = Processing.of(settings).buckets
+        buckets = Deployment.of(settings).buckets
         (settings.buckets_dir / "inbox").mkdir(parents=True)
         buckets.get("inbox").publish(source, "long.mp4")
         task = _process(call)

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from mps_dagster.cli.show import whole_lines
-from mps_dagster.control.processing import Processing
+from mps_dagster.control.deployment import Deployment
 from mps_dagster.settings import Settings
 
 SHOWN = 50
@@ -63,28 +63,32 @@ def run(**options: Any) -> None:
 
 def _backfill(options: dict[str, Any], *, launches: bool) -> None:
     # Dagster and pandas cost 1.5 s, which no other command should pay.
-    from mps_dagster.orchestration import backfill
+    from mps_dagster.control.backfill import Scope, plan
+    from mps_dagster.orchestration.backfill import launch, open_instance
+    from mps_dagster.orchestration.history import read_history
 
     settings = Settings()
-    processing = Processing.of(settings)
-    workflow = processing.workflow(options["workflow"])
-    wanted = backfill.Wanted(
+    deployment = Deployment.of(settings)
+    workflow = deployment.workflow(options["workflow"])
+    scope = Scope(
         prefix=options["prefix"], since=_utc(options["since"]), until=_utc(options["until"]),
         tasks=options["tasks"], statuses=options["statuses"], limit=options["limit"],
     )  # fmt: skip
-    with backfill.deployed(settings) as instance:
-        planned = backfill.plan(instance, workflow, processing.buckets, wanted)
+    with open_instance(settings) as instance:
+        planned = plan(read_history(instance, workflow), deployment.buckets, scope)
         table = planned.table
         _show(table.to_dict("records"))
-        if planned.left:
-            click.echo(f"left alone: {', '.join(f'{count} {status}' for status, count in planned.left.items())}")
+        if planned.others:
+            click.echo(f"left alone: {', '.join(f'{count} {status}' for status, count in planned.others.items())}")
         _save(table, options["csv"], options["parquet"])
         if not launches or table.empty:
             return
         if not options["yes"]:
             click.confirm(f"Launch runs for {len(table)} sources?", abort=True)
-        for launched in backfill.launch(instance, settings, workflow, table):
-            click.echo(f"{settings.ui_url}/runs/b/{launched}")
+        # The plan is of the files as they are now; so must be what runs.
+        deployment.dagster.reload()
+        for backfill_id in launch(instance, workflow, table):
+            click.echo(f"{settings.ui_url}/runs/b/{backfill_id}")
 
 
 def _utc(moment: datetime | None) -> datetime | None:

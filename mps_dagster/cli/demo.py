@@ -19,7 +19,8 @@ from mps_dagster.cli.demo_source import make_demo_source
 from mps_dagster.cli.services import prepare, running, services
 from mps_dagster.cli.show import outputs_table, summary, whole_lines
 from mps_dagster.cli.status import followed
-from mps_dagster.control.processing import Processing
+from mps_dagster.control import tags
+from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.task_run import TaskRun, task_id
 from mps_dagster.errors import InvalidInput, MpsError
 from mps_dagster.ffmpeg.program import Ffmpeg
@@ -51,10 +52,10 @@ def demo(file: Path | None, seconds: int) -> None:
     prepare(settings)
     # Somebody may have `mps up` running; then the demo is one more upload to it.
     with nullcontext() if running(settings) else _starting(console, settings):
-        processing = Processing.of(settings)
-        processing.workflow(WORKFLOW)
+        deployment = Deployment.of(settings)
+        deployment.workflow(WORKFLOW)
         key = _drop(console, settings, file, seconds)
-        run = followed(processing, _picked_up(console, processing, key))
+        run = followed(deployment, _picked_up(console, deployment, key))
         console.print(summary(run))
         console.print(outputs_table(run))
         body = _notification(settings, run)
@@ -84,18 +85,18 @@ def _drop(console: Console, settings: Settings, file: Path | None, seconds: int)
     return key
 
 
-def _picked_up(console: Console, processing: Processing, key: str) -> str:
+def _picked_up(console: Console, deployment: Deployment, key: str) -> str:
     """Wait until the sensor has found the file and a run was created."""
     console.print("waiting for the sensor to find it …")
     deadline = time.monotonic() + PICKUP_TIMEOUT_S
     while time.monotonic() < deadline:
-        runs = processing.dagster.runs({"tags": [{"key": "mps/key", "value": key}]}, limit=1)
+        runs = deployment.dagster.runs({"tags": {tags.KEY: key}}, limit=1)
         if runs:
-            console.print(f"the sensor launched run {runs[0]['runId']}")
-            return task_id(runs[0]["runId"])
+            console.print(f"the sensor launched run {runs[0].run_id}")
+            return task_id(runs[0].run_id)
         time.sleep(0.5)
     raise NothingHappened(
-        f"no run came for {key} within {PICKUP_TIMEOUT_S} s", hint=f"see {processing.settings.home}/logs"
+        f"no run came for {key} within {PICKUP_TIMEOUT_S} s", hint=f"see {deployment.settings.home}/logs"
     )
 
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mps_dagster.cli.show import whole_lines
-from mps_dagster.control.processing import Processing, split_address
+from mps_dagster.control.deployment import Deployment, split_address
 from mps_dagster.control.task_run import task_id
 from mps_dagster.errors import InvalidInput, MpsError
 from mps_dagster.execution.lineage import results_of, state_of, way_up
@@ -32,23 +32,23 @@ from mps_dagster.workflow.model import Workflow
 def lineage(address: str, places: tuple[str, ...]) -> None:
     """Show what an output was made of and how, or all that was made of a source."""
     settings = Settings()
-    processing = Processing.of(settings)
+    deployment = Deployment.of(settings)
     bucket, key = split_address(address)
     console = whole_lines()
-    if _show_output(console, bucket, key, processing.buckets, settings):
+    if _show_output(console, bucket, key, deployment.buckets, settings):
         return
     results = []
-    for place in sorted({bucket, *places, *_known(processing.workflows, settings)}):
+    for place in sorted({bucket, *places, *_known(deployment.project.workflows, settings)}):
         try:
-            results += results_of(bucket, key, processing.buckets.get(place))
+            results += results_of(bucket, key, deployment.buckets.get(place))
         except MpsError as error:
             click.echo(f"{place} is left out: {error}", err=True)
     if not results:
         raise InvalidInput(f"nothing is known to have been made of {address}", hint="mps backfill plan, or --in BUCKET")
-    _show_source(console, results, bucket, key, processing.buckets)
+    _show_source(console, results, bucket, key, deployment.buckets)
 
 
-def _known(workflows: list[Workflow], settings: Settings) -> Iterator[str]:
+def _known(workflows: tuple[Workflow, ...], settings: Settings) -> Iterator[str]:
     """The buckets of the workflows' outputs, and all folders that are buckets."""
     for workflow in workflows:
         yield from workflow.written

@@ -10,7 +10,8 @@ from typing import Any
 import click
 import yaml
 
-from mps_dagster.control.processing import Processing, split_address
+from mps_dagster.control.deployment import Deployment, split_address
+from mps_dagster.control.launching import launch_workflow, process_media, upload, upload_by_hand
 from mps_dagster.errors import InvalidConfiguration, MpsError
 from mps_dagster.settings import Settings
 
@@ -28,43 +29,44 @@ def process(source: str, name: str | None, document: str | None, output: str, qu
     """Process SOURCE (a local file, or bucket/key) and print the TaskId."""
     if (name is None) == (document is None):
         raise click.UsageError("give either --workflow or --tasks")
-    processing = Processing.of(Settings())
+    deployment = Deployment.of(Settings())
     path = Path(source)
     # Before anything is uploaded: what nobody runs would only lie there.
-    processing.dagster.ask("{ version }")
+    deployment.dagster.ask("{ version }")
     if name is not None:
-        click.echo(_by_workflow(processing, name, source, path))
+        click.echo(_by_workflow(deployment, name, source, path))
         return
     place = dict(zip(("bucket", "dir"), split_address(f"{output.rstrip('/')}//"), strict=True))
     notify = [{"type": "local", "queue": queue}] if queue else []
     tasks = _tasks(document or "")
-    with _put(processing, path) if path.is_file() else nullcontext(split_address(source)) as (bucket, key):
-        click.echo(processing.process_media(bucket, key, tasks, output=place, notify=notify, priority=priority))
+    with _uploaded(deployment, path) if path.is_file() else nullcontext(split_address(source)) as (bucket, key):
+        origin = {"bucket": bucket, "key": key, "output": place, "notify": notify}
+        click.echo(process_media(deployment, origin, tasks, priority=priority))
 
 
 @contextmanager
-def _put(processing: Processing, path: Path) -> Iterator[tuple[str, str]]:
+def _uploaded(deployment: Deployment, path: Path) -> Iterator[tuple[str, str]]:
     """In the bucket of what is processed by hand; removed again if that is refused."""
-    bucket, key = processing.put_by_hand(path)
+    bucket, key = upload_by_hand(deployment, path)
     try:
         yield bucket, key
     except MpsError:
-        processing.buckets.get(bucket).delete(key)
+        deployment.buckets.get(bucket).delete(key)
         raise
 
 
-def _by_workflow(processing: Processing, name: str, source: str, path: Path) -> str:
-    workflow = processing.workflow(name)
+def _by_workflow(deployment: Deployment, name: str, source: str, path: Path) -> str:
+    workflow = deployment.workflow(name)
     if path.is_file():
         key = f"{workflow.trigger.prefix}{path.name}"
-        processing.upload(path, workflow.trigger.bucket, key)
-        return processing.run_workflow(workflow, key)
+        upload(path, deployment.buckets.get(workflow.trigger.bucket), key)
+        return launch_workflow(deployment, workflow, key)
     bucket, key = split_address(source)
     if bucket != workflow.trigger.bucket:
         raise InvalidConfiguration(
             f"workflow {name} works on {workflow.trigger.bucket}, not on {bucket}", hint="use --tasks for other buckets"
         )
-    return processing.run_workflow(workflow, key)
+    return launch_workflow(deployment, workflow, key)
 
 
 def _tasks(document: str) -> dict[str, Any]:

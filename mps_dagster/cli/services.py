@@ -22,8 +22,7 @@ from mps_dagster.control.health import check_database
 from mps_dagster.errors import MpsError
 from mps_dagster.ffmpeg.process import Server, service
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.store import load_workflows
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.workflow.project import Project
 
 START_TIMEOUT_S = 120
 LOG_BYTES = 50_000_000
@@ -77,7 +76,7 @@ def prepare(settings: Settings) -> None:
             f"there is no dagster.yaml in {settings.project}",
             hint="run this in the project's folder, or set MPS_PROJECT",
         )
-    workflows, _ = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
+    workflows = Project.load(settings).workflows
     triggers = [workflow.trigger for workflow in workflows if "://" not in workflow.trigger.bucket]
     inboxes = [settings.buckets_dir / trigger.bucket / trigger.prefix for trigger in triggers]
     for folder in (settings.dagster_home, settings.scratch_dir, settings.workflows_dir, *inboxes):

@@ -7,7 +7,8 @@ import time
 import click
 
 from mps_dagster.cli.show import outputs_table, progress_bars, show_progress, summary, whole_lines
-from mps_dagster.control.processing import Processing
+from mps_dagster.control.asking import describe
+from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.task_run import TaskRun
 from mps_dagster.settings import Settings
 
@@ -17,8 +18,8 @@ from mps_dagster.settings import Settings
 @click.option("--follow", is_flag=True, help="Show progress until the task has ended.")
 def status(task_id: str, *, follow: bool) -> None:
     """Show a task and its subtasks. The exit code is 1 if the task has ended and something in it failed."""
-    processing = Processing.of(Settings())
-    run = followed(processing, task_id) if follow else processing.describe(task_id)
+    deployment = Deployment.of(Settings())
+    run = followed(deployment, task_id) if follow else describe(deployment, task_id)
     console = whole_lines()
     console.print(summary(run))
     console.print(outputs_table(run))
@@ -26,11 +27,11 @@ def status(task_id: str, *, follow: bool) -> None:
         raise SystemExit(1)
 
 
-def followed(processing: Processing, task_id: str) -> TaskRun:
+def followed(deployment: Deployment, task_id: str) -> TaskRun:
     """Draw a bar per subtask until the task run ends."""
     with progress_bars() as bars:
         while True:
-            run = processing.describe(task_id)
+            run = describe(deployment, task_id)
             show_progress(bars, run)
             if run.state == "FINISH":
                 return run

@@ -6,7 +6,8 @@ from datetime import datetime
 
 import click
 
-from mps_dagster.control.processing import Processing
+from mps_dagster.control.asking import list_tasks
+from mps_dagster.control.deployment import Deployment
 from mps_dagster.settings import Settings
 
 STATUSES = {
@@ -22,9 +23,9 @@ STATUSES = {
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 def tasks(status: str | None, limit: int) -> None:
     """List tasks, newest first."""
-    processing, statuses = Processing.of(Settings()), STATUSES.get(status or "", ())
-    count = processing.dagster.count({"statuses": list(statuses)} if statuses else {})
-    for run in processing.tasks(limit=limit, statuses=statuses):
+    deployment, statuses = Deployment.of(Settings()), STATUSES.get(status or "", ())
+    count = deployment.dagster.count({"statuses": list(statuses)} if statuses else {})
+    for run in list_tasks(deployment, limit=limit, statuses=statuses):
         created = datetime.fromtimestamp(run.created_s).astimezone().isoformat(" ", "seconds")
         # The source last: it may hold anything.
         click.echo(f"{run.task_id}  {run.outcome:<8}  {created}  {run.workflow}  {f'{run.bucket}/{run.key}'!r}")

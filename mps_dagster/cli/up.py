@@ -9,8 +9,7 @@ import click
 
 from mps_dagster.cli.services import services
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.store import load_workflows
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.workflow.project import Project
 
 
 @click.command()
@@ -23,12 +22,12 @@ def up() -> None:
     with services(settings) as running:
         click.echo(f"Dagster UI  {settings.ui_url}")
         click.echo(f"API         {settings.api_url}  keys: {settings.api_keys_path}")
-        good, bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
-        for workflow in good:
+        project = Project.load(settings)
+        for workflow in project.workflows:
             where = workflow.trigger.bucket
             folder = where if "://" in where else settings.buckets_dir / where
             click.echo(f"{workflow.name}  takes uploads to {folder}{workflow.trigger.dir}")
-        for file in bad:
+        for file in project.bad:
             click.echo(f"{file.path.name} is not valid: mps workflows validate", err=True)
         click.echo("Ctrl-C ends it")
         while not stop.wait(1):

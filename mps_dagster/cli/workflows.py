@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.store import load_workflows
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.workflow.project import Project
 
 
 @click.group()
@@ -17,12 +16,11 @@ def workflows() -> None:
 @workflows.command("list")
 def list_() -> None:
     """One line per workflow."""
-    settings = Settings()
-    good, bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
-    for workflow in good:
+    project = Project.load(Settings())
+    for workflow in project.workflows:
         tasks = ", ".join(f"{task.name} ({task.type}, {len(task.outputs)})" for task in workflow.tasks.values())
         click.echo(f"{workflow.name}  {workflow.trigger.bucket}{workflow.trigger.dir}  {tasks}")
-    for file in bad:
+    for file in project.bad:
         click.echo(f"{file.path.name}  not valid (mps workflows validate)")
 
 
@@ -33,7 +31,7 @@ def validate() -> None:
     from mps_dagster.orchestration.build import build_project
 
     settings = Settings()
-    project = build_project(settings)
+    _, project = build_project(settings)
     for workflow in project.workflows:
         click.echo(f"{workflow.name}: valid")
     for file in project.bad:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
+import yaml
 
+from mps_dagster.control import tags
 from mps_dagster.control.causes import in_words
-from mps_dagster.control.steps import StepEvent, cause_of, steps_of
-from mps_dagster.control.task_run import RunRecord
+from mps_dagster.control.steps import StepEvent
+from mps_dagster.control.task_run import StoredRun
 from mps_dagster.errors import InvalidInput, MpsError
-from mps_dagster.workflow.naming import object_key
 
 LOCATION = {"repositoryLocationName": "mps_dagster", "repositoryName": "__repository__"}
 TIMEOUT_S = 60
@@ -52,13 +53,13 @@ fragment entry on MetadataEntry {
 _RUN = "runId rootRunId jobName status creationTime startTime endTime assetSelection { path } tags { key value }"
 _RUNS = f"{{ ... on Runs {{ results {{ {_RUN} }} }} ... on PythonError {{ message }} }}"
 _FAMILY = f"""query($id: String!, $root: ID!) {{
-  runsOrError(filter: {{tags: [{{key: "dagster/root_run_id", value: $id}}]}}, limit: 1) {{
+  runsOrError(filter: {{tags: [{{key: "{tags.ROOT_RUN}", value: $id}}]}}, limit: 1) {{
     ... on Runs {{ results {{ {_RUN} runConfigYaml }} }} ... on PythonError {{ message }} }}
   runOrError(runId: $root) {{ __typename ... on Run {{ {_RUN} runConfigYaml }} }} }}"""
-_RETRIED = """{ runTagsOrError(tagKeys: ["dagster/root_run_id"]) {
-  ... on RunTags { tags { values } } ... on PythonError { message } } }"""
-_RETRY = """r%d: runsOrError(filter: {tags: [{key: "dagster/root_run_id", value: "%s"}]}, limit: 1) {
-  ... on Runs { results { runId } } }"""
+_RETRIED = f"""{{ runTagsOrError(tagKeys: ["{tags.ROOT_RUN}"]) {{
+  ... on RunTags {{ tags {{ values }} }} ... on PythonError {{ message }} }} }}"""
+_RETRY = f"""r%d: runsOrError(filter: {{tags: [{{key: "{tags.ROOT_RUN}", value: "%s"}}]}}, limit: 1) {{
+  ... on Runs {{ results {{ runId }} }} }}"""
 _MANY = f"""query($filter: RunsFilter, $limit: Int!, $cursor: String) {{
   runsOrError(filter: $filter, limit: $limit, cursor: $cursor) {_RUNS} }}"""
 _COUNT = "query($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { count } } }"
@@ -69,9 +70,6 @@ _LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $p
   ... on LaunchRunSuccess { run { runId } }
   ... on RunConfigValidationInvalid { errors { message } }
   ... on PythonError { message } ... on PipelineNotFoundError { message } ... on InvalidSubsetError { message } } }"""
-_BACKFILL = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) { __typename
-  ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } ... on UnauthorizedError { message }
-  ... on PartitionKeysNotFoundError { message } ... on InvalidSubsetError { message } } }"""
 _RELOAD = """mutation($location: String!) { reloadRepositoryLocation(repositoryLocationName: $location) { __typename
   ... on WorkspaceLocationEntry { locationOrLoadError { ... on PythonError { message } } }
   ... on PythonError { message } ... on UnauthorizedError { message } ... on ReloadNotSupported { message }
@@ -108,14 +106,14 @@ class Dagster:
         return data
 
     def launch(
-        self, job: str, run_config: Mapping[str, Any], tags: Mapping[str, str], only: Sequence[str] | None = None
+        self, job: str, config: Mapping[str, Any], run_tags: Mapping[str, str], only: Sequence[str] | None = None
     ) -> str:
         """Launch a run, of these ops only or of all; return its id."""
         params = {
             "selector": {**LOCATION, "pipelineName": job, "solidSelection": only},
-            "runConfigData": json.dumps(run_config),
+            "runConfigData": json.dumps(config),
             "mode": "default",
-            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in run_tags.items()]},
         }
         reply = self.ask(_LAUNCH, params=params)["launchRun"]
         if reply["__typename"] != "LaunchRunSuccess":
@@ -155,79 +153,36 @@ class Dagster:
             for error in errors
         )
 
-    def backfill(
-        self, assets: Sequence[Sequence[str]], partitions: Sequence[str], title: str, tags: Mapping[str, str]
-    ) -> str:
-        """Launch a backfill of these assets' partitions; return its id."""
-        params = {
-            "assetSelection": [{"path": list(path)} for path in assets],
-            "partitionNames": list(partitions),
-            "title": title,
-            "tags": [{"key": key, "value": value} for key, value in tags.items()],
-        }
-        reply = self.ask(_BACKFILL, params=params)["launchPartitionBackfill"]
-        if reply["__typename"] != "LaunchBackfillSuccess":
-            raise LaunchRefused(f"Dagster did not launch {title}: {reply.get('message', reply['__typename'])}")
-        backfill: str = reply["backfillId"]
-        return backfill
-
-    def newest_of(self, root_run_id: str) -> dict[str, Any] | None:
+    def newest_of(self, root_run_id: str) -> StoredRun | None:
         """The newest run of a task (the root run, or its latest retry), with its config."""
         family = self.ask(_FAMILY, id=root_run_id, root=root_run_id)
         retries: list[dict[str, Any]] = family["runsOrError"].get("results", [])
         root: dict[str, Any] = family["runOrError"]
-        return next(iter(retries), root if root["__typename"] == "Run" else None)
+        newest = next(iter(retries), root if root["__typename"] == "Run" else None)
+        return _stored(newest) if newest else None
 
-    def without_retried(self, runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    def without_retried(self, runs: Sequence[StoredRun]) -> list[StoredRun]:
         """These runs but for those whose task was run again since: a task is what its newest run is."""
-        roots = {run["runId"]: run["rootRunId"] or run["runId"] for run in runs}
-        retried = sorted(self._retried() & set(roots.values())) if roots else []
-        # Dagster's filter takes one value of a tag, hence one question for each.
-        asked = [_RETRY % numbered for numbered in enumerate(retried)]
-        reply = self.ask("{ " + " ".join(asked) + " }") if asked else {}
+        retried = sorted(self._retried() & {run.root_run_id for run in runs}) if runs else []
+        # Dagster's filter takes one value of a tag, hence one query for each.
+        queries = [_RETRY % numbered for numbered in enumerate(retried)]
+        reply = self.ask("{ " + " ".join(queries) + " }") if queries else {}
         newest = {root: run["runId"] for number, root in enumerate(retried) for run in reply[f"r{number}"]["results"]}
-        return [run for run in runs if newest.get(roots[run["runId"]], run["runId"]) == run["runId"]]
+        return [run for run in runs if newest.get(run.root_run_id, run.run_id) == run.run_id]
 
     def _retried(self) -> set[str]:
-        """The root runs of all retries that there are."""
-        found = self.ask(_RETRIED)["runTagsOrError"]["tags"]
-        return {value for tag in found for value in tag["values"]}
+        """The root runs of all retries."""
+        return {value for tag in self.ask(_RETRIED)["runTagsOrError"]["tags"] for value in tag["values"]}
 
-    def runs(self, wanted: Mapping[str, Any], *, limit: int, cursor: str | None = None) -> list[dict[str, Any]]:
-        """Newest first; `wanted` is GraphQL's RunsFilter."""
-        reply = self.ask(_MANY, filter=dict(wanted), limit=limit, cursor=cursor)["runsOrError"]
-        results: list[dict[str, Any]] = reply["results"]
-        return results
+    def runs(self, query: Mapping[str, Any], *, limit: int, cursor: str | None = None) -> list[StoredRun]:
+        """Newest first; `query` is GraphQL's RunsFilter, with `tags` by their names."""
+        reply = self.ask(_MANY, filter=_runs_filter(query), limit=limit, cursor=cursor)["runsOrError"]
+        return [_stored(run) for run in reply["results"]]
 
-    def count(self, wanted: Mapping[str, Any]) -> int:
-        """How many runs there are; `wanted` as for `runs`."""
-        reply = self.ask(_COUNT, filter=dict(wanted))["runsOrError"]
+    def count(self, query: Mapping[str, Any]) -> int:
+        """How many runs there are; `query` as for `runs`."""
+        reply = self.ask(_COUNT, filter=_runs_filter(query))["runsOrError"]
         return int(reply["count"])
-
-    def record(self, run: Mapping[str, Any], *, steps: bool = True) -> RunRecord:
-        """A run as it is recorded; without its steps, one query less."""
-        tags = tags_of(run)
-        # "Materialize" in the UI sets no tag of ours: the assets say whose they are, the partition what it was made of.
-        assets = [key["path"][0] for key in run["assetSelection"] or ()]
-        events = list(self._events(run["runId"])) if steps else []
-        return RunRecord(
-            run_id=run["runId"],
-            root_run_id=run["rootRunId"] or run["runId"],
-            workflow=tags.get("mps/workflow") or next(iter(assets), run["jobName"]),
-            job=run["jobName"],
-            status=run["status"],
-            created_s=run["creationTime"],
-            started_s=run["startTime"],
-            ended_s=run["endTime"],
-            bucket=tags.get("mps/bucket", ""),
-            key=tags.get("mps/key") or object_key(tags.get("dagster/partition", "")),
-            priority=int(tags.get("dagster/priority", "0")),
-            session_id=tags.get("mps/session_id", ""),
-            session_context=tags.get("mps/session_context", ""),
-            url=tags.get("mps/url", ""),
-            steps=steps_of(events),
-            cause=cause_of(events),
-        )
 
     def terminate(self, run_id: str) -> None:
         """End a run. Dagster ends none that is just being started, so its begin is waited for."""
@@ -240,7 +195,8 @@ class Dagster:
                 raise InvalidInput(f"run {run_id} was not ended: {reply.get('message', reply['__typename'])}")
             time.sleep(0.2)
 
-    def _events(self, run_id: str) -> Iterator[StepEvent]:
+    def events(self, run_id: str) -> Iterator[StepEvent]:
+        """What Dagster logged about the run and its steps, in order."""
         cursor: str | None = None
         while True:
             page = self.ask(_LOGS, id=run_id, cursor=cursor)["logsForRun"]
@@ -254,8 +210,18 @@ class Dagster:
             cursor = page["cursor"]
 
 
-def tags_of(run: Mapping[str, Any]) -> dict[str, str]:
-    return {tag["key"]: tag["value"] for tag in run["tags"]}
+def _runs_filter(query: Mapping[str, Any]) -> dict[str, Any]:
+    return {**query, "tags": [{"key": key, "value": value} for key, value in query.get("tags", {}).items()]}
+
+
+def _stored(run: Mapping[str, Any]) -> StoredRun:
+    return StoredRun(
+        run_id=run["runId"], root_run_id=run["rootRunId"] or run["runId"], job=run["jobName"], status=run["status"],
+        created_s=run["creationTime"], started_s=run["startTime"], ended_s=run["endTime"],
+        tags={tag["key"]: tag["value"] for tag in run["tags"]},
+        assets=tuple(tuple(key["path"]) for key in run["assetSelection"] or ()),
+        config=yaml.safe_load(run.get("runConfigYaml") or "{}"),
+    )  # fmt: skip
 
 
 _KINDS = frozenset({

@@ -27,8 +27,7 @@ from mps_dagster.storage.local import LocalBucket
 from mps_dagster.storage.sqs import make_sqs_client
 from mps_dagster.storage.web import HINT, GuardedSession, InvalidIPAddress
 from mps_dagster.workflow.model import RECORDS_DIR, Workflow
-from mps_dagster.workflow.store import load_workflows
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.workflow.project import Project
 
 CONNECT_S = 5
 LOW_SPACE_BYTES = 10 * 2**30
@@ -61,9 +60,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_workflows(settings: Settings) -> Iterator[Finding]:
-    workflows, bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
-    buckets = Buckets(settings)
-    yield from (Finding(f"{file.path.parent.name}/{file.path.name}", "failed", file.problem) for file in bad)
+    project, buckets = Project.load(settings), Buckets(settings)
+    workflows = project.workflows
+    yield from (Finding(f"{file.path.parent.name}/{file.path.name}", "failed", file.problem) for file in project.bad)
     read, written = _places(workflows)
     for name in sorted(read | written):
         yield _tried(f"bucket {name}", partial(_use, buckets, name, reads=name in read, writes=name in written))

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from mps_dagster.control import tags
 from mps_dagster.control.causes import ABORTED
-from mps_dagster.control.steps import StepRecord
+from mps_dagster.control.run_config import source_config
+from mps_dagster.control.steps import StepEvent, StepRecord, cause_of, steps_of
 from mps_dagster.tasks.result import SubtaskResult
-from mps_dagster.workflow.model import Source, Task
-from mps_dagster.workflow.naming import StepKey
+from mps_dagster.workflow.model import Source, Task, Workflow
+from mps_dagster.workflow.naming import StepKey, object_key
 
 State = Literal["WAITING", "PROCESSING", "FINISH"]
 SubtaskStatus = Literal["PROCESSING", "SUCCESS", "FAIL"]
@@ -73,6 +75,41 @@ class RunRecord:
     def task_of(self, step: StepRecord) -> str:
         """The task that a step is part of."""
         return step.place.task(self.workflow)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run as Dagster stores it, without its events; read from the instance or over GraphQL."""
+
+    run_id: str
+    root_run_id: str
+    job: str
+    status: str
+    created_s: float
+    started_s: float | None
+    ended_s: float | None
+    tags: Mapping[str, str]
+    assets: tuple[tuple[str, ...], ...] = ()
+    """Keys of the assets that it was to make; empty for all of the job."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def workflow(self) -> str:
+        """Whose run it is; empty for runs that are not ours. "Materialize" in the UI sets no tag of ours, but names assets."""
+        return self.tags.get(tags.WORKFLOW) or next((path[0] for path in self.assets), "")
+
+    def record(self, events: Iterable[StepEvent] = (), workflow: Workflow | None = None) -> RunRecord:
+        """With its events. `workflow` is the one that it is of, if that still exists."""
+        events, source, own = list(events), source_config(self.config), self.tags
+        return RunRecord(
+            run_id=self.run_id, root_run_id=self.root_run_id, workflow=self.workflow or self.job, job=self.job,
+            status=self.status, created_s=self.created_s, started_s=self.started_s, ended_s=self.ended_s,
+            bucket=own.get(tags.BUCKET) or source.get("bucket") or (workflow.trigger.bucket if workflow else ""),
+            key=own.get(tags.KEY) or source.get("key") or object_key(own.get(tags.PARTITION, "")),
+            priority=int(own.get(tags.PRIORITY, "0")), session_id=own.get(tags.SESSION_ID, ""),
+            session_context=own.get(tags.SESSION_CONTEXT, ""), url=own.get(tags.URL, ""),
+            steps=steps_of(events), cause=cause_of(events),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

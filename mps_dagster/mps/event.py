@@ -14,7 +14,7 @@ from mps_dagster.mps.results import Body, schedule_task, workflow_task
 from mps_dagster.mps.storage_info import with_regions
 from mps_dagster.notify.outbox import Event
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.files import is_schedule
+from mps_dagster.workflow.naming import is_schedule
 
 
 def event(run: TaskRun, settings: Settings) -> Event:

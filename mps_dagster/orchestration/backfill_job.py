@@ -4,16 +4,15 @@ from collections.abc import Iterable
 
 import dagster as dg
 
+from mps_dagster.control import tags
+from mps_dagster.control.run_config import run_config
 from mps_dagster.errors import InvalidInput
 from mps_dagster.execution.perform import Worker
-from mps_dagster.orchestration.instance import PLAN_TAG
 from mps_dagster.orchestration.ops import RETRIES, failures
 from mps_dagster.workflow.model import Workflow
-from mps_dagster.workflow.naming import backfill_name, ours
+from mps_dagster.workflow.naming import BACKFILL, backfill_name, ours
 
-BACKFILL, LAUNCH = "backfill", "plan_and_launch"
-PATIENCE = dg.RetryPolicy(max_retries=RETRIES.max_retries, delay=30)
-"""For a webserver that is being started anew, as long as that takes."""
+LAUNCH = "plan_and_launch"
 SHOWN = 100
 """Rows of the plan on the run's page; the file has all of them."""
 
@@ -29,30 +28,34 @@ def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
             "max_sources": dg.Field(int, default_value=1000, description="At most so many; the next time goes on."),
         },
         required_resource_keys={"worker"},
-        retry_policy=PATIENCE,
+        retry_policy=RETRIES,
     )
     def plan_and_launch(context: dg.OpExecutionContext) -> None:
         # pandas, which nothing else needs, costs each run's process 0.4 s.
-        from mps_dagster.orchestration.backfill import Wanted, launch, plan
+        from mps_dagster.control.backfill import Scope, plan
+        from mps_dagster.orchestration.backfill import launch
+        from mps_dagster.orchestration.history import read_history
 
         worker: Worker = context.resources.worker
         with failures(context):
             workflow = by_name.get(context.op_config["workflow"])
             if workflow is None:
                 raise InvalidInput(f"there is no workflow {context.op_config['workflow']!r}")
-            planned = plan(context.instance, workflow, worker.buckets, Wanted(limit=context.op_config["max_sources"]))
+            planned = plan(
+                read_history(context.instance, workflow), worker.buckets, Scope(limit=context.op_config["max_sources"])
+            )
             table = planned.table
             folder = worker.settings.home / "backfills"
             folder.mkdir(parents=True, exist_ok=True)
             table.to_parquet(folder / f"{context.run_id}.parquet")
             # One after the other: each night's thousand would only wait behind the last one's. A retry launches the rest.
             waits = planned.under_way and not context.retry_number
-            launched = [] if waits else list(launch(context.instance, worker.settings, workflow, table))
+            launched = [] if waits else list(launch(context.instance, workflow, table))
         shown = table.head(SHOWN).assign(tasks=table["tasks"].head(SHOWN).map(" ".join))
         context.add_output_metadata(
             {
                 "sources": len(table),
-                "left alone": dg.MetadataValue.json(dict(planned.left)),
+                "left alone": dg.MetadataValue.json(dict(planned.others)),
                 "still under way": dg.MetadataValue.json(list(planned.under_way)),
                 "backfills": dg.MetadataValue.json(launched),
                 "plan": dg.MetadataValue.path(str(folder / f"{context.run_id}.parquet")),
@@ -78,10 +81,8 @@ def backfill_schedules(workflows: Iterable[Workflow], job: dg.JobDefinition) -> 
             job=job,
             cron_schedule=workflow.backfill.cron,
             execution_timezone=workflow.backfill.timezone,
-            run_config={
-                "ops": {LAUNCH: {"config": {"workflow": workflow.name, "max_sources": workflow.backfill.max_sources}}}
-            },
-            tags={PLAN_TAG: workflow.name},
+            run_config=run_config({LAUNCH: {"workflow": workflow.name, "max_sources": workflow.backfill.max_sources}}),
+            tags={tags.PLANS: workflow.name},
             default_status=dg.DefaultScheduleStatus.RUNNING,
             description=f"Makes up for what {workflow.name} missed.",
         )

@@ -3,52 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
+from mps_dagster.control.tags import workflow_tags
 from mps_dagster.orchestration.backfill_job import backfill_job, backfill_schedules
 from mps_dagster.orchestration.executor import subtask_executor
 from mps_dagster.orchestration.graphs import by_hand_job, process_media_job, workflow_assets, workflow_graphs
 from mps_dagster.orchestration.notifications import notification_sensors
 from mps_dagster.orchestration.resources import resources
 from mps_dagster.orchestration.retention import retention_job, retention_schedule
-from mps_dagster.orchestration.runs import BUCKET_TAG, REVISION_TAG, WORKFLOW_TAG
 from mps_dagster.orchestration.upload_sensor import bad_file_sensor, upload_sensor
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.files import is_schedule
 from mps_dagster.workflow.model import Workflow
-from mps_dagster.workflow.naming import job_name
-from mps_dagster.workflow.store import WorkflowFile, load_files
-from mps_dagster.workflow.templates import BadFile, Templates
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """What of a project's folder can be loaded, and what cannot."""
-
-    definitions: dg.Definitions
-    workflows: tuple[Workflow, ...]
-    bad: tuple[BadFile, ...]
+from mps_dagster.workflow.naming import is_schedule, job_name
+from mps_dagster.workflow.project import Project, WorkflowFile
+from mps_dagster.workflow.templates import BadFile
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
     """All that the project's folder configures."""
-    return build_project(settings).definitions
+    definitions, _ = build_project(settings)
+    return definitions
 
 
-def build_project(settings: Settings) -> Project:
-    """The same, and the files that are not in it: one that Dagster does not take is as bad as one that is no YAML."""
-    files, bad = load_files(settings.workflows_dir, Templates.load(settings.templates_dir))
+def build_project(settings: Settings) -> tuple[dg.Definitions, Project]:
+    """The same, and what is in it: a file that Dagster does not take is as bad as one that is no YAML."""
+    project = Project.load(settings)
     try:
-        definitions = _validated(settings, files, bad)
+        return _validated(settings, project.files, project.bad), project
     except Exception:
         # Whatever it is, it would keep all workflows from being loaded.
-        files, refused = _loadable(settings, files, ())
-        bad = (*bad, *refused)
-        definitions = _validated(settings, files, bad)
-    return Project(definitions, tuple(file.workflow for file in files), bad)
+        files, refused = _loadable(settings, project.files, ())
+    project = replace(project, files=files, bad=(*project.bad, *refused))
+    return _validated(settings, project.files, project.bad), project
 
 
 Sorted = tuple[tuple[WorkflowFile, ...], tuple[BadFile, ...]]
@@ -114,12 +104,7 @@ def _job(workflow: Workflow, executor: dg.ExecutorDefinition) -> Any:
         selection=dg.AssetSelection.groups(workflow.name),
         description=workflow.description
         or f"What happens to each upload to {workflow.trigger.bucket}{workflow.trigger.dir}.",
-        tags={
-            WORKFLOW_TAG: workflow.name,
-            BUCKET_TAG: workflow.trigger.bucket,
-            # Also of runs that a person launches, so that a backfill knows what they were of.
-            REVISION_TAG: workflow.revision,
-            "dagster/priority": str(workflow.priority),
-        },
+        # Runs that a person launches have them, too, so that a backfill knows which revision they were of.
+        tags=workflow_tags(workflow),
         executor_def=executor,
     )

@@ -9,12 +9,12 @@ from typing import Any
 
 import dagster as dg
 
+from mps_dagster.control import tags
 from mps_dagster.orchestration.executor import end_with_the_run
 from mps_dagster.orchestration.ops import RETRIES, assemble, break_down, fetch_source, source_op, subtask
-from mps_dagster.orchestration.runs import PROCESS_MEDIA, WORKFLOW_TAG
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import UPLOAD, Place, Task, Workflow
-from mps_dagster.workflow.naming import by_hand_name, node_name, object_key, ours, uploads_name
+from mps_dagster.workflow.naming import PROCESS_MEDIA, by_hand_name, node_name, object_key, ours, uploads_name
 
 Graphs = Mapping[str, dg.GraphDefinition]
 
@@ -52,7 +52,7 @@ def by_hand_job(workflow: Workflow, graphs: Graphs, executor: dg.ExecutorDefinit
         name=by_hand_name(workflow.name),
         description=f"{workflow.title or workflow.name}, by hand: what ProcessMedia runs for its ScheduleId.",
         executor_def=executor,
-        tags={WORKFLOW_TAG: workflow.name},
+        tags={tags.WORKFLOW: workflow.name},
     )
     def by_hand() -> None:
         results = {UPLOAD: source_op.alias(UPLOAD)()}
@@ -74,7 +74,7 @@ def process_media_job(executor: dg.ExecutorDefinition) -> dg.JobDefinition:
         name=PROCESS_MEDIA,
         description=_PROCESS_MEDIA_HELP,
         executor_def=executor,
-        tags={WORKFLOW_TAG: PROCESS_MEDIA},
+        tags={tags.WORKFLOW: PROCESS_MEDIA},
     )
     def process_media() -> None:
         source = source_op.alias(UPLOAD)()
@@ -148,7 +148,7 @@ def _task_graph(name: str, workflow: str, task: Mapping[str, Any], *, heavy: boo
         return {"break_down": {"config": {"workflow": workflow, "task": {**task, **config["task"]}}}}
 
     # Heavy subtasks first: a long one that starts last leaves the other cores idle.
-    work = subtask.alias("subtask").tag({"dagster/priority": "1" if heavy else "0"})
+    work = subtask.alias("subtask").tag({tags.PRIORITY: "1" if heavy else "0"})
 
     @dg.graph(
         name=name,

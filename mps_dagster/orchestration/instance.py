@@ -18,12 +18,9 @@ from dagster._core.storage.compute_log_manager import CapturedLogContext
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
+from mps_dagster.control import tags
 from mps_dagster.orchestration.database import SqliteRecords, postgresql_records
 from mps_dagster.settings import Settings
-
-BACKFILL_TAG = "dagster/backfill"
-PLAN_TAG = "mps/plans"
-"""The workflow whose backfill a run plans."""
 
 
 class Storage(DagsterStorage, ConfigurableClass):
@@ -73,9 +70,9 @@ class RunQueue(QueuedRunCoordinator):
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> RunQueue:
         settings = Settings()
         limits = [
-            {"key": BACKFILL_TAG, "limit": settings.backfill_runs},
+            {"key": tags.BACKFILL, "limit": settings.backfill_runs},
             # Two plans at once would ask for the same.
-            {"key": PLAN_TAG, "limit": 1, "value": {"applyLimitPerUniqueValue": True}},
+            {"key": tags.PLANS, "limit": 1, "value": {"applyLimitPerUniqueValue": True}},
         ]
         return cls(
             inst_data=inst_data, max_concurrent_runs=settings.max_runs, tag_concurrency_limits=limits, **config_value

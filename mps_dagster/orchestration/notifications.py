@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
+from mps_dagster.control import tags
+from mps_dagster.control.run_config import source_config
 from mps_dagster.control.task_run import TaskRun, task_id, task_run
 from mps_dagster.errors import StorageFailed
 from mps_dagster.execution.progress import forget
@@ -22,10 +24,9 @@ from mps_dagster.notify.config import SinkConfig, parse_sinks
 from mps_dagster.notify.delivery import deliver_due
 from mps_dagster.notify.outbox import Outbox
 from mps_dagster.notify.sinks import open_sink
-from mps_dagster.orchestration.runs import run_record, source_config, workflow_of
+from mps_dagster.orchestration.runs import run_record, stored_run
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.model import UPLOAD, Workflow
-from mps_dagster.workflow.naming import node_name
+from mps_dagster.workflow.model import Workflow
 
 ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 INTERVAL_S = 3
@@ -152,11 +153,10 @@ def _announce(
     settings: Settings, workflows: Mapping[str, Workflow], instance: DagsterInstance, run: DagsterRun
 ) -> bool:
     """Put the run's event into the outbox; False if there is nothing to tell or it is there already."""
-    name = workflow_of(run)
-    workflow = workflows.get(name or "")
+    workflow = workflows.get(stored_run(run).workflow)
     sinks = _sinks(run, workflow)
     # A failed run that Dagster will retry has not ended yet for anybody outside.
-    if not sinks or run.tags.get("dagster/will_retry") == "true":
+    if not sinks or run.tags.get(tags.WILL_RETRY) == "true":
         return False
     outbox = Outbox(settings.outbox_path)
     if outbox.known([_event_id(run)]):
@@ -170,7 +170,7 @@ def _tell_changes(
     settings: Settings, workflows: Mapping[str, Workflow], instance: DagsterInstance, run: DagsterRun
 ) -> int:
     """Put an event for each subtask of a running run that ended into the outbox, for the sinks that want it."""
-    workflow = workflows.get(workflow_of(run) or "")
+    workflow = workflows.get(stored_run(run).workflow)
     sinks = _sinks(run, workflow)
     if not any(sink.notify_mode == "change" for sink in sinks):
         return 0
@@ -195,7 +195,7 @@ def _state(instance: DagsterInstance, run: DagsterRun, workflow: Workflow | None
 
 def _sinks(run: DagsterRun, workflow: Workflow | None) -> tuple[SinkConfig, ...]:
     """Whom ProcessMedia named, or else whom the workflow names; where that is gone, whom it named when the run began."""
-    named = source_config(run).get("notify")
+    named = source_config(run.run_config).get("notify")
     if not named and workflow:
         return workflow.notify
-    return parse_sinks(named or source_config(run, node_name(workflow_of(run) or "", UPLOAD)).get("notify", ()))
+    return parse_sinks(named or source_config(run.run_config, stored_run(run).workflow).get("notify", ()))

@@ -20,7 +20,7 @@ from mps_dagster.orchestration.metadata import source_metadata, subtask_metadata
 from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import UPLOAD, Place, Source, Task
 from mps_dagster.workflow.naming import ours
-from mps_dagster.workflow.store import parse_task
+from mps_dagster.workflow.parse import parse_task
 from mps_dagster.workflow.templates import Templates
 
 RETRIES = dg.RetryPolicy(max_retries=2, delay=3, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)

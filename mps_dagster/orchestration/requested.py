@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from mps_dagster.control import tags
 from mps_dagster.workflow.naming import requested_name, sensor_name
 
 OVERLAP_S = 30.0
@@ -34,18 +35,16 @@ class Requested:
     def remember_runs(self, since: float | None, now: float) -> float:
         """Add the uploads whose runs came into the queue or went on since; return the time from which to look next."""
         start = (since or now - FIRST_LOOK_BACK_S) - OVERLAP_S
-        filters = dg.RunsFilter(
-            tags={"dagster/sensor_name": self._sensor}, updated_after=datetime.fromtimestamp(start, UTC)
-        )
+        filters = dg.RunsFilter(tags={tags.SENSOR: self._sensor}, updated_after=datetime.fromtimestamp(start, UTC))
         records = self._instance.get_run_records(filters)
         # One that was created and could not be put into the queue may never run; asked for again, Dagster takes it up.
-        tags = [
+        known = [
             record.dagster_run.tags
             for record in records
             if record.dagster_run.status is not dg.DagsterRunStatus.NOT_STARTED
         ]
         # A run that a person launched anew with other tags may have none.
-        self.add(found["dagster/run_key"] for found in tags if "dagster/run_key" in found)
+        self.add(run_tags[tags.RUN_KEY] for run_tags in known if tags.RUN_KEY in run_tags)
         newest = max((record.update_timestamp.timestamp() for record in records), default=start + OVERLAP_S)
         # Another host's clock may be ahead.
         return max(min(newest, now), since or 0.0)

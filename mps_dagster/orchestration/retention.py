@@ -12,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
+from mps_dagster.control import tags
 from mps_dagster.errors import MpsError
 from mps_dagster.execution.outdated import Outdated
 from mps_dagster.execution.perform import Worker
@@ -19,7 +20,7 @@ from mps_dagster.orchestration.values import ASSETS, value_name
 from mps_dagster.settings import Settings
 from mps_dagster.storage.drafts import write_whole
 from mps_dagster.workflow.model import RECORDS_DIR, UPLOAD, Workflow
-from mps_dagster.workflow.naming import ours, uploads_name
+from mps_dagster.workflow.naming import RETENTION, ours, uploads_name
 
 AT_ONCE = 500
 """Runs or partitions between two looks at the clock; Dagster removes them one by one, at some 10 ms each."""
@@ -54,8 +55,8 @@ def retention_job(settings: Settings, workflows: tuple[Workflow, ...], *, are_al
         context.log.info(f"removed: {removed}")
 
     @dg.job(
-        name="retention", description="Once a day: what MPS_KEEP_RUNS_DAYS, _PARTITIONS, _LOGS_DAYS and _RECORDS_DAYS do not keep.",
-        executor_def=dg.in_process_executor, tags={"dagster/priority": "-2"},
+        name=RETENTION, description="Once a day: what MPS_KEEP_RUNS_DAYS, _PARTITIONS, _LOGS_DAYS and _RECORDS_DAYS do not keep.",
+        executor_def=dg.in_process_executor, tags={tags.PRIORITY: "-2"},
     )  # fmt: skip
     def retention() -> None:
         remove_old.alias("remove_old")()
@@ -99,7 +100,7 @@ def trim_partitions(instance: DagsterInstance, workflow: str, keep: int) -> int:
         return 0
     page = instance.get_paginated_dynamic_partitions(name, limit=min(surplus, AT_ONCE), ascending=True)
     # A run of a partition that is gone fails.
-    awaited = {run.tags.get("dagster/partition") for run in instance.get_runs(RunsFilter(statuses=UNFINISHED))}
+    awaited = {run.tags.get(tags.PARTITION) for run in instance.get_runs(RunsFilter(statuses=UNFINISHED))}
     trimmed = [partition for partition in page.results if partition not in awaited]
     for partition in trimmed:
         instance.delete_dynamic_partition(name, partition)

@@ -1,4 +1,4 @@
-"""Dagster's runs as `RunRecord`s, read from the instance."""
+"""Dagster's runs as `StoredRun`s and `RunRecord`s, read from the instance."""
 
 from __future__ import annotations
 
@@ -9,66 +9,25 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
 from mps_dagster.control.causes import in_words
-from mps_dagster.control.steps import StepEvent, cause_of, steps_of
-from mps_dagster.control.task_run import RunRecord
-from mps_dagster.workflow.model import UPLOAD, Workflow
-from mps_dagster.workflow.naming import node_name, object_key
-
-WORKFLOW_TAG = "mps/workflow"
-BUCKET_TAG = "mps/bucket"
-KEY_TAG = "mps/key"
-REVISION_TAG = "mps/revision"
-"""Of the workflow, as it was when the run was launched."""
-PROCESS_MEDIA = "process_media"
+from mps_dagster.control.steps import StepEvent
+from mps_dagster.control.task_run import RunRecord, StoredRun
+from mps_dagster.workflow.model import Workflow
 
 
-def workflow_of(run: DagsterRun) -> str | None:
-    """Which workflow a run is of, whoever launched it; None for runs that are not ours."""
-    if run.tags.get(WORKFLOW_TAG):
-        return run.tags[WORKFLOW_TAG]
-    if run.job_name == PROCESS_MEDIA:
-        return PROCESS_MEDIA
-    # "Materialize" in the UI runs Dagster's own asset job; the assets say whose they are.
-    selected = next(iter(run.asset_selection or ()), None)
-    return selected.path[0] if selected else None
+def stored_run(run: DagsterRun, record: dg.RunRecord | None = None) -> StoredRun:
+    """Its times are in Dagster's own record of it."""
+    return StoredRun(
+        run_id=run.run_id, root_run_id=run.root_run_id or run.run_id, job=run.job_name, status=run.status.value,
+        created_s=record.create_timestamp.timestamp() if record else 0.0,
+        started_s=record.start_time if record else None, ended_s=record.end_time if record else None,
+        tags=run.tags, assets=tuple(tuple(key.path) for key in run.asset_selection or ()), config=run.run_config,
+    )  # fmt: skip
 
 
 def run_record(instance: DagsterInstance, run: DagsterRun, workflow: Workflow | None) -> RunRecord:
     """Everything that is known about one run."""
-    record = instance.get_run_record_by_id(run.run_id)
-    bucket, key = source_of(run, workflow)
-    events = list(_events(instance, run.run_id))
-    return RunRecord(
-        run_id=run.run_id, root_run_id=run.root_run_id or run.run_id, workflow=workflow_of(run) or "", job=run.job_name,
-        status=run.status.value, created_s=record.create_timestamp.timestamp() if record else 0.0,
-        started_s=record.start_time if record else None, ended_s=record.end_time if record else None,
-        bucket=bucket, key=key, priority=int(run.tags.get("dagster/priority", "0")), steps=steps_of(events), cause=cause_of(events),
-        session_id=run.tags.get("mps/session_id", ""), session_context=run.tags.get("mps/session_context", ""),
-        url=run.tags.get("mps/url", ""),
-    )  # fmt: skip
-
-
-def source_of(run: DagsterRun, workflow: Workflow | None) -> tuple[str, str]:
-    """Bucket and key of the source."""
-    partition = run.tags.get("dagster/partition")
-    if workflow is not None and partition is not None:
-        return workflow.trigger.bucket, object_key(partition)
-    config = source_config(run)
-    return config.get("bucket") or run.tags.get(BUCKET_TAG, ""), config.get("key") or run.tags.get(KEY_TAG, "")
-
-
-def source_config(run: DagsterRun, op: str = "source") -> Mapping[str, Any]:
-    """What a run by hand was asked for: object, output place, sinks; nothing of any other run, whose op has another name."""
-    ops: Any = run.run_config.get("ops", {})
-    config: Mapping[str, Any] = ops.get(op, {}).get("config", {})
-    return config
-
-
-def etag_of(run: DagsterRun, workflow: Workflow) -> str:
-    """The content that an upload's run was asked for; empty if it was to take what is there."""
-    ops: Any = run.run_config.get("ops", {})
-    etag: str = ops.get(node_name(workflow.name, UPLOAD), {}).get("config", {}).get("etag", "")
-    return etag
+    stored = stored_run(run, instance.get_run_record_by_id(run.run_id))
+    return stored.record(_events(instance, run.run_id), workflow)
 
 
 _KINDS = {

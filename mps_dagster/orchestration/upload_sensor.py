@@ -11,18 +11,18 @@ from contextlib import contextmanager
 import dagster as dg
 from pydantic import ValidationError
 
+from mps_dagster.control.run_config import upload_config
+from mps_dagster.control.tags import workflow_tags
 from mps_dagster.errors import MpsError
 from mps_dagster.execution.perform import Worker
 from mps_dagster.frozen import Facts
-from mps_dagster.notify.config import as_written
 from mps_dagster.orchestration.ear import Ear
 from mps_dagster.orchestration.graphs import uploads
 from mps_dagster.orchestration.look import Look
 from mps_dagster.orchestration.requested import Requested
-from mps_dagster.orchestration.runs import BUCKET_TAG, KEY_TAG, REVISION_TAG, WORKFLOW_TAG
 from mps_dagster.storage.bucket import ObjectInfo
-from mps_dagster.workflow.model import UPLOAD, Workflow
-from mps_dagster.workflow.naming import bad_file_name, job_name, node_name, partition_key, sensor_name
+from mps_dagster.workflow.model import Workflow
+from mps_dagster.workflow.naming import bad_file_name, job_name, partition_key, sensor_name
 from mps_dagster.workflow.templates import BadFile
 
 INTERVAL_S = 3
@@ -141,16 +141,9 @@ def _told(look: Look) -> list[str]:
 
 
 def _request(workflow: Workflow, key: str, info: ObjectInfo) -> dg.RunRequest:
-    config = {"etag": info.etag, "notify": as_written(workflow.notify)}
     return dg.RunRequest(
         run_key=key,
         partition_key=partition_key(info.key),
-        run_config={"ops": {node_name(workflow.name, UPLOAD): {"config": config}}},
-        tags={
-            WORKFLOW_TAG: workflow.name,
-            BUCKET_TAG: workflow.trigger.bucket,
-            KEY_TAG: info.key,
-            REVISION_TAG: workflow.revision,
-            "dagster/priority": str(workflow.priority),
-        },
+        run_config=upload_config(workflow.name, info.etag, workflow.notify),
+        tags=workflow_tags(workflow, info.key),
     )

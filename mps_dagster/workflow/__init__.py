@@ -1,4 +1,4 @@
-"""What an admin configures: `Workflow`, its trigger and tasks, the templates and presets they name, the YAML store.
+"""What an admin configures: `Workflow`, its trigger and tasks, templates and presets, the snapshot of their YAML files.
 
-Pure but for reading YAML files. Knows what a task can be (tasks), not how one is run or stored.
+Pure but for reading and writing those. Knows what a task can be (tasks), not how one is run or stored.
 """

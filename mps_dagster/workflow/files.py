@@ -1,180 +1,102 @@
-"""Workflows that are made while the service runs: each is a YAML file in `workflows/`, just as an admin would write it."""
+"""The YAML files of a project: which of them have changed, and changing them while the service runs."""
 
 from __future__ import annotations
 
-import re
-import threading
-from collections.abc import Callable, Iterator, Mapping
+import fcntl
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ConfigDict
 
-from mps_dagster.errors import InvalidConfiguration
-from mps_dagster.frozen import Facts
 from mps_dagster.storage.drafts import write_whole
-from mps_dagster.workflow.model import Place, Trigger, derived_id
-from mps_dagster.workflow.store import WorkflowFile, check_beside, load_files, parse_document, read_document, validated
-from mps_dagster.workflow.templates import Templates
 
-Document = dict[str, Any]
-FIRST = 100_001
-MODE = 0o600
-"""Of the files: under `notify` one may hold a callback's key."""
-WORKFLOW, SCHEDULE = "w", "s"
-"""What the names of MPS's workflows and of its schedules (orchestrations) begin with; both are workflows here."""
+LOCK = ".lock"
+SETTLED_NS = 2 * 10**9
+"""The coarsest times that a file system keeps."""
 
 
-def is_schedule(workflow: str) -> bool:
-    """Whether a workflow, by its name, was made as one of MPS's schedules."""
-    return re.fullmatch(rf"{SCHEDULE}[0-9]+", workflow) is not None
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file, with facts that differ once its content does: the key under which what was read of it is kept."""
+
+    path: Path
+    changed_ns: int = 0
+    """Not when it was modified, which `cp -p` and others set back."""
+    size: int = 0
+    inode: int = 0
+    """Our own changes are renames: the inode differs even where time and size do not."""
+    seen_ns: int = 0
+    """When it was looked at, if it had just been changed: another write may get the same time, so it is read each time."""
 
 
-def number_of(file: WorkflowFile) -> int:
-    """MPS's ID of it. One that an admin wrote, or copied from one of ours, has an ID that is made of its name."""
-    workflow = file.workflow
-    ours = workflow.name in (f"{WORKFLOW}{workflow.id}", f"{SCHEDULE}{workflow.id}") and file.path.stem == workflow.name
-    return workflow.id if workflow.id and ours else derived_id(workflow.name)
+def yaml_files(folder: Path) -> tuple[FileState, ...]:
+    """In the order of their names; none if there is no such folder."""
+    return tuple(_state(path) for path in sorted(folder.glob("*.yaml")))
 
 
-class _Part(Facts):
-    model_config = ConfigDict(extra="ignore")
+def _state(path: Path) -> FileState:
+    try:
+        facts = path.stat()
+    except OSError:
+        # Reading it tells what is wrong.
+        return FileState(path)
+    now = time.time_ns()
+    seen_ns = now if now - facts.st_ctime_ns < SETTLED_NS else 0
+    return FileState(path, facts.st_ctime_ns, facts.st_size, facts.st_ino, seen_ns)
 
 
-class _OutputOutline(_Part):
-    output_bucket: str = ""
+class Change:
+    """Files that are changed together."""
 
+    def __init__(self) -> None:
+        self._before: dict[Path, tuple[bytes, int] | None] = {}
 
-class _TaskOutline(_Part):
-    output: Place = Place()
-    outputs: tuple[_OutputOutline, ...] = ()
+    def write(self, path: Path, content: bytes, mode: int = 0o644) -> None:
+        """Whole or not at all."""
+        self._remember(path)
+        write_whole(path, content, mode)
 
+    def delete(self, path: Path) -> None:
+        self._remember(path)
+        path.unlink(missing_ok=True)
 
-class Outline(_Part):
-    """What a file says of its places, also if a template that it names is gone."""
+    def next_number(self, counter: Path, taken: Iterable[int]) -> int:
+        """A number above all that are taken and all that were given out before, also to files that are gone."""
+        last = [int(counter.read_text())] if counter.exists() else []
+        number = max([*last, *taken]) + 1
+        self.write(counter, str(number).encode())
+        return number
 
-    enabled: bool = True
-    trigger: Trigger
-    output: Place = Place()
-    tasks: dict[str, _TaskOutline]
-
-    @property
-    def written(self) -> set[str]:
-        """The buckets that its outputs go to."""
-        inherited = self.output.bucket or self.trigger.bucket
-        return {
-            output.output_bucket or task.output.bucket or inherited
-            for task in self.tasks.values()
-            for output in task.outputs
-        }
-
-
-class WorkflowFiles:
-    """Writes one file per workflow, whole or not at all. IDs are never used twice, also not after a workflow is deleted."""
-
-    lock = threading.RLock()
-    """To be held from reading to writing what was read. One for all: a queue has one reader among workflows and schedules."""
-
-    def __init__(self, folder: Path, applied: Callable[[], None], prefix: str = WORKFLOW) -> None:
-        """`applied` has Dagster read the files anew; if it raises, the files are as they were before."""
-        self._folder = folder
-        self._applied = applied
-        self._prefix = prefix
-
-    def beside(self, workflow_id: int | None) -> Iterator[Document]:
-        """Every other file of this kind as it is written, valid or not. What is no YAML is left out."""
-        own = self._path(workflow_id) if workflow_id else None
-        for path in self._folder.glob("*.yaml"):
-            try:
-                document = read_document(path.read_bytes(), path.name)
-            except (OSError, InvalidConfiguration):
-                # `mps workflows validate` and a failing sensor tell of it.
-                continue
-            if path != own and self._is_of_this_kind(str(document.get("name"))):
-                yield document
-
-    def valid(self, templates: Templates) -> list[WorkflowFile]:
-        """The files of this kind that hold a workflow, in file-name order; those that an admin wrote are workflows."""
-        good, _ = load_files(self._folder, templates)
-        return [file for file in good if self._is_of_this_kind(file.workflow.name)]
-
-    def find(self, workflow_id: int) -> Document | None:
-        """One of ours, with what may be left out filled in; `InvalidConfiguration` if it is no longer as we make them."""
-        path = self._path(workflow_id)
-        if not path.is_file():
-            return None
-        document = read_document(path.read_bytes(), path.name)
-        named, found = (path.stem, workflow_id), (document.get("name"), document.get("id"))
-        if found != named:
-            raise InvalidConfiguration(
-                f"{path.name}: name and id: they are {named} in a file of this name, not {found}"
-            )
-        outline = validated(Outline, document, path.name)
-        return {**document, "enabled": outline.enabled, "output": outline.output.model_dump(exclude_defaults=True)}
-
-    def create(self, document: Mapping[str, Any], templates: Templates) -> int:
-        with self.lock:
-            number = self._next()
-            made = {"name": f"{self._prefix}{number}", "id": number, **document}
-            self._check(number, made, templates)
-            self.put(number, made)
-            write_whole(self._counter, str(number).encode())
-            return number
-
-    def replace(self, workflow_id: int, document: Mapping[str, Any], templates: Templates) -> None:
-        with self.lock:
-            self._check(workflow_id, document, templates)
-            self.put(workflow_id, document)
-
-    def put(self, workflow_id: int, document: Mapping[str, Any]) -> None:
-        """The same without a check: what is switched off need not be valid."""
-        with self.lock, self._replacing(workflow_id) as path:
-            write_whole(path, _text(document).encode(), MODE)
-
-    def delete(self, workflow_id: int) -> None:
-        with self.lock, self._replacing(workflow_id) as path:
-            path.unlink()
-
-    @contextmanager
-    def _replacing(self, workflow_id: int) -> Iterator[Path]:
-        path = self._path(workflow_id)
-        before = path.read_bytes() if path.exists() else None
-        try:
-            yield path
-            self._applied()
-        except Exception:
+    def undo(self) -> None:
+        for path, before in self._before.items():
             if before is None:
                 path.unlink(missing_ok=True)
             else:
-                write_whole(path, before, MODE)
+                write_whole(path, *before)
+
+    def _remember(self, path: Path) -> None:
+        if path not in self._before:
+            self._before[path] = (path.read_bytes(), path.stat().st_mode & 0o777) if path.exists() else None
+
+
+@contextmanager
+def changing(folder: Path) -> Iterator[Change]:
+    """One change at a time, of all threads and processes; not to be nested. If the block raises, it is undone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Each open file holds the lock for itself, so it keeps threads of one process apart, too.
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        change = Change()
+        try:
+            yield change
+        except BaseException:
+            change.undo()
             raise
 
-    def _check(self, workflow_id: int, document: Mapping[str, Any], templates: Templates) -> None:
-        path = self._path(workflow_id)
-        # As it will be read.
-        workflow = parse_document(read_document(_text(document), path.name), templates, path.name)
-        others = [file.workflow for file in load_files(self._folder, templates)[0] if file.path != path]
-        check_beside(workflow, others, path.name)
 
-    def _next(self) -> int:
-        last = int(self._counter.read_text()) if self._counter.exists() else FIRST - 1
-        found = [re.fullmatch(rf"{self._prefix}([0-9]+)", path.stem) for path in self._folder.glob("*.yaml")]
-        return max([last, FIRST - 1, *(int(match[1]) for match in found if match)]) + 1
-
-    @property
-    def _counter(self) -> Path:
-        return self._folder / f".last_{self._prefix}"
-
-    def _is_of_this_kind(self, workflow: str) -> bool:
-        return is_schedule(workflow) is (self._prefix == SCHEDULE)
-
-    def _path(self, workflow_id: int) -> Path:
-        if workflow_id < 1:
-            raise InvalidConfiguration(f"{workflow_id} is no workflow")
-        return self._folder / f"{self._prefix}{workflow_id}.yaml"
-
-
-def _text(document: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
+def as_yaml(document: Mapping[str, Any]) -> bytes:
+    return yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True).encode()

@@ -21,16 +21,13 @@ from mps_dagster.notify.config import SinkConfig
 from mps_dagster.storage.keys import MAX_NAME_BYTES, check_bucket_name, max_key_bytes
 from mps_dagster.tasks import TASKS
 from mps_dagster.tasks.spec import OutputNames, Spec, filled, with_values
-from mps_dagster.workflow.naming import by_hand_name
+from mps_dagster.workflow.naming import OUR_JOBS, by_hand_name
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 """Names of workflows and tasks are names of Dagster jobs and assets, which take nothing else."""
 
 UPLOAD = "source"
 """What a task's `source` says when it works on the upload itself."""
-
-OUR_JOBS = frozenset({"process_media", "backfill", "retention"})
-"""A workflow is a job of its name, beside these and the by-hand jobs of MPS's schedules."""
 
 TRIGGER_FORMATS = (
     "mp4", "ts", "flv", "wmv", "asf", "rm", "rmvb", "mpg", "mpeg", "3gp", "mov", "webm", "mkv", "avi", "m4v",

@@ -15,15 +15,25 @@ from urllib.parse import unquote
 
 from mps_dagster.storage.bucket import ObjectInfo
 
+WORKFLOW, SCHEDULE = "w", "s"
+"""What the names of MPS's workflows and of its schedules (orchestrations) begin with; both are workflows here."""
 _REFUSED = re.compile(r"%|[\x00-\x1f\x7f]|(?<=\.\.)\.")
 """What Dagster refuses in a partition key (control characters, three dots in a row), and the escape itself."""
 
+PROCESS_MEDIA, BACKFILL, RETENTION = "process_media", "backfill", "retention"
+OUR_JOBS = frozenset({PROCESS_MEDIA, BACKFILL, RETENTION})
+"""A workflow is a job of its name, beside these and the by-hand jobs of MPS's schedules."""
 
 _RESERVED = frozenset(keyword.kwlist) | {
     "context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict", "int", "str", "float",
     "bool", "input", "output", "type",
 }  # fmt: skip
 """What Dagster takes for no name of a job."""
+
+
+def is_schedule(workflow: str) -> bool:
+    """Whether a workflow, by its name, was made as one of MPS's schedules."""
+    return re.fullmatch(rf"{SCHEDULE}[0-9]+", workflow) is not None
 
 
 def job_name(workflow: str) -> str:

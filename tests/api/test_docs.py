@@ -8,8 +8,9 @@ import re
 from projects import ROOT
 
 from mps_dagster.api.server import create_service
+from mps_dagster.control import tags
 from mps_dagster.control.graphql import Dagster
-from mps_dagster.control.task_run import RunRecord
+from mps_dagster.control.task_run import StoredRun
 from mps_dagster.storage.buckets import Buckets
 
 RUN = "00000000-0000-0000-0000-000000000001"
@@ -19,14 +20,15 @@ ANSWERS = {"TaskId": "$TASK", "Definition": "$DEFINITION", "WorkflowId": "$WORKF
 
 def test_every_action_has_an_example_that_is_taken(call, settings, clips, monkeypatch):
     """In the order of the page; Dagster itself is met in tests/cli."""
-    waiting = {"runId": RUN, "jobName": "process_media", "tags": []}
+    waiting = StoredRun(
+        RUN, RUN, "process_media", "QUEUED", 0.0, None, None, {tags.BUCKET: "inbox", tags.KEY: "clip.mp4"}
+    )
     monkeypatch.setattr(Dagster, "launch", lambda *_, **__: RUN)
     monkeypatch.setattr(Dagster, "runs", lambda *_, **__: [])
     monkeypatch.setattr(Dagster, "count", lambda *_: 0)
     monkeypatch.setattr(Dagster, "newest_of", lambda *_: waiting)
     monkeypatch.setattr(Dagster, "terminate", lambda *_: None)
-    record = RunRecord(RUN, RUN, "process_media", "process_media", "QUEUED", 0.0, None, None, "inbox", "clip.mp4")
-    monkeypatch.setattr(Dagster, "record", lambda *_, **__: record)
+    monkeypatch.setattr(Dagster, "events", lambda *_: iter(()))
     (settings.buckets_dir / "inbox").mkdir(parents=True)
     Buckets(settings).get("inbox").publish(clips.video(), "clip.mp4")
     text = (ROOT / "docs" / "api-examples.md").read_text()

@@ -7,8 +7,7 @@ import pytest
 from mps_dagster.api.action import read_request
 from mps_dagster.api.actions.schedules import CreateScheduleRequest
 from mps_dagster.api.error import ApiError
-from mps_dagster.workflow.store import load_workflows
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.workflow.project import Project
 
 TRIGGER = {
     "Type": "CosFileUpload",
@@ -40,8 +39,9 @@ REQUEST = {"ScheduleName": "graph", "Trigger": TRIGGER, "Activities": GRAPH, "Ou
 def test_the_graph_is_serial_tasks_of_a_workflow(call, settings):
     """What follows a transcode works on its output."""
     number = call("CreateSchedule", **REQUEST)["ScheduleId"]
-    [workflow], bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
-    assert bad == ()
+    project = Project.load(settings)
+    assert project.bad == ()
+    [workflow] = project.workflows
     assert (workflow.name, workflow.title, workflow.enabled) == (f"s{number}", "graph", False)
     assert {name: (task.type, task.upstream) for name, task in workflow.tasks.items()} == {
         "t1": ("transcode", "source"), "t2": ("sample_snapshot", "source"), "t3": ("animated_graphics", "t1"),
@@ -90,7 +90,7 @@ def test_a_schedule_may_be_triggered_by_s3_and_its_queue(call, refused, settings
         "AwsS3FileUploadTrigger": {"S3Bucket": "media", "S3Region": "us-east-1", "AwsSQS": sqs},
     }
     call("CreateSchedule", **(REQUEST | {"Trigger": trigger}))
-    [workflow], _ = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
+    [workflow] = Project.load(settings).workflows
     assert (workflow.trigger.bucket, workflow.trigger.queue, workflow.trigger.queue_region) == (
         "s3://media",
         "news",

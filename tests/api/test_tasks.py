@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
+import yaml
 
 from mps_dagster.control.graphql import Dagster
+from mps_dagster.control.task_run import StoredRun
 
 
 def test_the_password_in_a_url_stays_in_the_run(call, monkeypatch):
@@ -67,15 +69,11 @@ def test_a_bucket_that_cannot_be_is_refused_at_once(refused, bucket, code):
     )
 
 
-def run_of(number: int, status: str = "SUCCESS", **tags: str) -> dict:
-    """One of ProcessMedia, as Dagster tells of it."""
+def run_of(number: int, status: str = "SUCCESS", config: str = "{}", **tags: str) -> StoredRun:
+    """One of ProcessMedia."""
     run_id = f"{number:08d}-0000-0000-0000-000000000000"
     named = {"mps/workflow": "process_media", "mps/bucket": "inbox", "mps/key": "a.mp4", **tags}
-    return {
-        "runId": run_id, "rootRunId": run_id, "jobName": "process_media", "status": status, "creationTime": 0.0,
-        "startTime": None, "endTime": None, "assetSelection": None,
-        "tags": [{"key": key, "value": value} for key, value in named.items()],
-    }  # fmt: skip
+    return StoredRun(run_id, run_id, "process_media", status, 0.0, None, None, named, config=yaml.safe_load(config))
 
 
 def test_tasks_are_listed_with_what_they_make(call, monkeypatch):
@@ -101,9 +99,9 @@ ops:
 
 def test_a_task_that_waits_tells_what_it_was_asked_for(call, monkeypatch):
     """As all of MPS's do; it need not have begun."""
-    waiting = {**run_of(1, "QUEUED"), "runConfigYaml": CONFIG}
+    waiting = run_of(1, "QUEUED", CONFIG)
     monkeypatch.setattr(Dagster, "newest_of", lambda *_: waiting)
-    monkeypatch.setattr(Dagster, "_events", lambda *_: iter(()))
+    monkeypatch.setattr(Dagster, "events", lambda *_: iter(()))
     detail = call("DescribeTaskDetail", TaskId="mps-WorkflowTask-00000001000000000000000000000000")
     assert detail["Status"] == "WAITING"
     results = detail["WorkflowTask"]["MediaProcessResultSet"]

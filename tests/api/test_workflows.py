@@ -21,10 +21,10 @@ from mps_dagster.api.keys import ApiKey
 from mps_dagster.control.graphql import Dagster
 from mps_dagster.errors import MpsError
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.files import WORKFLOW, Document
 from mps_dagster.workflow.model import Workflow
-from mps_dagster.workflow.store import load_workflows
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.workflow.naming import WORKFLOW
+from mps_dagster.workflow.parse import Document
+from mps_dagster.workflow.project import Project
 
 TRIGGER = {
     "Type": "CosFileUpload",
@@ -70,9 +70,9 @@ def what_of(shown: object, asked: object) -> object:
 
 
 def loaded(settings: Settings) -> dict[str, Workflow]:
-    good, bad = load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))
-    assert bad == ()
-    return {workflow.name: workflow for workflow in good}
+    project = Project.load(settings)
+    assert project.bad == ()
+    return {workflow.name: workflow for workflow in project.workflows}
 
 
 def test_a_workflow_is_the_file_that_an_admin_would_write(call, settings, reloads):
@@ -227,7 +227,7 @@ def written(title: str) -> Document:
 @pytest.mark.usefixtures("reloads")
 def test_of_many_who_want_one_name_at_once_one_gets_it(settings):
     """And the others are told."""
-    workflows = Definitions.of(settings, WORKFLOW)
+    workflows = Definitions(settings, WORKFLOW)
 
     together = threading.Barrier(4)
 
@@ -244,7 +244,7 @@ def test_of_many_who_want_one_name_at_once_one_gets_it(settings):
 @pytest.mark.usefixtures("reloads")
 def test_what_is_enabled_meanwhile_stays_enabled(settings):
     """A change is made of what was read, so nothing comes in between."""
-    workflows = Definitions.of(settings, WORKFLOW)
+    workflows = Definitions(settings, WORKFLOW)
     number = workflows.create(written("nightly"), ANYTHING)
     other = threading.Thread(target=workflows.enable, args=(number, ANYTHING))
 

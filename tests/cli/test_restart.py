@@ -10,7 +10,7 @@ import pytest
 from deployments import leftovers, official_sdk, process_of, start, wait_until, with_ports
 from projects import make_project
 
-from mps_dagster.control.processing import Processing
+from mps_dagster.control.deployment import Deployment
 
 pytestmark = pytest.mark.xdist_group("services")
 
@@ -29,7 +29,7 @@ def test_what_was_asked_for_outlives_a_stop_of_everything(tmp_path, clips, stop)
     """Finished tasks are described as before, running ones go on and can still be ended, waiting ones are done."""
     settings = with_ports(make_project(tmp_path))
     sdk = official_sdk(settings)
-    Processing.of(settings).buckets.get("inbox").publish(clips.video(40), "clip.mp4")
+    Deployment.of(settings).buckets.get("inbox").publish(clips.video(40), "clip.mp4")
     source = {"Type": "COS", "CosInputInfo": {"Bucket": "inbox", "Region": "", "Object": "/clip.mp4"}}
 
     def ask(task: dict) -> str:
@@ -66,7 +66,7 @@ def test_what_waits_outlives_the_process_that_holds_the_code(tmp_path, clips):
     """As when memory runs out. Dagster does not notice by itself, and would fail all that wait."""
     settings = with_ports(make_project(tmp_path))
     sdk = official_sdk(settings)
-    Processing.of(settings).buckets.get("inbox").publish(clips.video(), "clip.mp4")
+    Deployment.of(settings).buckets.get("inbox").publish(clips.video(), "clip.mp4")
     source = {"Type": "COS", "CosInputInfo": {"Bucket": "inbox", "Region": "", "Object": "/clip.mp4"}}
     with start(settings) as up:
         tasks = [

@@ -12,7 +12,6 @@ from rich.console import Console
 from mps_dagster.cli.show import outputs_table, progress_bars, show_progress, summary, whole_lines
 from mps_dagster.cli.tasks import tasks
 from mps_dagster.control.graphql import Dagster
-from mps_dagster.control.processing import Processing
 from mps_dagster.control.steps import StepRecord
 from mps_dagster.control.task_run import RunRecord, SubtaskState, TaskRun, task_run
 from mps_dagster.ffmpeg.plan import Segments
@@ -145,7 +144,7 @@ def test_a_terminal_is_given_a_long_name_whole():
 def test_the_list_of_tasks_says_when_there_are_more(monkeypatch, count, said):
     """Beside the tasks, which a program may read."""
     asked = []
-    monkeypatch.setattr(Processing, "tasks", lambda *_, limit, statuses: iter([state()] * limit))
+    monkeypatch.setitem(tasks.callback.__globals__, "list_tasks", lambda *_, limit, statuses: iter([state()] * limit))
     monkeypatch.setattr(Dagster, "count", lambda _, wanted: asked.append(wanted) or count)
     told = CliRunner().invoke(tasks, ["--status", "failed"], catch_exceptions=False)
     assert (told.stderr, len(told.stdout.splitlines())) == (said, 20)

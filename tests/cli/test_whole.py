@@ -31,9 +31,10 @@ from deployments import (
 from projects import ROOT, VOD, command_lines, make_project
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
+from mps_dagster.control.asking import describe, list_tasks
+from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.graphql import LOCATION
 from mps_dagster.control.health import examine
-from mps_dagster.control.processing import Processing
 from mps_dagster.control.task_run import TaskRun, run_id_of
 from mps_dagster.settings import Settings
 
@@ -82,14 +83,14 @@ def mps(up, settings) -> Callable[..., str]:
     return mps
 
 
-def wait_for(processing: Processing, key: str, *, until: Callable[[TaskRun], bool], timeout_s: float = 120) -> TaskRun:
+def wait_for(deployment: Deployment, key: str, *, until: Callable[[TaskRun], bool], timeout_s: float = 120) -> TaskRun:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        for run in processing.tasks(limit=50):
-            if run.key == key and until(full := processing.describe(run.task_id)):
+        for run in list_tasks(deployment, limit=50):
+            if run.key == key and until(full := describe(deployment, run.task_id)):
                 return full
         time.sleep(0.5)
-    raise AssertionError(f"nothing came of {key}: {list(processing.tasks(limit=50))}")
+    raise AssertionError(f"nothing came of {key}: {list(list_tasks(deployment, limit=50))}")
 
 
 def ended(run: TaskRun) -> bool:
@@ -98,9 +99,9 @@ def ended(run: TaskRun) -> bool:
 
 def test_a_dropped_file_is_found_processed_and_announced(up, mps, settings, clips):
     """Sensor, daemon, run, outputs, notification; and the picture in the UI's metadata is served."""
-    processing = Processing.of(settings)
-    processing.buckets.get("inbox").publish(clips.video(), "in/dropped.mp4")
-    run = wait_for(processing, "in/dropped.mp4", until=ended)
+    deployment = Deployment.of(settings)
+    deployment.buckets.get("inbox").publish(clips.video(), "in/dropped.mp4")
+    run = wait_for(deployment, "in/dropped.mp4", until=ended)
     assert (run.outcome, run.failed) == ("SUCCESS", False)
     assert [subtask.status for subtask in run.subtasks] == ["SUCCESS"] * 4
     message = json.loads(mps("notifications", "receive", "--wait", "60", "--acknowledge"))
@@ -149,7 +150,7 @@ STEPS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { stepStats { ste
 
 def test_the_official_sdk_processes_a_file_with_every_task_type(sdk, settings, clips):
     """ProcessMedia, DescribeTaskDetail until FINISH, every output; a template that is not there fails alone."""
-    buckets = Processing.of(settings).buckets
+    buckets = Deployment.of(settings).buckets
     buckets.get("inbox").publish(clips.video(), "api/film.mp4")
     started = sdk(
         "ProcessMedia", InputInfo=cos("/api/film.mp4"), OutputDir="/api/", MediaProcessTask=EVERYTHING, TasksPriority=5,
@@ -169,7 +170,7 @@ def test_the_official_sdk_processes_a_file_with_every_task_type(sdk, settings, c
     assert [(result["Status"], result["ErrCodeExt"]) for result in told] == [
         *[("SUCCESS", "SUCCESS")] * 2, ("FAIL", "InvalidInput.DefinitionNotExist"), *[("SUCCESS", "SUCCESS")] * 4,
     ]  # fmt: skip
-    steps = Processing.of(settings).dagster.ask(STEPS, id=run_id_of(started["TaskId"]))["runOrError"]["stepStats"]
+    steps = Deployment.of(settings).dagster.ask(STEPS, id=run_id_of(started["TaskId"]))["runOrError"]["stepStats"]
     assert not [step for step in steps if "watermark" in step["stepKey"]], "what was not asked for costs steps"
     asked = [result["Input"] for result in told]
     assert [entry["Definition"] for entry in asked] == [
@@ -197,16 +198,16 @@ def output_paths(output: dict) -> list[str]:
 def test_a_source_that_cannot_be_used_is_told_by_the_documented_code(sdk, settings, content, key):
     """The call is accepted; the task says it."""
     if content:
-        Processing.of(settings).buckets.get("inbox").write(key.removeprefix("/"), content)
+        Deployment.of(settings).buckets.get("inbox").write(key.removeprefix("/"), content)
     started = sdk("ProcessMedia", InputInfo=cos(key), MediaProcessTask={"TranscodeTaskSet": [{"Definition": 100010}]})
     assert finished(sdk, started["TaskId"])["WorkflowTask"]["ErrCode"] == 60000
 
 
 def test_tasks_that_a_sensor_launched_are_seen_through_the_api_too(sdk, settings, clips):
     """The state is Dagster's, whoever began the run."""
-    processing = Processing.of(settings)
-    processing.buckets.get("inbox").publish(clips.video(), "in/seen.mp4")
-    run = wait_for(processing, "in/seen.mp4", until=ended)
+    deployment = Deployment.of(settings)
+    deployment.buckets.get("inbox").publish(clips.video(), "in/seen.mp4")
+    run = wait_for(deployment, "in/seen.mp4", until=ended)
     assert (
         sdk("DescribeTaskDetail", TaskId=run.task_id)["WorkflowTask"]["InputInfo"]["CosInputInfo"]["Object"]
         == "/in/seen.mp4"
@@ -217,7 +218,7 @@ def test_tasks_that_a_sensor_launched_are_seen_through_the_api_too(sdk, settings
 
 def test_tasks_are_listed_page_by_page(sdk, settings, clips):
     """Newest first; the token of one page leads to the next."""
-    inbox = Processing.of(settings).buckets.get("inbox")
+    inbox = Deployment.of(settings).buckets.get("inbox")
     inbox.publish(clips.video(), "api/paged.mp4")
     task = {"SampleSnapshotTaskSet": [{"Definition": 10}]}
     started = [
@@ -233,13 +234,13 @@ def test_tasks_are_listed_page_by_page(sdk, settings, clips):
 
 def test_a_task_that_is_run_again_stays_one_task(sdk, settings, clips):
     """As with "Re-execute" in the UI: what is told of it is its newest run's."""
-    processing = Processing.of(settings)
+    deployment = Deployment.of(settings)
     asked = {"InputInfo": cos("/api/later.mp4"), "MediaProcessTask": {"SampleSnapshotTaskSet": [{"Definition": 10}]}}
     task_id = sdk("ProcessMedia", **asked)["TaskId"]
     assert finished(sdk, task_id)["WorkflowTask"]["ErrCode"] == 60000
-    processing.buckets.get("inbox").publish(clips.video(), "api/later.mp4")
-    run_id = processing.describe(task_id).run_id
-    again = processing.dagster.ask(REEXECUTE, run=run_id)["launchRunReexecution"]
+    deployment.buckets.get("inbox").publish(clips.video(), "api/later.mp4")
+    run_id = describe(deployment, task_id).run_id
+    again = deployment.dagster.ask(REEXECUTE, run=run_id)["launchRunReexecution"]
     assert again["__typename"] == "LaunchRunSuccess", again
     wait_until(lambda: sdk("DescribeTaskDetail", TaskId=task_id)["WorkflowTask"]["ErrCode"] == 0)
     assert len(finished(sdk, task_id)["WorkflowTask"]["MediaProcessResultSet"]) == 1
@@ -250,7 +251,7 @@ def test_a_task_that_is_run_again_stays_one_task(sdk, settings, clips):
 
 def test_the_api_tells_what_a_file_is_and_what_is_wrong_with_a_call(sdk, settings, clips):
     """By the codes of MPS."""
-    Processing.of(settings).buckets.get("inbox").publish(clips.video(), "api/probe.mp4")
+    Deployment.of(settings).buckets.get("inbox").publish(clips.video(), "api/probe.mp4")
     assert sdk("DescribeMediaMetaData", InputInfo=cos("/api/probe.mp4"))["MetaData"]["Duration"] == 2.0
     for action, parameters, code in [
         ("DescribeMediaMetaData", {"InputInfo": cos("/api/none.mp4")}, "InvalidParameterValue.SrcFile"),
@@ -291,7 +292,7 @@ def hook() -> Iterator[SimpleNamespace]:
 
 def stopped_in_the_ui(settings: Settings, sensor: str) -> None:
     """Which Dagster remembers; its switch there, back and forth."""
-    dagster = Processing.of(settings).dagster
+    dagster = Deployment.of(settings).dagster
     started = dagster.ask(START, sensor={**LOCATION, "sensorName": sensor})["startSensor"]
     stopped = dagster.ask(STOP, id=started["sensorState"]["id"])["stopSensor"]
     assert stopped["__typename"] == "StopSensorMutationResult"
@@ -302,7 +303,7 @@ def test_the_whole_story_with_nothing_but_the_official_sdk(sdk, hook, settings, 
 
     Enabled is enabled, also where somebody had stopped the sensor.
     """
-    inbox = Processing.of(settings).buckets.get("inbox")
+    inbox = Deployment.of(settings).buckets.get("inbox")
     inbox.publish(clips.video(), "story/early.mp4")
     template = sdk("CreateSampleSnapshotTemplate", Name="story", SampleType="Percent", SampleInterval=50, Width=160)[
         "Definition"
@@ -331,7 +332,7 @@ def test_the_whole_story_with_nothing_but_the_official_sdk(sdk, hook, settings, 
     assert sdk("DescribeTaskDetail", TaskId=event["TaskId"])["Status"] == "FINISH"
     [result] = event["MediaProcessResultSet"]
     for path in result["SampleSnapshotTask"]["Output"]["ImagePathSet"]:
-        assert Processing.of(settings).buckets.get("outputs").head(path.removeprefix("/")).size > 0
+        assert Deployment.of(settings).buckets.get("outputs").head(path.removeprefix("/")).size > 0
     sdk("DisableWorkflow", WorkflowId=workflow)
     inbox.publish(clips.video(), "story/late.mp4")
     sdk("DeleteWorkflow", WorkflowId=workflow)
@@ -376,7 +377,7 @@ def test_a_source_may_be_a_url(sdk, settings, clips, tmp_path):
 
 def test_a_schedule_runs_its_graph_by_hand(sdk, settings, clips):
     """Serial: what follows a transcode is made of its output. On an object of any bucket, to the place that the call names."""
-    Processing.of(settings).buckets.get("inbox").publish(clips.video(), "graph/film.mp4")
+    Deployment.of(settings).buckets.get("inbox").publish(clips.video(), "graph/film.mp4")
     schedule = sdk(
         "CreateSchedule", ScheduleName="graph", OutputDir="/graph-out/",
         Trigger={"Type": "CosFileUpload", "CosFileUploadTrigger": {"Bucket": "inbox", "Region": "r", "Dir": "/graph/"}},
@@ -397,7 +398,7 @@ def test_a_schedule_runs_its_graph_by_hand(sdk, settings, clips):
     assert [result["ActivityType"] for result in results] == ["Transcode", "SampleSnapshot"]
     pictures = results[1]["ActivityResItem"]["SampleSnapshotTask"]["Output"]["ImagePathSet"]
     assert pictures[0] == "/graph-out/film_transcode_100010_sampleSnapshot_10_0.jpg"
-    Processing.of(settings).buckets.get("drafts").publish(clips.video(), "scene.mp4")
+    Deployment.of(settings).buckets.get("drafts").publish(clips.video(), "scene.mp4")
     source = {"Type": "COS", "CosInputInfo": {"Bucket": "drafts", "Region": "r", "Object": "/scene.mp4"}}
     elsewhere = finished(sdk, sdk("ProcessMedia", InputInfo=source, ScheduleId=schedule, OutputDir="/cut/")["TaskId"])
     assert elsewhere["ScheduleTask"]["InputInfo"]["CosInputInfo"]["Bucket"] == "drafts"
@@ -409,7 +410,7 @@ def test_a_schedule_runs_its_graph_by_hand(sdk, settings, clips):
 
 def test_the_example_in_the_docs_runs(up, settings, clips, tmp_path, monkeypatch, capsys):
     """A newcomer copies it."""
-    Processing.of(settings).buckets.get("inbox").publish(clips.video(), "clip.mp4")
+    Deployment.of(settings).buckets.get("inbox").publish(clips.video(), "clip.mp4")
     text = (ROOT / "docs" / "moving-from-mps.md").read_text().split("```python\n")[1].split("```")[0]
     (tmp_path / ".mps").mkdir()
     keys = f"keys: [{{secret_id: {SECRET_ID}, secret_key: {SECRET_KEY}}}]"
@@ -423,9 +424,9 @@ def test_the_example_in_the_docs_runs(up, settings, clips, tmp_path, monkeypatch
 
 def test_what_was_made_of_what_can_be_asked(up, mps, settings, clips):
     """From the source to its outputs, and from one of them back; also when the source is gone."""
-    processing = Processing.of(settings)
-    processing.buckets.get("inbox").publish(clips.video(), "in/traced.mp4")
-    run = wait_for(processing, "in/traced.mp4", until=ended)
+    deployment = Deployment.of(settings)
+    deployment.buckets.get("inbox").publish(clips.video(), "in/traced.mp4")
+    run = wait_for(deployment, "in/traced.mp4", until=ended)
     told = " ".join(mps("lineage", "inbox/in/traced.mp4").split())
     assert "stands" in told
     assert "teaser" in told
@@ -436,16 +437,16 @@ def test_what_was_made_of_what_can_be_asked(up, mps, settings, clips):
     serial = mps("lineage", "outputs/vod/traced_transcode_small_animatedGraphic_teaser.gif")
     assert "teaser.gif was made of outputs/vod/traced_transcode_small.mp4" in serial
     assert "small.mp4 was made of inbox/in/traced.mp4" in serial
-    processing.buckets.get("inbox").delete("in/traced.mp4")
+    deployment.buckets.get("inbox").delete("in/traced.mp4")
     assert "gone" in mps("lineage", "inbox/in/traced.mp4")
     assert "nothing is known" in mps("lineage", "inbox/in/never.mp4", returncode=1)
 
 
 def test_a_changed_workflow_is_made_up_for(up, mps, settings, clips):
     """The plan names the tasks, the backfill makes just these, by the file as it is now; by hand and by the schedule's job."""
-    processing = Processing.of(settings)
-    processing.buckets.get("inbox").publish(clips.video(), "in/again.mp4")
-    wait_for(processing, "in/again.mp4", until=ended)
+    deployment = Deployment.of(settings)
+    deployment.buckets.get("inbox").publish(clips.video(), "in/again.mp4")
+    wait_for(deployment, "in/again.mp4", until=ended)
     plan = ("backfill", "plan", "vod", "--prefix", "in/again")
     assert "0 sources" in mps(*plan)
     path = settings.workflows_dir / "vod.yaml"
@@ -455,21 +456,21 @@ def test_a_changed_workflow_is_made_up_for(up, mps, settings, clips):
     assert "/runs/b/" in mps("backfill", "run", "vod", "--prefix", "in/again", "--yes")
     assert "0 sources" in mps("backfill", "run", "vod", "--prefix", "in/again", "--yes")
     wait_until(lambda: "0 sources" in mps(*plan, "--status", "stale", "--status", "running"))
-    gif = processing.buckets.get("outputs").read("vod/again_transcode_small_animatedGraphic_teaser.gif")
+    gif = deployment.buckets.get("outputs").read("vod/again_transcode_small_animatedGraphic_teaser.gif")
     assert int.from_bytes(gif[6:8], "little") == 96
     # Its runs have ended, the backfill ends at the daemon's next look; until then a scheduled one launches nothing.
     asked = "{ partitionBackfillsOrError(status: REQUESTED) { ... on PartitionBackfills { results { id } } } }"
-    wait_until(lambda: not processing.dagster.ask(asked)["partitionBackfillsOrError"]["results"])
+    wait_until(lambda: not deployment.dagster.ask(asked)["partitionBackfillsOrError"]["results"])
     path.write_text(path.read_text().replace("width: 96", "width: 64"))
     config = {"ops": {"plan_and_launch": {"config": {"workflow": "vod"}}}}
-    processing.dagster.launch("backfill", config, {})
+    deployment.dagster.launch("backfill", config, {})
     wait_until(lambda: "1 sources" in mps(*plan, "--status", "running"))
     wait_until(lambda: "0 sources" in mps(*plan, "--status", "stale", "--status", "running"))
 
 
 def test_a_file_that_is_still_being_written_is_taken_when_it_is_whole(up, settings, clips):
     """One run, of the whole file."""
-    processing = Processing.of(settings)
+    deployment = Deployment.of(settings)
     content = clips.video(4).read_bytes()
     path = settings.buckets_dir / "inbox" / "in" / "slowly.mp4"
     path.parent.mkdir(exist_ok=True)
@@ -478,9 +479,9 @@ def test_a_file_that_is_still_being_written_is_taken_when_it_is_whole(up, settin
             file.write(content[start : start + len(content) // 8 + 1])
             file.flush()
             time.sleep(1.0)
-    run = wait_for(processing, "in/slowly.mp4", until=ended)
+    run = wait_for(deployment, "in/slowly.mp4", until=ended)
     assert run.outcome == "SUCCESS"
-    assert [other.key for other in processing.tasks(limit=50)].count("in/slowly.mp4") == 1
+    assert [other.key for other in list_tasks(deployment, limit=50)].count("in/slowly.mp4") == 1
 
 
 def test_process_puts_a_file_where_its_workflow_looks_and_runs_it_once(mps, settings, clips, tmp_path):
@@ -490,7 +491,7 @@ def test_process_puts_a_file_where_its_workflow_looks_and_runs_it_once(mps, sett
     shown = mps("status", task, "--follow")
     assert "SUCCESS" in shown
     time.sleep(12)
-    runs = [run for run in Processing.of(settings).tasks(limit=50) if run.key == "in/by hand.mp4"]
+    runs = [run for run in list_tasks(Deployment.of(settings), limit=50) if run.key == "in/by hand.mp4"]
     assert [run.task_id for run in runs] == [task]
     assert "is there already" in mps("process", str(tmp_path / "by hand.mp4"), "--workflow", "vod", returncode=1)
 
@@ -502,7 +503,7 @@ def test_process_takes_tasks_of_any_kind_for_any_object(mps, settings, clips, tm
     tasks = json.dumps({"sample_snapshot": [{"definition": 10, "height": 90}], "watermark": [mark]})
     task = mps("process", str(tmp_path / "clip.mp4"), "--tasks", tasks, "--output", "outputs/hand").strip()
     assert "SUCCESS" in mps("status", task, "--follow")
-    keys = [info.key for info in Processing.of(settings).buckets.get("outputs").list("hand/")]
+    keys = [info.key for info in Deployment.of(settings).buckets.get("outputs").list("hand/")]
     assert "hand/clip_watermark_w.mp4" in keys
     wrong = mps("process", str(tmp_path / "clip.mp4"), "--tasks", "{transcode: [{container: mp5}]}", returncode=1)
     assert "container" in wrong
@@ -514,19 +515,19 @@ def test_a_bad_source_ends_with_mps_s_code(mps, settings, clips, tmp_path):
     (tmp_path / "notes.mp4").write_text("no film")
     task = mps("process", str(tmp_path / "notes.mp4"), "--tasks", "{sample_snapshot: [{definition: 10}]}").strip()
     deadline = time.monotonic() + 90
-    while Processing.of(settings).describe(task).state != "FINISH" and time.monotonic() < deadline:
+    while describe(Deployment.of(settings), task).state != "FINISH" and time.monotonic() < deadline:
         time.sleep(0.5)
     assert "SourceFileError.ContentMalformed" in mps("status", task, returncode=1)
 
 
 def test_an_aborted_task_ends_its_ffmpeg_and_is_announced(mps, settings, clips):
     """Nothing goes on encoding for nobody."""
-    processing = Processing.of(settings)
+    deployment = Deployment.of(settings)
     (settings.buckets_dir / "slow").mkdir(exist_ok=True)
-    processing.buckets.get("slow").publish(clips.video(4), "long.mp4")
-    run = wait_for(processing, "long.mp4", until=lambda run: any(subtask.progress > 0 for subtask in run.subtasks))
+    deployment.buckets.get("slow").publish(clips.video(4), "long.mp4")
+    run = wait_for(deployment, "long.mp4", until=lambda run: any(subtask.progress > 0 for subtask in run.subtasks))
     mps("abort", run.task_id)
-    assert wait_for(processing, "long.mp4", until=ended).outcome == "CANCELED"
+    assert wait_for(deployment, "long.mp4", until=ended).outcome == "CANCELED"
     time.sleep(1)
     assert not any("libsvtav1" in line for line in command_lines())
     event = json.loads(mps("notifications", "receive", "--queue", "aborted", "--wait", "60"))["event"]
@@ -535,15 +536,15 @@ def test_an_aborted_task_ends_its_ffmpeg_and_is_announced(mps, settings, clips):
 
 def test_a_run_that_is_killed_takes_its_ffmpeg_with_it(up, settings, clips):
     """Its steps are no children of it, would go on, and publish for a run that has failed."""
-    processing = Processing.of(settings)
+    deployment = Deployment.of(settings)
     (settings.buckets_dir / "slow").mkdir(exist_ok=True)
-    processing.buckets.get("slow").publish(clips.video(4), "killed.mp4")
-    run = wait_for(processing, "killed.mp4", until=lambda run: any(subtask.progress > 0 for subtask in run.subtasks))
-    said = processing.dagster.ask(SAID, id=run.run_id)["logsForRun"]["events"]
+    deployment.buckets.get("slow").publish(clips.video(4), "killed.mp4")
+    run = wait_for(deployment, "killed.mp4", until=lambda run: any(subtask.progress > 0 for subtask in run.subtasks))
+    said = deployment.dagster.ask(SAID, id=run.run_id)["logsForRun"]["events"]
     [pid] = re.findall(r"parent process \(pid: (\d+)\)", json.dumps(said))
     os.kill(int(pid), signal.SIGKILL)
     wait_until(lambda: not any("libsvtav1" in line for line in command_lines()), 8)
-    failed = wait_for(processing, "killed.mp4", until=ended)
+    failed = wait_for(deployment, "killed.mp4", until=ended)
     assert failed.outcome == "FAILURE"
     assert "the run's process was killed (SIGKILL)" in failed.message
     assert not (settings.buckets_dir / "outputs" / "slow").exists()
@@ -551,7 +552,7 @@ def test_a_run_that_is_killed_takes_its_ffmpeg_with_it(up, settings, clips):
 
 def test_a_task_may_be_aborted_while_it_is_being_started(sdk, settings, clips):
     """Dagster ends no run in that state; its begin is waited for."""
-    Processing.of(settings).buckets.get("inbox").publish(clips.video(), "api/abort.mp4")
+    Deployment.of(settings).buckets.get("inbox").publish(clips.video(), "api/abort.mp4")
     task = {"TranscodeTaskSet": [{"Definition": 100010}]}
     run = sdk("ProcessMedia", InputInfo=cos("/api/abort.mp4"), MediaProcessTask=task)["TaskId"]
     deadline = time.monotonic() + 60

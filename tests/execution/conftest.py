@@ -15,7 +15,7 @@ from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import Source
-from mps_dagster.workflow.store import parse_task
+from mps_dagster.workflow.parse import parse_task
 from mps_dagster.workflow.templates import Templates
 
 

@@ -30,7 +30,7 @@ from mps_dagster.storage.memory import MemoryBucket
 from mps_dagster.storage.s3 import make_client
 from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import Source
-from mps_dagster.workflow.store import parse_task
+from mps_dagster.workflow.parse import parse_task
 from mps_dagster.workflow.templates import Templates
 
 STILL = {"name": "s", "ext_time_offset_set": ["0s"], "format": "png", "output_object_path": "one.{format}"}

@@ -27,8 +27,8 @@ from mps_dagster.errors import (
 )
 from mps_dagster.execution.break_down import break_down
 from mps_dagster.execution.records import Record
-from mps_dagster.workflow.store import load_workflows
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.settings import Settings
+from mps_dagster.workflow.project import Project
 
 MP4 = {"name": "small", "video_template": {"height": 90, "effort": "fast"}}
 
@@ -384,7 +384,7 @@ def test_a_watermark_image_that_is_not_there_fails_its_output_alone(clips, uploa
 def test_the_demo_takes_also_a_clip_of_a_second(worker, upload, clips):
     """No time in it lies beyond what somebody may try it with."""
     templates_dir = ROOT / "templates"
-    (demo,), _ = load_workflows(ROOT / "workflows", Templates.load(templates_dir))
+    [demo] = Project.load(Settings(project=ROOT)).workflows
     source = upload(clips.video(1))
     for task in demo.tasks.values():
         planned = break_down(

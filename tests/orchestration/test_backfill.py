@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
-from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from projects import VOD, make_project
 
-from mps_dagster.control.graphql import DagsterUnreachable, LaunchRefused
+from mps_dagster.control.backfill import Plan, Scope, connected, plan
 from mps_dagster.errors import InvalidInput
-from mps_dagster.orchestration import backfill, backfill_job, history
-from mps_dagster.orchestration.backfill import Wanted, connected, plan
+from mps_dagster.orchestration import history
+from mps_dagster.orchestration.backfill import launch, open_instance
 from mps_dagster.orchestration.build import build_definitions
+from mps_dagster.orchestration.graphs import workflow_assets, workflow_graphs
+from mps_dagster.orchestration.history import read_history
+from mps_dagster.orchestration.internals import BulkActionStatus, PartitionBackfill, add_backfill
 from mps_dagster.workflow.naming import partition_key
-from mps_dagster.workflow.store import load_workflows
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.workflow.project import Project
 
 from .conftest import furnished
 
 ALL = ("web", "stills", "teaser")
+
+
+def _partitions(backfill: PartitionBackfill) -> set[str]:
+    target = backfill.asset_backfill_data.target_subset
+    return set(target.get_partitions_subset(backfill.asset_selection[0]).get_partition_keys())
 
 
 class Plans:
@@ -33,7 +40,7 @@ class Plans:
     @property
     def workflow(self):
         settings = self.house.settings
-        return load_workflows(settings.workflows_dir, Templates.load(settings.templates_dir))[0][0]
+        return Project.load(settings).workflows[0]
 
     def put(self, key: str, content: bytes = b"x") -> str:
         return self.house.buckets.get("inbox").write(key, content).etag
@@ -48,28 +55,35 @@ class Plans:
 
     def request(self, tasks: list[str], partitions: list[str]) -> PartitionBackfill:
         """As the webserver does when a backfill is launched: the daemon has not looked at it yet."""
-        graph = build_definitions(self.house.settings).resolve_asset_graph()
-        asked = PartitionBackfill.from_asset_partitions(
-            backfill_id=f"{'-'.join(tasks)}-{len(partitions)}", asset_graph=graph, tags={}, title=None, description=None,
-            asset_selection=[dg.AssetKey(["vod", task]) for task in tasks], partition_names=partitions, run_config=None,
-            all_partitions=False, backfill_timestamp=1.0, dynamic_partitions_store=self.house.instance,
-        )  # fmt: skip
-        self.house.instance.add_backfill(asked)
-        return asked
+        assets = workflow_assets(self.workflow, workflow_graphs(self.workflow))
+        selection = [dg.AssetKey(["vod", task]) for task in tasks]
+        add_backfill(self.house.instance, assets, selection, partitions, title="", tags={})
+        return self.house.instance.get_backfills()[0]
 
     def edit(self, old: str, new: str) -> None:
         path = self.house.settings.workflows_dir / "vod.yaml"
         assert old in path.read_text()
         path.write_text(path.read_text().replace(old, new))
 
-    def table(self, **wanted):
-        return self.planned(**wanted).table
+    def table(self, **scope):
+        return self.planned(**scope).table
 
-    def planned(self, **wanted) -> backfill.Plan:
-        return plan(self.house.instance, self.workflow, self.house.buckets, Wanted(**wanted))
+    def planned(self, **scope) -> Plan:
+        return plan(read_history(self.house.instance, self.workflow), self.house.buckets, Scope(**scope))
 
-    def plan(self, **wanted) -> dict[str, tuple[str, tuple[str, ...]]]:
-        return {row.key: (row.status, row.tasks) for row in self.table(**wanted).itertuples()}
+    def plan(self, **scope) -> dict[str, tuple[str, tuple[str, ...]]]:
+        return {row.key: (row.status, row.tasks) for row in self.table(**scope).itertuples()}
+
+    def launch(self, **scope) -> list[str]:
+        return list(launch(self.house.instance, self.workflow, self.table(**scope)))
+
+    @property
+    def launched(self) -> list[tuple[str, ...]]:
+        """Of each backfill, the tasks and then the partitions; the oldest first."""
+        return [
+            (*(key.path[-1] for key in backfill.asset_selection), *sorted(_partitions(backfill)))
+            for backfill in reversed(self.house.instance.get_backfills())
+        ]
 
     def attempted(self, key: str, report: str, **run) -> dg.DagsterRun:
         """A run of the whole workflow that made nothing, as `report_run_failed` or `report_run_canceled` leaves it."""
@@ -256,7 +270,7 @@ def test_a_plan_says_how_many_are_left_alone_and_why(plans):
         plans.put(f"in/{name}.mp4")
     plans.attempted("in/a.mp4", "report_run_canceled")
     plans.made("in/b.mp4", *ALL)
-    assert plans.planned().left == {"broken": 1, "done": 1}
+    assert plans.planned().others == {"broken": 1, "done": 1}
 
 
 def test_what_is_made_while_a_plan_is_read_is_not_planned_again(plans, monkeypatch):
@@ -264,13 +278,13 @@ def test_what_is_made_while_a_plan_is_read_is_not_planned_again(plans, monkeypat
     plans.put("in/a.mp4")
     run = plans.attempted("in/a.mp4", "report_run_canceled")
     plans.house.instance.add_run_tags(run.run_id, {"mps/revision": "an older one"})
-    read = history.History._read_runs
+    read = history._runs
 
     def meanwhile(self, run_ids):
         plans.made("in/a.mp4", *ALL)
         return read(self, run_ids)
 
-    monkeypatch.setattr(history.History, "_read_runs", meanwhile)
+    monkeypatch.setattr(history, "_runs", meanwhile)
     assert plans.plan() == {}
 
 
@@ -290,11 +304,11 @@ def test_a_plan_is_of_this_deployment_whatever_the_shell_has_set(tmp_path, monke
     settings = make_project(tmp_path)
     monkeypatch.setenv("MPS_HOME", str(settings.home))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    with pytest.raises(InvalidInput, match="nothing was ever started"), backfill.deployed(settings):
+    with pytest.raises(InvalidInput, match="nothing was ever started"), open_instance(settings):
         pass
     settings.dagster_home.mkdir()
     (settings.dagster_home / "dagster.yaml").symlink_to(settings.project / "dagster.yaml")
-    with backfill.deployed(settings) as instance:
+    with open_instance(settings) as instance:
         instance.add_dynamic_partitions("vod_uploads", ["a.mp4"])
     assert list(settings.dagster_home.rglob("*.db"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "project"]
@@ -343,8 +357,8 @@ def test_what_a_backfill_has_asked_for_is_waited_for(plans):
     assert plans.plan()["in/c.mp4"] == ("never", ALL)
 
 
-def test_a_scheduled_backfill_waits_for_the_one_before(plans, dagster):
-    """What that one has not done yet is not asked for again, and nothing is heaped upon it."""
+def test_a_scheduled_backfill_waits_for_the_one_before(plans):
+    """What that one has not done yet is not requested again. It needs no web server."""
     plans.put("in/a.mp4")
     plans.put("in/b.mp4")
     house = plans.house
@@ -353,63 +367,21 @@ def test_a_scheduled_backfill_waits_for_the_one_before(plans, dagster):
     job = house.defs.resolve_job_def("backfill")
     config = {"ops": {"plan_and_launch": {"config": {"workflow": "vod"}}}}
     assert job.execute_in_process(config, instance=house.instance).success
-    assert dagster.launched == []
+    assert len(plans.launched) == 1
     house.instance.update_backfill(asked.with_status(BulkActionStatus.CANCELED))
     assert job.execute_in_process(config, instance=house.instance).success
-    assert dagster.launched == [("source", *ALL, "in/a.mp4", "in/b.mp4")]
+    assert plans.launched[1:] == [("source", *ALL, "in/a.mp4", "in/b.mp4")]
 
 
-class FakeDagster:
-    """Takes backfills, as many as are allowed."""
-
-    launched: list[tuple[str, ...]]
-
-    def __init__(self, *, takes: int = 9) -> None:
-        self.launched, self.takes, self.silent, self.tags = [], takes, 0, {}
-
-    def reload(self) -> None:
-        self.silent -= 1
-        if self.silent >= 0:
-            raise DagsterUnreachable("no Dagster answers")
-
-    def backfill(self, assets, partitions, title, tags) -> str:
-        self.tags = tags
-        if len(self.launched) == self.takes:
-            raise LaunchRefused(f"Dagster did not launch {title}")
-        self.launched.append((*(name for _, name in assets), *partitions))
-        return str(len(self.launched))
-
-
-@pytest.fixture
-def dagster(monkeypatch) -> FakeDagster:
-    fake = FakeDagster()
-    monkeypatch.setattr(backfill, "Dagster", lambda _: fake)
-    return fake
-
-
-def test_runs_of_a_backfill_say_whose_they_are(plans, dagster):
-    """As those of the sensor do, for who asks the API about them."""
+def test_runs_of_a_backfill_say_whose_they_are(plans):
+    """As those of the sensor do, so that the API can tell who may see them."""
     plans.put("in/a.mp4")
-    list(backfill.launch(plans.house.instance, plans.house.settings, plans.workflow, plans.table()))
-    assert dagster.tags == {
+    plans.launch()
+    [backfill] = plans.house.instance.get_backfills()
+    assert backfill.tags == {
         "mps/workflow": "vod", "mps/bucket": "inbox", "mps/revision": plans.workflow.revision, "dagster/priority": "-1",
     }  # fmt: skip
-
-
-def test_a_scheduled_backfill_waits_for_a_dagster_that_does_not_answer(tmp_path, instance, dagster, monkeypatch):
-    """It may just be starting; what is refused is not tried again."""
-    monkeypatch.setattr(backfill_job, "PATIENCE", dg.RetryPolicy(max_retries=2))
-    house = furnished(make_project(tmp_path), instance)
-    house.buckets.get("inbox").write("in/a.mp4", b"x")
-    job = house.defs.resolve_job_def("backfill")
-    config = {"ops": {"plan_and_launch": {"config": {"workflow": "vod"}}}}
-    dagster.silent = 2
-    assert job.execute_in_process(config, instance=instance).success
-    assert len(dagster.launched) == 1
-    dagster.takes, dagster.launched = 0, []
-    refused = job.execute_in_process(config, instance=instance, raise_on_error=False)
-    assert not refused.success
-    assert not any(event.is_step_up_for_retry for event in refused.all_events)
+    assert backfill.title == "vod: source, web, stills, teaser of 1 sources"
 
 
 def test_a_task_is_launched_with_what_it_works_on(plans):
@@ -441,31 +413,32 @@ def test_what_was_made_of_what_is_out_of_date_does_not_stand(plans):
     assert plans.plan(statuses=("broken",))["in/a.mp4"] == ("broken", ("web", "teaser"))
 
 
-def test_only_an_upload_that_then_lacks_nothing_is_kept_from_the_upload_sensor(plans, dagster):
+def test_only_an_upload_that_then_lacks_nothing_is_kept_from_the_upload_sensor(plans):
     """A backfill of one task must not take the others from it."""
     requested = lambda: plans.house.instance.get_dynamic_partitions("vod_requested")  # noqa: E731
     plans.put("in/a.mp4")
     plans.put("in/b.mp4")
     plans.made("in/b.mp4", "web", "teaser")
-    house = plans.house
     table = plans.table(tasks=("stills",))
-    assert list(backfill.launch(house.instance, house.settings, plans.workflow, table)) == ["1"]
-    assert dagster.launched == [("source", "stills", "in/a.mp4", "in/b.mp4")]
+    assert len(plans.launch(tasks=("stills",))) == 1
+    assert plans.launched == [("source", "stills", "in/a.mp4", "in/b.mp4")]
     [b] = requested()
     assert b == table.set_index("key").loc["in/b.mp4", "run_key"]
-    list(backfill.launch(house.instance, house.settings, plans.workflow, plans.table()))
+    for launched in plans.house.instance.get_backfills():
+        plans.house.instance.update_backfill(launched.with_status(BulkActionStatus.CANCELED))
+    plans.launch()
     assert len(requested()) == 2
 
 
-def test_what_was_launched_is_told_though_the_next_is_refused(plans, dagster):
+def test_what_was_launched_is_reported_though_the_next_backfill_cannot_be_queued(plans, monkeypatch):
     """And its uploads are remembered."""
     plans.put("in/a.mp4")
     plans.put("in/b.mp4")
     plans.made("in/b.mp4", "web", "teaser")
-    dagster.takes = 1
-    launched = backfill.launch(plans.house.instance, plans.house.settings, plans.workflow, plans.table())
-    assert next(launched) == "1"
-    with pytest.raises(LaunchRefused):
+    launched = launch(plans.house.instance, plans.workflow, plans.table())
+    next(launched)
+    monkeypatch.setattr(plans.house.instance, "add_backfill", Mock(side_effect=OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
         next(launched)
     assert len(plans.house.instance.get_dynamic_partitions("vod_requested")) == 1
 

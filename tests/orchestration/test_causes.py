@@ -16,8 +16,7 @@ from mps_dagster.control.steps import StepEvent, steps_of
 from mps_dagster.control.task_run import RunRecord, TaskRun, task_run
 from mps_dagster.orchestration.graphs import uploads
 from mps_dagster.orchestration.runs import run_record
-from mps_dagster.workflow.store import load_workflows
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.workflow.project import Project
 
 LOG = logging.getLogger(__name__)
 LAUNCHER = SimpleNamespace(
@@ -77,7 +76,7 @@ CASES = {
 
 
 def told(house, run: dg.DagsterRun) -> TaskRun:
-    [workflow], _ = load_workflows(house.settings.workflows_dir, Templates.load())
+    [workflow] = Project.load(house.settings).workflows
     found = house.instance.get_run_by_id(run.run_id)
     return task_run(run_record(house.instance, found, workflow), tasks=workflow.tasks.values())
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from projects import make_project
 
 from mps_dagster.cli.workflows import validate
+from mps_dagster.control import tags
 from mps_dagster.orchestration import build, upload_sensor
 from mps_dagster.orchestration.build import build_project
-from mps_dagster.orchestration.runs import WORKFLOW_TAG
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.naming import StepKey, job_name, node_name, ours
 
@@ -57,13 +57,13 @@ def test_any_two_workflows_load_beside_each_other(tmp_path_factory, one, other, 
     """And each step's key tells the workflow's task that it is of."""
     named = {one: {task, more}, other: {more}}
     texts = [written(name, *sorted(tasks)) for name, tasks in named.items()]
-    project = build_project(project_of(tmp_path_factory.mktemp("p"), *texts))
+    definitions, project = build_project(project_of(tmp_path_factory.mktemp("p"), *texts))
     assert ([workflow.name for workflow in project.workflows], project.bad) == (list(named), ())
-    repository = project.definitions.get_repository_def()
+    repository = definitions.get_repository_def()
     for name, tasks in named.items():
         job = repository.get_job(job_name(name))
         nodes = {node.name for node in job.graph.nodes}
-        assert job.tags[WORKFLOW_TAG] == name
+        assert job.tags[tags.WORKFLOW] == name
         assert nodes == {node_name(name, "source"), *(node_name(name, found) for found in tasks)}
         read = {StepKey.parse(f"{node}.subtask[0_a]").task(name) for node in nodes}
         assert read == {"source", *tasks}
@@ -118,11 +118,11 @@ def test_a_workflow_that_dagster_does_not_take_takes_no_other_one_down(tmp_path,
     for module in (build, upload_sensor):
         monkeypatch.setattr(module, "job_name", lambda name: ours("subtask") if name in "bd" else name)
     home = project_of(tmp_path, *(written(name) for name in "abcde"))
-    project = build_project(home)
+    definitions, project = build_project(home)
     assert [workflow.name for workflow in project.workflows] == ["a", "c", "e"]
     assert [file.path.name for file in project.bad] == ["f1.yaml", "f3.yaml"]
-    dg.Definitions.validate_loadable(project.definitions)
-    names = {sensor.name for sensor in project.definitions.get_repository_def().sensor_defs}
+    dg.Definitions.validate_loadable(definitions)
+    names = {sensor.name for sensor in definitions.get_repository_def().sensor_defs}
     assert names >= {"a_uploads", "c_uploads", "e_uploads", "workflows_f1_is_not_valid", "workflows_f3_is_not_valid"}
     monkeypatch.setenv("MPS_PROJECT", str(home.project))
     told = CliRunner().invoke(validate, catch_exceptions=False)
@@ -136,6 +136,6 @@ def test_two_files_of_one_name_and_files_of_any_name_load(tmp_path):
     home = project_of(tmp_path, written("vod"), written("vod"))
     for stem in ("a.b", "_workflows_a_b", "é", "ü"):
         (home.workflows_dir / f"{stem}.yaml").write_text("no")
-    project = build_project(home)
+    definitions, project = build_project(home)
     assert ([workflow.name for workflow in project.workflows], len(project.bad)) == (["vod"], 5)
-    dg.Definitions.validate_loadable(project.definitions)
+    dg.Definitions.validate_loadable(definitions)

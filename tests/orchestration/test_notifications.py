@@ -17,8 +17,7 @@ from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.notify.local_queue import LocalQueue
 from mps_dagster.orchestration import notifications, ops
 from mps_dagster.orchestration.notifications import _tell_changes
-from mps_dagster.workflow.store import load_workflows
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.workflow.project import Project
 
 from .conftest import furnished
 
@@ -246,9 +245,7 @@ def test_a_sink_that_wants_changes_hears_of_each_subtask_as_it_ends(tmp_path, in
     house = curious(tmp_path, instance)
     house.put(clips.video(), "in/clip.mp4")
     run = instance.get_run_by_id(house.run("in/clip.mp4").run_id)
-    workflows = {
-        workflow.name: workflow for workflow in load_workflows(house.settings.workflows_dir, Templates.load())[0]
-    }
+    workflows = {workflow.name: workflow for workflow in Project.load(house.settings).workflows}
     going_on = run.with_status(DagsterRunStatus.STARTED)
     assert [_tell_changes(house.settings, workflows, instance, going_on) for _ in range(2)] == [4, 0]
     for _ in range(2):

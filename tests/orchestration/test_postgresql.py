@@ -14,8 +14,7 @@ from projects import make_project
 from mps_dagster.control.health import Unusable, check_database
 from mps_dagster.orchestration.backfill import Wanted, plan
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.store import load_workflows
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.workflow.project import Project
 
 from .conftest import furnished
 
@@ -64,7 +63,7 @@ def test_everything_is_recorded_in_postgresql(settings, clips, tmp_path):
         assert done.stdout.strip() == "success", done.stderr[-3000:]
         asset = dg.AssetKey(["vod", "teaser"])
         assert instance.get_materialized_partitions(asset) == {"in/clip.mp4"}
-        workflow = load_workflows(settings.workflows_dir, Templates.load())[0][0]
+        workflow = Project.load(settings).workflows[0]
         assert plan(instance, workflow, house.buckets, Wanted()).table.empty
         assert "1 events added" in house.look("deliver_notifications").skip_message
     assert not list(settings.dagster_home.rglob("*.db"))

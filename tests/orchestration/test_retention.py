@@ -26,8 +26,7 @@ from mps_dagster.orchestration.retention import (
 from mps_dagster.orchestration.values import JsonValues, value_name
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
-from mps_dagster.workflow.store import load_workflows
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.workflow.project import Project
 
 from .conftest import furnished
 
@@ -88,7 +87,7 @@ def value_files(settings) -> set[str]:
 def test_old_values_go_once_their_upload_or_their_task_is_shown_no_more(tmp_path, instance):
     """Those that a task could be run alone with stay, however old they are."""
     settings = make_project(tmp_path).model_copy(update={"keep_logs_days": 1})
-    [workflow], _ = load_workflows(settings.workflows_dir, Templates.load())
+    [workflow] = Project.load(settings).workflows
     instance.add_dynamic_partitions("vod_uploads", ["shown.mp4"])
     values = JsonValues(folder=str(settings.dagster_home / "values"))
     parts = ["source", "web", "a task that is gone"]
@@ -135,7 +134,7 @@ def test_records_of_outputs_that_are_gone_go_if_that_is_wanted(tmp_path, instanc
     for name in ("outputs", "by-hand"):
         (settings.buckets_dir / name / "_mps").mkdir(parents=True)
     worker, asked = Worker.of(settings, Buckets(settings)), []
-    [workflow], _ = load_workflows(settings.workflows_dir, Templates.load())
+    [workflow] = Project.load(settings).workflows
 
     def remove(look, over) -> None:
         asked.append((look.bucket.name, look.after))
@@ -167,7 +166,7 @@ def test_the_job_removes_until_its_time_is_over(tmp_path, instance, monkeypatch,
 def test_a_bucket_that_keeps_records_of_others_alive_is_told_of(tmp_path, monkeypatch):
     """Else nobody learns why they stay: each is passed over, and the sweep ends well."""
     settings = make_project(tmp_path).model_copy(update={"keep_records_days": 1})
-    [workflow], _ = load_workflows(settings.workflows_dir, Templates.load())
+    [workflow] = Project.load(settings).workflows
 
     def remove(look, over) -> None:
         look.unseen = {"s3://gone": StorageFailed("there is no such bucket")}

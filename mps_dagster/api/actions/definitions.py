@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from mps_dagster.api.action import NotOffered, RequestModel
+from mps_dagster.api.action import Action, Call, NotOffered, RequestModel
 from mps_dagster.api.actions.media_tasks import AwsSqs, TaskNotifyConfig
 from mps_dagster.api.actions.showing import status_of, time_of, trigger_type
 from mps_dagster.api.actions.storage import check_dir
@@ -18,17 +19,18 @@ from mps_dagster.api.error import ApiError, missing
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.api.limits import Places
 from mps_dagster.control.graphql import Dagster
-from mps_dagster.errors import DefinitionNotExist, InvalidInput, MpsError
+from mps_dagster.errors import DefinitionNotExist, InvalidConfiguration, InvalidInput, MpsError
 from mps_dagster.mps.storage_info import cos_bucket, s3_bucket
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
-from mps_dagster.workflow.files import Document, Outline, WorkflowFiles, number_of
-from mps_dagster.workflow.naming import sensor_name
-from mps_dagster.workflow.store import WorkflowFile, validated
-from mps_dagster.workflow.templates import Templates
+from mps_dagster.workflow.files import Change, as_yaml, changing
+from mps_dagster.workflow.naming import SCHEDULE, is_schedule, sensor_name
+from mps_dagster.workflow.parse import Document, Outline, parse_workflow, read_document, validated
+from mps_dagster.workflow.project import Project, WorkflowFile, check_beside
 
-T = TypeVar("T")
-
+FIRST = 100_001
+MODE = 0o600
+"""Of the files: under `notify` one may hold a callback's key."""
 CHANGES_AT_ONCE = 16
 """Each waits until Dagster has loaded the one before: the last of them for less than the minute that the SDKs wait."""
 _PLACES = Places(CHANGES_AT_ONCE, "workflows, schedules and templates are changed")
@@ -88,53 +90,72 @@ class Listed(RequestModel):
 
 @dataclass(frozen=True)
 class Definitions:
-    """The files of one kind, with MPS's rules and codes."""
+    """The files of one kind, whose names begin with `prefix`, with MPS's rules and codes."""
 
     settings: Settings
-    files: WorkflowFiles
+    prefix: str
 
-    @classmethod
-    def of(cls, settings: Settings, prefix: str) -> Definitions:
-        return cls(settings, WorkflowFiles(settings.workflows_dir, lambda: Dagster(settings.ui_url).reload(), prefix))
+    def actions(self, noun: str, named: type[RequestModel]) -> dict[str, Action[Any]]:
+        """Enable, Disable and Delete: their requests have one member, the ID."""
+
+        def action(change: Callable[[int, ApiKey], None]) -> Action[Any]:
+            def run(call: Call[Any]) -> dict[str, Any]:
+                [number] = call.request.model_dump().values()
+                change(number, call.key)
+                return {}
+
+            return Action(named, run)
+
+        changes = {"Enable": self.enable, "Disable": self.disable, "Delete": self.delete}
+        return {f"{verb}{noun}": action(change) for verb, change in changes.items()}
 
     def create(self, document: Document, key: ApiKey) -> int:
         """Disabled at first."""
         check_places(document, key)
-        made = {"enabled": False, "created": _now(), "updated": _now(), **document}
-        with changing():
+        folder = self.settings.workflows_dir
+        with changing_definitions(self.settings) as change:
             self._check_title(title_of(document), None)
-            return _told(lambda: self.files.create(made, self._templates))
+            stems = [path.stem.removeprefix(self.prefix) for path in folder.glob(f"{self.prefix}*.yaml")]
+            numbers = [int(stem) for stem in stems if stem.isdecimal()]
+            number = change.next_number(folder / f".last_{self.prefix}", [FIRST - 1, *numbers])
+            named = {"name": f"{self.prefix}{number}", "id": number, "enabled": False}
+            self._write(change, number, {**named, "created": now(), "updated": now(), **document})
+            return number
 
-    def replace(self, number: int, change: Callable[[Document], Document], key: ApiKey) -> None:
+    def replace(self, number: int, modify: Callable[[Document], Document], key: ApiKey) -> None:
         """Make something else of a disabled one; its ID stays."""
-        with changing():
+        with changing_definitions(self.settings) as change:
             before = self._disabled(number, key)
-            document = change(before)
+            document = modify(before)
             check_places(document, key)
             self._check_title(title_of(document), number)
             kept = {name: value for name, value in before.items() if name in ("name", "id", "enabled", "created")}
-            _told(lambda: self.files.replace(number, {**kept, **document, "updated": _now()}, self._templates))
+            self._write(change, number, {**kept, **document, "updated": now()})
 
     def enable(self, number: int, key: ApiKey) -> None:
         """From now on: files that were uploaded before are not processed. Also one whose sensor was stopped in the UI."""
-        with changing():
+        with changing_definitions(self.settings) as change:
             document = self.ours(number, key)
             if not document["enabled"]:
                 self._check_bucket(document["trigger"]["bucket"])
-                changed = {**document, "enabled": True, "enabled_at": _now(), "updated": _now()}
-                _told(lambda: self.files.replace(number, changed, self._templates))
-            Dagster(self.settings.ui_url).reset_sensor(sensor_name(document["name"]))
+                self._write(change, number, {**document, "enabled": True, "enabled_at": now(), "updated": now()})
+        # Not part of the change, which stays if this fails.
+        Dagster(self.settings.ui_url).reset_sensor(sensor_name(document["name"]))
 
     def disable(self, number: int, key: ApiKey) -> None:
-        with changing():
+        """Without a check: what is switched off need not be valid."""
+        with changing_definitions(self.settings) as change:
             document = self.ours(number, key)
             if document["enabled"]:
-                self.files.put(number, {**document, "enabled": False, "updated": _now()})
+                disabled = {**document, "enabled": False, "updated": now()}
+                change.write(self._path(number), as_yaml(disabled), MODE)
+                self._reload()
 
     def delete(self, number: int, key: ApiKey) -> None:
-        with changing():
+        with changing_definitions(self.settings) as change:
             self._disabled(number, key)
-            self.files.delete(number)
+            change.delete(self._path(number))
+            self._reload()
 
     def listed(
         self, ids: tuple[int, ...], wanted: Listed, key: ApiKey, trigger: str = ""
@@ -142,24 +163,32 @@ class Definitions:
         """How many valid ones match, and the wanted page of them, newest first; of buckets that the caller may read."""
         found = [
             file
-            for file in self.files.valid(self._templates)
-            if (not ids or number_of(file) in ids)
+            for file in Project.load(self.settings).files
+            if self._is_of_this_kind(file.workflow.name)
+            and (not ids or file.number in ids)
             and wanted.status in ("", status_of(file.workflow))
             and trigger in ("", trigger_type(file.workflow.trigger))
             and key.may_read(file.workflow.trigger.bucket)
         ]
-        found.sort(key=lambda file: (time_of(file.workflow.created), number_of(file)), reverse=True)
+        found.sort(key=lambda file: (time_of(file.workflow.created), file.number), reverse=True)
         return len(found), found[wanted.offset : wanted.offset + wanted.limit]
 
     def ours(self, number: int, key: ApiKey) -> Document:
-        """One that was made here, and of buckets that the caller may use as it does."""
-        document = self.files.find(number) if number > 0 else None
-        if document is None:
+        """One that was made here, of buckets that the caller may use as it does; what may be left out filled in."""
+        path = self._path(number)
+        if not path.is_file():
             raise ApiError(
                 "ResourceNotFound.TemplateNotExist", f"There is none with the ID {number} that was made here."
             )
+        document = read_document(path.read_bytes(), path.name)
+        expected, given = (path.stem, number), (document.get("name"), document.get("id"))
+        if given != expected:
+            raise InvalidConfiguration(
+                f"{path.name}: name and id: they are {expected} in a file of this name, not {given}"
+            )
+        outline = validated(Outline, document, path.name)
         check_places(document, key)
-        return document
+        return {**document, "enabled": outline.enabled, "output": outline.output.model_dump(exclude_defaults=True)}
 
     def _disabled(self, number: int, key: ApiKey) -> Document:
         document = self.ours(number, key)
@@ -167,12 +196,33 @@ class Definitions:
             raise ApiError("InvalidParameterValue", f"{number} is enabled; disable it first.")
         return document
 
-    @property
-    def _templates(self) -> Templates:
-        return Templates.load(self.settings.templates_dir)
+    def _write(self, change: Change, number: int, document: Document) -> None:
+        """Check a document as it will be read and beside the others, write it and have Dagster load it."""
+        path, text, project = self._path(number), as_yaml(document), Project.load(self.settings)
+        try:
+            workflow = parse_workflow(text, project.templates, name=path.name)
+            check_beside(workflow, [file.workflow for file in project.files if file.path != path], path.name)
+        except DefinitionNotExist as error:
+            raise ApiError("ResourceNotFound.TemplateNotExist", str(error)) from error
+        except InvalidInput as error:
+            raise ApiError("InvalidParameterValue", str(error)) from error
+        change.write(path, text, MODE)
+        self._reload()
+
+    def _reload(self) -> None:
+        Dagster(self.settings.ui_url).reload()
+
+    def _path(self, number: int) -> Path:
+        return self.settings.workflows_dir / f"{self.prefix}{number}.yaml"
+
+    def _is_of_this_kind(self, workflow: str) -> bool:
+        """One that an admin wrote is a workflow."""
+        return is_schedule(workflow) is (self.prefix == SCHEDULE)
 
     def _check_title(self, title: str, own: int | None) -> None:
-        if any(title_of(document) == title for document in self.files.beside(own)):
+        documents = Project.load(self.settings).documents
+        others = [document for path, document in documents.items() if own is None or path != self._path(own)]
+        if any(title_of(other) == title for other in others if self._is_of_this_kind(str(other.get("name")))):
             raise ApiError("InvalidParameterValue", f"The name {title!r} is taken.")
 
     def _check_bucket(self, name: str) -> None:
@@ -185,10 +235,10 @@ class Definitions:
 
 
 @contextmanager
-def changing() -> Iterator[None]:
-    """Held from reading to writing what workflows, schedules and templates in use are made of: one change at a time."""
-    with _PLACES.one(), WorkflowFiles.lock:
-        yield
+def changing_definitions(settings: Settings) -> Iterator[Change]:
+    """One change at a time of workflows, schedules and templates in use: each is made of what was read before."""
+    with _PLACES.one(), changing(settings.project) as change:
+        yield change
 
 
 def place(bucket: str, directory: str) -> Document:
@@ -218,14 +268,5 @@ def sinks(config: TaskNotifyConfig | None) -> list[Document]:
     return [config.sink()] if config else []
 
 
-def _told(work: Callable[[], T]) -> T:
-    try:
-        return work()
-    except DefinitionNotExist as error:
-        raise ApiError("ResourceNotFound.TemplateNotExist", str(error)) from error
-    except InvalidInput as error:
-        raise ApiError("InvalidParameterValue", str(error)) from error
-
-
-def _now() -> datetime:
+def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)

@@ -22,7 +22,7 @@ from mps_dagster.settings import Settings
 from mps_dagster.tasks import TASKS
 from mps_dagster.tasks.mps import MpsTask
 from mps_dagster.tasks.spec import Spec
-from mps_dagster.workflow.template_store import TemplateStore
+from mps_dagster.workflow.templates import Templates
 
 Document = dict[str, Any]
 MAX_ENTRIES = 100
@@ -149,8 +149,8 @@ def inherits_place(outputs: Mapping[str, Iterable[Document]]) -> bool:
 
 
 def _check_owner(kind: str, definition: int, key: ApiKey, settings: Settings) -> None:
-    template = TemplateStore(settings.templates_dir).find(kind, definition)
-    if template and template.owner != key.owner:
+    template = Templates.load(settings.templates_dir).by_name.get((kind, definition))
+    if template and template.owner not in ("", key.owner):
         raise ApiError("ResourceNotFound.TemplateNotExist", f"There is no template {definition}.")
 
 

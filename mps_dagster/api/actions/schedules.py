@@ -21,9 +21,10 @@ from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.mps.storage_info import with_regions
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.files import SCHEDULE, Document, number_of
 from mps_dagster.workflow.model import Place
-from mps_dagster.workflow.store import WorkflowFile
+from mps_dagster.workflow.naming import SCHEDULE
+from mps_dagster.workflow.parse import Document
+from mps_dagster.workflow.project import WorkflowFile
 
 ACTIVITIES = {words.activity: (name, words.task) for name, words in WORDS.items()}
 """MPS's node types: our task type, and the member of ActivityPara that has its parameters."""
@@ -93,14 +94,12 @@ class DescribeSchedulesRequest(Listed):
 
 
 def schedule_actions(settings: Settings) -> dict[str, Action[Any]]:
-    schedules = _Schedules(Definitions.of(settings, SCHEDULE))
+    schedules = _Schedules(Definitions(settings, SCHEDULE))
     return {
         "CreateSchedule": Action(CreateScheduleRequest, schedules.create),
         "DescribeSchedules": Action(DescribeSchedulesRequest, schedules.describe),
         "ModifySchedule": Action(ModifyScheduleRequest, schedules.modify),
-        "EnableSchedule": Action(Named, schedules.enable),
-        "DisableSchedule": Action(Named, schedules.disable),
-        "DeleteSchedule": Action(Named, schedules.delete),
+        **schedules.definitions.actions("Schedule", Named),
     }
 
 
@@ -139,18 +138,6 @@ class _Schedules:
         if request.activities:
             changed["tasks"] = tasks_of(request.activities, call.key, settings)
         return changed
-
-    def enable(self, call: Call[Named]) -> dict[str, Any]:
-        self.definitions.enable(call.request.schedule_id, call.key)
-        return {}
-
-    def disable(self, call: Call[Named]) -> dict[str, Any]:
-        self.definitions.disable(call.request.schedule_id, call.key)
-        return {}
-
-    def delete(self, call: Call[Named]) -> dict[str, Any]:
-        self.definitions.delete(call.request.schedule_id, call.key)
-        return {}
 
     def describe(self, call: Call[DescribeSchedulesRequest]) -> dict[str, Any]:
         request = call.request
@@ -204,7 +191,7 @@ def _wrong(number: int, problem: str) -> ApiError:
 def _info(file: WorkflowFile) -> Info:
     workflow = file.workflow
     return {
-        "ScheduleId": number_of(file), "ScheduleName": workflow.title or workflow.name, "Activities": _activities(file),
+        "ScheduleId": file.number, "ScheduleName": workflow.title or workflow.name, "Activities": _activities(file),
         **shown(file), "ResourceId": "",
     }  # fmt: skip
 

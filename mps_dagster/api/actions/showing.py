@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mps_dagster.api.actions.media_tasks import Output, RawWatermark, Watermark
-from mps_dagster.control.processing import split_address
+from mps_dagster.control.deployment import split_address
 from mps_dagster.errors import InvalidInput
 from mps_dagster.mps.results import iso, pascal
 from mps_dagster.mps.storage_info import input_info, output_storage
 from mps_dagster.notify.config import CmqSink, SinkConfig, SqsSink, UrlSink
 from mps_dagster.tasks.spec import Spec
 from mps_dagster.workflow.model import Trigger, Workflow
-from mps_dagster.workflow.store import WorkflowFile
+from mps_dagster.workflow.project import WorkflowFile
 
 Info = dict[str, Any]
 

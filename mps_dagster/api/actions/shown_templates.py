@@ -14,7 +14,6 @@ from mps_dagster.mps.results import iso, pascal, shown_empty
 from mps_dagster.settings import Settings
 from mps_dagster.tasks.mps import TemplateType
 from mps_dagster.tasks.spec import parameters
-from mps_dagster.workflow.template_store import image_of
 from mps_dagster.workflow.templates import Template
 
 
@@ -41,7 +40,7 @@ def model_of(kind: TemplateType, parameters: dict[str, Any]) -> Facts:
 
 def image_url(template: Template, settings: Settings) -> str:
     """Where a watermark's picture can be looked at."""
-    name = image_of(template)
+    name = template.parameters.get("image_template", {}).get("image_content", "")
     return f"{settings.files_url}/{TEMPLATES}/{name}" if name else ""
 
 

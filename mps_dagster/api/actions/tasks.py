@@ -25,16 +25,19 @@ from mps_dagster.api.actions.task_requests import (
 )
 from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
-from mps_dagster.control.graphql import tags_of
-from mps_dagster.control.processing import UPLOADS, Processing
+from mps_dagster.control import tags
+from mps_dagster.control.asking import describe_run, outline, task_types
+from mps_dagster.control.deployment import Deployment
+from mps_dagster.control.launching import launch_media, launch_schedule, requested_tasks
 from mps_dagster.control.task_run import ENDED, TaskRun, run_id_of
 from mps_dagster.mps.results import iso, schedule_task, workflow_task
 from mps_dagster.mps.storage_info import with_regions
 from mps_dagster.settings import Settings
 from mps_dagster.storage.keys import MAX_NAME_BYTES, shortened
 from mps_dagster.storage.web import without_userinfo
-from mps_dagster.workflow.files import SCHEDULE, is_schedule
-from mps_dagster.workflow.model import Place, check_paths
+from mps_dagster.tasks import TASKS
+from mps_dagster.workflow.model import BY_HAND_BUCKET, Place, check_paths
+from mps_dagster.workflow.naming import BACKFILL, RETENTION, SCHEDULE, is_schedule
 
 OUTPUTS = "outputs"
 """Where outputs of a URL go if the request names no place."""
@@ -45,7 +48,7 @@ STATES = {
     "PROCESSING": ["STARTING", "STARTED", "CANCELING"],
     "FINISH": ["SUCCESS", "FAILURE", "CANCELED"],
 }
-NOT_TASKS = frozenset({"backfill", "retention"})
+NOT_TASKS = frozenset({BACKFILL, RETENTION})
 
 
 def task_actions(settings: Settings) -> dict[str, Action[Any]]:
@@ -66,30 +69,30 @@ class _Tasks:
     """Between asking whether a SessionId was used and using it."""
 
     @property
-    def processing(self) -> Processing:
-        return Processing.of(self.settings)
+    def deployment(self) -> Deployment:
+        return Deployment.of(self.settings)
 
     def process_media(self, call: Call[ProcessMediaRequest]) -> dict[str, Any]:
         request = call.request
-        tags = self._tags(request, call.key)
+        run_tags = self._tags(request, call.key)
         launch = self._schedule if request.schedule_id else self._media
         if not request.session_id:
-            return {"TaskId": launch(request, call.key, tags)}
+            return {"TaskId": launch(request, call.key, run_tags)}
         with self.session_lock:
             self._check_session(request.session_id, call.key)
-            return {"TaskId": launch(request, call.key, tags)}
+            return {"TaskId": launch(request, call.key, run_tags)}
 
-    def _schedule(self, request: ProcessMediaRequest, key: ApiKey, tags: Mapping[str, str]) -> str:
+    def _schedule(self, request: ProcessMediaRequest, key: ApiKey, run_tags: Mapping[str, str]) -> str:
         """Run a schedule on any object. What the call names (place, sink) goes before what the schedule has."""
         if request.media_process_task:
             raise ApiError("UnsupportedOperation", "With ScheduleId, the tasks are the schedule's own here.")
-        document = Definitions.of(self.settings, SCHEDULE).ours(request.schedule_id or 0, key)
+        document = Definitions(self.settings, SCHEDULE).ours(request.schedule_id or 0, key)
         source = self._source(request, key, Place.model_validate(document["output"]))
         key.check_write(source["output"]["bucket"])
-        processing = self.processing
-        return processing.run_schedule(processing.workflow(document["name"]), source, tags)
+        deployment = self.deployment
+        return launch_schedule(deployment, deployment.workflow(document["name"]), source, run_tags)
 
-    def _media(self, request: ProcessMediaRequest, key: ApiKey, tags: Mapping[str, str]) -> str:
+    def _media(self, request: ProcessMediaRequest, key: ApiKey, run_tags: Mapping[str, str]) -> str:
         task = request.media_process_task or MediaProcessTask()
         outputs = task.outputs(key, self.settings)
         if not outputs:
@@ -97,24 +100,24 @@ class _Tasks:
         source = self._source(request, key, Place())
         if inherits_place(outputs):
             key.check_write(source["output"]["bucket"])
-        processing = self.processing
+        deployment = self.deployment
         try:
-            check_paths(processing.tasks_of(outputs))
+            check_paths(requested_tasks(outputs, deployment.project.templates))
         except ValueError as error:
             raise ApiError("InvalidParameterValue", f"MediaProcessTask: {error}.") from error
-        return processing.launch_media(source, {kind: {"outputs": entries} for kind, entries in outputs.items()}, tags)
+        return launch_media(deployment, source, outputs, run_tags)
 
     def _tags(self, request: ProcessMediaRequest, key: ApiKey) -> dict[str, str]:
         """What a query tells of the request later on."""
         config = request.task_notify_config
-        tags = {
-            "mps/account": key.owner, "mps/url": without_userinfo(request.input_info.url),
-            "mps/session_id": request.session_id, "mps/session_context": request.session_context,
-            "mps/notify": json.dumps(config.echo()) if config else "",
+        request_tags = {
+            tags.ACCOUNT: key.owner, tags.URL: without_userinfo(request.input_info.url),
+            tags.SESSION_ID: request.session_id, tags.SESSION_CONTEXT: request.session_context,
+            tags.NOTIFY: json.dumps(config.echo()) if config else "",
         }  # fmt: skip
         return {
-            "dagster/priority": str(request.tasks_priority),
-            **{name: value for name, value in tags.items() if value},
+            tags.PRIORITY: str(request.tasks_priority),
+            **{name: value for name, value in request_tags.items() if value},
         }
 
     def _source(self, request: ProcessMediaRequest, key: ApiKey, default: Place) -> dict[str, Any]:
@@ -122,7 +125,10 @@ class _Tasks:
         url = request.input_info.url
         if url:
             name = shortened(posixpath.basename(unquote(urlsplit(url).path)) or "source", MAX_NAME_BYTES)
-            bucket, path = UPLOADS, f"url/{hashlib.sha256(f'{url} {uuid.uuid4()}'.encode()).hexdigest()[:16]}/{name}"
+            bucket, path = (
+                BY_HAND_BUCKET,
+                f"url/{hashlib.sha256(f'{url} {uuid.uuid4()}'.encode()).hexdigest()[:16]}/{name}",
+            )
         else:
             bucket, path = request.input_info.place(key, self.settings)
         named = bucket_of(request.output_storage, self.settings)
@@ -134,22 +140,22 @@ class _Tasks:
         return {"bucket": bucket, "key": path, "etag": "", "output": place, "notify": notify, "url": url}
 
     def _check_session(self, session_id: str, key: ApiKey) -> None:
-        wanted = {
-            "tags": [{"key": "mps/session_id", "value": session_id}, {"key": "mps/account", "value": key.owner}],
+        query = {
+            "tags": {tags.SESSION_ID: session_id, tags.ACCOUNT: key.owner},
             "createdAfter": time.time() - SESSION_S,
         }
-        if self.processing.dagster.runs(wanted, limit=1):
+        if self.deployment.dagster.runs(query, limit=1):
             raise ApiError("InvalidParameterValue.SessionId", "Duplicate recognition code. Request deduplicated.")
 
     def describe_task_detail(self, call: Call[TaskRequest]) -> dict[str, Any]:
-        run, tags = self._run(call.request.task_id, call.key)
+        run, run_tags = self._run(call.request.task_id, call.key)
         scheduled = is_schedule(run.workflow)
         answer = {
             "TaskType": _type(run), "Status": run.state, "CreateTime": iso(run.created_s),
             "BeginProcessTime": iso(run.started_s), "FinishTime": iso(run.ended_s),
             "WorkflowTask": None if scheduled else workflow_task(run), "ScheduleTask": schedule_task(run) if scheduled else None,
             "EditMediaTask": None, "LiveStreamProcessTask": None, "LiveScheduleTask": None,
-            "TaskNotifyConfig": json.loads(tags["mps/notify"]) if "mps/notify" in tags else None,
+            "TaskNotifyConfig": json.loads(run_tags[tags.NOTIFY]) if tags.NOTIFY in run_tags else None,
             "TasksPriority": run.priority, "SessionId": run.session_id, "SessionContext": run.session_context, "ExtInfo": "",
         }  # fmt: skip
         return with_regions(answer, self.settings)
@@ -159,46 +165,46 @@ class _Tasks:
             root = run_id_of(task_id)
         except ValueError as error:
             raise ApiError(code, f"There is no task {task_id[:100]!r}.") from error
-        processing = self.processing
-        found = processing.dagster.newest_of(root)
-        if found is None or found["jobName"] in NOT_TASKS:
+        deployment = self.deployment
+        newest = deployment.dagster.newest_of(root)
+        if newest is None or newest.job in NOT_TASKS:
             raise ApiError(code, f"There is no task {task_id}.")
-        run, tags = processing.described(found), tags_of(found)
-        if not _is_theirs(tags, key):
+        run = describe_run(deployment, newest)
+        if not _is_theirs(newest.tags, key):
             key.check_read(run.bucket)
-        return run, tags
+        return run, newest.tags
 
     def describe_tasks(self, call: Call[DescribeTasksRequest]) -> dict[str, Any]:
-        request, processing = call.request, self.processing
+        request, deployment = call.request, self.deployment
         since = request.start_time.timestamp() if request.start_time else 0.0
-        wanted: dict[str, Any] = {
+        query: dict[str, Any] = {
             "statuses": _statuses(request), "createdAfter": max(since, time.time() - LOOK_BACK_S),
             **({"createdBefore": request.end_time.timestamp()} if request.end_time else {}),
         }  # fmt: skip
         cursor = _cursor(request.scroll_token)
-        runs = processing.dagster.runs(wanted, limit=request.limit + 1, cursor=cursor)
+        runs = deployment.dagster.runs(query, limit=request.limit + 1, cursor=cursor)
         page = runs[: request.limit]
-        ours = [run for run in page if run["jobName"] not in NOT_TASKS]
-        tasks = [(processing.recorded(run), run) for run in processing.dagster.without_retried(ours)]
+        ours = [run for run in page if run.job not in NOT_TASKS]
+        tasks = [(outline(deployment, run), run) for run in deployment.dagster.without_retried(ours)]
         return {
             "TaskSet": [
-                _simple(task, processing.types_of(run)) for task, run in tasks
-                if _is_theirs(tags_of(run), call.key) or call.key.may_read(task.bucket)
+                _simple(task, [TASKS[name].wire for name in task_types(deployment, run)]) for task, run in tasks
+                if _is_theirs(run.tags, call.key) or call.key.may_read(task.bucket)
             ],
-            "ScrollToken": page[-1]["runId"] if len(runs) > request.limit else "",
-            "TotalCount": processing.dagster.count(wanted),
+            "ScrollToken": page[-1].run_id if len(runs) > request.limit else "",
+            "TotalCount": deployment.dagster.count(query),
         }  # fmt: skip
 
     def manage_task(self, call: Call[ManageTaskRequest]) -> dict[str, Any]:
         """Ours ends a task that is being processed, too; MPS's only one that waits."""
         if call.request.operation_type != "Abort":
             raise ApiError("InvalidParameterValue.InvalidOperationType", "OperationType can only be Abort.")
-        run, tags = self._run(call.request.task_id, call.key, "InvalidParameterValue.TaskId")
-        if not _is_theirs(tags, call.key):
+        run, run_tags = self._run(call.request.task_id, call.key, "InvalidParameterValue.TaskId")
+        if not _is_theirs(run_tags, call.key):
             call.key.check_write(run.bucket)
         if run.outcome in ENDED:
             raise ApiError("InvalidParameterValue.NotProcessingTask", f"The task has ended ({run.outcome}).")
-        self.processing.dagster.terminate(run.run_id)
+        self.deployment.dagster.terminate(run.run_id)
         return {}
 
 
@@ -221,9 +227,9 @@ def _type(run: TaskRun) -> str:
     return "ScheduleTask" if is_schedule(run.workflow) else "WorkflowTask"
 
 
-def _is_theirs(tags: Mapping[str, str], key: ApiKey) -> bool:
+def _is_theirs(run_tags: Mapping[str, str], key: ApiKey) -> bool:
     """What somebody started is theirs to see, also where it came from a URL."""
-    return tags.get("mps/account") == key.owner
+    return run_tags.get(tags.ACCOUNT) == key.owner
 
 
 def _simple(run: TaskRun, types: Sequence[str]) -> dict[str, Any]:

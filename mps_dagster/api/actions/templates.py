@@ -5,15 +5,16 @@ The kinds differ in their parameters only, which the task's own spec validates; 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic.alias_generators import to_pascal, to_snake
 
 from mps_dagster.api.action import Action, Call, RequestModel, refusal
-from mps_dagster.api.actions.definitions import changing
+from mps_dagster.api.actions.definitions import changing_definitions, now
 from mps_dagster.api.actions.shown_templates import image_url, model_of, origin_of, shown
 from mps_dagster.api.actions.template_requests import (
     KINDS,
@@ -28,18 +29,19 @@ from mps_dagster.api.keys import ApiKey
 from mps_dagster.control.graphql import Dagster
 from mps_dagster.frozen import Facts
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.model import Workflow
-from mps_dagster.workflow.store import load_workflows
-from mps_dagster.workflow.template_store import CHANGING, TemplateStore
-from mps_dagster.workflow.templates import Template, merged
+from mps_dagster.workflow.files import Change, as_yaml, changing
+from mps_dagster.workflow.project import Project
+from mps_dagster.workflow.templates import Template, Templates, merged
 
 Parameters = dict[str, Any]
+FIRST = 200_001
+"""Below it are MPS's presets and what people number by hand."""
 
 
 def template_actions(settings: Settings) -> dict[str, Action[Any]]:
     actions: dict[str, Action[Any]] = {}
     for kind in KINDS:
-        templates = _Templates(settings, TemplateStore(settings.templates_dir), kind)
+        templates = _Templates(settings, kind)
         actions |= {
             f"Create{kind.wire}Template": Action(kind.create, templates.create),
             f"Modify{kind.wire}Template": Action(kind.modify, templates.modify),
@@ -54,24 +56,29 @@ class _Templates:
     """Those of one kind: presets, an admin's, and one's own."""
 
     settings: Settings
-    store: TemplateStore
     kind: Kind
 
     def create(self, call: Call[Any]) -> dict[str, Any]:
         request, image = call.request, _picture(call.request)
         parameters = _parameters(request)
         self._check(parameters, image)
-        with CHANGING:
+        # A lock of its own: nobody uses a new template, so it need not wait until Dagster has loaded other changes.
+        with changing(self.settings.templates_dir) as change:
             if sum(template.owner == call.key.owner for template in self._seen_by(call.key)) >= self.kind.template.most:
                 problem = f"There are {self.kind.template.most} templates of this kind already."
                 raise ApiError("LimitExceeded.TooMuchTemplate", problem)
-            labels = {"name": request.name, "comment": request.comment, "owner": call.key.owner}
-            template = self.store.create(self.kind.kind, labels, parameters, image)
-        return {"Definition": template.definition, **self._image(template)}
+            taken = [template.definition for template in self._templates.by_name.values()]
+            number = change.next_number(self.settings.templates_dir / ".last_definition", [FIRST - 1, *taken])
+            template = Template(
+                definition=number, name=request.name or str(number), comment=request.comment, owner=call.key.owner,
+                parameters=parameters, created=now(),
+            )  # fmt: skip
+            template = self._write(change, template, image)
+        return {"Definition": number, **self._image(template)}
 
     def modify(self, call: Call[Any]) -> dict[str, Any]:
         request, image = call.request, _picture(call.request)
-        with changing(), CHANGING:
+        with changing_definitions(self.settings) as change:
             template = self._own(request.definition, call.key, "InvalidParameterValue.ModifyDefaultTemplate")
             given = _parameters(request)
             if given.get("type", template.parameters.get("type")) != template.parameters.get("type"):
@@ -80,18 +87,26 @@ class _Templates:
             self._check(parameters, image)
             labels = {name: getattr(request, name) for name in ("name", "comment") if name in request.model_fields_set}
             changed = template.model_copy(update={**labels, "parameters": parameters})
-            changed = self._replace(template, changed, image)
+            users = self._users(template)
+            changed = self._write(change, changed, image)
+            if lost := sorted(set(users) - set(Project.load(self.settings).by_name)):
+                raise ApiError("InvalidParameterValue", f"The workflows {', '.join(lost)} could not use it any more.")
+            if users:
+                Dagster(self.settings.ui_url).reload()
         return self._image(changed) if image else {}
 
     def delete(self, call: Call[Named]) -> dict[str, Any]:
         # So that no workflow is made meanwhile that names it.
-        with changing(), CHANGING:
+        with changing_definitions(self.settings) as change:
             template = self._own(call.request.definition, call.key, "InvalidParameterValue.DeleteDefaultTemplate")
             if users := self._users(template):
                 # MPS would fail their tasks from then on; a workflow that names nothing cannot even be loaded here.
                 problem = f"Template {template.definition} is used by the workflows {', '.join(users)}."
                 raise ApiError("FailedOperation", problem)
-            self.store.delete(self.kind.kind, template.definition)
+            change.delete(self._path(template))
+            # Earlier ones, too: a run that began before the last change works with what it planned with.
+            for image in self.settings.templates_dir.glob(f"{WATERMARK}_{template.definition}_*"):
+                change.delete(image)
         return {}
 
     def describe(self, call: Call[Describe]) -> dict[str, Any]:
@@ -106,27 +121,25 @@ class _Templates:
             f"{self.kind.wire}TemplateSet": [shown(self.kind.template, template, self.settings) for template in page],
         }
 
-    def _replace(self, template: Template, changed: Template, image: bytes | None) -> Template:
-        """Write it and have Dagster take it up; all is as before if a workflow could not use it any more."""
-        users = self._users(template)
-        written = self.store.replace(self.kind.kind, changed, image)
-        try:
-            self._have_taken_up(users)
-        except Exception:
-            self.store.replace(self.kind.kind, template)
-            raise
+    def _write(self, change: Change, template: Template, image: bytes | None) -> Template:
+        parameters = template.parameters
+        if image is not None:
+            # There before anybody is told of it.
+            extension = "png" if image.startswith(b"\x89PNG") else "jpg"
+            name = f"{WATERMARK}_{template.definition}_{hashlib.sha256(image).hexdigest()[:12]}.{extension}"
+            change.write(self.settings.templates_dir / name, image)
+            parameters = merged(parameters, {"image_template": {"image_content": name}})
+        written = template.model_copy(update={"parameters": parameters, "updated": now()})
+        document = {"kind": self.kind.kind, "templates": [written.model_dump(mode="json", exclude_defaults=True)]}
+        change.write(self._path(written), as_yaml(document))
         return written
 
-    def _have_taken_up(self, users: Collection[str]) -> None:
-        lost = sorted(set(users) - {workflow.name for workflow in self._workflows()})
-        if lost:
-            raise ApiError("InvalidParameterValue", f"The workflows {', '.join(lost)} could not use it any more.")
-        if users:
-            Dagster(self.settings.ui_url).reload()
+    def _path(self, template: Template) -> Path:
+        return self.settings.templates_dir / f"{self.kind.kind}_{template.definition}.yaml"
 
     def _seen_by(self, key: ApiKey) -> list[Template]:
         """Presets first, by ID."""
-        templates = {t.definition: t for (name, _), t in self.store.load().by_name.items() if name == self.kind.kind}
+        templates = {t.definition: t for (name, _), t in self._templates.by_name.items() if name == self.kind.kind}
         return [
             templates[definition] for definition in sorted(templates) if templates[definition].owner in ("", key.owner)
         ]
@@ -143,12 +156,13 @@ class _Templates:
         """The workflows that name it."""
         return [
             workflow.name
-            for workflow in self._workflows()
+            for workflow in Project.load(self.settings).workflows
             if any(_names(task.type, spec, self.kind.kind, template) for task in workflow.tasks.values() for spec in task.specs)
         ]  # fmt: skip
 
-    def _workflows(self) -> tuple[Workflow, ...]:
-        return load_workflows(self.settings.workflows_dir, self.store.load())[0]
+    @property
+    def _templates(self) -> Templates:
+        return Templates.load(self.settings.templates_dir)
 
     def _matches(self, template: Template, wanted: Describe) -> bool:
         if wanted.definitions and template.definition not in wanted.definitions:

@@ -16,9 +16,10 @@ from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.mps.storage_info import with_regions
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.files import WORKFLOW, Document, number_of
 from mps_dagster.workflow.model import UPLOAD
-from mps_dagster.workflow.store import WorkflowFile
+from mps_dagster.workflow.naming import WORKFLOW
+from mps_dagster.workflow.parse import Document
+from mps_dagster.workflow.project import WorkflowFile
 
 
 class WorkflowRequest(RequestModel):
@@ -49,14 +50,12 @@ class DescribeWorkflowsRequest(Listed):
 
 
 def workflow_actions(settings: Settings) -> dict[str, Action[Any]]:
-    workflows = _Workflows(Definitions.of(settings, WORKFLOW))
+    workflows = _Workflows(Definitions(settings, WORKFLOW))
     return {
         "CreateWorkflow": Action(WorkflowRequest, workflows.create),
         "DescribeWorkflows": Action(DescribeWorkflowsRequest, workflows.describe),
-        "EnableWorkflow": Action(Named, workflows.enable),
-        "DisableWorkflow": Action(Named, workflows.disable),
         "ResetWorkflow": Action(ResetWorkflowRequest, workflows.reset),
-        "DeleteWorkflow": Action(Named, workflows.delete),
+        **workflows.definitions.actions("Workflow", Named),
     }
 
 
@@ -70,18 +69,6 @@ class _Workflows:
     def reset(self, call: Call[ResetWorkflowRequest]) -> dict[str, Any]:
         document = self._document(call.request, call.key)
         self.definitions.replace(call.request.workflow_id, lambda _: document, call.key)
-        return {}
-
-    def enable(self, call: Call[Named]) -> dict[str, Any]:
-        self.definitions.enable(call.request.workflow_id, call.key)
-        return {}
-
-    def disable(self, call: Call[Named]) -> dict[str, Any]:
-        self.definitions.disable(call.request.workflow_id, call.key)
-        return {}
-
-    def delete(self, call: Call[Named]) -> dict[str, Any]:
-        self.definitions.delete(call.request.workflow_id, call.key)
         return {}
 
     def describe(self, call: Call[DescribeWorkflowsRequest]) -> dict[str, Any]:
@@ -113,7 +100,7 @@ def _info(file: WorkflowFile) -> Info:
         if task.type in WORDS and task.source == UPLOAD:
             sets[WORDS[task.type].set] += shown_outputs(file, task.name, ENTRIES[task.type])
     return {
-        "WorkflowId": number_of(file), "WorkflowName": workflow.title or workflow.name, **shown(file),
+        "WorkflowId": file.number, "WorkflowName": workflow.title or workflow.name, **shown(file),
         "MediaProcessTask": {"AdaptiveDynamicStreamingTaskSet": [], **sets}, "AiContentReviewTask": None,
         "AiAnalysisTask": None, "AiRecognitionTask": None, "TaskPriority": workflow.priority,
     }  # fmt: skip

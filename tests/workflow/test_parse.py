@@ -8,8 +8,10 @@ import pytest
 from projects import ROOT, VOD
 
 from mps_dagster.errors import InvalidConfiguration, MpsError
+from mps_dagster.settings import Settings
 from mps_dagster.tasks import TASKS
-from mps_dagster.workflow.store import load_workflows, parse_workflow
+from mps_dagster.workflow.parse import parse_workflow
+from mps_dagster.workflow.project import Project
 from mps_dagster.workflow.templates import Templates
 
 TEMPLATES = Templates.load()
@@ -26,9 +28,9 @@ def test_a_workflow_is_read_with_its_templates_filled_in():
 
 def test_the_shipped_workflows_are_valid():
     """What `make demo` runs, above all."""
-    good, bad = load_workflows(ROOT / "workflows", Templates.load(ROOT / "templates"))
-    assert [workflow.name for workflow in good] == ["demo"]
-    assert bad == ()
+    project = Project.load(Settings(project=ROOT))
+    assert [workflow.name for workflow in project.workflows] == ["demo"]
+    assert project.bad == ()
 
 
 def test_the_workflow_in_the_readme_is_valid():
@@ -99,15 +101,21 @@ def test_a_mistake_is_told_where_it_is(text, says):
     assert "secret" not in str(caught.value)
 
 
+def project_of(folder: Path, **workflows: str | bytes) -> Project:
+    """Of a folder with these workflow files."""
+    (folder / "workflows").mkdir()
+    for name, text in workflows.items():
+        content = text if isinstance(text, bytes) else text.encode()
+        (folder / "workflows" / f"{name}.yaml").write_bytes(content)
+    return Project.load(Settings(project=folder))
+
+
 def test_one_bad_file_takes_no_other_down(tmp_path):
     """It is a value beside the good ones, and a second file of the same name is bad, too."""
-    (tmp_path / "a.yaml").write_text(VOD)
-    (tmp_path / "b.yaml").write_text("name: [")
-    (tmp_path / "c.yaml").write_text(VOD)
-    (tmp_path / "d.yaml").write_bytes(b"\xff")
-    good, bad = load_workflows(tmp_path, TEMPLATES)
-    assert [workflow.name for workflow in good] == ["vod"]
-    assert [Path(file.path).name for file in bad] == ["b.yaml", "c.yaml", "d.yaml"]
+    project = project_of(tmp_path, a=VOD, b="name: [", c=VOD, d=b"\xff")
+    bad = project.bad
+    assert [workflow.name for workflow in project.workflows] == ["vod"]
+    assert [file.path.name for file in bad] == ["b.yaml", "c.yaml", "d.yaml"]
     assert "already has a workflow 'vod'" in bad[1].problem
     assert bad[2].problem.startswith("d.yaml: not YAML")
 
@@ -173,16 +181,13 @@ def test_resolving_what_is_resolved_changes_nothing():
 @pytest.mark.parametrize("text", [b"kind: transcoding\ntemplates: []", b"kind: [", b"\xff\xfe", b"- 1", b"[" * 3000])
 def test_a_template_file_that_is_wrong_is_told_and_takes_nothing_else_down(tmp_path, text):
     """With its name; only a workflow that names one of its templates is wrong, too."""
-    (tmp_path / "own.yaml").write_bytes(text)
-    templates = Templates.load(tmp_path)
-    assert templates.get("transcode", 100030)
-    folder = tmp_path / "workflows"
-    folder.mkdir()
-    (folder / "vod.yaml").write_text(VOD)
-    good, bad = load_workflows(folder, templates)
-    assert [workflow.name for workflow in good] == ["vod"]
-    assert [file.path.name for file in bad] == ["own.yaml"]
-    assert bad[0].problem
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "own.yaml").write_bytes(text)
+    project = project_of(tmp_path, vod=VOD)
+    assert project.templates.get("transcode", 100030)
+    assert [workflow.name for workflow in project.workflows] == ["vod"]
+    assert [file.path.name for file in project.bad] == ["own.yaml"]
+    assert project.bad[0].problem
 
 
 @pytest.mark.parametrize("named", [100030, "house"])
@@ -200,11 +205,9 @@ def test_a_template_of_a_file_that_is_wrong_is_not_taken_from_elsewhere(tmp_path
 def test_two_workflows_cannot_read_one_queue(tmp_path):
     """Each message would reach one of them only."""
     text = changed("bucket: inbox, dir: /in/", "bucket: 's3://media', queue: news")
-    (tmp_path / "a.yaml").write_text(text)
-    (tmp_path / "b.yaml").write_text(text.replace("name: vod", "name: vod2"))
-    good, bad = load_workflows(tmp_path, TEMPLATES)
-    assert [workflow.name for workflow in good] == ["vod"]
-    assert "b.yaml: trigger.queue: news is read by workflow 'vod'" in bad[0].problem
+    project = project_of(tmp_path, a=text, b=text.replace("name: vod", "name: vod2"))
+    assert [workflow.name for workflow in project.workflows] == ["vod"]
+    assert "b.yaml: trigger.queue: news is read by workflow 'vod'" in project.bad[0].problem
 
 
 @pytest.mark.parametrize(
@@ -218,6 +221,6 @@ def test_two_workflows_cannot_read_one_queue(tmp_path):
 def test_a_queue_is_the_same_by_its_name_and_by_its_url(tmp_path, one, other, alike):
     """Two URLs tell the accounts apart."""
     text = changed("bucket: inbox, dir: /in/", "bucket: 's3://media', queue: QUEUE")
-    (tmp_path / "a.yaml").write_text(text.replace("QUEUE", f"'{one}'"))
-    (tmp_path / "b.yaml").write_text(text.replace("name: vod", "name: vod2").replace("QUEUE", f"'{other}'"))
-    assert len(load_workflows(tmp_path, TEMPLATES)[1]) == alike
+    second = text.replace("name: vod", "name: vod2")
+    project = project_of(tmp_path, a=text.replace("QUEUE", f"'{one}'"), b=second.replace("QUEUE", f"'{other}'"))
+    assert len(project.bad) == alike

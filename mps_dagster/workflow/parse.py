@@ -1,79 +1,60 @@
-"""The workflows of a project: one YAML file each. A file that is wrong is a value too, and takes no other one down."""
+"""From YAML to a `Workflow` or a `Task` with its templates filled in, or an error that names file and field."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mps_dagster.errors import InvalidConfiguration, MpsError
-from mps_dagster.workflow.model import Task, Workflow
-from mps_dagster.workflow.templates import BadFile, Templates, merged
+from mps_dagster.frozen import Facts
+from mps_dagster.workflow.model import Place, Task, Trigger, Workflow
+from mps_dagster.workflow.templates import Templates, merged
 
+Document = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkflowFile:
-    """A file as it is written, and the workflow that it describes."""
-
-    path: Path
-    document: dict[str, Any]
-    workflow: Workflow
+class _Part(Facts):
+    model_config = ConfigDict(extra="ignore")
 
 
-def load_workflows(folder: Path, templates: Templates) -> tuple[tuple[Workflow, ...], tuple[BadFile, ...]]:
-    """All workflows of `folder`, in file-name order, and the files (of templates, too) that are wrong."""
-    good, bad = load_files(folder, templates)
-    return tuple(file.workflow for file in good), bad
+class _OutputOutline(_Part):
+    output_bucket: str = ""
 
 
-def load_files(folder: Path, templates: Templates) -> tuple[tuple[WorkflowFile, ...], tuple[BadFile, ...]]:
-    """The same, with what is written in them."""
-    good: list[WorkflowFile] = []
-    bad = [*templates.bad]
-    for path in sorted(folder.glob("*.yaml")):
-        try:
-            document = read_document(path.read_bytes(), path.name)
-            workflow = parse_document(document, templates, path.name)
-            check_beside(workflow, [file.workflow for file in good], path.name)
-        except (MpsError, OSError) as error:
-            bad.append(BadFile(path, str(error)))
-        else:
-            good.append(WorkflowFile(path, document, workflow))
-    return tuple(good), tuple(bad)
+class _TaskOutline(_Part):
+    output: Place = Place()
+    outputs: tuple[_OutputOutline, ...] = ()
 
 
-def check_beside(workflow: Workflow, others: Iterable[Workflow], file: str) -> None:
-    """Raise `InvalidConfiguration` if one of the others has what only one may have."""
-    for other in others:
-        if workflow.name == other.name:
-            raise InvalidConfiguration(f"{file}: name: another file already has a workflow {workflow.name!r}")
-        queue = workflow.trigger.queue
-        if _one_queue(queue, other.trigger.queue):
-            raise InvalidConfiguration(
-                f"{file}: trigger.queue: {queue} is read by workflow {other.name!r} already, and a message goes to one reader only",
-                hint="let the bucket announce to an SNS topic with a queue for each workflow",
-            )
+class Outline(_Part):
+    """What a file says of its places, also if a template that it names is gone."""
+
+    enabled: bool = True
+    trigger: Trigger
+    output: Place = Place()
+    tasks: dict[str, _TaskOutline]
+
+    @property
+    def written(self) -> set[str]:
+        """The buckets that its outputs go to."""
+        inherited = self.output.bucket or self.trigger.bucket
+        return {
+            output.output_bucket or task.output.bucket or inherited
+            for task in self.tasks.values()
+            for output in task.outputs
+        }
 
 
-def _one_queue(queue: str, other: str) -> bool:
-    """Whether two names or URLs are of one queue, as far as they tell."""
-    if "://" in queue and "://" in other:
-        return queue == other
-    return bool(queue) and queue.rpartition("/")[2] == other.rpartition("/")[2]
-
-
-def parse_workflow(text: str, templates: Templates, *, name: str) -> Workflow:
+def parse_workflow(text: str | bytes, templates: Templates, *, name: str) -> Workflow:
     """The workflow that a YAML text describes; `name` (the file's) begins each line of the error."""
     return parse_document(read_document(text, name), templates, name)
 
 
-def read_document(text: str | bytes, name: str) -> dict[str, Any]:
+def read_document(text: str | bytes, name: str) -> Document:
     """What a YAML text says, whether or not that is a workflow."""
     try:
         document = yaml.safe_load(text)

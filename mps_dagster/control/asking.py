@@ -1,0 +1,79 @@
+"""Asking what became of task runs, and ending them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mps_dagster.control import tags
+from mps_dagster.control.deployment import Deployment
+from mps_dagster.control.launching import requested_tasks
+from mps_dagster.control.run_config import op_configs
+from mps_dagster.control.task_run import ENDED, RunRecord, StoredRun, TaskRun, run_id_of, task_run
+from mps_dagster.errors import InvalidInput
+from mps_dagster.execution.progress import read_progress
+from mps_dagster.tasks import TASKS
+from mps_dagster.workflow.model import Task
+from mps_dagster.workflow.naming import by_hand_name, job_name
+
+
+def describe(deployment: Deployment, task: str) -> TaskRun:
+    """The task run by its TaskId, with the progress of what is running on this host."""
+    try:
+        root = run_id_of(task)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from error
+    run = deployment.dagster.newest_of(root)
+    if run is None:
+        raise InvalidInput(f"there is no task {task}", hint="mps tasks")
+    return describe_run(deployment, run)
+
+
+def describe_run(deployment: Deployment, run: StoredRun) -> TaskRun:
+    """A run as the task run that it is, with its subtasks."""
+    record = run.record(deployment.dagster.events(run.run_id), deployment.project.by_name.get(run.workflow))
+    progress = {} if record.status in ENDED else read_progress(deployment.settings.progress_dir, record.run_id)
+    return task_run(record, progress=progress, tasks=_workflow_tasks(deployment, record) or _slots(deployment, run))
+
+
+def outline(deployment: Deployment, run: StoredRun) -> TaskRun:
+    """The same without its subtasks, which are a query of their own."""
+    return task_run(run.record(workflow=deployment.project.by_name.get(run.workflow)))
+
+
+def list_tasks(deployment: Deployment, *, limit: int, statuses: Sequence[str] = ()) -> Iterator[TaskRun]:
+    """Newest first, without their subtasks."""
+    query = {"statuses": list(statuses)} if statuses else {}
+    for run in deployment.dagster.without_retried(deployment.dagster.runs(query, limit=limit)):
+        yield outline(deployment, run)
+
+
+def task_types(deployment: Deployment, run: StoredRun) -> list[str]:
+    """Of what a run makes, each once."""
+    names = [
+        *run.tags.get(tags.TYPES, "").split(","),
+        *(task.type for task in _workflow_tasks(deployment, run.record())),
+    ]
+    return list(dict.fromkeys(name for name in names if name in TASKS))
+
+
+def abort(deployment: Deployment, task: str) -> TaskRun:
+    """End a task run; its ffmpeg processes end with it."""
+    run = describe(deployment, task)
+    if run.state == "FINISH":
+        raise InvalidInput(f"task {task} has ended already ({run.outcome})")
+    deployment.dagster.terminate(run.run_id)
+    return describe(deployment, task)
+
+
+def _workflow_tasks(deployment: Deployment, record: RunRecord) -> list[Task]:
+    """Of the workflow as it is now, if the run was of all of it."""
+    workflow = deployment.project.by_name.get(record.workflow)
+    whole = workflow and record.job in (job_name(workflow.name), by_hand_name(workflow.name))
+    return list(workflow.tasks.values()) if workflow and whole else []
+
+
+def _slots(deployment: Deployment, run: StoredRun) -> list[Task]:
+    """The tasks of a ProcessMedia, out of its run config."""
+    tasks = {name: config.get("task", {}) for name, config in op_configs(run.config).items() if name in TASKS}
+    outputs = {name: task.get("outputs", ()) for name, task in tasks.items()}
+    return list(requested_tasks(outputs, deployment.project.templates).values())

@@ -1,0 +1,134 @@
+"""Launching a task run: of a workflow on an upload, of a schedule or of ProcessMedia on any object."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mps_dagster.control import tags
+from mps_dagster.control.deployment import Deployment
+from mps_dagster.control.run_config import Config, by_hand_config, op_configs, upload_config
+from mps_dagster.control.task_run import task_id
+from mps_dagster.errors import InvalidConfiguration, InvalidInput, SourceNotAccessible
+from mps_dagster.notify.config import parse_sinks
+from mps_dagster.storage.bucket import Bucket
+from mps_dagster.tasks import TASKS
+from mps_dagster.workflow.model import BY_HAND_BUCKET, UPLOAD, Task, Workflow
+from mps_dagster.workflow.naming import (
+    PROCESS_MEDIA,
+    by_hand_name,
+    job_name,
+    node_name,
+    partition_key,
+    run_key,
+    sensor_name,
+    uploads_name,
+)
+from mps_dagster.workflow.parse import parse_task
+from mps_dagster.workflow.templates import Templates
+
+
+def upload(file: Path, bucket: Bucket, key: str) -> None:
+    """Put a local file where a workflow looks for it; never over another one."""
+    try:
+        bucket.head(key)
+    except SourceNotAccessible:
+        bucket.publish(file, key)
+        return
+    hint = f"process it as it is ({bucket.name}/{key}), or rename the file"
+    raise InvalidInput(f"{bucket.name}/{key} is there already", hint=hint)
+
+
+def upload_by_hand(deployment: Deployment, file: Path) -> tuple[str, str]:
+    """Put a local file that belongs to no workflow into a bucket, under a key of its own; return both."""
+    key = f"{datetime.now(UTC):%Y/%m/%d}/{uuid.uuid4().hex[:8]}/{file.name}"
+    deployment.buckets.get(BY_HAND_BUCKET).publish(file, key)
+    return BY_HAND_BUCKET, key
+
+
+def launch_workflow(deployment: Deployment, workflow: Workflow, key: str) -> str:
+    """Run a workflow on an object of its trigger bucket; return the TaskId."""
+    bucket = workflow.trigger.bucket
+    info = deployment.buckets.get(bucket).head(key)
+    partition = partition_key(key)
+    deployment.dagster.add_partition(uploads_name(workflow.name), partition)
+    run_tags = tags.workflow_tags(workflow, key) | {
+        tags.PARTITION: partition,
+        # As the sensor would launch it, so that the sensor does not launch it again.
+        tags.RUN_KEY: run_key(bucket, info),
+        tags.SENSOR: sensor_name(workflow.name),
+    }
+    config = upload_config(workflow.name, info.etag, workflow.notify)
+    return task_id(deployment.dagster.launch(job_name(workflow.name), config, run_tags))
+
+
+def launch_schedule(deployment: Deployment, schedule: Workflow, source: Config, run_tags: Mapping[str, str]) -> str:
+    """Run a schedule on any object; its outputs go to the source's place, but for those that have a bucket of their own."""
+    tasks = {node_name(schedule.name, name): {"output": source["output"]} for name in schedule.tasks}
+    config = _by_hand(source, tasks)
+    return _launch(deployment, by_hand_name(schedule.name), config, {tags.WORKFLOW: schedule.name, **run_tags})
+
+
+def launch_media(
+    deployment: Deployment, source: Config, outputs: Mapping[str, Sequence[Any]], run_tags: Mapping[str, str]
+) -> str:
+    """Run ProcessMedia's outputs, by task type, on a source; return the TaskId. Wrong outputs fail in the run, as with MPS."""
+    config = _by_hand(source, {kind: {"outputs": list(entries)} for kind, entries in outputs.items()})
+    return _launch(deployment, PROCESS_MEDIA, config, {**_media_tags(outputs), **run_tags})
+
+
+def process_media(deployment: Deployment, source: Config, tasks: Mapping[str, Any], *, priority: int = 0) -> str:
+    """Run tasks, by type, on one object; return the TaskId. All of it is validated first."""
+    info = deployment.buckets.get(source["bucket"]).head(source["key"])
+    unknown = [name for name in tasks if name not in TASKS]
+    if unknown or not tasks:
+        raise InvalidConfiguration(
+            f"tasks: {', '.join(unknown) or 'none given'}", hint=f"task types: {', '.join(TASKS)}"
+        )
+    valid = {}
+    for name, document in tasks.items():
+        body = {"outputs": document} if isinstance(document, list) else dict(document)
+        task = parse_task(name, {"type": name, **body}, source["output"], deployment.project.templates, where=name)
+        valid[name] = task.model_dump(mode="json")
+    config = _by_hand({**source, "etag": info.etag}, valid)
+    return _launch(deployment, PROCESS_MEDIA, config, _media_tags(tasks) | {tags.PRIORITY: str(priority)})
+
+
+def requested_tasks(outputs: Mapping[str, Iterable[Any]], templates: Templates) -> dict[str, Task]:
+    """ProcessMedia's tasks, made of its outputs; invalid outputs are left out: they fail in the run."""
+    valid = {
+        kind: [output for output in entries if _is_valid(kind, output, templates)] for kind, entries in outputs.items()
+    }
+    return {
+        kind: parse_task(kind, {"type": kind, "outputs": entries}, {}, templates, where=kind)
+        for kind, entries in valid.items()
+        if entries
+    }
+
+
+def _is_valid(kind: str, output: Any, templates: Templates) -> bool:
+    try:
+        parse_task(kind, {"type": kind, "outputs": [output]}, {}, templates, where=kind)
+    except InvalidInput:
+        return False
+    return True
+
+
+def _by_hand(source: Config, tasks: Mapping[str, Config]) -> dict[str, Any]:
+    # A sink that is wrong would otherwise go unnoticed until the run has ended.
+    parse_sinks(source["notify"])
+    return by_hand_config(source, tasks)
+
+
+def _media_tags(kinds: Iterable[str]) -> dict[str, str]:
+    return {tags.WORKFLOW: PROCESS_MEDIA, tags.TYPES: ",".join(kinds)}
+
+
+def _launch(deployment: Deployment, job: str, config: Config, run_tags: Mapping[str, str]) -> str:
+    ops = op_configs(config)
+    source = {tags.BUCKET: ops[UPLOAD]["bucket"], tags.KEY: ops[UPLOAD]["key"]}
+    # Only the ops that have a config: an empty slot of `process_media` would cost two steps.
+    return task_id(deployment.dagster.launch(job, config, {**source, **run_tags}, only=list(ops)))

@@ -1,0 +1,43 @@
+"""Tags of Dagster's runs: ours, by which a run says what it is about, and those of Dagster that we set or read."""
+
+from __future__ import annotations
+
+from mps_dagster.workflow.model import Workflow
+
+WORKFLOW = "mps/workflow"
+BUCKET = "mps/bucket"
+KEY = "mps/key"
+REVISION = "mps/revision"
+"""The workflow's, as it was when the run was launched."""
+TYPES = "mps/types"
+"""Task types of a ProcessMedia, separated by commas."""
+ACCOUNT = "mps/account"
+"""Whose API key launched the run."""
+URL = "mps/url"
+"""Where a source was downloaded from."""
+SESSION_ID = "mps/session_id"
+SESSION_CONTEXT = "mps/session_context"
+NOTIFY = "mps/notify"
+"""TaskNotifyConfig of a request, as queries show it."""
+PLANS = "mps/plans"
+"""The workflow whose backfill a run plans."""
+
+PRIORITY = "dagster/priority"
+PARTITION = "dagster/partition"
+RUN_KEY = "dagster/run_key"
+SENSOR = "dagster/sensor_name"
+BACKFILL = "dagster/backfill"
+ROOT_RUN = "dagster/root_run_id"
+WILL_RETRY = "dagster/will_retry"
+DATA_VERSION = "dagster/data_version"
+
+
+def workflow_tags(workflow: Workflow, key: str = "", *, priority: int | None = None) -> dict[str, str]:
+    """Of a run of the workflow; with the object key of the upload that it is about."""
+    return {
+        WORKFLOW: workflow.name,
+        BUCKET: workflow.trigger.bucket,
+        REVISION: workflow.revision,
+        PRIORITY: str(workflow.priority if priority is None else priority),
+        **({KEY: key} if key else {}),
+    }
