@@ -34,8 +34,6 @@ class Api:
     """A narrower type than the field's own."""
     least: int = 0
     """The value is 0, or this at least."""
-    most: int | None = None
-    """The value is this at most."""
     refused: tuple[str, ...] = ()
     """MPS's values that are not offered here."""
     words: Mapping[str, str] = field(default_factory=dict)

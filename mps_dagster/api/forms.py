@@ -11,7 +11,6 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from annotated_types import Le
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 from pydantic.alias_generators import to_pascal, to_snake
 from pydantic.fields import FieldInfo
@@ -24,7 +23,7 @@ from mps_dagster.tasks.spec import parameters
 
 M = TypeVar("M", bound=RequestModel)
 Definitions = dict[str, Any]
-"""Fields, as `create_model` takes them."""
+"""Fields or validators, as `create_model` takes them."""
 
 
 @cache
@@ -41,7 +40,7 @@ def form(model: type[Facts], base: type[M], *, whole: bool) -> type[M]:
 def template_form(template: TemplateType, base: type[M], *, whole: bool) -> type[M]:
     """What Create…Template takes, or what Modify…Template does beside the ID."""
     parts = form(template.model, base, whole=whole)
-    checks = {"_check": _after(template.check)} if whole and template.check else {}
+    checks: Definitions = {"_check": model_validator(mode="after")(template.check)} if whole and template.check else {}
     names = map(to_pascal, parts.model_fields)
     codes = {**{name: name for name in names}, **template.codes}
     name = f"{template.wire}Template{'' if whole else 'Changes'}"
@@ -82,14 +81,6 @@ def not_offered(names: Iterable[str]) -> Definitions:
     return {to_snake(name): (NotOffered, Field(None, alias=name)) for name in names}
 
 
-def _after(check: Callable[[Any], None]) -> Any:
-    def checked(made: Any) -> Any:
-        check(made)
-        return made
-
-    return model_validator(mode="after")(checked)
-
-
 def _checked(info: FieldInfo, *, whole: bool) -> Any:
     """A field's type with its range, narrowed to what MPS takes."""
     api = Api.of(info)
@@ -99,8 +90,6 @@ def _checked(info: FieldInfo, *, whole: bool) -> Any:
         checks.append(BeforeValidator(_value(api)))
     if api.least:
         checks.append(_zero_or(api.least))
-    if api.most is not None:
-        checks.append(Le(api.most))
     kind = Annotated[kind, *checks] if checks else kind
     if api.unset is None:
         return kind

@@ -23,6 +23,7 @@ from mps_dagster.media.geometry import Adaptive, FillType
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
 
 Kbps = Annotated[int, Field(ge=0, le=100_000, description="kbit/s; 0 = as the source.")]
+MpsKbps = Annotated[int, Field(ge=0, le=256)]
 Side = Annotated[int, Field(ge=0, le=4096), Api(least=128)]
 VIDEO_NAMES = {"h264": "libx264", "h265": "libx265"}
 AUDIO_NAMES = {"aac": "libfdk_aac", "mp3": "libmp3lame"}
@@ -110,7 +111,7 @@ class AudioTemplate(Facts):
     codec: Annotated[AudioCodec | None, Api(required=True, words=AUDIO_NAMES, refused=OTHER_AUDIO)] = Field(
         None, description="Empty = what the container commonly holds."
     )
-    bitrate: Annotated[int, Api(required=True, least=26, most=256)] = Field(
+    bitrate: Annotated[int, Api(required=True, least=26, type=MpsKbps)] = Field(
         0, ge=0, le=512, description="kbit/s; 0 = as the source."
     )
     sample_rate: Annotated[Literal[0, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000], REQUIRED] = Field(

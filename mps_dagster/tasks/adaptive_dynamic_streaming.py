@@ -58,11 +58,7 @@ def _described(spec: AdaptiveDynamicStreamingSpec) -> dict[str, Any]:
 
 
 TEMPLATE = TemplateType(
-    kind="adaptive_dynamic_streaming",
-    wire="AdaptiveDynamicStreaming",
-    model=AdaptiveDynamicStreamingSpec,
-    most=100,
-    rate=20,
+    kind="adaptive_dynamic_streaming", wire="AdaptiveDynamicStreaming", model=AdaptiveDynamicStreamingSpec, most=100, rate=20,
     codes={
         "Comment": "", "StreamInfos": "", "PureAudio": "", "SegmentType": "",
         **{f"StreamInfos.Video.{name}": name for name in ("Codec", "Bitrate", "Fps", "Width", "Height", "Gop", "FillType")},

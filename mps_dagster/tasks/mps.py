@@ -61,8 +61,8 @@ class TemplateType:
     """What follows InvalidParameterValue, by the parameter's path, where that is not its own name; empty = nothing."""
     filters: Mapping[str, Filter | None] = field(default_factory=dict)
     """By MPS's name, beside those of all templates; None = not offered."""
-    check: Callable[[Any], None] | None = None
-    """Raises if a request to create one does not name enough."""
+    check: Callable[[Any], Any] | None = None
+    """Returns a request to create one, or raises if it does not name enough."""
     stand_in: Mapping[str, Any] = field(default_factory=dict)
     """For what the model needs and only a task has."""
     described: Callable[[Any], Mapping[str, Any]] = lambda _: {}

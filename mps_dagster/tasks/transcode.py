@@ -124,28 +124,23 @@ def output(result: SubtaskResult) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _is_whole(given: Any) -> None:
+def _is_whole(given: Any) -> Any:
     """Video, unless it is removed or the container has none; and likewise audio."""
     if not given.video_template and not given.remove_video and not MUXERS[given.container].audio_only:
         raise ValueError("VideoTemplate is required, unless RemoveVideo is 1")
     if not given.audio_template and not given.remove_audio:
         raise ValueError("AudioTemplate is required, unless RemoveAudio is 1")
+    return given
 
 
 def _described(spec: TranscodeSpec) -> dict[str, Any]:
     """MPS's ID of a transcode template is text, of the others a number."""
-    audio_only = {} if spec.with_video else {"video_template": None}
-    kind = {"container_type": _container_type(spec), "alias_name": ""}
-    return {"definition": str(spec.definition), **kind, **audio_only}
+    video = {} if spec.with_video else {"video_template": None}
+    return {"definition": str(spec.definition), "container_type": _container_type(spec), "alias_name": "", **video}
 
 
 def _container_type(spec: TranscodeSpec) -> str:
     return "Video" if spec.with_video else "PureAudio"
-
-
-def _common(_: TranscodeSpec) -> str:
-    """Top Speed and enhancement are refused: all that there are are common ones."""
-    return "Common"
 
 
 TASK = TaskType(
@@ -155,19 +150,11 @@ TASK = TaskType(
     wire="Transcode",
     default_path="{inputName}_transcode_{definition}.{format}",
     mps=MpsTask(
-        "TranscodeTask",
-        "action-trans",
-        output,
+        "TranscodeTask", "action-trans", output, raw=True, storage="OutputStorage", progress=True,
         not_offered={"BlindWatermark": ..., "MosaicSet": [], "HeadTailParameter": None},
-        raw=True,
-        storage="OutputStorage",
-        progress=True,
     ),
     template=TemplateType(
-        kind="transcode",
-        wire="Transcode",
-        model=TranscodeSpec,
-        most=1000,
+        kind="transcode", wire="Transcode", model=TranscodeSpec, most=1000, check=_is_whole, described=_described,
         codes={
             "Comment": "", "VideoTemplate": "", "VideoTemplate.Codec": "VideoCodec", "VideoTemplate.Bitrate": "VideoBitrate",
             "VideoTemplate.Fps": "Fps", "VideoTemplate.Width": "Resolution", "VideoTemplate.Height": "Resolution",
@@ -177,12 +164,11 @@ TASK = TaskType(
         },
         filters={
             "ContainerType": Filter(Literal["", "Video", "PureAudio"], _container_type),
-            "TEHDType": Filter(Literal["", "Common", "TEHD"], _common),
-            "TranscodeType": Filter(Literal["", "Common", "TEHD", "Enhance"], _common),
+            # Top Speed and enhancement are refused, so there are only common ones.
+            "TEHDType": Filter(Literal["", "Common", "TEHD"], lambda _: "Common"),
+            "TranscodeType": Filter(Literal["", "Common", "TEHD", "Enhance"], lambda _: "Common"),
             "SceneType": None, "CompressType": None, "EnhanceSceneType": None, "EnhanceTranscodeType": None, "EnhanceType": None,
         },
-        check=_is_whole,
-        described=_described,
     ),
     heavy=True,
 )  # fmt: skip

@@ -73,11 +73,12 @@ def plan(spec: WatermarkSpec, media: MediaInfo, names: OutputNames) -> Plan:
     return encoding_plan(wanted, media)
 
 
-def _shows_something(given: Any) -> None:
+def _shows_something(given: Any) -> Any:
     if given.type == "image" and not (given.image_template and given.image_template.image_content):
         raise contradiction("ImageTemplate", "an image watermark needs an ImageContent")
     if given.type == "text" and not given.text_template:
         raise contradiction("TextTemplate", "a text watermark needs a TextTemplate")
+    return given
 
 
 TASK = TaskType(
