@@ -20,10 +20,12 @@ from mps_dagster.tasks.spec import TaskType, parameters
 
 Body = dict[str, Any]
 
-FORMS: Mapping[str, TaskType[Any]] = {task.wire: task for task in reversed(list(TASKS.values())) if task.mps}
+SHOWN: Mapping[str, tuple[TaskType[Any], MpsTask]] = {
+    task.wire: (task, task.mps) for task in TASKS.values() if task.mps
+}
 """By MPS's type of a result, the task type whose input and output it shows."""
 MEMBERS = {
-    **{task.wire: task.mps.task for task in TASKS.values() if task.mps},
+    **{kind: words.task for kind, (_, words) in SHOWN.items()},
     "AdaptiveDynamicStreaming": "AdaptiveDynamicStreamingTask",
 }
 """MPS's result types and the one member that each of them fills."""
@@ -73,15 +75,14 @@ def iso(at_s: float | None) -> str:
 def _result(subtask: SubtaskState) -> Body:
     kind = TASKS[subtask.type].wire if subtask.type in TASKS else subtask.type
     # A task whose process died may be of a type that nobody knows any more.
-    form = FORMS.get(kind)
-    words = form.mps if form else None
+    task, words = SHOWN.get(kind, (None, None))
     body: Body = {"Type": kind, **dict.fromkeys(MEMBERS.values())}
     detail: Body = {
         "Status": subtask.status,
         "ErrCode": subtask.number,
         "ErrCodeExt": "SUCCESS" if subtask.status == "SUCCESS" else subtask.code,
         "Message": "SUCCESS" if subtask.status == "SUCCESS" else subtask.message,
-        "Input": _input(subtask, form) if form else None,
+        "Input": _input(subtask, task, words) if task and words else None,
         "Output": _output(subtask.result, words) if subtask.result and words else None,
     }
     if words and words.progress:
@@ -96,26 +97,25 @@ def _output(result: SubtaskResult, words: MpsTask) -> Body:
     return {words.storage: output_storage(result.bucket), "Definition": definition, **pascal(words.output(result))}
 
 
-def _input(subtask: SubtaskState, form: TaskType[Any]) -> Body:
+def _input(subtask: SubtaskState, task: TaskType[Any], words: MpsTask) -> Body:
     """What was asked for; where it goes is told as soon as it is known."""
-    spec, words = subtask.spec, form.mps
+    spec = subtask.spec
     bucket = subtask.result.bucket if subtask.result else subtask.bucket
     body: Body = {
         "Definition": _number(spec),
         "OutputStorage": output_storage(bucket) if bucket else None,
         "OutputObjectPath": _path(subtask, "output_object_path"),
+        **shown_empty(words.not_offered),
     }
-    for name, info in parameters(form.spec, "task").items():
+    for name, info in parameters(task.spec, "task").items():
         body[to_pascal(name)] = _path(subtask, name) if Api.of(info).path else _given(name, spec, info)
-    if form.numbered:
+    if task.numbered:
         body["ObjectNumberFormat"] = pascal(spec.get("object_number_format"))
-    if words and words.raw:
-        written = spec.get("raw_parameter") or _template_parameters(form.spec, spec)
-        body |= {
-            "RawParameter": None if spec.get("definition") else pascal(written),
-            "OverrideParameter": pascal(subtask.override),
-        }
-    return body | shown_empty(words.not_offered if words else {})
+    if words.raw:
+        written = spec.get("raw_parameter") or _template_parameters(task.spec, spec)
+        body["RawParameter"] = None if spec.get("definition") else pascal(written)
+        body["OverrideParameter"] = pascal(subtask.override)
+    return body
 
 
 def _path(subtask: SubtaskState, parameter: str) -> str:

@@ -45,8 +45,8 @@ class RawImageWatermark(RequestModel):
 class RawWatermark(RequestModel):
     type: Literal["image"]
     coordinate_origin: str = "TopLeft"
-    x_pos: str = Field("0px", alias="XPos")
-    y_pos: str = Field("0px", alias="YPos")
+    x_pos: str = "0px"
+    y_pos: str = "0px"
     image_template: RawImageWatermark
 
 
