@@ -45,8 +45,9 @@ class Api:
 
     @classmethod
     def of(cls, info: FieldInfo) -> Api:
-        """What a field says; of one that says nothing, the defaults."""
-        return next((item for item in info.metadata if isinstance(item, cls)), cls())
+        """What a field says, once; of one that says nothing, the defaults."""
+        [own] = [item for item in info.metadata if isinstance(item, cls)] or [cls()]
+        return own
 
 
 PER_TASK = Api(role="task")
