@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 FILE ?=
 
-.PHONY: help demo up test lint types contracts check bench clean
+.PHONY: help demo up test test-quick lint types contracts check bench clean
 
 help: ## What there is to make
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.installed ## Drop a video (FILE=clip.mp4, or one that is made) into the inbox and watch what becomes of it
 	@$(BIN)/mps demo $(if $(FILE),"$(FILE)")
@@ -17,6 +17,10 @@ up: $(VENV)/.installed ## Serve the Dagster UI and the daemons on 127.0.0.1
 
 test: $(VENV)/.installed-dev ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# Those of the API's description are left out by name: only to collect them takes ten seconds.
+test-quick: $(VENV)/.installed-dev ## Run the tests that start no process, within a minute
+	$(BIN)/python -m pytest -n 2 -m "not slow" --timeout 5 -p no:schemathesis --ignore tests/api/test_openapi.py
 
 lint: $(VENV)/.installed-dev ## Style
 	$(BIN)/ruff check mps_dagster tests bench

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,30 @@ from s3_servers import COS_HOST, cos, layered
 from servers import Aws, aws
 
 from mps_dagster.settings import CosSettings
+
+SLOW_FIXTURES = {"clips", "media_folder", "s3_server", "cos_settings", "instance"}
+"""A test that uses one of them is slow: it waits for ffmpeg, for a server or for Dagster's database."""
+STARTS = {"subprocess.Popen", "os.fork", "os.posix_spawn"}
+"""Audit events of Python's by which a process starts."""
+
+_started: list[str] = []
+sys.addaudithook(lambda event, arguments: _started.append(str(arguments)) if event in STARTS else None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
+@pytest.fixture(autouse=True)
+def quick_tests_start_no_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keeps the quick tier quick: what starts a process is slow, and says so."""
+    _started.clear()
+    yield
+    if _started and not request.node.get_closest_marker("slow"):
+        pytest.fail(f"mark this test slow (pytest.mark.slow): it started {_started[0]}")
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ def layered(layer: Layer, header: Callable[[str], str] = str) -> Iterator[str]:
         return [answer.content()]
 
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Silent)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

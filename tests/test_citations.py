@@ -10,7 +10,9 @@ CITED = re.compile(r"[Rr]eference ((?:[A-J](?:\.\d+)?(?:, | to | and )?)+)|\(([A
 
 
 def test_every_cited_section_is_on_the_page():
-    headings = set(re.findall(r"^##+ ([A-J](?:\.\d+)?)", (ROOT / "docs/reference/mps-api.md").read_text(), re.MULTILINE))
+    headings = set(
+        re.findall(r"^##+ ([A-J](?:\.\d+)?)", (ROOT / "docs/reference/mps-api.md").read_text(), re.MULTILINE)
+    )
     files = [path for folder in ("mps_dagster", "tests", "bench") for path in (ROOT / folder).rglob("*.py")]
     cited = {
         section

@@ -66,7 +66,7 @@ class Call(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class Action(Generic[M]):
-    """`run` may block: each call has a thread. It raises `ApiError` for what the client should be told by a code."""
+    """`run` may block: each call has a thread. It raises `ApiError` for errors that have a code of MPS's."""
 
     model: type[M]
     run: Callable[[Call[M]], Mapping[str, Any]]

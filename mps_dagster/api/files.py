@@ -1,4 +1,4 @@
-"""Serves files of outputs, so that Dagster's pages can show pictures and a browser can play what was made.
+"""Serves files of outputs, so that Dagster's pages can show pictures and a browser can play outputs.
 
 For 127.0.0.1: no login. Only media types, and never as anything that a browser would run.
 """
@@ -62,16 +62,16 @@ def _response(buckets: Buckets, settings: Settings, bucket: str, key: str, reque
 
 
 def _streamed(origin: Bucket, key: str, kind: str, request: Request) -> Response:
-    """The object or the part of it that is asked for, as it comes out of the bucket; nothing is kept here."""
+    """The object, or the requested part of it, streamed from the bucket; nothing is stored here."""
     info = origin.head(key)
     etag = f'"{info.etag}"'
-    # A part of an earlier version is of no use to who has another one.
-    asked = request.headers.get("range", "") if request.headers.get("if-range", etag) == etag else ""
-    asked_for = _part(asked, info.size)
-    part = range(info.size) if asked_for is None else asked_for
+    # A client that has another version needs the whole object.
+    header = request.headers.get("range", "") if request.headers.get("if-range", etag) == etag else ""
+    requested = _part(header, info.size)
+    part = range(info.size) if requested is None else requested
     headers = {**HEADERS, "Accept-Ranges": "bytes", "ETag": etag, "Content-Length": str(len(part))}
     status = 200
-    if asked_for is not None:
+    if requested is not None:
         status = 206 if part else 416
         shown = f"{part.start}-{part.stop - 1}" if part else "*"
         headers["Content-Range"] = f"bytes {shown}/{info.size}"
@@ -81,16 +81,16 @@ def _streamed(origin: Bucket, key: str, kind: str, request: Request) -> Response
     return StreamingResponse(chunks, status, headers, kind)
 
 
-def _part(asked: str, size: int) -> range | None:
-    """The bytes of a Range header; None if it asks for none, for several parts or for what nobody understands."""
-    found = RANGE.fullmatch(asked)
-    if not found or not (found[1] or found[2]):
+def _part(header: str, size: int) -> range | None:
+    """The bytes of a Range header; None if it names none, several parts, or something unknown."""
+    match = RANGE.fullmatch(header)
+    if not match or not (match[1] or match[2]):
         return None
-    if not found[1]:
-        return range(max(0, size - int(found[2])), size)
-    first, end = int(found[1]), int(found[2]) + 1 if found[2] else size
+    if not match[1]:
+        return range(max(0, size - int(match[2])), size)
+    first, end = int(match[1]), int(match[2]) + 1 if match[2] else size
     # One that ends before it begins is to be ignored (RFC 9110); one that begins behind the end is not.
-    return None if found[2] and end <= first else range(first, min(size, end))
+    return None if match[2] and end <= first else range(first, min(size, end))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 class IdleSweep:
     """Called from time to time; drops the connections that took no step since the last time, between two requests.
 
-    They are those with half a head, with the rest of a body whose request was answered, with an answer that nobody reads.
+    They have half a head, the rest of a body whose request was answered, or an answer that the client does not read.
     """
 
     def __init__(self, connections: Set[Any]) -> None:
@@ -20,7 +20,7 @@ class IdleSweep:
 
     async def __call__(self) -> None:
         idle = {
-            # The last request, or None: another one tells that there was life.
+            # The last request, or None: another one means that there was activity.
             connection: connection.cycle
             for connection in self._connections
             if connection.cycle is None or connection.cycle.response_complete

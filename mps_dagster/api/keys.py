@@ -32,7 +32,7 @@ from mps_dagster.settings import Settings
 
 
 class ApiKey(Facts):
-    """One who may call."""
+    """A key and its rights."""
 
     secret_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")
     secret_key: SecretStr = Field(min_length=16)
@@ -42,7 +42,7 @@ class ApiKey(Facts):
 
     @property
     def owner(self) -> str:
-        """To whom belongs what the key makes."""
+        """Who owns what is created with the key."""
         return self.account or self.secret_id
 
     def check_read(self, bucket: str) -> None:
@@ -78,7 +78,7 @@ def load_keys(settings: Settings) -> Mapping[str, ApiKey]:
 
 
 def make_first_key(settings: Settings) -> Path | None:
-    """Where nobody could call, write a key that may do everything; the file's path, or None if there are keys."""
+    """If there are no keys, write one that may do everything; return the file's path, or None if there are keys."""
     path = settings.api_keys_path
     if settings.api.keys_file or settings.api.secret_id or path.exists():
         return None

@@ -1,4 +1,4 @@
-"""How much may be asked: calls a second by key and action (reference I.5), bytes in a request (G.3), slow calls at once."""
+"""Limits: calls a second by key and action (reference I.5), bytes in a request (G.3), slow calls at once."""
 
 from __future__ import annotations
 

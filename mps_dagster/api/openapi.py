@@ -1,7 +1,7 @@
 """The wire in OpenAPI, for people without an SDK: served as `/openapi.json`.
 
-MPS's actions share one address and are told apart by a header, which OpenAPI cannot say. As others do for such services,
-the action stands behind a `#` in the path, where no client sends it.
+MPS's actions share one address and differ by a header, which OpenAPI cannot express. As others do for such services,
+the action is behind a `#` in the path, where no client sends it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ANSWER: Document = {
     },
 }
 DESCRIPTION = """MPS's API 3.0. Requests are signed with TC3-HMAC-SHA256 (X-TC-Timestamp, Authorization). Every answer is HTTP
-200 with a `Response`; one that has an `Error` in it has failed. docs/moving-from-mps.md tells the rest."""
+200 with a `Response`; one that has an `Error` in it has failed. see docs/moving-from-mps.md."""
 
 
 def openapi(actions: Mapping[str, Action[Any]], version: str) -> Document:

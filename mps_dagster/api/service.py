@@ -1,4 +1,4 @@
-"""One call from its bytes to the bytes of its answer: who sent it, may it, what does it want, do that, say what came of it.
+"""One call, from the bytes of its request to the bytes of its answer: authenticate, authorize, parse, run, answer.
 
 An answer is always one that the SDKs can read, whatever happens.
 """
@@ -37,7 +37,7 @@ AUDITED_CHARACTERS = 128
 
 @dataclass(frozen=True)
 class Service:
-    """What is offered, to whom."""
+    """The actions, and who may call them."""
 
     actions: Mapping[str, Action[Any]]
     keys: Mapping[str, ApiKey]

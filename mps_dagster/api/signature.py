@@ -74,10 +74,10 @@ def verify(message: Message, claim: Claim, secret_key: str, now: float, *, servi
 
 
 def _tc3_claim(message: Message) -> Claim:
-    found = _AUTHORIZATION.fullmatch(message.headers["authorization"].strip())
-    if found is None:
+    match = _AUTHORIZATION.fullmatch(message.headers["authorization"].strip())
+    if match is None:
         raise ApiError("AuthFailure.InvalidAuthorization", "The Authorization header is not one of TC3-HMAC-SHA256.")
-    signed = tuple(found["headers"].lower().split(";"))
+    signed = tuple(match["headers"].lower().split(";"))
     for name in ("content-type", "host"):
         if name not in signed:
             raise ApiError("AuthFailure.InvalidAuthorization", f"SignedHeaders has to name {name}.")
@@ -85,8 +85,8 @@ def _tc3_claim(message: Message) -> Claim:
         if name not in message.headers:
             raise ApiError("AuthFailure.InvalidAuthorization", f"SignedHeaders names {name!r}, which was not sent.")
     return Claim(
-        secret_id=found["id"], timestamp=_timestamp(message), signature=found["signature"], method="TC3-HMAC-SHA256",
-        date=found["date"], service=found["service"], signed_headers=signed,
+        secret_id=match["id"], timestamp=_timestamp(message), signature=match["signature"], method="TC3-HMAC-SHA256",
+        date=match["date"], service=match["service"], signed_headers=signed,
     )  # fmt: skip
 
 

@@ -51,18 +51,18 @@ for command in (
 
 
 def main() -> None:
-    """Errors that we raise on purpose are told, not shown as tracebacks."""
+    """Errors that we raise on purpose are shown as one line, not as tracebacks."""
     try:
         mps()
     except MpsError as error:
-        told = str(error)
+        text = str(error)
     except ValidationError as error:
         if error.title != Settings.__name__:
             raise
-        told = problem_of(error)
+        text = problem_of(error)
     except SettingsError as error:
-        told = f"{error} (lists and mappings are JSON)"
+        text = f"{error} (lists and mappings are JSON)"
     else:
         return
-    click.echo(f"mps: {told}", err=True)
+    click.echo(f"mps: {text}", err=True)
     sys.exit(1)

@@ -18,7 +18,7 @@ from mps_dagster.control.task_run import task_id
 from mps_dagster.errors import InvalidInput, MpsError
 from mps_dagster.execution.lineage import results_of, state_of, way_up
 from mps_dagster.execution.records import Record
-from mps_dagster.execution.segments import segments_stand
+from mps_dagster.execution.segments import segments_unchanged
 from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
@@ -44,7 +44,7 @@ def lineage(address: str, places: tuple[str, ...]) -> None:
         except MpsError as error:
             click.echo(f"{place} is left out: {error}", err=True)
     if not results:
-        raise InvalidInput(f"nothing is known to have been made of {address}", hint="mps backfill plan, or --in BUCKET")
+        raise InvalidInput(f"no outputs of {address} are known", hint="mps backfill plan, or --in BUCKET")
     _show_source(console, results, bucket, key, deployment.buckets)
 
 
@@ -78,8 +78,8 @@ def _facts(
     if output:
         yield "output", f"etag {output.etag}: {state_of(buckets.get(place), key, output.etag)}"
     if result.segments:
-        stand = segments_stand(result.segments, buckets.get(place))
-        yield "segments", f"{result.segments.count}: {'all stand' if stand else 'not all stand as they were made'}"
+        unchanged = segments_unchanged(result.segments, buckets.get(place))
+        yield "segments", f"{result.segments.count}: {'unchanged' if unchanged else 'some replaced or gone'}"
     state = state_of(buckets.get(record.source_bucket), record.source_key, record.source_etag)
     yield "source", f"{record.source_bucket}/{record.source_key}, etag {record.source_etag}: {state}"
     yield "task", f"{result.task} ({result.type}), output {result.label}"
@@ -93,9 +93,9 @@ def _facts(
 def _show_source(console: Console, results: list[TaskResult], bucket: str, key: str, buckets: Buckets) -> None:
     etag = next((result.source.etag for result in results if not result.source.upload_key), "")
     state = state_of(buckets.get(bucket), key, etag)
-    # Where only serial tasks are known, it is not known what they began with.
-    told = f", etag {etag}: {state}" if etag else ": gone" if state == "gone" else ""
-    console.print(f"[bold]{escape(f'{bucket}/{key}')}[/]{escape(told)}")
+    # Only serial tasks are known: not which content they began with.
+    status = f", etag {etag}: {state}" if etag else ": gone" if state == "gone" else ""
+    console.print(f"[bold]{escape(f'{bucket}/{key}')}[/]{escape(status)}")
     table = Table("workflow", "task", "output", "path", "state", "revision", box=box.SIMPLE_HEAD)
     table.columns[3].overflow = "fold"
     for result, member, output in _newest(results):

@@ -65,7 +65,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="A JSON object a
 @notifications.command()
 @_as_json
 def dead(*, as_json: bool) -> None:
-    """Events that were put aside: their receiver refused them until patience ran out."""
+    """Dead letters: events that their receiver refused until the attempts ran out."""
     _show(_outbox().dead(), as_json=as_json)
 
 
@@ -85,7 +85,7 @@ def _choosing(command: Callable[..., None]) -> Callable[..., None]:
 @notifications.command()
 @_choosing
 def resend(event_ids: tuple[str, ...], sink: str | None, *, everything: bool) -> None:
-    """Have events that were put aside sent again, at once and with new patience."""
+    """Send dead letters again, at once and with a new set of attempts."""
     outbox = _outbox()
     chosen = _chosen(outbox.dead(), event_ids, sink, everything=everything)
     for item in chosen:
@@ -96,7 +96,7 @@ def resend(event_ids: tuple[str, ...], sink: str | None, *, everything: bool) ->
 @notifications.command()
 @_choosing
 def discard(event_ids: tuple[str, ...], sink: str | None, *, everything: bool) -> None:
-    """Never send events that wait or were put aside: their receiver is gone for good."""
+    """Discard events that wait or are dead letters: their receiver is gone for good."""
     outbox = _outbox()
     chosen = _chosen([*outbox.dead(), *outbox.waiting()], event_ids, sink, everything=everything)
     for item in chosen:
@@ -113,7 +113,7 @@ def _chosen(
 ) -> list[Delivery]:
     if not event_ids and not everything and not sink:
         raise click.UsageError("name events, or give --all or --sink")
-    listed = [item for item in listed if sink in (None, item.lane)]
+    listed = [item for item in listed if sink in (None, item.address)]
     unknown = set(event_ids) - {item.event.id for item in listed}
     if unknown:
         hint = "mps notifications dead, mps notifications waiting"
@@ -126,11 +126,11 @@ def _show(deliveries: list[Delivery], *, as_json: bool) -> None:
     for item in deliveries:
         next_at = max(item.due_at, time.time()) if item.state == "waiting" else None
         if as_json:
-            facts = {"event": item.event.id, "sink": item.lane, "attempts": item.attempts, "error": item.error}
+            facts = {"event": item.event.id, "sink": item.address, "attempts": item.attempts, "error": item.error}
             click.echo(json.dumps(facts | {"next_at": next_at and iso(next_at)}))
             continue
         again = f", again at {iso(next_at)}" if next_at else ""
-        lines = [f"to {item.lane}", f"{item.attempts} attempts{again}", *item.error.splitlines()]
+        lines = [f"to {item.address}", f"{item.attempts} attempts{again}", *item.error.splitlines()]
         click.echo("\n  ".join(_harmless(line) for line in (item.event.id, *lines)))
 
 

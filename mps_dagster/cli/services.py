@@ -40,7 +40,7 @@ class Services:
     code: CodeWatch | None = None
 
     def check(self) -> None:
-        """Raise `ServiceDown` if one of them has ended: what is left serves nobody. Begin logs anew that are long."""
+        """Raise `ServiceDown` if one of them has ended: the others are of no use alone. Start a new file for logs that are long."""
         for log, process in self.processes.items():
             if process.poll() is not None:
                 name, code = _ended(log, process)
@@ -69,7 +69,7 @@ class Services:
 
 
 def prepare(settings: Settings) -> None:
-    """Make the folders of the home and of local inboxes, and put the project's dagster.yaml where Dagster looks for it."""
+    """Make the folders of the home and of local inboxes, and link the project's dagster.yaml to where Dagster looks for it."""
     config = settings.project / "dagster.yaml"
     if not config.is_file():
         raise ServiceDown(
@@ -113,10 +113,10 @@ def services(settings: Settings) -> Iterator[Services]:
         for name, argv in {"dagster": dagster, "files": files, "api": api, **_runner()}.items():
             log = logs / f"{name}.log"
             started[log] = stack.enter_context(service(argv, cwd=settings.project, log=log, environment=environment))
-        found = Services(started)
+        running = Services(started)
         for url in (f"{settings.ui_url}/server_info", f"{settings.api_url}/health", f"{settings.files_url}/"):
-            found.wait(url)
-        yield replace(found, code=stack.enter_context(watched_code(Dagster(settings.ui_url))))
+            running.wait(url)
+        yield replace(running, code=stack.enter_context(watched_code(Dagster(settings.ui_url))))
 
 
 def running(settings: Settings) -> bool:
@@ -136,7 +136,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         # Run-status sensors take 5 runs a tick by default: 10 a minute.
         "DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT": "50",
         "DAGSTER_RUN_STATUS_SENSOR_FETCH_LIMIT": "200",
-        # While the code is loaded anew, Dagster would take a backfill's assets for gone and cancel all of its runs.
+        # While the code is being reloaded, Dagster would take a backfill's assets for deleted and cancel all of its runs.
         "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
         "PYTHONWARNINGS": "ignore",
     }

@@ -15,7 +15,7 @@ from mps_dagster.control.task_run import SubtaskState, TaskRun
 from mps_dagster.tasks.result import OutputObject
 
 WIDE = 4000
-"""Columns of a pipe or a file: a path that is folded cannot be found again."""
+"""Columns of a pipe or a file: a folded path cannot be copied or searched for."""
 COLORS = {"SUCCESS": "green", "FAIL": "red", "PROCESSING": "yellow"}
 
 
@@ -65,13 +65,13 @@ def summary(run: TaskRun) -> str:
 
 
 def outputs_table(run: TaskRun) -> Group:
-    """The outputs of each subtask below its name, a long series by its ends; what all paths begin with stands above.
+    """The outputs of each subtask below its name, a long series by its ends; the common beginning of all paths is above.
 
     No columns, which names would be cut to fit.
     """
-    made = [row for subtask in run.subtasks for row in _rows(subtask)]
-    prefix = posixpath.dirname(posixpath.commonprefix([path for path, _ in made]))
-    widths = [max(map(len, column)) for column in zip(*(facts for _, facts in made), strict=True)]
+    every = [row for subtask in run.subtasks for row in _rows(subtask)]
+    prefix = posixpath.dirname(posixpath.commonprefix([path for path, _ in every]))
+    widths = [max(map(len, column)) for column in zip(*(facts for _, facts in every), strict=True)]
     lines: list[RenderableType] = [Text(f"{prefix}/", style="italic")] if prefix else []
     for subtask in run.subtasks:
         lines.append(Text(f"{subtask.task}/{subtask.label}" if subtask.label else subtask.task, style="bold"))
@@ -89,7 +89,7 @@ def outputs_table(run: TaskRun) -> Group:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A path behind what is said of it, or below that where the line is too short for both."""
+    """A path behind its facts, or below them where the line is too short for both."""
 
     facts: str
     path: str
@@ -104,7 +104,7 @@ class _Row:
 
 
 def _rows(subtask: SubtaskState) -> list[tuple[str, tuple[str, str, str]]]:
-    """Path and facts of what a subtask made."""
+    """Path and facts of a subtask's outputs."""
     result = subtask.result
     if result is None:
         return []

@@ -18,15 +18,15 @@ from mps_dagster.workflow.templates import KINDS, Template, Templates
 def templates(definition: str | None, kind: str | None) -> None:
     """List the templates, or show the one with this ID or name."""
     known = Templates.load(Settings().templates_dir).by_name
-    found = {
+    templates_by_id = {
         (of, template.definition): template for (of, _), template in known.items() if kind in (None, of)
     }  # each template is known by its ID and by its name
     if definition is None:
-        whole_lines().print(_table(found))
+        whole_lines().print(_table(templates_by_id))
         return
     shown = [
         {"kind": of, **template.model_dump()}
-        for (of, _), template in found.items()
+        for (of, _), template in templates_by_id.items()
         if definition in (str(template.definition), template.name)
     ]
     if not shown:
@@ -34,8 +34,8 @@ def templates(definition: str | None, kind: str | None) -> None:
     click.echo("\n".join(yaml.safe_dump(template, sort_keys=False) for template in shown))
 
 
-def _table(found: dict[tuple[str, int], Template]) -> Table:
+def _table(templates_by_id: dict[tuple[str, int], Template]) -> Table:
     table = Table("kind", "definition", "name")
-    for (kind, number), template in sorted(found.items()):
+    for (kind, number), template in sorted(templates_by_id.items()):
         table.add_row(kind, str(number), template.name)
     return table

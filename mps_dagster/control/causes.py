@@ -14,7 +14,7 @@ _OF_A_RUN = (
     (re.compile(r"the run's process \d+ is gone()"), "the run's process is gone: it was killed, or its host went down"),
     (re.compile(r"longer than (\d+) seconds to start"), "the run's process did not start within {} s"),
     (re.compile(r"maximum runtime of (\d+) seconds"), "the run took longer than {} s"),
-    (re.compile(r"interrupted unexpectedly()"), "the run's process was told to end, though nobody aborted the task"),
+    (re.compile(r"interrupted unexpectedly()"), "the run's process was ended from outside, though nobody aborted the task"),
     (re.compile(r"reach the user code server after()"), "the run could not be started: the project's code could not be reached"),
     (re.compile(r"unrecoverable error while dequeuing()"), "the run could not be started; its page in Dagster says why"),
     (re.compile(r"Could not load job definition()"), "the workflow could not be loaded: its file is gone or not valid"),
@@ -31,13 +31,13 @@ _CLASS = re.compile(r"^(mps_)?dagster[\w.]*\.\w+:\s*")
 
 
 def run_cause(messages: Iterable[str]) -> str:
-    """Why the run's process ended before the run did; nothing if it did not, or if nobody knows."""
-    return next(filter(None, (_told(message, _OF_A_RUN) for message in messages)), "")
+    """Why the run's process ended before the run did; empty if it did not, or if that is not known."""
+    return next(filter(None, (_matched(message, _OF_A_RUN) for message in messages)), "")
 
 
 def step_cause(message: str) -> str:
-    """Why a step's process ended before the step did; nothing if the message is of anything else."""
-    return _told(message, _OF_A_STEP)
+    """Why a step's process ended before the step did; empty if the message is about something else."""
+    return _matched(message, _OF_A_STEP)
 
 
 def in_words(errors: Sequence[str]) -> str:
@@ -47,5 +47,5 @@ def in_words(errors: Sequence[str]) -> str:
     return step_cause(errors[-1]) or _CLASS.sub("", errors[-1].strip())
 
 
-def _told(message: str, forms: Iterable[tuple[re.Pattern[str], str]]) -> str:
-    return next((words.format(found[1]) for form, words in forms if (found := form.search(message))), "")
+def _matched(message: str, forms: Iterable[tuple[re.Pattern[str], str]]) -> str:
+    return next((words.format(match[1]) for form, words in forms if (match := form.search(message))), "")

@@ -132,7 +132,7 @@ class Dagster:
             )
 
     def reload(self) -> None:
-        """Have the daemon and the UI read the project's files anew."""
+        """Have the daemon and the UI reload the project's files."""
         reply = self.ask(_RELOAD, location=LOCATION["repositoryLocationName"])["reloadRepositoryLocation"]
         problem = (reply.get("locationOrLoadError") or reply).get("message")
         if problem:
@@ -233,7 +233,7 @@ _KINDS = frozenset({
 def _step_event(event: Mapping[str, Any]) -> StepEvent:
     entries = event.get("metadataEntries") or (event.get("failureMetadata") or {}).get("metadataEntries") or []
     error = event.get("error") or {}
-    messages = [found["message"] for found in (error, *error.get("causes", ())) if found]
+    messages = [link["message"] for link in (error, *error.get("causes", ())) if link]
     return StepEvent(
         step=event.get("stepKey") or "",
         kind=event["eventType"],

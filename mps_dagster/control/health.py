@@ -54,7 +54,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _tried("ffmpeg", partial(_version, settings))
     yield _tried("database", partial(check_database, settings))
     yield from _examine_workflows(settings)
-    yield _tried("put aside", partial(_put_aside, settings))
+    yield _tried("dead letters", partial(_dead_letters, settings))
     yield _tried("Dagster", partial(_dagster, settings))
     yield _answers("API", f"{settings.api_url}/health")
 
@@ -101,13 +101,13 @@ def _version(settings: Settings) -> str:
 
 def _tried(what: str, check: Callable[[], str | Finding]) -> Finding:
     try:
-        told = check()
+        outcome = check()
     except MpsError as error:
         return Finding(what, "failed", str(error))
     except Exception as error:
         # Whatever a library makes of it; the other findings still count.
         return Finding(what, "failed", f"{type(error).__name__}: {error}")
-    return told if isinstance(told, Finding) else Finding(what, "ok", told)
+    return outcome if isinstance(outcome, Finding) else Finding(what, "ok", outcome)
 
 
 def _project(settings: Settings) -> str:
@@ -157,7 +157,7 @@ def _use(buckets: Buckets, name: str, *, reads: bool, writes: bool) -> str:
     try:
         bucket.delete(PROBE)
     except StorageRefused:
-        # Else only the playlist or index of a set that is made anew is deleted, and records that are not to be kept.
+        # Deleting is only needed for the playlist or index of a set that is made again, and for old records.
         return f"can be listed, written to and read; {PROBE} stays there, because it may not be deleted"
     return "can be listed, written to and read"
 
@@ -213,12 +213,12 @@ def _connect(url: str) -> str:
     return f"{parts.hostname}:{port} takes connections"
 
 
-def _put_aside(settings: Settings) -> Finding:
+def _dead_letters(settings: Settings) -> Finding:
     files = sum(1 for _ in settings.set_aside_dir.rglob("*.json")) if settings.set_aside_dir.is_dir() else 0
     dead = len(Outbox(settings.outbox_path).dead()) if settings.outbox_path.exists() else 0
     state: Literal["ok", "warning"] = "warning" if files or dead else "ok"
     detail = f"{files} announcements in {settings.set_aside_dir}, {dead} notifications (mps notifications dead)"
-    return Finding("put aside", state, detail)
+    return Finding("dead letters", state, detail)
 
 
 _HEALTH = """{

@@ -95,7 +95,7 @@ class History:
         return verdict
 
     def _by_attempt(self, info: ObjectInfo, task: Task, run: StoredRun, verdict: Verdict) -> Verdict:
-        """By the last attempt, which made nothing. One of another workflow or upload than there is now holds nothing back."""
+        """By the last attempt, which made nothing. An attempt of an earlier workflow or upload holds nothing back."""
         current = self._is_current(run, info)
         if run.status == "SUCCESS" or (run.status == "CANCELED" and not current):
             return verdict

@@ -43,7 +43,7 @@ class StepEvent:
     step: str
     """Empty for what is of the run itself."""
     kind: str
-    """Dagster's: STEP_START, STEP_OUTPUT, STEP_SUCCESS, STEP_FAILURE, ENGINE_EVENT; others mean that the step begins anew."""
+    """Dagster's: STEP_START, STEP_OUTPUT, STEP_SUCCESS, STEP_FAILURE, ENGINE_EVENT; others mean that the step starts again."""
     at_s: float
     metadata: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""

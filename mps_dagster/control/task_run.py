@@ -130,7 +130,7 @@ class SubtaskState:
     """What a person may do about it; MPS's wire has no place for it."""
     spec: Mapping[str, Any] = field(default_factory=dict)
     override: Mapping[str, Any] | None = None
-    """What a caller asked to change of a template."""
+    """The template parameters that the caller overrides."""
     bucket: str = ""
     paths: Mapping[str, str] = field(default_factory=dict)
     """Where the outputs go, by parameter."""
@@ -175,8 +175,8 @@ class TaskRun:
 def task_run(record: RunRecord, *, progress: Mapping[str, float] | None = None, tasks: Iterable[Task] = ()) -> TaskRun:
     """Read the state out of the record.
 
-    `progress` (by step key) says how far running subtasks are; `tasks` is what the workflow has, so that those that were
-    not begun, or whose process died, are told of, too.
+    `progress` (by step key) says how far running subtasks are; `tasks` are the workflow's, so that those that have not
+    begun, or whose process died, are there, too.
     """
     ended = record.status in ENDED
     source_step = next((step for step in record.steps if step.op.endswith("source") and not step.graph), None)
@@ -256,10 +256,10 @@ def _not_begun(
 
 
 def _failed_task(step: StepRecord, record: RunRecord, tasks: Mapping[str, Task]) -> SubtaskState:
-    """A task that could not be broken down has no subtasks; it stands for itself. A process that died says nothing of it."""
-    told, name = step.metadata.get("task") or {}, record.task_of(step)
+    """A task that could not be broken down has no subtasks: one state for all of it. A process that died left no metadata."""
+    task, name = step.metadata.get("task") or {}, record.task_of(step)
     # A slot of process_media is called as its type.
-    kind = told.get("type") or (tasks[name].type if name in tasks else name)
+    kind = task.get("type") or (tasks[name].type if name in tasks else name)
     return SubtaskState(
         task=name, id="", type=kind, label="", status="FAIL", ended_s=step.ended_s, **_error(step, record.why)
     )
@@ -280,5 +280,5 @@ def _internal_error(message: str) -> dict[str, Any]:
 
 
 def _source(step: StepRecord | None) -> Source | None:
-    found = step.metadata.get("source") if step else None
-    return Source.model_validate(found) if isinstance(found, dict) else None
+    source = step.metadata.get("source") if step else None
+    return Source.model_validate(source) if isinstance(source, dict) else None

@@ -45,7 +45,7 @@ def assemble(
     if missing:
         raise MemberMissing(
             f"task {task.name}: no result came from {', '.join(missing)}, though nothing failed",
-            hint="re-execute the run with all steps; what stands already is not made again",
+            hint="re-execute the run with all steps; outputs that are up to date are not encoded again",
         )
     key = manifest_key(source.upload_bucket or source.bucket, source.upload, workflow, run_id, task.name)
     result = TaskResult(

@@ -1,4 +1,4 @@
-"""Watermark pictures: found, checked and hashed when subtasks are planned; laid into the work folder when they run."""
+"""Watermark pictures: looked up, checked and hashed when subtasks are planned; copied into the work folder when they run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mps_dagster.tasks.spec import Spec
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 4096 * 4096
 MAX_MOVING_PIXELS = 8 * MAX_PIXELS
-"""Of all pictures of an animation: they are held at once while it is written anew, 4 bytes a pixel."""
+"""Of all pictures of an animation: they are in memory at once while it is rewritten, 4 bytes a pixel."""
 
 
 def with_digests(spec: Spec, buckets: Buckets, templates_dir: Path) -> Spec:
@@ -62,7 +62,7 @@ def _looked_at(mark: Watermark, buckets: Buckets, templates_dir: Path) -> Waterm
 
 
 def _planned(attachment: StoredImage, buckets: Buckets, templates_dir: Path) -> bytes:
-    """The content that the plan was made for: another one may move, and would be published as what it is not."""
+    """The content that the plan was made for: another one may be animated, and would be published as something else."""
     content = _content(attachment.image, buckets, templates_dir)
     if hashlib.sha256(content).hexdigest() != attachment.digest:
         raise AttachmentChanged(
@@ -111,7 +111,7 @@ def _opened(content: bytes, reference: str) -> Image.Image:
 
 
 def _png(content: bytes, reference: str) -> bytes:
-    """Any accepted picture as PNG or APNG, written anew: ffmpeg sees nothing that came from outside."""
+    """Any accepted picture as PNG or APNG, rewritten: ffmpeg sees nothing that came from outside."""
     with _opened(content, reference) as image:
         buffer = io.BytesIO()
         if getattr(image, "is_animated", False):

@@ -84,7 +84,7 @@ def _check_keys(plan: Plan, source: Source, bucket: str) -> None:
 
 
 def _check_taken(plan: Plan, bucket: str, label: str, taken: dict[tuple[str, str], str]) -> None:
-    """Of two outputs on one path only the first is made: they would be there in turn, each said to stand."""
+    """Of two outputs on one path only the first is made: they would overwrite each other, and both would count as up to date."""
     segments = [plan.segments.key(0)] if plan.segments else []
     keys = [(bucket, key) for key in [*output_keys(plan), *segments]]
     other = next((taken[key] for key in keys if key in taken), None)

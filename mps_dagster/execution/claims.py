@@ -1,8 +1,8 @@
-"""A path is claimed before work is put into it, and the claim is looked at again before and while outputs are put there.
+"""A path is claimed before the encode, and the claim is checked again before and while outputs are published.
 
-The claim stands in the path's record, which is only ever swapped: of two sources at once one gets it, and the other fails.
-It stays there: the path is its source's until that source is gone. Runs on one source share it and publish one after
-another, each its whole set; one that died is not waited for long.
+The claim is in the path's record, which is only changed by compare-and-swap: of two sources at once one gets it, and the
+other fails. It stays: the path belongs to its source until that source is deleted. Runs on one source share it and publish
+one after another, each its whole set; a run that died is not waited for long.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mps_dagster.execution.records import (
     read_content,
     read_record,
     record_key,
-    standing,
+    up_to_date,
 )
 from mps_dagster.execution.segments import header_key
 from mps_dagster.execution.subtask import Subtask
@@ -30,15 +30,15 @@ from mps_dagster.tasks.result import SubtaskResult
 
 ATTEMPTS = 20
 """S3 also answers "conflict" when another write has only been under way."""
-WAIT_S, LOOK_S = 60.0, 0.5
-"""How long a run that publishes at this moment is waited for; then it was killed, or loses the path."""
+WAIT_S, POLL_S = 60.0, 0.5
+"""How long a run that is publishing is waited for; after that it was killed, or loses the path."""
 OTHER_SOURCE = "put {inputFormat} into output_object_path or the output dir, or remove the other source"
 OTHER_OUTPUT = "set other paths on one of them"
-OTHER_RUN = "what it makes stands; run this one again if its outputs are wanted in place of them"
+OTHER_RUN = "the other run's outputs are there; run this one again to replace them"
 
 
 def claimed_paths(subtask: Subtask, plan: Plan) -> list[str]:
-    """The primary output's, and those by which other outputs of the subtask are found: one for all members of a series."""
+    """The primary output's, and those of the subtask's other outputs: one for all members of a series."""
     series = subtask.paths.get("output_object_path", "").lstrip("/")
     stills = [series + posixpath.splitext(plan.primary_key)[1]] if "{number}" in series else []
     segments = [plan.segments.key_pattern] if plan.segments else []
@@ -57,15 +57,16 @@ class Claim:
     mine: Claimant
     bucket: Bucket
     buckets: Buckets
+    wait_s: float
 
     @classmethod
-    def of(cls, subtask: Subtask, plan: Plan, run_id: str, buckets: Buckets) -> Claim:
+    def of(cls, subtask: Subtask, plan: Plan, run_id: str, buckets: Buckets, wait_s: float = WAIT_S) -> Claim:
         source, paths = subtask.source, claimed_paths(subtask, plan)
         mine = Claimant(
             bucket=source.bucket, key=source.key, run_id=run_id, subtask=f"{subtask.task}.{subtask.id}",
             path=paths[0],
         )  # fmt: skip
-        return cls(subtask, paths, mine, buckets.get(subtask.bucket), buckets)
+        return cls(subtask, paths, mine, buckets.get(subtask.bucket), buckets, wait_s)
 
     def take(self) -> None:
         """Before the work: raise `OutputTaken` if a path is another source's that still exists, or another output's."""
@@ -79,7 +80,7 @@ class Claim:
             if record:
                 self._check_may_take(path, record)
                 if record.owner == self.mine.source and self._is_published_by_another_run(record):
-                    # That may end first; `begin` waits for it.
+                    # That run may end first; `begin` waits for it.
                     return
             claimed = (record or self._record()).model_copy(update={"claim": self.mine})
             if self.bucket.swap(record_key(path), content, claimed.model_dump_json().encode()):
@@ -87,23 +88,23 @@ class Claim:
         raise self._busy(path)
 
     def begin(self) -> SubtaskResult | None:
-        """Before the first output is put; the result of another run, if that made the same meanwhile."""
-        path, deadline = self.paths[0], time.monotonic() + WAIT_S
+        """Before the first output is published; return the result of another run, if that has published the same meanwhile."""
+        path, deadline = self.paths[0], time.monotonic() + self.wait_s
         while True:
             content = read_content(self.bucket, path)
             record = parse_record(content)
-            if earlier := standing(record, self.subtask, self.bucket):
+            if earlier := up_to_date(record, self.subtask, self.bucket):
                 return earlier
             if record and record.owner != self.mine.source:
                 raise self._lost(path, record)
             if record and self._is_published_by_another_run(record) and time.monotonic() < deadline:
-                time.sleep(LOOK_S)
+                time.sleep(POLL_S)
             elif self._swap(path, content, claim=self.mine.model_copy(update={"publishing": True})):
                 self.check()
                 return None
 
     def check(self) -> None:
-        """While outputs are put: raise `OutputTaken` if anybody else has begun to."""
+        """While outputs are published: raise `OutputTaken` if another run has begun to."""
         for path in self.paths:
             record = read_record(self.bucket, path)
             claim = record.claim if record else None
@@ -112,7 +113,7 @@ class Claim:
                 raise self._lost(path, record)
 
     def end(self, result: SubtaskResult) -> None:
-        """After the last one: the set is whole."""
+        """After the last one: the set is complete."""
         path = self.paths[0]
         for _ in range(ATTEMPTS):
             content = read_content(self.bucket, path)
@@ -129,7 +130,7 @@ class Claim:
 
     def _is_publishing(self, record: Record | None) -> bool:
         claim = record.claim if record else None
-        return claim is not None and claim.publishing and claim.is_the_subtask_of(self.mine)
+        return claim is not None and claim.publishing and claim.is_same_subtask(self.mine)
 
     def _check_may_take(self, path: str, record: Record) -> None:
         if record.owner != self.mine.source:
@@ -144,7 +145,9 @@ class Claim:
             raise OutputTaken(f"{self.bucket.name}/{path} belongs to the output {claim.path}", hint=OTHER_OUTPUT)
         run_id, subtask = _maker(record)
         if run_id == self.mine.run_id and subtask != self.mine.subtask:
-            raise OutputTaken(f"{self.bucket.name}/{path} is made in this run by {subtask} already", hint=OTHER_OUTPUT)
+            raise OutputTaken(
+                f"{self.bucket.name}/{path} is already an output of {subtask} in this run", hint=OTHER_OUTPUT
+            )
 
     def _exists(self, bucket: str, key: str) -> bool:
         try:
@@ -154,16 +157,16 @@ class Claim:
         return True
 
     def _is_published_by_another_run(self, record: Record) -> bool:
-        """At this moment; or it was killed while it did."""
+        """Or it was killed while it published."""
         claim = record.claim
-        return claim is not None and claim.publishing and not claim.is_the_subtask_of(self.mine)
+        return claim is not None and claim.publishing and not claim.is_same_subtask(self.mine)
 
     def _swap(self, path: str, content: bytes | None, **members: object) -> bool:
         record = self._record().model_copy(update=members)
         return self.bucket.swap(record_key(path), content, record.model_dump_json().encode())
 
     def _busy(self, path: str) -> StorageFailed:
-        return StorageFailed(f"cannot claim {self.bucket.name}/{path}: its record is written by others all the time")
+        return StorageFailed(f"cannot claim {self.bucket.name}/{path}: other runs change its record all the time")
 
     def _lost(self, path: str, record: Record | None) -> OutputTaken:
         by = "somebody else"

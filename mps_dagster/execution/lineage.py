@@ -14,7 +14,7 @@ from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
 
-State = Literal["stands", "replaced", "gone"]
+State = Literal["unchanged", "replaced", "gone"]
 
 
 class LineageLost(MpsError):
@@ -48,16 +48,16 @@ def way_up(bucket: str, key: str, buckets: Buckets) -> Iterator[tuple[str, str, 
 
 
 def results_of(bucket: str, upload: str, place: Bucket) -> list[TaskResult]:
-    """What was made of an upload and lies in this bucket, the newest first. Of an output that was made anew, each time."""
-    found = sorted(place.list(manifests(bucket, upload)), key=lambda info: info.modified, reverse=True)
-    results = (_manifest(place, info.key) for info in found)
+    """The results that were made of an upload in this bucket, newest first; an output that was made again is there each time."""
+    infos = sorted(place.list(manifests(bucket, upload)), key=lambda info: info.modified, reverse=True)
+    results = (_manifest(place, info.key) for info in infos)
     return [result for result in results if result]
 
 
 def state_of(bucket: Bucket, key: str, etag: str) -> State:
     """Whether an object still is what it was."""
     try:
-        return "stands" if bucket.head(key).etag == etag else "replaced"
+        return "unchanged" if bucket.head(key).etag == etag else "replaced"
     except SourceNotAccessible:
         return "gone"
 

@@ -1,4 +1,4 @@
-"""Records and manifests of outputs that are gone, and their previews: found and removed, a bucket at a time."""
+"""Records and manifests of outputs that are gone, and their previews: removed, a bucket at a time."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Outdated:
             return
         try:
             if self.bucket.head(info.key).etag != info.etag:
-                # Written anew since: somebody makes the outputs once more.
+                # Rewritten since: a run makes the outputs again.
                 return
         except SourceNotAccessible:
             return
@@ -67,7 +67,7 @@ class Outdated:
         self.removed += 1
 
     def _results(self, key: str) -> tuple[SubtaskResult, ...] | None:
-        """What it speaks of; None if that cannot be told, or if it holds a path for a source that is there."""
+        """The outputs that it describes; None if that cannot be known, or if it claims a path for a source that exists."""
         try:
             content = self.bucket.read(key)
             if key.startswith(MANIFESTS):

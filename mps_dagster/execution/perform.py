@@ -7,10 +7,10 @@ from pathlib import Path
 
 from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.execution.attachments import lay_out
-from mps_dagster.execution.claims import Claim
+from mps_dagster.execution.claims import WAIT_S, Claim
 from mps_dagster.execution.progress import Report
-from mps_dagster.execution.publish import Made, publish
-from mps_dagster.execution.records import read_record, standing
+from mps_dagster.execution.publish import Encoded, publish
+from mps_dagster.execution.records import read_record, up_to_date
 from mps_dagster.execution.staging import check_room, check_unchanged, staged, work_folder
 from mps_dagster.execution.subtask import Subtask
 from mps_dagster.execution.verify import verified
@@ -31,6 +31,7 @@ class Worker:
     settings: Settings
     buckets: Buckets
     ffmpeg: Ffmpeg
+    claim_wait_s: float = WAIT_S
 
     @classmethod
     def of(cls, settings: Settings, buckets: Buckets) -> Worker:
@@ -52,11 +53,11 @@ class Worker:
         return Source(bucket=bucket, key=key, etag=etag or info.etag, size_bytes=info.size, media=media)
 
     def perform(self, subtask: Subtask, run_id: str, report: Report) -> SubtaskResult:
-        """Make, check and publish one subtask's outputs; nothing is done for outputs that stand already."""
+        """Make, check and publish one subtask's outputs; outputs that are up to date are left as they are."""
         if subtask.refusal or subtask.plan is None:
             raise subtask.refusal.error() if subtask.refusal else InvalidConfiguration("the subtask has no plan")
         bucket = self.buckets.get(subtask.bucket)
-        if earlier := standing(read_record(bucket, subtask.plan.primary_key), subtask, bucket):
+        if earlier := up_to_date(read_record(bucket, subtask.plan.primary_key), subtask, bucket):
             report(1.0, 0.0)
             return earlier
         run_dir = self.settings.scratch_dir / run_id
@@ -64,16 +65,16 @@ class Worker:
         source = staged(origin, subtask.source.key, subtask.source.etag, run_dir)
         # A run of content that was replaced takes no path from the run of the new one.
         check_unchanged(origin, subtask.source.key, subtask.source.etag)
-        claim = Claim.of(subtask, subtask.plan, run_id, self.buckets)
+        claim = Claim.of(subtask, subtask.plan, run_id, self.buckets, self.claim_wait_s)
         claim.take()
         with work_folder(run_dir, f"{subtask.task}.{subtask.id}") as folder:
             # The name on the command line is ours; the upload's own may be anything.
             (folder / SOURCE).symlink_to(source)
             lay_out(subtask.plan.attachments, folder, self.buckets, self.settings.templates_dir)
             runs = self._run(subtask.plan, folder, report)
-            made = Made(verified(subtask.plan, folder), runs, run_id, self.ffmpeg.version)
+            encoded = Encoded(verified(subtask.plan, folder), runs, run_id, self.ffmpeg.version)
             check_unchanged(origin, subtask.source.key, subtask.source.etag)
-            result = claim.begin() or publish(subtask, subtask.plan, made, claim)
+            result = claim.begin() or publish(subtask, subtask.plan, encoded, claim)
         report(1.0, result.speed)
         return result
 

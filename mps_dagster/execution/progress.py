@@ -52,13 +52,13 @@ class ProgressFile:
 
 def read_progress(folder: Path, run_id: str) -> dict[str, float]:
     """Fraction done by step key, for the steps of one run that have begun."""
-    found = {}
+    fractions = {}
     for path in (folder / run_id).glob("*.json"):
         try:
-            found[path.stem] = float(json.loads(path.read_text())["fraction"])
+            fractions[path.stem] = float(json.loads(path.read_text())["fraction"])
         except (OSError, ValueError, KeyError):
             continue
-    return found
+    return fractions
 
 
 def forget(folder: Path, run_id: str) -> None:

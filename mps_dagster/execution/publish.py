@@ -15,7 +15,7 @@ from urllib.parse import quote
 from mps_dagster.errors import SourceNotAccessible
 from mps_dagster.execution.claims import Claim
 from mps_dagster.execution.records import record_key
-from mps_dagster.execution.segments import header_key, put_segments, segment_files
+from mps_dagster.execution.segments import header_key, publish_segments, segment_files
 from mps_dagster.execution.subtask import Subtask
 from mps_dagster.execution.verify import SAMPLE, Produced
 from mps_dagster.ffmpeg.plan import SOURCE, Plan
@@ -27,32 +27,32 @@ from mps_dagster.workflow.model import RECORDS_DIR
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Encoded:
     """What a subtask's processes left, and who ran them."""
 
-    produced: tuple[Produced, ...]
+    files: tuple[Produced, ...]
     runs: list[Completed]
     run_id: str
     ffmpeg_version: str
 
 
-def publish(subtask: Subtask, plan: Plan, made: Made, claim: Claim) -> SubtaskResult:
-    """Put everything and record what came. What names others (a playlist, an index) goes after them."""
-    produced, runs, bucket = made.produced, made.runs, claim.bucket
-    put = _Put(bucket, record_key(plan.primary_key))
-    _take_away(plan, bucket)
-    segments, parts = _segments(plan, produced[0], put, claim)
-    rest = [put.produced(file) for file in reversed(produced[1:])][::-1]
+def publish(subtask: Subtask, plan: Plan, encoded: Encoded, claim: Claim) -> SubtaskResult:
+    """Publish everything and record it. Files that name others (a playlist, an index) go after them."""
+    files, runs, bucket = encoded.files, encoded.runs, claim.bucket
+    publisher = _Publisher(bucket, record_key(plan.primary_key))
+    _unpublish_index(plan, bucket)
+    segments, parts = _segments(plan, files[0], publisher, claim)
+    rest = [publisher.media(file) for file in reversed(files[1:])][::-1]
     claim.check()
-    main = [put.produced(produced[0]), *rest]
-    texts = [put.text(text.key, text.text) for text in plan.texts]
+    main = [publisher.media(files[0]), *rest]
+    texts = [publisher.text(text.key, text.text) for text in plan.texts]
     result = SubtaskResult(
         id=subtask.id, task=subtask.task, type=subtask.type, label=subtask.label, bucket=subtask.bucket,
         source_uri=subtask.source.uri, spec=subtask.spec, outputs=(*main, *texts, *parts), segments=segments,
         facts=plan.facts,
-        preview_key=_preview(plan, produced[0], bucket),
+        preview_key=_preview(plan, files[0], bucket),
         commands=tuple(_shown(command, subtask.source.key) for command in plan.commands),
-        ffmpeg_version=made.ffmpeg_version, revision=subtask.revision, run_id=made.run_id,
+        ffmpeg_version=encoded.ffmpeg_version, revision=subtask.revision, run_id=encoded.run_id,
         media_s=plan.duration_s, wall_s=sum(run.wall_s for run in runs), cpu_s=sum(run.cpu_s for run in runs),
         memory_bytes=max((run.memory_bytes for run in runs), default=0), fingerprint=subtask.fingerprint,
     )  # fmt: skip
@@ -60,8 +60,8 @@ def publish(subtask: Subtask, plan: Plan, made: Made, claim: Claim) -> SubtaskRe
     return result
 
 
-def _take_away(plan: Plan, bucket: Bucket) -> None:
-    """An earlier playlist or index goes before what it names is overwritten: nobody is to play a mixture of two sets."""
+def _unpublish_index(plan: Plan, bucket: Bucket) -> None:
+    """Delete an earlier playlist or index before its files are overwritten: nobody shall play a mixture of two sets."""
     for key in ([plan.primary_key] if plan.segments else []) + [text.key for text in plan.texts]:
         with suppress(SourceNotAccessible):
             bucket.head(key)
@@ -69,7 +69,7 @@ def _take_away(plan: Plan, bucket: Bucket) -> None:
 
 
 def _segments(
-    plan: Plan, playlist: Produced, put: _Put, claim: Claim
+    plan: Plan, playlist: Produced, publisher: _Publisher, claim: Claim
 ) -> tuple[SegmentSet | None, tuple[OutputObject, ...]]:
     """The segments, and their fMP4 header; then their names in the playlist are the published ones."""
     if plan.segments is None:
@@ -77,39 +77,39 @@ def _segments(
     folder = playlist.path.parent
     files = segment_files(plan.segments, folder)
     names = {file.name: plan.segments.key(number) for number, file in enumerate(files)}
-    made = put_segments(plan.segments, files, put.object, claim.check)
+    segments = publish_segments(plan.segments, files, publisher.object, claim.check)
     header: tuple[OutputObject, ...] = ()
     if plan.segments.header:
         names[plan.segments.header] = header_key(playlist.key)
-        header = (put.file(folder / plan.segments.header, names[plan.segments.header], "segment"),)
+        header = (publisher.file(folder / plan.segments.header, names[plan.segments.header], "segment"),)
     _rewrite(playlist.path, names, playlist.key)
-    return made, header
+    return segments, header
 
 
 def _rewrite(playlist: Path, keys: dict[str, str], playlist_key: str) -> None:
-    """Put the published names into the playlist, relative to it and escaped as URIs."""
+    """Write the published names into the playlist, relative to it and escaped as URIs."""
     folder = posixpath.dirname(playlist_key) or "."
 
     def published(name: str) -> str:
         return quote(posixpath.relpath(keys[name], folder)) if name in keys else name
 
     lines = [
-        re.sub(r'(?<=URI=")[^"]*', lambda found: published(found[0]), line) if line[:1] == "#" else published(line)
+        re.sub(r'(?<=URI=")[^"]*', lambda match: published(match[0]), line) if line[:1] == "#" else published(line)
         for line in playlist.read_text().splitlines()
     ]
     playlist.write_text("\n".join(lines) + "\n")
 
 
 @dataclass(frozen=True)
-class _Put:
-    """Puts outputs, each marked with the record that speaks of it."""
+class _Publisher:
+    """Publishes outputs, each marked with the key of its record."""
 
     bucket: Bucket
     record: str
 
-    def produced(self, file: Produced) -> OutputObject:
-        put = self.file(file.path, file.key, "main")
-        return put.model_copy(update={"width": file.width, "height": file.height, "media": file.media})
+    def media(self, file: Produced) -> OutputObject:
+        published = self.file(file.path, file.key, "main")
+        return published.model_copy(update={"width": file.width, "height": file.height, "media": file.media})
 
     def object(self, path: Path, key: str) -> ObjectInfo:
         return self.bucket.publish(path, key, record=self.record)
@@ -128,7 +128,7 @@ class _Put:
 
 
 def _preview(plan: Plan, first: Produced, bucket: Bucket) -> str:
-    """The key of a picture of the output: the output itself where it is small, or one put beside our records."""
+    """The key of a picture of the output: the output itself where it is small, or one beside our records."""
     kind = plan.outputs[0].expected.kind
     if first.width is None or first.height is None:
         return ""

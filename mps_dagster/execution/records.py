@@ -1,7 +1,7 @@
-"""What stands in a bucket: one small record per subtask, beside the outputs it speaks of.
+"""Records of outputs: one small file per subtask, in the bucket of its outputs.
 
-It is written before any work (it says whose the path is: claims.py), before the first output and again after the last
-one (so a complete set can be told from a part). Every output is marked with its record's key.
+It is written before any work (it says to whom the path belongs: claims.py), before the first output and again after the
+last one, so that a complete set can be told from a part. Every output is marked with its record's key.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import suppress
 from pydantic import ValidationError
 
 from mps_dagster.errors import SourceNotAccessible
-from mps_dagster.execution.segments import segments_stand
+from mps_dagster.execution.segments import segments_unchanged
 from mps_dagster.execution.subtask import Subtask
 from mps_dagster.frozen import Facts
 from mps_dagster.storage.bucket import Bucket
@@ -35,13 +35,13 @@ class Claimant(Facts):
     path: str
     """The primary output's."""
     publishing: bool = False
-    """Whether outputs are being put at this moment, so that what stands is not whole."""
+    """Whether outputs are being published at this moment: the set is not complete."""
 
     @property
     def source(self) -> tuple[str, str]:
         return self.bucket, self.key
 
-    def is_the_subtask_of(self, other: Claimant) -> bool:
+    def is_same_subtask(self, other: Claimant) -> bool:
         return (self.source, self.run_id, self.subtask) == (other.source, other.run_id, other.subtask)
 
 
@@ -50,9 +50,9 @@ class Record(Facts):
     source_key: str
     source_etag: str = ""
     result: SubtaskResult | None = None
-    """Set when all of it stands."""
+    """Set when the whole set is published."""
     claim: Claimant | None = None
-    """Who is about to put something else there; the other fields are of what still stands."""
+    """Who is about to publish something else there; the other fields describe the outputs that are still there."""
 
     @property
     def owner(self) -> tuple[str, str]:
@@ -66,7 +66,7 @@ def record_key(primary_key: str) -> str:
 
 
 def read_content(bucket: Bucket, path: str) -> bytes | None:
-    """The record of an output path as it stands, for `Bucket.swap`; None if there is none."""
+    """The record of an output path as it is stored, for `Bucket.swap`; None if there is none."""
     try:
         return bucket.read(record_key(path))
     except SourceNotAccessible:
@@ -74,7 +74,7 @@ def read_content(bucket: Bucket, path: str) -> bytes | None:
 
 
 def parse_record(content: bytes | None) -> Record | None:
-    """Of another version of this program only what this one understands: whose the path is. None if nothing is."""
+    """A record of another version is read as far as this one understands it: to whom the path belongs. None if not even that."""
     if content is None:
         return None
     with suppress(ValidationError):
@@ -89,8 +89,8 @@ def read_record(bucket: Bucket, path: str) -> Record | None:
     return parse_record(read_content(bucket, path))
 
 
-def standing(record: Record | None, subtask: Subtask, bucket: Bucket) -> SubtaskResult | None:
-    """The earlier result, if it is of the same fingerprint and every object still is what was published."""
+def up_to_date(record: Record | None, subtask: Subtask, bucket: Bucket) -> SubtaskResult | None:
+    """The earlier result, if it has the same fingerprint and every object is still as it was published."""
     if record is None or record.result is None or record.result.fingerprint != subtask.fingerprint:
         return None
     try:
@@ -98,7 +98,7 @@ def standing(record: Record | None, subtask: Subtask, bucket: Bucket) -> Subtask
             info = bucket.head(output.key)
             if (info.size, info.etag) != (output.size_bytes, output.etag):
                 return None
-        if record.result.segments and not segments_stand(record.result.segments, bucket):
+        if record.result.segments and not segments_unchanged(record.result.segments, bucket):
             return None
     except SourceNotAccessible:
         return None

@@ -1,4 +1,4 @@
-"""HLS segments are one value: put several at a time, compared with one listing, and never told of one by one."""
+"""HLS segments as one value: several are published at a time, they are compared with one listing, and no event names each."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ def header_key(playlist_key: str) -> str:
     return f"{posixpath.splitext(playlist_key)[0]}_init.mp4"
 
 
-def put_segments(
-    names: Segments, files: list[Path], put: Callable[[Path, str], ObjectInfo], between: Callable[[], None]
+def publish_segments(
+    names: Segments, files: list[Path], publish: Callable[[Path, str], ObjectInfo], between: Callable[[], None]
 ) -> SegmentSet:
     """Put them all; `between` is called every now and then, and what it raises ends it."""
     keyed = [(file, names.key(number)) for number, file in enumerate(files)]
     infos: list[ObjectInfo] = []
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="put") as pool:
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="publish") as pool:
         for start in range(0, len(keyed), BATCH):
-            infos += pool.map(lambda pair: put(*pair), keyed[start : start + BATCH])
+            infos += pool.map(lambda pair: publish(*pair), keyed[start : start + BATCH])
             between()
     return SegmentSet(
         names=names, count=len(infos), size_bytes=sum(info.size for info in infos), digest=digest_of(infos)
     )
 
 
-def segments_stand(segments: SegmentSet, bucket: Bucket) -> bool:
-    """Whether each of them still is what was put."""
+def segments_unchanged(segments: SegmentSet, bucket: Bucket) -> bool:
+    """Whether each of them is still as it was published."""
     return digest_of(_listed(segments, bucket)) == segments.digest
 
 

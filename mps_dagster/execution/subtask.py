@@ -46,13 +46,13 @@ class Subtask(Facts):
     spec: dict[str, Any]
     plan: Plan | None
     refusal: Refusal | None = None
-    """Set instead of a plan. The subtask fails with it, so that its siblings are made all the same."""
+    """Set instead of a plan. Only this subtask fails with it; its siblings run."""
     fingerprint: str = ""
-    """Of source, plan and tool: outputs standing with the same one are not made again."""
+    """Of source, plan and tool: outputs with the same one are up to date and not encoded again."""
     revision: str = ""
     """Of the task."""
     paths: dict[str, str] = Field(default_factory=dict)
-    """Of its outputs, by parameter: what MPS tells of them before they are made."""
+    """Of its outputs, by parameter: as MPS shows them before they exist."""
 
 
 class TaskResult(Facts):
@@ -71,9 +71,7 @@ class TaskResult(Facts):
         """One output as the source of a serial task; its probe is the one it was verified with."""
         result = next((r for r in self.results if not label or r.label == label), None)
         if result is None or result.main[0].media is None:
-            raise errors.InvalidConfiguration(
-                f"task {self.task} made no output {label!r} that another task can work on"
-            )
+            raise errors.InvalidConfiguration(f"task {self.task} has no output {label!r} that another task can work on")
         output = result.main[0]
         assert output.media is not None  # noqa: S101  (checked above)
         return Source(

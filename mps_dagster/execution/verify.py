@@ -1,4 +1,4 @@
-"""An output is looked at before it is published: ffmpeg exits 0 on truncated sources and on pictures it never made."""
+"""Outputs are checked before they are published: ffmpeg exits 0 on truncated sources and on pictures that it never wrote."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def _image(output: OutputFile, path: Path) -> Produced:
             size = image.size
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise OutputRejected(f"{output.key} is not a picture: {error}") from error
-    wanted = (output.expected.width, output.expected.height)
-    if size != wanted:
-        raise OutputRejected(f"{output.key} is {size[0]} x {size[1]}, not {wanted[0]} x {wanted[1]} as planned")
+    expected = (output.expected.width, output.expected.height)
+    if size != expected:
+        raise OutputRejected(f"{output.key} is {size[0]} x {size[1]}, not {expected[0]} x {expected[1]} as planned")
     return Produced(path, output.key, *size)
 
 
@@ -96,8 +96,8 @@ def _playlist(path: Path, plan: Plan, folder: Path) -> tuple[MediaInfo, float]:
 
 def _first_end(playlist: str) -> int:
     """Where the first segment ends in its file: all segments may lie in one, of any size."""
-    found = re.search(r"^#EXT-X-BYTERANGE:(\d+)(?:@(\d+))?", playlist, re.MULTILINE)
-    return int(found[1]) + int(found[2] or 0) if found else sys.maxsize
+    last = re.search(r"^#EXT-X-BYTERANGE:(\d+)(?:@(\d+))?", playlist, re.MULTILINE)
+    return int(last[1]) + int(last[2] or 0) if last else sys.maxsize
 
 
 def _copy(path: Path, to: BinaryIO, end: int) -> None:
@@ -131,13 +131,13 @@ def _check_copied(key: str, copied: Copied, media: MediaInfo) -> None:
     if not copied.video:
         return
     if video is None or video.codec != copied.video:
-        found = video.codec if video else "nothing"
-        raise OutputRejected(f"{key} is a copy of {copied.video} video, and reads as {found}", hint="name a codec")
+        codec = video.codec if video else "nothing"
+        raise OutputRejected(f"{key} is a copy of {copied.video} video, and reads as {codec}", hint="name a codec")
     if (video.rotation, video.mirrored) != copied.turned:
         raise OutputRejected(f"{key} lost how the source's picture is turned", hint="name a video codec")
     # Containers round the shape of pixels.
     sizes = zip(video.display_size, copied.display_size or video.display_size, strict=True)
-    if any(abs(found - size) > 1 + size / 100 for found, size in sizes):
+    if any(abs(measured - size) > 1 + size / 100 for measured, size in sizes):
         raise OutputRejected(
             f"{key} shows as {video.display_size}, and its source as {copied.display_size}", hint="name a video codec"
         )

@@ -18,7 +18,7 @@ Options = dict[str, str | int | float]
 
 @dataclass(frozen=True, slots=True)
 class VideoEncoder:
-    """One row per codec: how its encoder is told the same things."""
+    """One row per codec: how its encoder takes the same parameters."""
 
     encoder: str
     effort: Mapping[Effort, Args]

@@ -93,17 +93,17 @@ def copied_video(video: VideoStream, where: str) -> Options:
     options: Options = {"c:v": "copy"}
     boxes = where in ("mp4", "mov", _MP4_SEGMENTS)
     if video.tag == "avc3" and boxes:
-        # H.264's parameter sets may stand among the pictures only; as avc1, they are in the header.
+        # H.264's parameter sets may be among the pictures only; as avc1, they are in the header.
         options |= {"tag:v": "avc1", "bsf:v": "h264_mp4toannexb,extract_extradata"}
     if video.codec == "hevc" and boxes:
-        # Apple plays `hvc1` alone, whose parameter sets stand in the header and nowhere else. Without the filters those
+        # Apple plays `hvc1` alone, whose parameter sets are in the header and nowhere else. Without the filters those
         # that come with later pictures would be dropped, and with them every picture after a change of size.
         options |= {"tag:v": "hvc1", "bsf:v": "hevc_mp4toannexb,extract_extradata"}
     if video.dolby_vision and where == "mp4":
         # Dolby's own box, and for what nothing but Dolby can show its own name.
         options |= {"strict": "unofficial", **({"tag:v": "dvh1"} if video.only_dolby_vision else {})}
     if video.codec == "mpeg4" and where == "ts":
-        # Elsewhere its header stands in the container's.
+        # Elsewhere its header is in the container's.
         options["bsf:v"] = "dump_extra"
     return options
 

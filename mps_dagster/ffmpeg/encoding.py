@@ -1,4 +1,4 @@
-"""From wanted video and sound parameters to the one ffmpeg command that makes the file (or the HLS set)."""
+"""From video and sound parameters to the one ffmpeg command that makes the file (or the HLS set)."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ HLS_GAP_S, COPIED_HLS_GAP_S = 0.1, 0.5
 """How long HLS may have sound and no picture. Every track of a film is a little longer or shorter than the others, and of
 copied pictures nothing can be done about it."""
 KEEP_IN_STEP = "aresample=async=1"
-"""Silence where samples are missing. Nothing that counts from the start: the graph may be built anew in mid-stream."""
+"""Silence where samples are missing. Nothing that counts from the start: the graph may be rebuilt in mid-stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """One wanted video or audio file."""
+    """One video or audio file to make."""
 
     key: str
     container: str
     video: VideoTemplate | None
-    """None = no picture is wanted."""
+    """None = without a picture."""
     audio: AudioTemplate | None
     start_time_offset: float = 0.0
     """Signed, as `signed_range` takes them."""
@@ -67,7 +67,7 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What of a source an output is made of."""
+    """The part of a source that an output is made of."""
 
     part: TimeRange
     video: VideoStream | None
@@ -87,32 +87,32 @@ class Material:
         return max(0.0, self.part.end_s - self.video.end_s) if self.video else 0.0
 
 
-def encoding_plan(wanted: Encoding, media: MediaInfo) -> Plan:
+def encoding_plan(encoding: Encoding, media: MediaInfo) -> Plan:
     """What the source lacks the output lacks too: silent video stays silent, sound without pictures stays sound."""
-    material = _material(wanted, media)
+    material = _material(encoding, media)
     video = material.video
-    geometry = _geometry(wanted.video, video) if wanted.video and video else None
-    file = f"out.{MUXERS[wanted.container].extension}"
+    geometry = _geometry(encoding.video, video) if encoding.video and video else None
+    file = f"out.{MUXERS[encoding.container].extension}"
     return Plan(
-        commands=(_command(wanted, media, material, geometry),),
-        outputs=(OutputFile(file=file, key=wanted.key, expected=_expected(wanted, material, geometry)),),
+        commands=(_command(encoding, media, material, geometry),),
+        outputs=(OutputFile(file=file, key=encoding.key, expected=_expected(encoding, material, geometry)),),
         duration_s=material.part.duration_s,
-        attachments=attachments(wanted.watermarks) if video else (),
-        segments=wanted.segments,
+        attachments=attachments(encoding.watermarks) if video else (),
+        segments=encoding.segments,
     )
 
 
-def _material(wanted: Encoding, media: MediaInfo) -> Material:
-    """The streams that are wanted, the part of them that is, and of those the ones that play in it."""
-    video = media.video if wanted.video else None
-    audio = chosen_audio(wanted.audio, media, wanted.container) if wanted.audio else ()
+def _material(encoding: Encoding, media: MediaInfo) -> Material:
+    """The streams and the part that the output is made of, without streams that do not play in that part."""
+    video = media.video if encoding.video else None
+    audio = chosen_audio(encoding.audio, media, encoding.container) if encoding.audio else ()
     if video is None and not audio:
         raise ContentUnsupported(
-            f"the source has none of the streams that {wanted.key} is made of",
+            f"the source has none of the streams that {encoding.key} is made of",
             hint=f"video: {'yes' if media.video else 'no'}, audio tracks: {len(media.audio)}",
         )
     span = Span.of([*((video,) if video else ()), *audio])
-    part = signed_range(wanted.start_time_offset, wanted.end_time_offset, span)
+    part = signed_range(encoding.start_time_offset, encoding.end_time_offset, span)
     if video and not (video.start_s < part.end_s and video.last_s >= part.start_s):
         video = None
     audio = tuple(track for track in audio if track.start_s < part.end_s and track.end_s > part.start_s)
@@ -139,22 +139,22 @@ def _geometry(template: VideoTemplate, video: VideoStream) -> Geometry:
     )  # fmt: skip
 
 
-def _expected(wanted: Encoding, material: Material, geometry: Geometry | None) -> Expected:
+def _expected(encoding: Encoding, material: Material, geometry: Geometry | None) -> Expected:
     video, part = material.video, material.part
-    copied = video is not None and wanted.copies_video
+    copied = video is not None and encoding.copies_video
     # A copy starts and ends at key frames; an encoder adds at most a frame and some samples.
     slack = video.longest_key_gap_s if video and copied and not part.whole else 0.0
     width, height = geometry.canvas if geometry and not copied else (None, None)
     return Expected(
-        kind="playlist" if wanted.container == "hls" else "video" if video else "audio",
+        kind="playlist" if encoding.container == "hls" else "video" if video else "audio",
         width=width, height=height, duration_s=part.duration_s, tolerance_s=0.5 + 0.01 * part.duration_s + slack,
-        audio=bool(material.audio), copied=_copied(wanted, material),
+        audio=bool(material.audio), copied=_copied(encoding, material),
     )  # fmt: skip
 
 
-def _copied(wanted: Encoding, material: Material) -> Copied | None:
-    picture = material.video if wanted.copies_video else None
-    codecs = tuple(track.codec for track in material.audio) if wanted.copies_audio else ()
+def _copied(encoding: Encoding, material: Material) -> Copied | None:
+    picture = material.video if encoding.copies_video else None
+    codecs = tuple(track.codec for track in material.audio) if encoding.copies_audio else ()
     if not picture:
         return Copied(audio=codecs) if codecs else None
     # A part may begin after a change of size.
@@ -162,31 +162,31 @@ def _copied(wanted: Encoding, material: Material) -> Copied | None:
     return Copied(video=picture.codec, audio=codecs, turned=(picture.rotation, picture.mirrored), display_size=size)
 
 
-def _command(wanted: Encoding, media: MediaInfo, material: Material, geometry: Geometry | None) -> tuple[str, ...]:
-    muxer = MUXERS[wanted.container]
+def _command(encoding: Encoding, media: MediaInfo, material: Material, geometry: Geometry | None) -> tuple[str, ...]:
+    muxer = MUXERS[encoding.container]
     # Global tags may say where a phone was; what players need is in the streams.
     options: Options = {"map_metadata": -1, "map_chapters": -1, **muxer.args}
     streams: list[Stream] = []
-    for track, more in (_picture(wanted, media, material, geometry), _sound(wanted, media, material)):
+    for track, more in (_picture(encoding, media, material, geometry), _sound(encoding, media, material)):
         streams += track
         options |= more
-    if wanted.segments:
-        options |= _hls_options(wanted.segments, wanted.hls_time)
+    if encoding.segments:
+        options |= _hls_options(encoding.segments, encoding.hls_time)
     return arguments(ffmpeg.output(*streams, f"file:out.{muxer.extension}", f=muxer.format, **options))
 
 
 def _picture(
-    wanted: Encoding, media: MediaInfo, material: Material, geometry: Geometry | None
+    encoding: Encoding, media: MediaInfo, material: Material, geometry: Geometry | None
 ) -> tuple[list[Stream], Options]:
     """The picture's stream and its output options; nothing where there is none."""
-    template, video = wanted.video, material.video
+    template, video = encoding.video, material.video
     if template is None or video is None or geometry is None:
         return [], {}
-    if wanted.copies_video:
-        if wanted.container == "hls":
+    if encoding.copies_video:
+        if encoding.container == "hls":
             _check_gaps(material)
         track = untouched(media, material.part, material.streams)[str(video.index)]
-        return [track], copied_video(video, _where(wanted))
+        return [track], copied_video(video, _where(encoding))
     alpha = keeps_alpha(template, video)
     stream = section(media, material.part, material.streams).picture(video)
     stream = prepared(stream, video, keep_alpha=alpha)
@@ -198,33 +198,33 @@ def _picture(
     elif not keeps_hdr(template):
         stream = to_sdr(stream, video)
     blend = Blend(blend_format(template), video if keeps_hdr(template) else None)
-    stream = overlaid(stream, wanted.watermarks, geometry.canvas, blend=blend, clip=material.part)
-    if wanted.container == "hls":
+    stream = overlaid(stream, encoding.watermarks, geometry.canvas, blend=blend, clip=material.part)
+    if encoding.container == "hls":
         black = _black(geometry.canvas, material.before_picture_s, template.average_rate(video))
         stream = _covering(stream, material, tagged_as(black, video, sdr=not keeps_hdr(template)))
     stream = as_video(stream, pixel_format(template, video), written_matrix(video, sdr=not keeps_hdr(template)))
-    return [stream], video_options(template, video, wanted.container)
+    return [stream], video_options(template, video, encoding.container)
 
 
-def _sound(wanted: Encoding, media: MediaInfo, material: Material) -> tuple[list[Stream], Options]:
+def _sound(encoding: Encoding, media: MediaInfo, material: Material) -> tuple[list[Stream], Options]:
     """The tracks' streams and their output options.
 
-    Each has a filter graph of its own, which ffmpeg may build anew where the sound changes its format on the way.
+    Each has a filter graph of its own, which ffmpeg rebuilds where the sound changes its format.
     """
-    template, tracks = wanted.audio, material.audio
+    template, tracks = encoding.audio, material.audio
     if template is None or not tracks:
         return [], {}
     options: Options = dict(languages(tracks))
-    if wanted.copies_audio:
+    if encoding.copies_audio:
         origin = untouched(media, material.part, material.streams)
-        options |= copied_audio(tracks, _where(wanted))
-        if not material.part.from_start and not (material.video and wanted.copies_video):
+        options |= copied_audio(tracks, _where(encoding))
+        if not material.part.from_start and not (material.video and encoding.copies_video):
             # Only a copied picture needs what comes before the start; sound that is left alone begins there.
             options["copypriorss:a"] = 0
     else:
         opened = section(media, material.part, material.streams)
         origin = opened.origin
-        options |= audio_options(template, tracks, wanted.container)
+        options |= audio_options(template, tracks, encoding.container)
         for number, track in enumerate(tracks):
             options[f"filter:a:{number}"] = ",".join([*opened.sound_filters, KEEP_IN_STEP, *_layout(template, track)])
     return [origin[str(track.index)] for track in tracks], options
@@ -251,7 +251,7 @@ def _black(canvas: Size, length_s: float, rate: Fraction) -> Stream:
 
 
 def _covering(stream: Stream, material: Material, black: Stream) -> Stream:
-    """Black before the first picture and the last one standing to the end: a player stops where an HLS track does."""
+    """Black before the first picture, and the last picture held to the end: a player stops where an HLS track ends."""
     if material.before_picture_s > HLS_GAP_S:
         stream = ffmpeg.concat(black, stream.filter("setpts", "PTS-STARTPTS"))
     if material.after_picture_s > HLS_GAP_S:
@@ -259,9 +259,9 @@ def _covering(stream: Stream, material: Material, black: Stream) -> Stream:
     return stream
 
 
-def _where(wanted: Encoding) -> str:
+def _where(encoding: Encoding) -> str:
     """The row of what the container holds of copied streams."""
-    return row(wanted.container, mp4_segments=_in_mp4(wanted.segments))
+    return row(encoding.container, mp4_segments=_in_mp4(encoding.segments))
 
 
 def _in_mp4(segments: Segments | None) -> bool:

@@ -87,7 +87,7 @@ class Blend:
     """How watermarks and picture come together."""
 
     format: str
-    """The overlay filter's name for a pixel format; not told, it makes 8-bit 4:2:0 of everything."""
+    """The overlay filter's name for a pixel format; without it, it makes 8-bit 4:2:0 of everything."""
     video: VideoStream | None = None
     """Whose colours the picture has, if they are not SDR's."""
 
@@ -118,7 +118,7 @@ def overlaid(
             shown = signed_range(mark.start_time_offset, mark.end_time_offset, clip.span)
             if shown.end_s <= clip.start_s or shown.start_s >= clip.end_s:
                 raise InvalidTimeOffset(
-                    f"watermark {number} is shown from {shown.start_s:g} s to {shown.end_s:g} s, outside the part that is made",
+                    f"watermark {number} is shown from {shown.start_s:g} s to {shown.end_s:g} s, outside the part that is encoded",
                     hint=f"the part goes from {clip.start_s:g} s to {clip.end_s:g} s of the source",
                 )
             if mark.start_time_offset or mark.end_time_offset:

@@ -27,7 +27,7 @@ UNINDEXED = frozenset({"mpegts", "mpeg"})
 UNSEEKABLE = frozenset({"webp_anim", "apng", "gif"})
 """Demuxers of animations, which are decoded from their beginning."""
 RESTARTING = frozenset({"mpegts", "mpeg", "ogg"})
-"""Demuxers whose clock may start anew (AVFMT_TS_DISCONT); ffmpeg starts it at the earliest stream that is used."""
+"""Demuxers whose clock may restart (AVFMT_TS_DISCONT); ffmpeg starts it at the earliest stream that is used."""
 
 
 def source(media: MediaInfo, **options: str | float) -> Stream:
@@ -99,7 +99,7 @@ def _opened(
     **options: str | float,
 ) -> Section:
     if not any(isinstance(stream, VideoStream) and stream.turned for stream in used):
-        # A change of size in mid-stream would build the filter graph anew, and clocks, counters and watermarks would
+        # A change of size in mid-stream would rebuild the filter graph, and clocks, counters and watermarks would
         # begin again; `shaped` takes every size. (Rotation is undone by a filter of ffmpeg's own, which does not.)
         options["reinit_filter:v"] = 0
     # Where ffmpeg's clock begins without a seek, on the source's.
@@ -126,7 +126,7 @@ def _seek_s(media: MediaInfo, part: TimeRange, used: Sequence[VideoStream | Audi
         # ffmpeg seeks to a picture, and the sound before the first one would be lost.
         return 0.0
     if media.demuxer in UNINDEXED and media.video:
-        # Seeks land after the wanted time, by up to a key frame's distance.
+        # Seeks land after the requested time, by up to a key frame's distance.
         return max(0.0, part.start_s - 2 * media.video.longest_key_gap_s - 2)
     return part.start_s
 

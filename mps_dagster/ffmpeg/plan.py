@@ -1,7 +1,7 @@
 """`Plan`: one subtask as a value. What to run, what must come out, and where it goes.
 
 A plan is pure data. Its commands name only files of the subtask's own work folder, by names that we chose (`source`,
-`out.mp4`, `shot_0001.jpg`), so nothing that a user wrote ever stands on a command line.
+`out.mp4`, `shot_0001.jpg`), so nothing that a user wrote is ever on a command line.
 """
 
 from __future__ import annotations

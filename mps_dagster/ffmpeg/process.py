@@ -176,7 +176,7 @@ def _prepare(limits: Limits) -> Callable[[], None]:
     # As root, SVT-AV1 gives its threads real-time priority, which leaves 5 % of the machine to all else. Refused to
     # others than root, who do not have the capability.
     without_real_time = _prctl(_PR_CAPBSET_DROP, _CAP_SYS_NICE)
-    wanted = {
+    values = {
         resource.RLIMIT_AS: limits.memory_bytes,
         resource.RLIMIT_CPU: int(limits.cpu_s),
         resource.RLIMIT_FSIZE: limits.output_bytes,
@@ -184,13 +184,13 @@ def _prepare(limits: Limits) -> Callable[[], None]:
     }
     if sys.platform == "darwin":
         # macOS answers EINVAL to an address-space limit below what is mapped already.
-        del wanted[resource.RLIMIT_AS]
+        del values[resource.RLIMIT_AS]
 
     def prepare() -> None:
         die_with_parent()
         without_real_time()
         os.nice(limits.niceness)
-        for kind, value in wanted.items():
+        for kind, value in values.items():
             _, hard = resource.getrlimit(kind)
             soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
             resource.setrlimit(kind, (soft, hard))

@@ -21,7 +21,7 @@ from mps_dagster.media.timerange import Span
 
 @dataclass(frozen=True, slots=True)
 class Stills:
-    """Which pictures are wanted."""
+    """Pictures to take."""
 
     times: tuple[float, ...]
     """Seconds into the source; past the last frame means the last frame."""

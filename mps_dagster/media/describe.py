@@ -156,21 +156,21 @@ def webp(moving: Animation, size_bytes: int) -> MediaInfo:
 def _said(container: InputContainer, stream: LibavVideo) -> str:
     """What a container says of a stream beside its codec. PyAV does not hand that out; libav's listing has it.
 
-    Tags stand there too, with their names in front, so a line that begins with a fact is libav's own.
+    Tags are there too, after their names, so a line that begins with a fact is libav's own.
     """
     parts = re.split(r"^ *Stream #0:", listed(container), flags=re.MULTILINE)
     return next((part for part in parts if re.match(rf"{stream.index}\b", part)), "")
 
 
 def _dolby_vision(said: str) -> str:
-    found = re.search(r"^ +DOVI configuration record: .*profile: (\d+).*compatibility id: (\d+)", said, re.MULTILINE)
-    return f"{found[1]}.{found[2]}" if found else ""
+    match = re.search(r"^ +DOVI configuration record: .*profile: (\d+).*compatibility id: (\d+)", said, re.MULTILINE)
+    return f"{match[1]}.{match[2]}" if match else ""
 
 
 def _cropped(picture: VideoFrame, said: str) -> tuple[int, int]:
     """The size that ffmpeg, and every good player, shows: PyAV does not apply what the container crops."""
-    found = re.search(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", said, re.MULTILINE)
-    left, right, top, bottom = map(int, found.groups()) if found else (0, 0, 0, 0)
+    match = re.search(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", said, re.MULTILINE)
+    left, right, top, bottom = map(int, match.groups()) if match else (0, 0, 0, 0)
     width, height = picture.width - left - right, picture.height - top - bottom
     # What would leave nothing ffmpeg does not crop either.
     return (width, height) if width > 0 and height > 0 else (picture.width, picture.height)

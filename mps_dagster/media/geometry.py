@@ -39,7 +39,7 @@ def fit(
     fill: FillType = "black",
     step: int = 1,
 ) -> Geometry:
-    """Say how a picture of size `source` (upright, square pixels) gets to the wanted size.
+    """Say how a picture of size `source` (upright, square pixels) becomes the output's.
 
     0 means "follows from the other"; both 0 keep the source's size. With `adaptive="open"`, `width` is the long side and
     `height` the short one, whichever way the picture lies. Sides are multiples of `step` (2 for 4:2:0 video).

@@ -19,17 +19,17 @@ _SAME_CLOCK_S = 1.0
 
 def programmes(container: InputContainer) -> Programmes:
     """Empty where the container knows no such thing. PyAV has no access to it; libav's own listing says it."""
-    found: dict[int, set[int]] = {}
+    by_number: dict[int, set[int]] = {}
     members: set[int] = set()
     # Names and other tags are indented deeper, so none can pass for such a line.
     for line in re.finditer(r"^  (?:Program (\d+)|(No Program)|Stream #0:(\d+))", listed(container), re.MULTILINE):
         if line[1]:
-            members = found.setdefault(int(line[1]), set())
+            members = by_number.setdefault(int(line[1]), set())
         elif line[2]:
             members = set()
         else:
             members.add(int(line[3]))
-    return {number: frozenset(indexes) for number, indexes in found.items()}
+    return {number: frozenset(indexes) for number, indexes in by_number.items()}
 
 
 def companions(programmes: Programmes, video: int | None, sounds: frozenset[int]) -> frozenset[int]:

@@ -78,8 +78,8 @@ def check_decodable(container: InputContainer, video: VideoStream, log: Log, max
     width, height = video.width, video.height
     for _, _, message in log:
         # libav has the same limit, and then keeps the size for itself.
-        if not width and (found := re.match(r"Picture size (\d+)x(\d+) exceeds", message)):
-            width, height = int(found[1]), int(found[2])
+        if not width and (match := re.match(r"Picture size (\d+)x(\d+) exceeds", message)):
+            width, height = int(match[1]), int(match[2])
     check_size(width, height, max_pixels)
 
 
@@ -146,7 +146,7 @@ def _no_decoder(container: InputContainer, stream: Stream) -> ContentUnsupported
 
 def _codec_name(container: InputContainer, stream: Stream) -> str:
     """What libav calls a codec that it cannot decode, or the container's own name for it; PyAV has neither."""
-    found = re.search(rf"Stream #0:{stream.index}\b.*: (?:Video|Audio): (\w+)(?: \((\w+))?", listed(container))
-    if not found:
+    match = re.search(rf"Stream #0:{stream.index}\b.*: (?:Video|Audio): (\w+)(?: \((\w+))?", listed(container))
+    if not match:
         return "unknown"
-    return found[1] if found[1] != "none" else found[2] or "unknown"
+    return match[1] if match[1] != "none" else match[2] or "unknown"

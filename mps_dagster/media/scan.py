@@ -112,7 +112,7 @@ def start_s(container: InputContainer) -> Fraction:
 
 
 def has_jumps(container: InputContainer) -> bool:
-    """Is it a format in which the clock may start anew, such as MPEG-TS?"""
+    """Is it a format in which the clock may restart, such as MPEG-TS?"""
     return bool(container.format.flags & _TS_DISCONT)
 
 
@@ -144,20 +144,20 @@ def read(container: InputContainer, video: VideoStream | None, *, whole: bool) -
 
 def timings(container: InputContainer, tracks: Sequence[Track], *, whole: bool) -> Timings:
     """All streams but cover art and those that have nothing to show."""
-    found = {}
+    by_stream = {}
     for stream, track in zip(container.streams, tracks, strict=True):
         if stream.disposition & Disposition.attached_pic or (whole and not track.shown):
             continue
         if container.format.name.endswith("_pipe"):
             # A still picture; libav gives it 1/25 s.
-            found[stream.index] = Timing(0.0, 0.0, 0.0, frames=1)
+            by_stream[stream.index] = Timing(0.0, 0.0, 0.0, frames=1)
         elif whole:
             if has_jumps(container) and stream.type in ("video", "audio"):
                 track.close_jumps(_tick(stream))
-            found[stream.index] = _measured(track, stream, container)
+            by_stream[stream.index] = _measured(track, stream, container)
         else:
-            found[stream.index] = _claimed(stream, container)
-    return found
+            by_stream[stream.index] = _claimed(stream, container)
+    return by_stream
 
 
 def _measured(track: Track, stream: Stream, container: InputContainer) -> Timing:

@@ -34,7 +34,7 @@ def animation(path: Path) -> Animation | None:
 
 def _shown_ms(file: BinaryIO, size_bytes: int) -> tuple[int, ...]:
     """Durations of the pictures that are whole."""
-    found, at = [], 12
+    durations, at = [], 12
     while at + 8 <= size_bytes:
         file.seek(at)
         start = file.read(24)
@@ -42,8 +42,8 @@ def _shown_ms(file: BinaryIO, size_bytes: int) -> tuple[int, ...]:
         # Chunks are padded to even sizes.
         at += 8 + length + length % 2
         if kind == b"ANMF" and length >= 16 and at <= size_bytes:
-            found.append(_uint24(start, 20))
-    return tuple(found)
+            durations.append(_uint24(start, 20))
+    return tuple(durations)
 
 
 def _uint24(content: bytes, at: int) -> int:

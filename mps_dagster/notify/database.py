@@ -49,13 +49,13 @@ class Database:
             ) from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        (found,) = connection.execute("PRAGMA user_version").fetchone()
-        if found > self.version:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > self.version:
             raise StorageFailed(
-                f"cannot use {self.path}: its version is {found}, and this mps_dagster knows versions up to {self.version}",
+                f"cannot use {self.path}: its version is {version}, and this mps_dagster knows versions up to {self.version}",
                 hint="a newer mps_dagster made it; run that one",
             )
-        if found < self.version:
+        if version < self.version:
             _turn_on_wal(connection)
             connection.executescript(f"BEGIN IMMEDIATE; {self.schema} PRAGMA user_version = {self.version}; COMMIT;")
 

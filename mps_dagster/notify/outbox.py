@@ -1,16 +1,16 @@
-"""The outbox: what has to be told, to whom, and how that goes. Durable; an event leaves it only after it was delivered.
+"""The outbox: events, the sinks that they go to, and the state of each delivery. Durable: an event leaves it once delivered.
 
-A *lane* is everything that goes to one address, in the order in which it was added. Failures are of two kinds:
+Each sink has a queue of its own, in the order in which events were added. Failures are of two kinds:
 
-- The sink cannot be reached or is in trouble: the lane pauses, and all of it waits in order. Another lane does not notice.
-- The sink answers that it will not take this event (`DeliveryRefused`): the lane goes on, and this event is tried again by
-  itself, `REFUSALS` times in all. Then it is dead: listed until somebody revives it.
+- The sink cannot be reached or is in trouble: its queue pauses, and everything in it waits in order. Other sinks go on.
+- The sink refuses this event (`DeliveryRefused`): the queue goes on, and this event is tried again by itself, `REFUSALS`
+  times in all. Then it is a dead letter: listed until somebody sends it again or discards it.
 
-A sink in trouble may be in trouble because of one event (it makes the receiver crash, or hang). So an event that failed
-`PATIENCE` times lets those behind it go first, and is never given up.
+One event may be the reason for a sink's trouble (it makes the receiver crash, or hang). So an event that failed `PATIENCE`
+times lets those behind it go first, and is never given up.
 
-Only events of other tasks go first. Those of the same task wait until it is delivered or dead: a receiver that is told of
-a task's end has been told before of all that came to it.
+Only events of other tasks go first. Those of the same task wait until it is delivered or dead, so that a receiver gets the
+events of a task in order.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from mps_dagster.errors import DeliveryFailed, DeliveryRefused, InvalidInput
 from mps_dagster.notify.config import SinkConfig
 from mps_dagster.notify.database import Database
 
-LANE_PAUSE_S = 5.0
-"""The lane's first pause; each further failure in a row doubles it."""
+QUEUE_PAUSE_S = 5.0
+"""A queue's first pause; each further failure in a row doubles it."""
 
 REFUSED_PAUSE_S = 60.0
 """A refused event's first pause: long enough that a receiver's deployment does not kill it. Dead after a quarter of an hour."""
@@ -43,6 +43,7 @@ PRUNED_AT_ONCE = 1000
 
 _ID = re.compile(r"[!-~]{1,128}")
 
+# The table of queues is called `lane` since the first version.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS event (
     id TEXT PRIMARY KEY,
@@ -91,10 +92,10 @@ SELECT id FROM (
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that ended, as receivers are told."""
+    """What receivers get when a task run, or a subtask, has ended."""
 
     id: str
-    """The same each time this end of this task run is told: receivers recognize a repeat by it."""
+    """The same each time this end of this task run is sent: receivers recognize a repeat by it."""
     task_id: str
     body: Mapping[str, Any]
     """MPS's callback."""
@@ -119,7 +120,7 @@ class Delivery:
 
     id: int
     event: Event
-    lane: str
+    address: str
     """The sink's address."""
     sink: str
     """The sink's configuration as JSON. Not parsed here: one that a newer version refuses must not stop the others."""
@@ -156,7 +157,7 @@ class Outbox:
         return new
 
     def due(self, now: float, limit: int = 100) -> list[Delivery]:
-        """What to try now: oldest first, at most `limit` of each lane, so that a long lane does not crowd out a short one."""
+        """What to send now: oldest first, at most `limit` of each queue, so that a long queue does not crowd out a short one."""
         return self._select(f"WHERE delivery.id IN ({_DUE})", {"now": now, "limit": limit})
 
     def delivered(self, delivery: Delivery, now: float) -> None:
@@ -167,7 +168,7 @@ class Outbox:
                 " WHERE id = ? AND state <> 'delivered'",
                 (now, delivery.id),
             )
-            _open_lane(db, delivery.lane)
+            _resume_queue(db, delivery.address)
 
     def failed(self, delivery: Delivery, error: DeliveryFailed, now: float) -> None:
         """The sink has not got it, or has not said so. It will be tried again."""
@@ -182,14 +183,14 @@ class Outbox:
                 return
             attempts, refusals, due_at = row["attempts"], row["refusals"], 0.0
             if isinstance(error, DeliveryRefused):
-                _open_lane(db, delivery.lane)
+                _resume_queue(db, delivery.address)
                 refusals += 1
                 due_at = now + backoff_s(refusals, REFUSED_PAUSE_S)
             else:
-                _pause_lane(db, delivery.lane, row["failures"], now)
+                _pause_queue(db, delivery.address, row["failures"], now)
                 if attempts >= PATIENCE:
-                    # Twice as long as its lane pauses, so that the one behind it is tried first.
-                    due_at = now + backoff_s(attempts + 1, LANE_PAUSE_S)
+                    # Twice as long as its queue pauses, so that the one behind it is tried first.
+                    due_at = now + backoff_s(attempts + 1, QUEUE_PAUSE_S)
             state = "dead" if refusals >= REFUSALS else "waiting"
             db.execute(
                 "UPDATE delivery SET state = ?, attempts = ?, refusals = ?, due_at = ?, error = ? WHERE id = ?",
@@ -205,7 +206,7 @@ class Outbox:
             )
 
     def discard(self, delivery: Delivery, now: float) -> None:
-        """Never send it (again). Remembered like a delivered one, so that nobody adds it anew."""
+        """Never send it (again). Remembered like a delivered one, so that it is not added again."""
         with self._database.write() as db:
             db.execute(
                 "UPDATE delivery SET state = 'discarded', delivered_at = ? WHERE id = ? AND state <> 'delivered'",
@@ -214,9 +215,9 @@ class Outbox:
 
     def known(self, event_ids: Iterable[str]) -> set[str]:
         """Those of the events that were added (and not pruned since)."""
-        wanted = json.dumps(list(event_ids))
+        ids = json.dumps(list(event_ids))
         with self._database.read() as db:
-            rows = db.execute("SELECT id FROM event WHERE id IN (SELECT value FROM json_each(?))", (wanted,))
+            rows = db.execute("SELECT id FROM event WHERE id IN (SELECT value FROM json_each(?))", (ids,))
             return {row["id"] for row in rows}
 
     def deliveries(self, event_id: str) -> list[Delivery]:
@@ -230,13 +231,13 @@ class Outbox:
         """What is still to be sent."""
         return self._select("WHERE state = 'waiting'", {})
 
-    def prune(self, before: float) -> int:
-        """Forget what was delivered or discarded before that time, some of it; how many. What is still owed, or dead, stays."""
+    def prune(self, before: float, limit: int = PRUNED_AT_ONCE) -> int:
+        """Forget up to `limit` deliveries that ended before that time; how many. What still waits, or is dead, stays."""
         with self._database.write() as db:
             gone = db.execute(
                 "DELETE FROM delivery WHERE id IN (SELECT id FROM delivery WHERE delivered_at < ? LIMIT ?)"
                 " RETURNING event_id, address",
-                (before, PRUNED_AT_ONCE),
+                (before, limit),
             ).fetchall()
             _forget_alone(db, gone)
         return len(gone)
@@ -251,19 +252,19 @@ def backoff_s(failures: int, first_s: float) -> float:
     return min(LONGEST_PAUSE_S, first_s * 2.0 ** min(failures - 1, 30))
 
 
-def _pause_lane(db: sqlite3.Connection, address: str, failures: int, now: float) -> None:
-    """Jitter keeps the lanes to a host that was down from coming back in step."""
-    pause_s = backoff_s(failures, LANE_PAUSE_S) * random.uniform(0.8, 1)  # noqa: S311
+def _pause_queue(db: sqlite3.Connection, address: str, failures: int, now: float) -> None:
+    """Jitter keeps the queues to a host that was down from coming back in step."""
+    pause_s = backoff_s(failures, QUEUE_PAUSE_S) * random.uniform(0.8, 1)  # noqa: S311
     db.execute("UPDATE lane SET failures = ?, due_at = ? WHERE address = ?", (failures, now + pause_s, address))
 
 
-def _open_lane(db: sqlite3.Connection, address: str) -> None:
-    """The sink answered, so the lane has no reason to wait."""
+def _resume_queue(db: sqlite3.Connection, address: str) -> None:
+    """The sink answered, so its queue has no reason to wait."""
     db.execute("UPDATE lane SET failures = 0, due_at = 0 WHERE address = ?", (address,))
 
 
 def _forget_alone(db: sqlite3.Connection, gone: Sequence[sqlite3.Row]) -> None:
-    """Of deliveries that are gone, the events and lanes that have none left. A lane may hold a key that nobody needs now."""
+    """Delete events and queues without deliveries. A queue may hold a key that nobody needs any more."""
     db.executemany(
         "DELETE FROM event WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = ?1)",
         {(row["event_id"],) for row in gone},

@@ -27,6 +27,7 @@ from mps_dagster.storage.web import HINT, GuardedSession, InvalidIPAddress
 
 CONNECT_S = 3.0
 READ_S = 5.0
+"""How long a URL may send nothing before it is given up."""
 EVENT_ID = "X-MPS-Event-Id"
 """HTTP header and SQS message attribute by which a receiver recognizes a repeat."""
 
@@ -57,7 +58,7 @@ Shorten = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """The body of an event that is too long for a sink, without what its receiver can read elsewhere."""
 
 
-def open_sink(config: SinkConfig, settings: Settings, shorten: Shorten = dict) -> Sink:
+def open_sink(config: SinkConfig, settings: Settings, shorten: Shorten = dict, *, read_s: float = READ_S) -> Sink:
     """Touches nothing yet: what is wrong with a sink shows in `send`."""
     match config:
         case LocalSink():
@@ -67,7 +68,7 @@ def open_sink(config: SinkConfig, settings: Settings, shorten: Shorten = dict) -
         case CmqSink():
             return _Cmq(config, settings.cmq, shorten)
         case UrlSink():
-            return _Url(config, settings.web)
+            return _Url(config, settings.web, read_s)
 
 
 class _Local:
@@ -94,9 +95,10 @@ class _Session(GuardedSession):
 
 
 class _Url:
-    def __init__(self, config: UrlSink, web: WebSettings) -> None:
+    def __init__(self, config: UrlSink, web: WebSettings, read_s: float) -> None:
         self._config = config
         self._web = web
+        self._read_s = read_s
 
     def send(self, event: Event) -> None:
         try:
@@ -107,7 +109,7 @@ class _Url:
                     self._config.url,
                     data=text.encode(),
                     headers={"Content-Type": "application/json", EVENT_ID: event.id},
-                    timeout=(CONNECT_S, READ_S),
+                    timeout=(CONNECT_S, self._read_s),
                     # So that a huge answer is not read.
                     stream=True,
                 ) as response,

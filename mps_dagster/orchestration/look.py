@@ -14,7 +14,7 @@ RUNS_PER_TICK = 100
 """Creating a run takes Dagster 0.1 to 0.2 s (bench/uploads.py); the rest of a burst follows in the next tick."""
 LOOK_S = 20.0
 """One look's time. Dagster gives up a tick after 60 s, and a request or two to a slow bucket may still be under way, each
-for some 20 s (`Buckets.brisk`)."""
+for some 20 s (`Buckets.short_timeout`)."""
 PAGE = 1000
 NO_RUN = ""
 """In place of a run key: the object is gone, has a run, is one of our outputs or none of the workflow's."""

@@ -66,7 +66,7 @@ def upload_sensor(workflow: Workflow) -> dg.SensorDefinition:
         cursor, now = Cursor.parse(context.cursor), time.time()
         requested = Requested(context.instance, workflow.name)
         since = requested.remember_runs(cursor.since, now)
-        look = Look(workflow, worker.buckets.brisk.get(trigger.bucket), requested)
+        look = Look(workflow, worker.buckets.short_timeout.get(trigger.bucket), requested)
         if ear:
             with _reported(look, f"announcements in {trigger.queue} wait"):
                 ear.listen(look, worker)

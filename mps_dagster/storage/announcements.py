@@ -1,6 +1,6 @@
 """A bucket's own news of its uploads: event JSON of S3 (plain, or wrapped by SNS or EventBridge) and of COS, out of an SQS queue.
 
-Announced is a key, no more: messages come late, twice and out of order, so what counts is what stands in the bucket.
+A message announces a key, no more: messages come late, twice and out of order, so what counts is what is in the bucket.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REFUSED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """An object that was put, by the bucket's plain name."""
+    """An object that was written, by the bucket's plain name."""
 
     bucket: str
     key: str
@@ -64,7 +64,7 @@ def announced(body: str) -> list[Announced]:
     try:
         if "detail-type" in document:
             return _of_event_bridge(document)
-        return [found for record in document["Records"] for found in _of_record(record)]
+        return [item for record in document["Records"] for item in _of_record(record)]
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(f"a message is no event of a bucket: {error!r} in {body[:200]!r}") from error
 
@@ -147,8 +147,8 @@ class AnnouncementQueue:
     def depth(self) -> tuple[int, int]:
         """About how many messages wait, and how many were received and not yet deleted."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = self._call("get_queue_attributes", AttributeNames=names)["Attributes"]
-        return int(found[names[0]]), int(found[names[1]])
+        depths = self._call("get_queue_attributes", AttributeNames=names)["Attributes"]
+        return int(depths[names[0]]), int(depths[names[1]])
 
     def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         from botocore.exceptions import BotoCoreError, ClientError

@@ -62,7 +62,7 @@ class Bucket(Protocol):
     def list(self, prefix: str = "", *, after: str = "", left_out: Tell = log.warning) -> Iterator[ObjectInfo]:
         """Every object whose key starts with `prefix` and comes behind `after`, in key order, as it is asked for.
 
-        Uploads in progress come with `settled=False`. `left_out` is told of what cannot be listed: keys that no bucket
+        Uploads in progress come with `settled=False`. `left_out` is called with what cannot be listed: keys that no bucket
         may hold, folders that may not be read.
         """
 
@@ -95,10 +95,10 @@ class Bucket(Protocol):
         """As `publish`, from memory."""
 
     def swap(self, key: str, old: bytes | None, new: bytes) -> bool:
-        """Put `new` where `old` stands (None: where nothing is), in one step; False if something else stands there.
+        """Write `new` if the content is `old` (None: if there is none), in one step; False if it is something else.
 
         Of several callers with the same `old`, wherever they run, one gets True. For small objects that are only ever
-        written this way, each time with another content. It holds as far as the service heeds conditions (docs/s3.md).
+        written this way, each time with another content. It holds as far as the service checks conditions (docs/s3.md).
         """
 
     def delete(self, key: str) -> None:

@@ -26,8 +26,8 @@ class Buckets:
         self._lock = threading.Lock()
 
     @cached_property
-    def brisk(self) -> Buckets:
-        """The same buckets for who has little time: what does not answer soon has failed."""
+    def short_timeout(self) -> Buckets:
+        """The same buckets for callers that have little time: what does not answer soon has failed."""
         return Buckets(self._settings, patient=False)
 
     def get(self, name: str) -> Bucket:
@@ -48,8 +48,11 @@ class Buckets:
         return S3Bucket(name, bucket, self._clients[service])
 
     def _make_client(self, service: str) -> Any:
-        from mps_dagster.storage.s3 import make_client
+        from mps_dagster.storage.s3 import BRISK_ATTEMPTS, BRISK_S, make_client
 
-        if service == "cos":
-            return make_client(self._settings.cos.as_s3(), patient=self._patient)
-        return self._s3_client() if self._s3_client else make_client(self._settings.s3, patient=self._patient)
+        if service == "s3" and self._s3_client:
+            return self._s3_client()
+        settings = self._settings.cos.as_s3() if service == "cos" else self._settings.s3
+        if self._patient:
+            return make_client(settings)
+        return make_client(settings, read_s=BRISK_S, attempts=BRISK_ATTEMPTS)

@@ -1,4 +1,4 @@
-"""HTTP that ends at a point in time, whatever the peer does: a socket's own timeout starts anew at each byte."""
+"""HTTP that ends at a point in time, whatever the peer does: a socket's own timeout restarts at each byte."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 
 class Deadline:
-    """Shuts down the connections that it was told of. To their readers it looks as if the peer had closed."""
+    """Shuts down the connections that were added to it. To their readers it looks as if the peer had closed."""
 
     def __init__(self, seconds: float) -> None:
         self._lock = threading.Lock()

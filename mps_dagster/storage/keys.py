@@ -55,7 +55,7 @@ def max_key_bytes(bucket: str) -> int:
 
 
 def shortened(name: str, size: int) -> str:
-    """A name of at most so many bytes, by which names of which only the end differs are still told apart.
+    """A name of at most so many bytes. Names that differ only at their ends stay different.
 
     It keeps its beginning, of whole characters, and its extension. As it is, if it is not longer.
     """

@@ -33,7 +33,7 @@ from mps_dagster.storage.local_file import ABSENT, content_of, etag_of, flush, i
 
 MARKS = ".mps/outputs"
 """One small file per output, by the hash of its key: its etag, and the key of our record of it. A second line is of the
-output that stands there until this one is put in its place."""
+output that is there until this one replaces it."""
 LOCKS = ".mps/locks"
 IMPOSSIBLE = {
     errno.EEXIST: "a part of its path is a file",
@@ -137,10 +137,10 @@ class LocalBucket:
                 draft.write_bytes(new)
                 flush(draft)
                 with self._locked(key):
-                    standing = content_of(target)
-                    if standing == old:
+                    current = content_of(target)
+                    if current == old:
                         draft.replace(target)
-        return standing in (old, new)
+        return current in (old, new)
 
     def path(self, key: str) -> Path:
         """The object as the file that it is; for reading, by those who need no copy."""
@@ -178,8 +178,8 @@ class LocalBucket:
     def _mark(self, key: str, etag: str, record: str) -> None:
         lines = [f"{etag} {record}"]
         with suppress(OSError):
-            standing = etag_of(self._path(key).stat())
-            lines += [f"{standing} {earlier}" for earlier in [self._record_of(key, standing)] if earlier]
+            current = etag_of(self._path(key).stat())
+            lines += [f"{current} {earlier}" for earlier in [self._record_of(key, current)] if earlier]
         write_whole(self._mark_path(key), "\n".join(lines).encode())
 
     def _record_of(self, key: str, etag: str) -> str:
@@ -210,7 +210,7 @@ class LocalBucket:
         return self.root / key
 
     def _target(self, key: str) -> Path:
-        """Where the object is put or removed. Its last name is taken as it is: a link there is replaced, not followed."""
+        """Where the object is written or removed. Its last name is taken as it is: a link there is replaced, not followed."""
         path = self._path(key)
         if not real_path(path.parent).is_relative_to(real_path(self.root)):
             raise InvalidConfiguration(f"{self.name}/{key}: a link in its path leads out of the bucket")
@@ -229,7 +229,7 @@ class LocalBucket:
                     # Only the bucket's own folder must be there; others may go while we look.
                     continue
                 except PermissionError as error:
-                    # Such as lost+found. What the listing is of must be readable.
+                    # Such as lost+found. The listed folder itself must be readable.
                     if prefix.startswith(key):
                         raise
                     left_out(

@@ -28,8 +28,8 @@ class MemoryBucket:
 
     def list(self, prefix: str = "", *, after: str = "", left_out: Tell = log.warning) -> Iterator[ObjectInfo]:  # noqa: ARG002
         with self._lock:
-            found = [info for info, _ in self._objects.values() if info.key.startswith(prefix) and info.key > after]
-        yield from sorted(found, key=lambda info: info.key)
+            infos = [info for info, _ in self._objects.values() if info.key.startswith(prefix) and info.key > after]
+        yield from sorted(infos, key=lambda info: info.key)
 
     def fetch(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
         info, content = self._get(key)
@@ -74,11 +74,11 @@ class MemoryBucket:
     def swap(self, key: str, old: bytes | None, new: bytes) -> bool:
         info = ObjectInfo(check_key(key), len(new), f"v{next(self._versions)}", datetime.now(UTC))
         with self._lock:
-            found = self._objects.get(key)
-            standing = found[1] if found else None
-            if standing == old:
+            entry = self._objects.get(key)
+            current = entry[1] if entry else None
+            if current == old:
                 self._objects[key] = (info, new)
-        return standing in (old, new)
+        return current in (old, new)
 
     def delete(self, key: str) -> None:
         with self._lock:
@@ -86,7 +86,7 @@ class MemoryBucket:
 
     def _get(self, key: str) -> tuple[ObjectInfo, bytes]:
         with self._lock:
-            found = self._objects.get(check_key(key))
-        if found is None:
+            entry = self._objects.get(check_key(key))
+        if entry is None:
             raise SourceNotAccessible(f"there is no object {self.name}/{key}")
-        return found
+        return entry

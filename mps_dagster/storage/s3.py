@@ -35,18 +35,18 @@ from mps_dagster.settings import S3Settings
 from mps_dagster.storage.bucket import CHUNK_BYTES, READ_BYTES, ObjectInfo, Tell, log, too_large
 from mps_dagster.storage.drafts import draft_of
 from mps_dagster.storage.keys import check_key, content_type_of
-from mps_dagster.storage.s3_swap import Swap
+from mps_dagster.storage.s3_swap import SETTLE_S, Swap
 
 CONNECT_S = 5.0
 READ_S = 60.0
 """Between two pieces of an answer."""
 ATTEMPTS = 5
 BRISK_S, BRISK_ATTEMPTS = 10.0, 2
-"""Instead of `READ_S` and `ATTEMPTS` for who has little time and asks again soon anyway."""
+"""Instead of `READ_S` and `ATTEMPTS`, for callers that have little time and ask again soon anyway."""
 CONNECTIONS = 32
-"""Kept open: eight segments are put at once, each, if it is a large one, by four threads of `TRANSFER`."""
+"""Kept open: eight segments are uploaded at once, each, if it is a large one, by four threads of `TRANSFER`."""
 RECORD, PLACE = "mps-record", "mps-place"
-"""Metadata (`x-amz-meta-…`) of every output: the key of its record, and a hash of where it was put."""
+"""Metadata (`x-amz-meta-…`) of every output: the key of its record, and a hash of where it was written."""
 TRANSFER = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
 MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 CHANGED = frozenset({"412", "PreconditionFailed"})
@@ -72,15 +72,15 @@ REFUSED = {
 NETWORK = "check MPS_S3__ENDPOINT_URL and the network"
 
 
-def make_client(settings: S3Settings, *, patient: bool = True) -> Any:
+def make_client(settings: S3Settings, *, read_s: float = READ_S, attempts: int = ATTEMPTS) -> Any:
     """A client as the settings say; thread-safe, 0.1 s to make."""
     secret = settings.secret_access_key
     config = Config(
         max_pool_connections=CONNECTIONS,
         s3={"addressing_style": settings.addressing_style},
         request_checksum_calculation=settings.checksum, response_checksum_validation=settings.checksum,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS if patient else BRISK_ATTEMPTS},
-        connect_timeout=CONNECT_S, read_timeout=READ_S if patient else BRISK_S,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        connect_timeout=CONNECT_S, read_timeout=read_s,
     )  # fmt: skip
     try:
         return boto3.client(
@@ -96,13 +96,16 @@ def make_client(settings: S3Settings, *, patient: bool = True) -> Any:
 
 
 class S3Bucket:
-    """Every put is atomic by S3's own promise: an upload in progress is no object yet."""
+    """S3 promises that every put is atomic: an upload in progress is no object yet."""
 
-    def __init__(self, name: str, bucket: str, client: Any) -> None:
+    def __init__(
+        self, name: str, bucket: str, client: Any, *, settle_s: float = SETTLE_S, transfer: TransferConfig = TRANSFER
+    ) -> None:
         self.name = name
         self._bucket = bucket
         self._client = client
-        self._swap = Swap(client, bucket)
+        self._transfer = transfer
+        self._swap = Swap(client, bucket, settle_s)
 
     def head(self, key: str) -> ObjectInfo:
         with self._errors("look at", key):
@@ -160,11 +163,13 @@ class S3Bucket:
         extra = self._headers(key, content_type, record)
         # A file that the caller does not have is no fault of the bucket.
         with path.open("rb") as body, self._errors("write", key):
-            if path.stat().st_size < TRANSFER.multipart_threshold:
+            if path.stat().st_size < self._transfer.multipart_threshold:
                 # Not upload_file, which starts threads for every file.
                 self._client.put_object(Bucket=self._bucket, Key=check_key(key), Body=body, **extra)
             else:
-                self._client.upload_file(str(path), self._bucket, check_key(key), ExtraArgs=extra, Config=TRANSFER)
+                self._client.upload_file(
+                    str(path), self._bucket, check_key(key), ExtraArgs=extra, Config=self._transfer
+                )
         return self.head(key)
 
     def write(self, key: str, content: bytes, *, content_type: str | None = None, record: str = "") -> ObjectInfo:

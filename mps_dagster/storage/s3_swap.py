@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from mps_dagster.storage.keys import content_type_of
 
 SETTLE_S = 1.0
-"""Without conditions: how long after a write is looked what stands. Who looked before the write has written by then."""
+"""Without conditions: how long after a write is looked what is there. Whoever looked before it has written by then."""
 NO_ETAG = f'"{"0" * 32}"'
 CONFLICT = frozenset({"412", "PreconditionFailed", "304", "NotModified", "409", "ConditionalRequestConflict",
                       "OperationAborted", "404", "NoSuchKey"})  # fmt: skip
@@ -27,36 +27,37 @@ Condition = Literal["IfMatch", "IfNoneMatch"]
 class Swap:
     """For one bucket; finds out once what its service can do."""
 
-    def __init__(self, client: Any, bucket: str) -> None:
+    def __init__(self, client: Any, bucket: str, settle_s: float) -> None:
         self._client = client
         self._bucket = bucket
-        self._heeded: dict[Condition, bool] = {}
+        self._settle_s = settle_s
+        self._checked: dict[Condition, bool] = {}
 
     def __call__(self, key: str, old: bytes | None, new: bytes) -> bool:
         """Raises botocore's errors."""
-        standing, etag = self._standing(key)
-        if standing != old:
-            return standing == new
+        current, etag = self._read(key)
+        if current != old:
+            return current == new
         condition: Condition = "IfNoneMatch" if old is None else "IfMatch"
-        wanted: dict[str, str] = {condition: "*" if old is None else etag}
-        answer = self._put(key, new, wanted) if self._heeded.get(condition, True) else "unknown"
-        if answer == "done" and self._heeds(condition, key, new):
+        headers: dict[str, str] = {condition: "*" if old is None else etag}
+        answer = self._put(key, new, headers) if self._checked.get(condition, True) else "unknown"
+        if answer == "done" and self._checks(condition, key, new):
             return True
         if answer == "conflict":
             # Also an own write whose answer was lost, and that was sent again.
-            return self._standing(key)[0] == new
-        self._heeded[condition] = False
+            return self._read(key)[0] == new
+        self._checked[condition] = False
         if answer == "unknown":
             self._put(key, new, {})
-        time.sleep(SETTLE_S)
-        return self._standing(key)[0] == new
+        time.sleep(self._settle_s)
+        return self._read(key)[0] == new
 
-    def _heeds(self, condition: Condition, key: str, content: bytes) -> bool:
-        """Whether the service refuses what it should, tried with what stands already."""
-        if condition not in self._heeded:
+    def _checks(self, condition: Condition, key: str, content: bytes) -> bool:
+        """Whether the service refuses what it should, tried with the content that is there already."""
+        if condition not in self._checked:
             wrong = "*" if condition == "IfNoneMatch" else NO_ETAG
-            self._heeded[condition] = self._put(key, content, {condition: wrong}) == "conflict"
-        return self._heeded[condition]
+            self._checked[condition] = self._put(key, content, {condition: wrong}) == "conflict"
+        return self._checked[condition]
 
     def _put(self, key: str, content: bytes, condition: dict[str, str]) -> Literal["done", "conflict", "unknown"]:
         try:
@@ -72,7 +73,7 @@ class Swap:
             raise
         return "done"
 
-    def _standing(self, key: str) -> tuple[bytes | None, str]:
+    def _read(self, key: str) -> tuple[bytes | None, str]:
         try:
             reply = self._client.get_object(Bucket=self._bucket, Key=key)
         except ClientError as error:

@@ -1,4 +1,4 @@
-"""Names by which Dagster knows uploads, workflows and their parts: made here, and read here.
+"""Names by which Dagster knows uploads, workflows and their parts: written and parsed here.
 
 Dagster has one set of names for jobs, graphs and ops, and people call their workflows as they like. So names of a
 workflow's parts hold two underscores in a row, which no job's name does, and definitions of our own begin with one (`ours`).
@@ -48,13 +48,13 @@ def node_name(workflow: str, part: str) -> str:
 
 
 def ours(name: str) -> str:
-    """The definition of an op or a graph that we bring; it stands in jobs (and in their run config) as `name` itself."""
+    """The definition of an op or a graph that we bring; in jobs and their run config it is called `name`."""
     return f"_{name}"
 
 
 @dataclass(frozen=True, slots=True)
 class StepKey:
-    """Where a step stands: `vod__web.subtask[0_100030]`, or `vod__source`."""
+    """The key of a step: `vod__web.subtask[0_100030]`, or `vod__source`."""
 
     graph: str
     """A task's node in a workflow, or its slot in `process_media`; nothing for a source."""
@@ -84,7 +84,7 @@ class StepKey:
 
 def partition_key(object_key: str) -> str:
     """The object key, with only what Dagster refuses percent-encoded."""
-    return _REFUSED.sub(lambda found: f"%{ord(found[0]):02X}", object_key)
+    return _REFUSED.sub(lambda match: f"%{ord(match[0]):02X}", object_key)
 
 
 def object_key(partition: str) -> str:
@@ -92,7 +92,7 @@ def object_key(partition: str) -> str:
 
 
 def run_key(bucket: str, upload: ObjectInfo) -> str:
-    """What makes an upload one upload: place, content and time. `upload` as `head` tells it: a listing may tell another time."""
+    """What makes an upload one upload: place, content and time. `upload` as `head` returns it: a listing may have another time."""
     # In whole seconds, as HTTP has it. A folder's etag has the time in it; what it says of changes is also of rights and links.
     time = int(upload.modified.timestamp()) if "://" in bucket else 0
     place = f"{bucket}\n{upload.key}\n{upload.etag}\n{time}"
@@ -104,7 +104,7 @@ def sensor_name(workflow: str) -> str:
 
 
 def bad_file_name(path: PurePath) -> str:
-    """The sensor that tells what is wrong with a file; with a hash where Dagster does not take the file's own name."""
+    """The sensor that shows what is wrong with a file; with a hash where Dagster does not take the file's own name."""
     name = f"{path.parent.name}_{path.stem}"
     plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
     if plain != name:

@@ -127,6 +127,6 @@ def _lines(error: ValidationError, where: str) -> Iterator[str]:
             yield from _lines(nested, f"{where}: {path}" if path else where)
             continue
         message = problem["msg"].removeprefix("Value error, ")
-        found = problem.get("input")
-        shown = f" (found {found!r})" if isinstance(found, str | int | float | bool) else ""
+        value = problem.get("input")
+        shown = f" (found {value!r})" if isinstance(value, str | int | float | bool) else ""
         yield f"{where}: {path}: {message}{shown}" if path else f"{where}: {message}{shown}"

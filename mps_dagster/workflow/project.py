@@ -104,7 +104,7 @@ def check_beside(workflow: Workflow, others: Iterable[Workflow], file: str) -> N
 
 
 def _one_queue(queue: str, other: str) -> bool:
-    """Whether two names or URLs are of one queue, as far as they tell."""
+    """Whether two names or URLs are the same queue, as far as one can see."""
     if "://" in queue and "://" in other:
         return queue == other
     return bool(queue) and queue.rpartition("/")[2] == other.rpartition("/")[2]

@@ -105,15 +105,14 @@ def serving(settings: Settings, service: Service) -> Iterator[str]:
     """Host and port."""
     server = create_server(settings, service)
     server.config.port = 0
-    thread = threading.Thread(target=server.run)
-    thread.start()
+    threading.Thread(target=server.run, daemon=True).start()
     while not server.started:
-        time.sleep(0.02)
+        time.sleep(0.01)
     try:
         yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
+        # Nobody waits for its end: that takes uvicorn 0.2 s, and each of hundreds of tests has a server.
         server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="session")

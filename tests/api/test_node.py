@@ -17,6 +17,8 @@ from mps_dagster.settings import Settings
 
 from .conftest import SECRET_ID, SECRET_KEY, serving
 
+pytestmark = pytest.mark.slow
+
 NODE, NPM = shutil.which("node"), shutil.which("npm")
 PACKAGE = "tencentcloud-sdk-nodejs-mps"
 SCRIPT = """

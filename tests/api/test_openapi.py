@@ -30,6 +30,8 @@ from mps_dagster.settings import Settings
 
 from .conftest import SECRET_ID, SECRET_KEY, serving
 
+pytestmark = pytest.mark.slow
+
 HOME = Path(gettempdir()) / f"mps-openapi-{os.getpid()}"
 SETTINGS = Settings(project=HOME, home=HOME, api={"secret_id": SECRET_ID, "secret_key": SECRET_KEY})
 SERVICE = replace(create_service(SETTINGS), limits=RateLimits({"*": 1e6}))

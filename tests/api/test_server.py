@@ -132,6 +132,7 @@ NEVER_WHOLE = [
 """The second part once the first has been answered."""
 
 
+@pytest.mark.slow
 def test_a_request_that_does_not_come_whole_is_not_waited_for(api_settings, service, monkeypatch):
     """Half a head, half a body; the first of a connection or another one."""
     monkeypatch.setattr(server, "BODY_S", 0.1)
@@ -186,6 +187,7 @@ def test_a_call_that_takes_long_holds_up_no_other(api_settings, service, client_
             thread.join()
 
 
+@pytest.mark.slow
 def test_dagster_is_not_imported():
     """That alone would cost the process a second and its memory."""
     check = "import sys, mps_dagster.api.server; sys.exit('dagster' in sys.modules)"

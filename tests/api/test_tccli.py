@@ -22,6 +22,8 @@ from mps_dagster.settings import Settings
 
 from .conftest import SECRET_ID, SECRET_KEY
 
+pytestmark = pytest.mark.slow
+
 TCCLI = str(Path(sys.executable).parent / "tccli")
 
 

@@ -22,6 +22,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(NAMES, VALUES, max_size=5))
 def test_what_the_sdk_flattens_is_read_back(members):
     """All but what it leaves out: nulls, and lists and objects with nothing in them."""

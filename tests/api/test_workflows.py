@@ -397,6 +397,7 @@ def test_a_key_manages_and_sees_workflows_of_its_own_buckets_only(deployed):
     call("AKIDowner", "DeleteWorkflow", WorkflowId=number)
 
 
+@pytest.mark.slow
 def test_only_so_many_changes_wait_for_one_another(call, monkeypatch):
     """Each has Dagster load the files. The others are told to come again, and what is quick goes on."""
     leave = threading.Event()

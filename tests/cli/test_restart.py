@@ -12,7 +12,7 @@ from projects import make_project
 
 from mps_dagster.control.deployment import Deployment
 
-pytestmark = pytest.mark.xdist_group("services")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("services")]
 
 SLOW = {
     "TranscodeTaskSet": [

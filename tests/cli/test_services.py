@@ -11,6 +11,8 @@ from deployments import wait_until
 from mps_dagster.cli.services import ServiceDown, Services
 from mps_dagster.ffmpeg.process import service
 
+pytestmark = pytest.mark.slow
+
 
 def test_one_that_ends_is_told_with_its_log(tmp_path):
     """Then `mps up` ends, and whatever supervises it starts all of them again."""

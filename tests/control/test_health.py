@@ -18,6 +18,8 @@ from mps_dagster.control.health import examine
 from mps_dagster.settings import S3Settings, Settings
 from mps_dagster.storage.buckets import Buckets
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def found(tmp_path, monkeypatch):
@@ -38,7 +40,7 @@ def test_a_deployment_that_is_well(found, tmp_path):
     findings = found()
     assert {what: state for what, (state, _) in findings.items() if what not in ("scratch", "API")} == {
         "project": "ok", "home": "ok", "ffmpeg": "ok", "database": "ok", "bucket inbox": "ok", "bucket outputs": "ok", "sink local:events": "ok",
-        "put aside": "ok", "Dagster": "warning",
+        "dead letters": "ok", "Dagster": "warning",
     }  # fmt: skip
     assert not [path for path in (tmp_path / "home" / "buckets").rglob("*") if path.is_file()]
     assert CliRunner().invoke(doctor).exit_code == 0

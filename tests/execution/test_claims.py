@@ -15,19 +15,17 @@ import pytest
 from PIL import Image
 
 from mps_dagster.errors import OutputTaken, SourceNotAccessible, StorageFailed
-from mps_dagster.execution import claims
 from mps_dagster.execution.break_down import break_down
 from mps_dagster.execution.claims import Claim
 from mps_dagster.execution.perform import Worker
 from mps_dagster.execution.records import read_record, record_key
 from mps_dagster.execution.subtask import Subtask
 from mps_dagster.ffmpeg.program import Ffmpeg
-from mps_dagster.settings import Settings
-from mps_dagster.storage import s3_swap
+from mps_dagster.settings import S3Settings, Settings
 from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.memory import MemoryBucket
-from mps_dagster.storage.s3 import make_client
+from mps_dagster.storage.s3 import S3Bucket, make_client
 from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import Source
 from mps_dagster.workflow.parse import parse_task
@@ -86,6 +84,17 @@ class Together:
 
 
 @dataclass(frozen=True)
+class With:
+    """Buckets of which one is given."""
+
+    bucket: Bucket
+    buckets: Buckets
+
+    def get(self, name: str) -> Bucket:
+        return self.bucket if name == self.bucket.name else self.buckets.get(name)
+
+
+@dataclass(frozen=True)
 class House:
     """A worker over one kind of bucket."""
 
@@ -107,6 +116,10 @@ class House:
     def perform(self, subtask: Subtask, run_id: str = "run") -> SubtaskResult:
         return self.worker.perform(subtask, run_id, lambda *_: None)
 
+    def waiting(self, seconds: float) -> House:
+        """So long for another run that publishes."""
+        return replace(self, worker=replace(self.worker, claim_wait_s=seconds))
+
     @property
     def bucket(self) -> Bucket:
         return self.worker.buckets.get(self.output)
@@ -122,12 +135,18 @@ def house(settings: Settings, kind: str, request: pytest.FixtureRequest) -> Hous
         name = f"out-{uuid.uuid4().hex[:12]}"
         settings = settings.model_copy(update={"s3": request.getfixturevalue("s3_server").settings})
         make_client(settings.s3).create_bucket(Bucket=name)
-        return House(Worker.of(settings, Buckets(settings)), f"s3://{name}")
+        return on_s3(settings, settings.s3, f"s3://{name}")
     cos = request.getfixturevalue("cos_settings")
     name = f"out{uuid.uuid4().hex[:8]}-1250000000"
     make_client(cos.as_s3().model_copy(update={"region": "us-east-1"})).create_bucket(Bucket=name)
     settings = settings.model_copy(update={"cos": cos})
-    return House(Worker.of(settings, Buckets(settings)), f"cos://{name}")
+    return on_s3(settings, cos.as_s3(), f"cos://{name}")
+
+
+def on_s3(settings: Settings, service: S3Settings, name: str) -> House:
+    """A server in this process answers soon."""
+    bucket = S3Bucket(name, name.partition("://")[2], make_client(service), settle_s=0.3)
+    return House(Worker.of(settings, With(bucket, Buckets(settings))), name)
 
 
 @pytest.fixture
@@ -141,8 +160,7 @@ def local(settings, request) -> House:
 
 
 @pytest.fixture(params=["local", "s3", "cos", "memory"])
-def any_house(request, settings, monkeypatch) -> House:
-    monkeypatch.setattr(s3_swap, "SETTLE_S", 0.3)
+def any_house(request, settings) -> House:
     return house(settings, request.param, request)
 
 
@@ -151,13 +169,9 @@ def at_once(house: House, *subtasks: Subtask) -> tuple[list[SubtaskResult | Outp
     together = Together(house.bucket, len(subtasks))
     ran: list[str] = []
 
-    class Shared:
-        def get(self, name: str) -> Any:
-            return together if name == house.output else house.worker.buckets.get(name)
-
     def perform(subtask: Subtask) -> SubtaskResult | OutputTaken:
         ffmpeg = Runs(house.worker.ffmpeg, ran, subtask.source.key)
-        worker = Worker(house.worker.settings, Shared(), ffmpeg)
+        worker = Worker(house.worker.settings, With(together, house.worker.buckets), ffmpeg)
         try:
             return worker.perform(subtask, f"run-{subtask.source.key}", lambda *_: None)
         except OutputTaken as error:
@@ -314,9 +328,9 @@ def test_a_claim_of_a_killed_process_holds_for_its_source_alone(clips, local):
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["its source is there", "its source is gone"])
-def test_a_run_that_was_killed_while_it_published_blocks_nobody_for_long(clips, local, monkeypatch, gone):
+def test_a_run_that_was_killed_while_it_published_blocks_nobody_for_long(clips, local, gone):
     """Its source's next run waits a little whether it ends; another source need not, once that one is gone."""
-    monkeypatch.setattr(claims, "WAIT_S", 0.6)
+    local = local.waiting(0.6)
     mine, other = local.upload(clips.video(), "clip.mp4"), local.upload(clips.video(), "clip.mov")
     [subtask] = local.planned(mine, "snapshot_by_time_offset", STILL)
     [theirs] = local.planned(other, "snapshot_by_time_offset", STILL)
@@ -457,7 +471,7 @@ def test_a_run_that_was_overtaken_while_it_publishes_leaves_the_path_to_the_othe
     source = local.upload(clips.video(), "clip.mp4")
     [slow] = local.planned(source, "transcode", HLS)
     [other] = local.planned(source, "transcode", {**HLS, "video_template": {**HLS["video_template"], "height": 60}})
-    monkeypatch.setattr(claims, "WAIT_S", 0)
+    local = local.waiting(0)
     bucket, publish = local.bucket, local.bucket.publish
     later: list[SubtaskResult] = []
 

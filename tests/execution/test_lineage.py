@@ -53,7 +53,7 @@ def test_a_source_leads_to_all_that_was_made_of_it(clips, upload, made, worker):
     assert [member.label for member in found.results] == ["s"]
     assert results_of("inbox", "other.mp4", outputs) == results_of("other", source.key, outputs) == []
     picture = found.results[0].main[0]
-    assert state_of(outputs, picture.key, picture.etag) == "stands"
+    assert state_of(outputs, picture.key, picture.etag) == "unchanged"
     outputs.write(picture.key, b"another")
     assert state_of(outputs, picture.key, picture.etag) == "replaced"
     outputs.delete(picture.key)

@@ -334,6 +334,7 @@ def test_sound_without_pictures_can_be_transcoded_but_not_photographed(clips, up
     assert caught.value.code == "SourceFileError.NoVideoMedia"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "error", "says"),
     [

@@ -20,7 +20,7 @@ from mps_dagster.execution import segments as module
 from mps_dagster.execution import verify
 from mps_dagster.execution.lineage import record_of
 from mps_dagster.execution.records import read_record, record_key
-from mps_dagster.execution.segments import put_segments, segments_stand
+from mps_dagster.execution.segments import publish_segments, segments_unchanged
 from mps_dagster.execution.verify import SAMPLE
 from mps_dagster.ffmpeg.plan import Segments
 from mps_dagster.mps.results import workflow_task
@@ -33,7 +33,7 @@ from mps_dagster.tasks.result import OutputObject, SegmentSet, SubtaskResult
 HLS = {"name": "h", "container": "hls", "video_template": {"height": 90, "hls_time": 1, "effort": "fast"}}
 
 
-@pytest.fixture(params=["local", "s3", "memory"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow), "memory"])
 def bucket(request, tmp_path) -> Bucket:
     if request.param == "memory":
         return MemoryBucket("out")
@@ -63,7 +63,7 @@ def names(key_pattern: str = "out/a_{number}.ts", **numbers: Any) -> Segments:
 
 
 def put(bucket: Bucket, files: list[Path], named: Segments | None = None) -> SegmentSet:
-    return put_segments(named or names(), files, bucket.publish, lambda: None)
+    return publish_segments(named or names(), files, bucket.publish, lambda: None)
 
 
 NUMBERINGS = [
@@ -86,17 +86,17 @@ def test_every_segment_is_put_under_its_number(bucket, files, named):
 def test_a_segment_that_is_lost_or_replaced_is_noticed(bucket, files, named):
     """The first, the last, one between; a new neighbour is none of them."""
     made = put(bucket, files, named)
-    assert segments_stand(made, bucket)
+    assert segments_unchanged(made, bucket)
     bucket.write(f"{made.keys[0]}.txt", b"a neighbour")
     bucket.write("zzz", b"a neighbour")
-    assert segments_stand(made, bucket)
+    assert segments_unchanged(made, bucket)
     for key in (made.keys[0], made.keys[99], made.keys[-1]):
         bucket.delete(key)
-        assert not segments_stand(made, bucket)
+        assert not segments_unchanged(made, bucket)
         bucket.write(key, b"another" * 20)
-        assert not segments_stand(made, bucket)
+        assert not segments_unchanged(made, bucket)
         made = put(bucket, files, named)
-        assert segments_stand(made, bucket)
+        assert segments_unchanged(made, bucket)
 
 
 def test_whether_they_stand_costs_a_listing_and_not_a_question_each(s3_server, files):
@@ -108,7 +108,7 @@ def test_whether_they_stand_costs_a_listing_and_not_a_question_each(s3_server, f
     asked: list[str] = []
     s3_server.s3.meta.events.register("before-send.s3", lambda request, **_: asked.append(request.method), "count")
     try:
-        assert segments_stand(made, bucket)
+        assert segments_unchanged(made, bucket)
     finally:
         s3_server.s3.meta.events.unregister("before-send.s3", unique_id="count")
     assert asked == ["GET"]
@@ -129,7 +129,7 @@ def test_several_are_put_at_a_time_and_no_more(files):
             at_once -= 1
         return ObjectInfo(key, path.stat().st_size, "e", None)
 
-    put_segments(names(), files, slow, lambda: None)
+    publish_segments(names(), files, slow, lambda: None)
     assert 4 <= most <= module.AT_ONCE
 
 
@@ -145,7 +145,7 @@ def test_a_run_that_has_lost_its_path_stops_in_the_middle(files):
         raise OutputTaken("taken")
 
     with pytest.raises(OutputTaken):
-        put_segments(names(), files, note, lost)
+        publish_segments(names(), files, note, lost)
     assert len(done) == module.BATCH
 
 
@@ -158,7 +158,7 @@ def test_what_cannot_be_put_is_told(files):
         return ObjectInfo(key, path.stat().st_size, "e", None)
 
     with pytest.raises(StorageFailed):
-        put_segments(names(), files, broken, lambda: None)
+        publish_segments(names(), files, broken, lambda: None)
 
 
 # -------------------------------------------------------------------------------------------------- in a result
@@ -238,9 +238,9 @@ def test_a_person_who_asks_of_a_segment_is_told_of_the_set(clips, upload, made, 
     monkeypatch.setenv("MPS_PROJECT", str(worker.settings.project))
     told = CliRunner().invoke(lineage, [f"outputs/{key}"]).output
     assert "was made of inbox/video2.mp4" in told
-    assert "2: all stand" in told
+    assert "2: unchanged" in told
     worker.buckets.get("outputs").delete(lost)
-    assert "2: not all stand" in CliRunner().invoke(lineage, [f"outputs/{key}"]).output
+    assert "2: some replaced or gone" in CliRunner().invoke(lineage, [f"outputs/{key}"]).output
 
 
 def test_a_result_of_an_earlier_version_still_stands(clips, upload, planned, worker):

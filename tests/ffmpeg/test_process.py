@@ -29,6 +29,7 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z" if sys.platform == "linux" else True
 
 
+@pytest.mark.slow
 def test_output_lines_come_one_by_one_and_usage_is_told():
     """Progress is read from them while the process runs."""
     lines: list[str] = []
@@ -38,12 +39,14 @@ def test_output_lines_come_one_by_one_and_usage_is_told():
     assert done.memory_bytes > 1_000_000
 
 
+@pytest.mark.slow
 def test_a_process_gets_nothing_of_our_environment(monkeypatch):
     """A hostile file must not reach a credential."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     assert "secret" not in python("import os; print(dict(os.environ))").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="has Linux's scheduling")
 def test_a_process_gives_way_to_our_servers():
     """Also where it would take more: SVT-AV1 asks for real-time priority as root."""
@@ -53,6 +56,7 @@ def test_a_process_gives_way_to_our_servers():
     assert "PermissionError" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_process_that_runs_too_long_is_ended():
     """With the limit in the error."""
     done = python("import time; time.sleep(60)", Limits(wall_s=0.6, stall_s=20, memory_bytes=2**31))
@@ -60,6 +64,7 @@ def test_a_process_that_runs_too_long_is_ended():
         done.check()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="CPU time of a child is read from /proc")
 def test_a_process_that_does_nothing_is_ended():
     """ffmpeg goes on reporting when it hangs, so what it prints does not count as work."""
@@ -68,12 +73,14 @@ def test_a_process_that_does_nothing_is_ended():
     assert "did nothing" in done.ended_by
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="no address-space limit on macOS")
 def test_memory_is_limited():
     """A picture bomb fails alone instead of taking the machine down."""
     assert python("x = bytearray(3 * 2**30)").returncode == 1
 
 
+@pytest.mark.slow
 def test_output_size_is_limited(tmp_path):
     """The file is cut there and the error says why."""
     limits = Limits(wall_s=20, stall_s=20, memory_bytes=2**31, output_bytes=1000)
@@ -82,6 +89,7 @@ def test_output_size_is_limited(tmp_path):
         python(code, limits, tmp_path).check()
 
 
+@pytest.mark.slow
 def test_children_of_a_child_are_ended_with_it():
     """The whole process group goes, not only its leader."""
     code = (
@@ -94,6 +102,7 @@ def test_children_of_a_child_are_ended_with_it():
     assert not alive(pids[0])
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_no_process_behind():
     """Dagster's Terminate raises in the op while ffmpeg runs."""
 
@@ -106,6 +115,7 @@ def test_an_interrupt_leaves_no_process_behind():
     assert not alive(int(str(caught.value)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 def test_a_process_dies_with_a_parent_that_is_killed(tmp_path):
     """SIGKILL runs no handler; an encoder that went on would write beside the retry."""

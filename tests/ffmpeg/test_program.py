@@ -8,6 +8,8 @@ from mps_dagster.errors import ContentMalformed
 from mps_dagster.ffmpeg.program import Ffmpeg
 from mps_dagster.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_probe_that_takes_too_long_did_not_crash(tmp_path):
     """The error names the limit."""

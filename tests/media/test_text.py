@@ -203,6 +203,7 @@ def test_a_text_without_ink_is_refused(blank: str) -> None:
         draw(blank)
 
 
+@pytest.mark.slow
 def test_the_picture_is_the_same_every_time_and_everywhere() -> None:
     """Also in a fresh process under another locale."""
     code = (

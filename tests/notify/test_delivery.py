@@ -15,7 +15,6 @@ import time
 import pytest
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused, StorageFailed
-from mps_dagster.notify import delivery as delivery_module
 from mps_dagster.notify.config import LocalSink, UrlSink
 from mps_dagster.notify.delivery import DeliveryReport, deliver_due
 from mps_dagster.notify.local_queue import LocalQueue
@@ -210,6 +209,7 @@ def test_a_send_that_was_given_up_counts_if_it_ends_well(outbox):
     assert states(outbox, 1) == ["delivered"]
 
 
+@pytest.mark.slow
 def test_a_send_that_hangs_does_not_keep_its_process_from_ending(outbox, settings):
     """Else a restart would wait for a receiver."""
     outbox.add(event(1), [QUEUE])
@@ -243,12 +243,11 @@ def test_no_send_begins_in_the_second_half_of_the_budget(outbox):
     assert len(outbox.due(0, 100)) == 50 - report.delivered > 40
 
 
-def test_more_lanes_than_threads_all_have_their_turn(outbox, monkeypatch):
+def test_more_lanes_than_threads_all_have_their_turn(outbox):
     """In the same round."""
-    monkeypatch.setattr(delivery_module, "THREADS", 2)
     for number in range(7):
         outbox.add(event(number), [LocalSink(type="local", queue=f"q{number}")])
-    assert deliver_due(outbox, lambda _: Noting()).delivered == 7
+    assert deliver_due(outbox, lambda _: Noting(), threads=2).delivered == 7
 
 
 def test_a_sink_that_this_version_does_not_know_keeps_its_events(outbox, settings, open_real):
@@ -269,7 +268,7 @@ def test_what_is_no_matter_of_delivery_is_raised_after_every_lane_had_its_turn(o
 
     class DiskFull(Outbox):
         def delivered(self, delivery, now) -> None:
-            if delivery.lane != QUEUE.address:
+            if delivery.address != QUEUE.address:
                 raise StorageFailed("disk full")
             super().delivered(delivery, now)
 
@@ -293,6 +292,7 @@ def _drain_and_die(home, doomed):
     deliver_due(Outbox(settings.outbox_path), lambda _: Killed())
 
 
+@pytest.mark.slow
 def test_what_was_sent_when_its_process_was_killed_is_sent_again_and_arrives_once(outbox, settings, open_real):
     """At least once, and with the embedded queue exactly once: it knows the id."""
     for number in range(4):

@@ -186,6 +186,7 @@ def _consume(path, start, received):
     received.put(None)
 
 
+@pytest.mark.slow
 def test_two_processes_never_get_the_same_message(tmp_path):
     """As with threads."""
     path = tmp_path / "queue.sqlite"
@@ -211,6 +212,7 @@ def _receive_and_die(path):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_what_a_killed_consumer_held_comes_again(tmp_path):
     """A message leaves only by an acknowledgement."""
     path = tmp_path / "queue.sqlite"

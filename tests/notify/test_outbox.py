@@ -15,7 +15,6 @@ import sys
 import pytest
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused, InvalidInput, StorageFailed
-from mps_dagster.notify import outbox as outbox_module
 from mps_dagster.notify.config import LocalSink, UrlSink
 from mps_dagster.notify.delivery import deliver_due
 from mps_dagster.notify.outbox import LONGEST_PAUSE_S, REFUSALS, Event, Outbox, backoff_s
@@ -118,6 +117,7 @@ def test_a_sink_that_is_down_holds_up_only_itself(outbox):
     assert [name for lane, name in sinks.got if lane == DOWN.address] == ["e0", "e1", "e2"]
 
 
+@pytest.mark.slow
 def test_a_sink_that_stays_down_is_asked_less_and_less(outbox):
     """5 s, 10 s, 20 s … up to 10 min; never given up."""
     sinks, clock = Sinks(), Clock()
@@ -155,7 +155,7 @@ def test_only_what_was_delivered_is_forgotten(outbox):
     deliver_due(outbox, sinks, now=clock)
     assert outbox.prune(clock.now) == 0
     assert outbox.prune(clock.now + 1) == 1
-    assert [delivery.lane for delivery in outbox.deliveries("e1")] == [DOWN.address]
+    assert [delivery.address for delivery in outbox.deliveries("e1")] == [DOWN.address]
 
 
 def test_a_sink_that_nothing_waits_for_is_forgotten_with_its_key(outbox, tmp_path):
@@ -172,9 +172,8 @@ def test_a_sink_that_nothing_waits_for_is_forgotten_with_its_key(outbox, tmp_pat
     assert outbox.add(event(3), [once]) == 1
 
 
-def test_pruning_goes_by_portions_and_comes_to_an_end(outbox, monkeypatch):
+def test_pruning_goes_by_portions_and_comes_to_an_end(outbox):
     """Nobody waits for long while a month is forgotten; events go with their last delivery, the dead stay."""
-    monkeypatch.setattr(outbox_module, "PRUNED_AT_ONCE", 2)
     for number in range(3):
         outbox.add(event(number), [GOOD])
     for _ in range(REFUSALS):
@@ -182,11 +181,12 @@ def test_pruning_goes_by_portions_and_comes_to_an_end(outbox, monkeypatch):
     outbox.add(event(3), [GOOD, DOWN])
     for delivery in outbox.due(0):
         outbox.delivered(delivery, 10)
-    assert [outbox.prune(11), outbox.prune(11), outbox.prune(11)] == [2, 2, 0]
+    assert [outbox.prune(11, limit=2) for _ in range(3)] == [2, 2, 0]
     assert outbox.known(f"e{number}" for number in range(4)) == {"e2"}
     assert ids(outbox.dead()) == ["e2"]
 
 
+@pytest.mark.slow
 def test_a_process_killed_between_sending_and_noting_sends_again(tmp_path):
     """At least once: the receiver sees the same event id twice, never zero times."""
     code = f"""
@@ -223,7 +223,7 @@ def test_a_sink_that_is_new_gets_what_is_added_again(outbox):
     """Idempotent by sink, not only by event."""
     assert outbox.add(event(), [GOOD, GOOD]) == 1
     assert outbox.add(event(), [GOOD, DOWN]) == 1
-    assert [(d.lane, d.state) for d in outbox.deliveries("e1")] == [
+    assert [(d.address, d.state) for d in outbox.deliveries("e1")] == [
         ("local:good", "waiting"),
         ("url:http://down.example/", "waiting"),
     ]
@@ -248,7 +248,7 @@ def test_each_lane_gives_its_oldest_and_its_share(outbox):
     for name in range(5):
         outbox.add(event(name), [DOWN])
     outbox.add(event(5), [GOOD, DOWN])
-    assert [(d.event.id, d.lane[:3]) for d in outbox.due(0, 2)] == [("e0", "url"), ("e1", "url"), ("e5", "loc")]
+    assert [(d.event.id, d.address[:3]) for d in outbox.due(0, 2)] == [("e0", "url"), ("e1", "url"), ("e5", "loc")]
 
 
 @pytest.mark.parametrize(("failures", "pause_s"), [(1, 5), (2, 10), (3, 20), (7, 320), (8, 600), (9, 600), (1000, 600)])
@@ -265,8 +265,8 @@ def test_a_lane_whose_sink_is_down_pauses_as_a_whole(outbox, failures, pause_s):
     for _ in range(failures):
         outbox.failed(outbox.deliveries("e1")[0], NO_ANSWER, 1000.0)
     early, late = outbox.due(1000 + pause_s * 0.79, 9), outbox.due(1000 + pause_s, 9)
-    assert {d.lane for d in early} == {DOWN.address}
-    assert {d.lane for d in late} == {DOWN.address, GOOD.address}
+    assert {d.address for d in early} == {DOWN.address}
+    assert {d.address for d in late} == {DOWN.address, GOOD.address}
 
 
 def test_a_delivery_ends_the_pause(outbox):
@@ -368,7 +368,7 @@ def test_a_dead_event_holds_up_nothing(outbox):
     for _ in range(REFUSALS):
         assert ids(outbox.due(9e9)) == ["e1", "e1", "e2", "e2"]
         outbox.failed(outbox.due(9e9)[0], NO_THANKS, 0)
-    assert [(d.event.id, d.lane[:3]) for d in outbox.due(0)] == [("e1", "url"), ("e2", "loc"), ("e2", "url")]
+    assert [(d.event.id, d.address[:3]) for d in outbox.due(0)] == [("e1", "url"), ("e2", "loc"), ("e2", "url")]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -381,7 +381,7 @@ def test_whatever_fails_for_however_long_every_event_arrives(outbox, seed):
     for now in range(3600, 4800, 20):
         drain(outbox, now, lambda _: None)
     deliveries = [delivery for name in range(8) for delivery in outbox.deliveries(f"e{name}")]
-    assert {(d.event.id, d.lane) for d in deliveries} == owed
+    assert {(d.event.id, d.address) for d in deliveries} == owed
     assert {d.id for d in deliveries if d.state != "delivered"} == {d.id for d in outbox.dead()}
 
 
@@ -432,6 +432,7 @@ def _add_all(path, start, new):
     new.put(sum(Outbox(path).add(event(name), [GOOD, DOWN]) for name in range(40)))
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_share_one_outbox(tmp_path):
     """The three status sensors and the sweep may all be the first to use it."""
     start, new = SPAWN.Barrier(4), SPAWN.Queue()
@@ -452,6 +453,7 @@ def _add_for_ever(path, added):
         added.send(f"e{name}")
 
 
+@pytest.mark.slow
 def test_an_event_whose_add_returned_survives_a_killed_process(tmp_path):
     """SIGKILL at any moment."""
     path = tmp_path / "outbox.sqlite"
@@ -475,5 +477,5 @@ def test_each_event_is_signed_with_the_key_that_it_was_asked_for_with(outbox, ot
     used = {}
     for delivery in outbox.due(0):
         used[delivery.event.id] = UrlSink.model_validate_json(delivery.sink)
-        assert "key one" not in delivery.lane
+        assert "key one" not in delivery.address
     assert used == {"e0": given[0], "e1": given[1]}

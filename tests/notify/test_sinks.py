@@ -17,11 +17,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused
 from mps_dagster.mps.event import pointer
-from mps_dagster.notify import sinks as sinks_module
 from mps_dagster.notify.config import SinkConfig
 from mps_dagster.notify.local_queue import LocalQueue
 from mps_dagster.notify.outbox import Event
-from mps_dagster.notify.sinks import open_sink
+from mps_dagster.notify.sinks import READ_S, open_sink
 from mps_dagster.settings import Settings
 
 EVENT = Event(
@@ -37,8 +36,8 @@ def credentials(monkeypatch) -> None:
         monkeypatch.setenv(variable, "test")
 
 
-def sink(settings: Settings | None = None, **config):
-    return open_sink(CONFIG.validate_python(config), settings or Settings(), pointer)
+def sink(settings: Settings | None = None, *, read_s: float = READ_S, **config):
+    return open_sink(CONFIG.validate_python(config), settings or Settings(), pointer, read_s=read_s)
 
 
 def test_a_url_gets_the_event_as_json(receiver):
@@ -75,12 +74,11 @@ def test_a_redirect_is_not_followed(receiver):
     assert len(receiver.got) == 1
 
 
-def test_a_url_that_does_not_answer_is_left_after_a_while(receiver, monkeypatch):
+def test_a_url_that_does_not_answer_is_left_after_a_while(receiver):
     """A slow receiver must not hold a tick."""
-    monkeypatch.setattr(sinks_module, "READ_S", 0.2)
     receiver.delay_s = 1.0
     with pytest.raises(DeliveryFailed, match="did not reach"):
-        sink(type="url", url=receiver.url).send(EVENT)
+        sink(read_s=0.2, type="url", url=receiver.url).send(EVENT)
 
 
 def test_a_url_where_nobody_listens_is_a_failure():
@@ -158,9 +156,8 @@ def test_the_answer_of_a_redirect_is_not_read(receiver):
     assert len(written) < 1000
 
 
-def test_a_refusal_whose_text_never_ends_is_still_a_refusal(receiver, monkeypatch):
+def test_a_refusal_whose_text_never_ends_is_still_a_refusal(receiver):
     """The status is what counts."""
-    monkeypatch.setattr(sinks_module, "READ_S", 0.2)
 
     def stall(handler: BaseHTTPRequestHandler, closing) -> None:
         handler.send_response(400)
@@ -171,7 +168,7 @@ def test_a_refusal_whose_text_never_ends_is_still_a_refusal(receiver, monkeypatc
 
     receiver.behave = stall
     with pytest.raises(DeliveryRefused, match="answered 400"):
-        sink(type="url", url=receiver.url).send(EVENT)
+        sink(read_s=0.2, type="url", url=receiver.url).send(EVENT)
 
 
 def _hang_up(handler: BaseHTTPRequestHandler, _: object) -> None:

@@ -15,6 +15,8 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from mps_dagster.orchestration import database
 from mps_dagster.orchestration.database import FILES, SqliteRecords, close_idle_connections
 
+pytestmark = pytest.mark.slow
+
 RUN = "11111111-1111-1111-1111-111111111111"
 
 

@@ -142,6 +142,7 @@ def test_progress_that_cannot_be_written_fails_nothing(tmp_path, caplog):
     assert len(caplog.records) == 1
 
 
+@pytest.mark.slow
 def test_the_definitions_load_in_a_fresh_interpreter(tmp_path):
     """With nothing in the environment, in a folder that holds no workflow; import order is not luck."""
     code = "from mps_dagster.definitions import defs; print(sorted(job.name for job in defs.get_repository_def().get_all_jobs()))"
@@ -152,6 +153,7 @@ def test_the_definitions_load_in_a_fresh_interpreter(tmp_path):
     assert (done.returncode, done.stdout.strip()) == (0, "['backfill', 'process_media', 'retention']"), done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_line_does_not_import_dagster():
     """It would cost 0.7 s each time."""
     code = "import sys, mps_dagster.cli; print('dagster' in sys.modules)"

@@ -45,6 +45,7 @@ def project_of(folder, *workflows: str):
     return make_project(folder, **{f"f{number}": text for number, text in enumerate(workflows)})
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @example("vod", "vod__web", "web", "b")
 @example("a", "a__b", "b__c", "c")

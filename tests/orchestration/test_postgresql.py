@@ -18,6 +18,8 @@ from mps_dagster.workflow.project import Project
 
 from .conftest import furnished
 
+pytestmark = pytest.mark.slow
+
 RUN = """
 import dagster as dg
 from mps_dagster.definitions import defs

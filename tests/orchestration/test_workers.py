@@ -16,6 +16,8 @@ from projects import make_project
 from mps_dagster.orchestration.launcher import RunProcess
 from mps_dagster.orchestration.workers import ENDING_S
 
+pytestmark = pytest.mark.slow
+
 RUN = """
 import os, pathlib, signal, time
 import dagster as dg

@@ -8,7 +8,6 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 
 from mps_dagster.settings import Settings
-from mps_dagster.storage import s3_swap
 from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.local import LocalBucket
 from mps_dagster.storage.memory import MemoryBucket
@@ -16,6 +15,8 @@ from mps_dagster.storage.s3 import S3Bucket, make_client
 
 SMALL_PARTS = TransferConfig(multipart_threshold=5 * 2**20, multipart_chunksize=5 * 2**20)
 """S3's smallest, so that a test's object has several parts."""
+SETTLE_S = 0.3
+"""Short: the server is in this process and answers soon."""
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def s3_client(s3_server):
 def s3_bucket(s3_client) -> S3Bucket:
     name = f"bucket-{uuid.uuid4().hex[:12]}"
     s3_client.create_bucket(Bucket=name)
-    return S3Bucket(f"s3://{name}", name, s3_client)
+    return S3Bucket(f"s3://{name}", name, s3_client, settle_s=SETTLE_S, transfer=SMALL_PARTS)
 
 
 @pytest.fixture
@@ -41,10 +42,13 @@ def cos_bucket(cos_settings) -> S3Bucket:
     name = f"media{uuid.uuid4().hex[:8]}-1250000000"
     # moto knows AWS's regions only; nothing but this call looks at it.
     make_client(cos_settings.as_s3().model_copy(update={"region": "us-east-1"})).create_bucket(Bucket=name)
-    return S3Bucket(f"cos://{name}", name, make_client(cos_settings.as_s3()))
+    client = make_client(cos_settings.as_s3())
+    return S3Bucket(f"cos://{name}", name, client, settle_s=SETTLE_S, transfer=SMALL_PARTS)
 
 
-@pytest.fixture(params=["local", "s3", "cos", "memory"])
+@pytest.fixture(
+    params=["local", pytest.param("s3", marks=pytest.mark.slow), pytest.param("cos", marks=pytest.mark.slow), "memory"]
+)
 def bucket(request) -> Bucket:
     if request.param == "memory":
         return MemoryBucket("memory")
@@ -54,9 +58,3 @@ def bucket(request) -> Bucket:
 @pytest.fixture
 def settings(tmp_path) -> Settings:
     return Settings(project=tmp_path, home=tmp_path / "home")
-
-
-@pytest.fixture
-def soon(monkeypatch) -> None:
-    """A server in this process answers soon."""
-    monkeypatch.setattr(s3_swap, "SETTLE_S", 0.3)

@@ -11,9 +11,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mps_dagster.errors import ContentUnsupported, InvalidConfiguration, SourceChanged, SourceNotAccessible
-from mps_dagster.storage import s3 as s3_module
-
-from .conftest import SMALL_PARTS
 
 ODD_KEYS = [
     "a b.mp4", "-y.mp4", "100%.mp4", "a#b?c&d=e+f.mp4", "it's \"q\".mp4", "line\nbreak.mp4", "影片/小电影.mp4", "🎬.mp4",
@@ -242,7 +239,6 @@ def test_a_deleted_object_is_gone(bucket):
     assert list(bucket.list()) == []
 
 
-@pytest.mark.usefixtures("soon")
 def test_a_swap_is_made_only_where_what_is_expected_stands(bucket):
     """Nothing is a state like any other; what stands already counts as put, because an answer may be lost."""
     assert not bucket.swap("a.json", b"0", b"1")
@@ -260,7 +256,6 @@ def test_a_swap_is_made_only_where_what_is_expected_stands(bucket):
 
 
 @pytest.mark.parametrize("old", [None, b"old"], ids=["where nothing is", "where something is"])
-@pytest.mark.usefixtures("soon")
 def test_of_many_swaps_at_once_one_is_made(bucket, old):
     """And every one of the callers is told the truth, in every round."""
     for number in range(3):
@@ -279,9 +274,8 @@ def test_of_many_swaps_at_once_one_is_made(bucket, old):
         assert [content for content, won in zip(contents, told, strict=True) if won] == [bucket.read(key)]
 
 
-def test_a_large_object_survives_in_parts(bucket, tmp_path, monkeypatch):
+def test_a_large_object_survives_in_parts(bucket, tmp_path):
     """S3 takes and gives it in parts; every byte arrives."""
-    monkeypatch.setattr(s3_module, "TRANSFER", SMALL_PARTS)
     content = os.urandom(11 * 2**20)
     (tmp_path / "big").write_bytes(content)
     info = bucket.publish(tmp_path / "big", "big.bin")

@@ -12,10 +12,11 @@ from s3_servers import CUT, Answer, Environ, layered
 
 from mps_dagster.errors import SourceNotAccessible, StorageFailed, StorageRefused
 from mps_dagster.settings import S3Settings
-from mps_dagster.storage import s3 as s3_module
 from mps_dagster.storage.s3 import S3Bucket, make_client
 
 from .conftest import SMALL_PARTS
+
+pytestmark = pytest.mark.slow
 
 Fault = Callable[[Environ], "Answer | None"]
 
@@ -45,7 +46,7 @@ def server(monkeypatch):
         )
         client = make_client(settings)
         client.create_bucket(Bucket="faulty")
-        server.bucket = S3Bucket("s3://faulty", "faulty", client)
+        server.bucket = S3Bucket("s3://faulty", "faulty", client, transfer=SMALL_PARTS)
         yield server
 
 
@@ -98,9 +99,8 @@ def test_a_service_that_is_busy_for_a_moment_is_asked_again(server, tmp_path, ca
     assert server.met == 2
 
 
-def test_a_connection_that_is_cut_in_the_middle_of_an_upload_is_made_again(server, tmp_path, monkeypatch):
+def test_a_connection_that_is_cut_in_the_middle_of_an_upload_is_made_again(server, tmp_path):
     """Every part arrives, once."""
-    monkeypatch.setattr(s3_module, "TRANSFER", SMALL_PARTS)
     content = os.urandom(11 * 2**20)
     (tmp_path / "big").write_bytes(content)
     server.fault = lambda environ: CUT if "partNumber=2" in environ["QUERY_STRING"] and server.met < 2 else None
@@ -109,9 +109,8 @@ def test_a_connection_that_is_cut_in_the_middle_of_an_upload_is_made_again(serve
     assert server.bucket.read("big.mp4") == content
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(server, tmp_path, monkeypatch):
+def test_an_upload_that_breaks_off_leaves_nothing(server, tmp_path):
     """Neither an object nor parts that somebody pays for; the old object stands."""
-    monkeypatch.setattr(s3_module, "TRANSFER", SMALL_PARTS)
     (tmp_path / "big").write_bytes(bytes(11 * 2**20))
     server.bucket.write("big.mp4", b"old")
     server.fault = lambda environ: CUT if "partNumber=2" in environ["QUERY_STRING"] else None
@@ -121,9 +120,8 @@ def test_an_upload_that_breaks_off_leaves_nothing(server, tmp_path, monkeypatch)
     assert "Uploads" not in server.bucket._client.list_multipart_uploads(Bucket="faulty")
 
 
-def test_a_service_that_does_not_answer_is_given_up(server, monkeypatch):
+def test_a_service_that_does_not_answer_is_given_up(server):
     """And worth a retry."""
-    monkeypatch.setattr(s3_module, "READ_S", 0.2)
     client = make_client(
         S3Settings(
             endpoint_url=server.bucket._client.meta.endpoint_url,
@@ -131,7 +129,8 @@ def test_a_service_that_does_not_answer_is_given_up(server, monkeypatch):
             addressing_style="path",
             access_key_id="k",
             secret_access_key="s",
-        )
+        ),
+        read_s=0.2,
     )
 
     def slow(_: Environ) -> None:

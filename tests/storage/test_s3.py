@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
 from s3_servers import CONDITIONS, CUT, Answer, layered
 
 from mps_dagster.errors import StorageFailed, StorageRefused
 from mps_dagster.settings import S3Settings
-from mps_dagster.storage import s3_swap
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.s3 import S3Bucket, make_client
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_bucket_that_does_not_exist_is_refused_for_good(s3_client):
@@ -118,16 +118,15 @@ def ignoring(environ):
 
 
 @pytest.mark.parametrize("service", [old_minio, refusing, half, ignoring])
-def test_swaps_hold_on_a_service_without_conditional_writes(service, monkeypatch):
+def test_swaps_hold_on_a_service_without_conditional_writes(service):
     """What it refuses or ignores is made up for by looking back."""
-    monkeypatch.setattr(s3_swap, "SETTLE_S", 0.3)
     with layered(service) as address:
         settings = S3Settings(
             endpoint_url=address, region="us-east-1", addressing_style="path", access_key_id="k", secret_access_key="s"
         )
         client = make_client(settings)
         client.create_bucket(Bucket=service.__name__.replace("_", "-"))
-        bucket = S3Bucket("s3://x", service.__name__.replace("_", "-"), client)
+        bucket = S3Bucket("s3://x", service.__name__.replace("_", "-"), client, settle_s=0.3)
         bucket.write("there", b"1")
         assert not bucket.swap("there", None, b"2")
         assert bucket.swap("there", b"1", b"2")
@@ -144,12 +143,13 @@ def test_swaps_hold_on_a_service_without_conditional_writes(service, monkeypatch
             assert [str(number + 10).encode() for number, won in enumerate(told) if won] == [bucket.read(key)]
 
 
-def test_conditions_that_a_service_heeds_cost_no_wait(s3_bucket, monkeypatch):
+def test_conditions_that_a_service_heeds_cost_no_wait(s3_bucket, s3_client):
     """It is tried once per condition whether it does."""
-    monkeypatch.setattr(s3_swap, "time", SimpleNamespace(sleep=pytest.fail))
-    assert s3_bucket.swap("a", None, b"1")
-    assert s3_bucket.swap("a", b"1", b"2")
-    assert s3_bucket.swap("b", None, b"1")
+    # No such wait is possible: one that is begun raises.
+    bucket = S3Bucket(s3_bucket.name, s3_bucket.name.removeprefix("s3://"), s3_client, settle_s=-1)
+    assert bucket.swap("a", None, b"1")
+    assert bucket.swap("a", b"1", b"2")
+    assert bucket.swap("b", None, b"1")
 
 
 def test_a_swap_whose_answer_was_lost_was_made(monkeypatch):

@@ -1,4 +1,4 @@
-"""What workflows and schedules have in common: a trigger, a place, a sink; made disabled, switched on and off (reference C.3)."""
+"""What workflows and schedules have in common: trigger, place, sink; created disabled, then enabled (reference C.3)."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Trigger(RequestModel):
 
 
 class Listed(RequestModel):
-    """Which of them are wanted."""
+    """Filters and page."""
 
     status: Literal["", "Enabled", "Disabled"] = ""
     offset: int = Field(0, ge=0)
@@ -158,20 +158,20 @@ class Definitions:
             self._reload()
 
     def listed(
-        self, ids: tuple[int, ...], wanted: Listed, key: ApiKey, trigger: str = ""
+        self, ids: tuple[int, ...], query: Listed, key: ApiKey, trigger: str = ""
     ) -> tuple[int, list[WorkflowFile]]:
-        """How many valid ones match, and the wanted page of them, newest first; of buckets that the caller may read."""
-        found = [
+        """How many valid ones match, and the requested page, newest first; only of buckets that the caller may read."""
+        files = [
             file
             for file in Project.load(self.settings).files
             if self._is_of_this_kind(file.workflow.name)
             and (not ids or file.number in ids)
-            and wanted.status in ("", status_of(file.workflow))
+            and query.status in ("", status_of(file.workflow))
             and trigger in ("", trigger_type(file.workflow.trigger))
             and key.may_read(file.workflow.trigger.bucket)
         ]
-        found.sort(key=lambda file: (time_of(file.workflow.created), file.number), reverse=True)
-        return len(found), found[wanted.offset : wanted.offset + wanted.limit]
+        files.sort(key=lambda file: (time_of(file.workflow.created), file.number), reverse=True)
+        return len(files), files[query.offset : query.offset + query.limit]
 
     def ours(self, number: int, key: ApiKey) -> Document:
         """One that was made here, of buckets that the caller may use as it does; what may be left out filled in."""
@@ -236,7 +236,7 @@ class Definitions:
 
 @contextmanager
 def changing_definitions(settings: Settings) -> Iterator[Change]:
-    """One change at a time of workflows, schedules and templates in use: each is made of what was read before."""
+    """One change at a time of workflows, schedules and templates in use: each depends on what it has read."""
     with _PLACES.one(), changing(settings.project) as change:
         yield change
 

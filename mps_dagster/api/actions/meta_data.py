@@ -59,7 +59,7 @@ class _Probing:
 
     def _copy(self, name: str, key: str, path: Path) -> None:
         bucket = self.buckets.get(name)
-        found = bucket.head(key)
-        if found.size > MAX_BYTES:
-            raise ContentUnsupported(f"{name}/{key} has {found.size} bytes, more than {MAX_BYTES}", hint=SIZE_HINT)
-        bucket.fetch(key, path, etag=found.etag)
+        info = bucket.head(key)
+        if info.size > MAX_BYTES:
+            raise ContentUnsupported(f"{name}/{key} has {info.size} bytes, more than {MAX_BYTES}", hint=SIZE_HINT)
+        bucket.fetch(key, path, etag=info.etag)

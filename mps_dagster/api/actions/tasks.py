@@ -108,7 +108,7 @@ class _Tasks:
         return launch_media(deployment, source, outputs, run_tags)
 
     def _tags(self, request: ProcessMediaRequest, key: ApiKey) -> dict[str, str]:
-        """What a query tells of the request later on."""
+        """What queries show of the request later."""
         config = request.task_notify_config
         request_tags = {
             tags.ACCOUNT: key.owner, tags.URL: without_userinfo(request.input_info.url),
@@ -121,7 +121,7 @@ class _Tasks:
         }
 
     def _source(self, request: ProcessMediaRequest, key: ApiKey, default: Place) -> dict[str, Any]:
-        """The config of the run's source: where it is, where its outputs go, who is told."""
+        """The config of the run's source: where it is, where its outputs go, whom to notify."""
         url = request.input_info.url
         if url:
             name = shortened(posixpath.basename(unquote(urlsplit(url).path)) or "source", MAX_NAME_BYTES)
