@@ -138,11 +138,8 @@ TASK = TaskType(
     default_path="{inputName}_animatedGraphic_{definition}.{format}",
     mps=MpsTask("AnimatedGraphicTask", "action-animated-graphics", output),
     template=TemplateType(
-        kind="animated_graphics",
-        wire="AnimatedGraphics",
-        model=AnimatedGraphicsSpec,
-        most=16,
+        kind="animated_graphics", wire="AnimatedGraphics", model=AnimatedGraphicsSpec, most=16,
         codes={"Width": "Resolution", "Height": "Resolution", "ResolutionAdaptive": ""},
     ),
     heavy=True,
-)
+)  # fmt: skip

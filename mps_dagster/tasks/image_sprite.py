@@ -141,14 +141,8 @@ def _stamp(at_s: float) -> str:
 
 def output(result: SubtaskResult) -> dict[str, Any]:
     """MPS's MediaImageSpriteItem."""
-    facts = result.facts
-    return {
-        "height": facts.get("height", 0),
-        "width": facts.get("width", 0),
-        "total_count": facts.get("total_count", 0),
-        "image_path_set": result.paths,
-        "web_vtt_path": f"/{facts.get('web_vtt_path', '')}",
-    }
+    sizes = {name: result.facts.get(name, 0) for name in ("height", "width", "total_count")}
+    return {**sizes, "image_path_set": result.paths, "web_vtt_path": f"/{result.facts.get('web_vtt_path', '')}"}
 
 
 TASK = TaskType(

@@ -58,11 +58,9 @@ def plan(spec: SampleSnapshotSpec, media: MediaInfo, names: OutputNames) -> Plan
 def output(result: SubtaskResult) -> dict[str, Any]:
     """MPS's MediaSampleSnapshotItem."""
     return {
-        "sample_type": result.spec.get("sample_type", ""),
-        "interval": result.spec.get("sample_interval", 0),
-        "image_path_set": result.paths,
-        "water_mark_definition": result.watermark_definitions,
-    }
+        "sample_type": result.spec.get("sample_type", ""), "interval": result.spec.get("sample_interval", 0),
+        "image_path_set": result.paths, "water_mark_definition": result.watermark_definitions,
+    }  # fmt: skip
 
 
 TASK = TaskType(
