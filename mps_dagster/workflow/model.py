@@ -15,15 +15,12 @@ from cronsim import CronSim, CronSimError
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from mps_dagster.errors import InvalidConfiguration
-from mps_dagster.ffmpeg.codecs import MUXERS
-from mps_dagster.ffmpeg.encoding import segment_pattern
 from mps_dagster.frozen import Facts
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.notify.config import SinkConfig
 from mps_dagster.storage.keys import MAX_NAME_BYTES, check_bucket_name, max_key_bytes
 from mps_dagster.tasks import TASKS
 from mps_dagster.tasks.spec import OutputNames, Spec, filled, with_values
-from mps_dagster.tasks.transcode import TranscodeSpec
 from mps_dagster.workflow.naming import OUR_JOBS, by_hand_name
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
@@ -217,7 +214,7 @@ class Task(Facts):
         for name, pattern in _patterns(self, spec).items():
             # Of one that cannot be the plan tells.
             with suppress(InvalidConfiguration):
-                paths[name] = f"/{posixpath.splitext(names.key(pattern, format=_extension(spec, name)))[0]}"
+                paths[name] = f"/{posixpath.splitext(names.key(pattern, format=spec.extension(name)))[0]}"
         return paths
 
 
@@ -355,7 +352,7 @@ def _check_output(name: str, source: str, upstream: Task) -> None:
     if not label and len(labels) > 1:
         raise ValueError(f"task {name!r} has source {source!r}, which has several outputs; write {source}/{labels[0]}")
     spec = upstream.specs[labels.index(label) if label else 0]
-    if upstream.type not in ("transcode", "watermark") or getattr(spec, "container", "") == "hls":
+    if not spec.is_media_file:
         raise ValueError(f"task {name!r} has source {source!r}, which is not one video or audio file")
 
 
@@ -380,21 +377,11 @@ def _paths(task: Task, spec: Spec) -> list[str]:
         output_dir=key_prefix(task.output.dir) if task.output.dir else "{inputDir}/",
         definition=str(spec.definition or spec.name or 0),
     )
-    return [names.key(pattern, format=_extension(spec, name)) for name, pattern in _patterns(task, spec).items()]
+    return [names.key(pattern, format=spec.extension(name)) for name, pattern in _patterns(task, spec).items()]
 
 
 def _patterns(task: Task, spec: Spec) -> dict[str, str]:
     """By parameter; of segments and indexes only where one is given."""
     patterns = {"output_object_path": spec.output_object_path or TASKS[task.type].default_path}
-    others = {name: getattr(spec, name, "") for name in ("segment_object_name", "web_vtt_object_name")}
+    others = {name: getattr(spec, name) for name in TASKS[task.type].paths}
     return patterns | {name: pattern for name, pattern in others.items() if pattern}
-
-
-def _extension(spec: Spec, parameter: str) -> str:
-    """What `{format}` stands for in this path."""
-    if parameter == "web_vtt_object_name":
-        return "vtt"
-    if parameter == "segment_object_name" and isinstance(spec, TranscodeSpec):
-        return segment_pattern(spec.video_template).rpartition(".")[2]
-    container = getattr(spec, "container", "")
-    return MUXERS[container].extension if container else str(getattr(spec, "format", ""))

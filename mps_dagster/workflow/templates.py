@@ -17,11 +17,11 @@ from pydantic import Field
 
 from mps_dagster.errors import DefinitionNotExist, InvalidConfiguration
 from mps_dagster.frozen import Facts
-from mps_dagster.tasks import TASKS
+from mps_dagster.tasks import TASKS, TEMPLATES
 from mps_dagster.workflow.files import FileState, yaml_files
 
-KINDS = (*TASKS, "watermark_template", "adaptive_dynamic_streaming")
-"""What a template can be for. `watermark_template` holds one watermark, for `watermark_set`; adaptive streaming has no task yet."""
+KINDS = tuple(dict.fromkeys([*TASKS, *TEMPLATES]))
+"""What a template can be for. `watermark_template` holds one watermark, for `watermark_set`."""
 
 
 class Template(Facts):
