@@ -39,13 +39,20 @@ def undescribed() -> list[str]:
     tables = [*_tables(Workflow), *_tables(Template)]
     for model in (*(task.spec for task in TASKS.values()), LocalSink, SqsSink, CmqSink, UrlSink):
         tables += _tables(model)
-    return sorted({f"{name}.{field}" for name, schema in tables for field, property_ in _fields(schema) if not property_.get("description")})
+    return sorted(
+        {
+            f"{name}.{field}"
+            for name, schema in tables
+            for field, property_ in _fields(schema)
+            if not property_.get("description")
+        }
+    )
 
 
 def _workflow_page() -> str:
     sinks = [table for model in (LocalSink, SqsSink, CmqSink, UrlSink) for table in _tables(model)]
     tables = [table for table in _tables(Workflow) if table[0] not in dict(sinks)]
-    text = "# A workflow file, field by field\n\n[workflows.md](../workflows.md) explains them, [tasks.md](tasks.md) has the fields of `outputs`.\n\n"
+    text = "# A workflow file, field by field\n\n[workflows.md](../workflows.md) explains them; [tasks.md](tasks.md) has `outputs`.\n\n"
     return HEADER + text + _rendered([*tables, *sinks])
 
 
@@ -87,7 +94,9 @@ def _fields(schema: Schema) -> Iterator[tuple[str, Schema]]:
 
 
 def _rendered(tables: list[tuple[str, Schema]]) -> str:
-    return "\n".join(f"## {name}\n\n{_intro(schema)}{_table(schema)}" for name, schema in tables if schema.get("properties"))
+    return "\n".join(
+        f"## {name}\n\n{_intro(schema)}{_table(schema)}" for name, schema in tables if schema.get("properties")
+    )
 
 
 def _intro(schema: Schema) -> str:
@@ -117,7 +126,11 @@ def _type(schema: Schema) -> str:
     if schema.get("type") == "array":
         items = schema.get("items") or {}
         return f"list of {_type(items)}" if items else "list"
-    if schema.get("type") == "object" and isinstance(schema.get("additionalProperties"), dict) and schema["additionalProperties"]:
+    if (
+        schema.get("type") == "object"
+        and isinstance(schema.get("additionalProperties"), dict)
+        and schema["additionalProperties"]
+    ):
         return f"mapping of names to {_type(schema['additionalProperties'])}"
     return PLAIN.get(str(schema.get("type")), "any value") + _range(schema)
 

@@ -24,7 +24,7 @@ from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
 
 Kbps = Annotated[int, Field(ge=0, le=100_000, description="kbit/s; 0 = as the source.")]
 MpsKbps = Annotated[int, Field(ge=0, le=256)]
-Side = Annotated[int, Field(ge=0, le=4096), Api(least=128)]
+Side = Annotated[int, Field(ge=0, le=4096, description="Pixels; 0 = follows from the other side."), Api(least=128)]
 VIDEO_NAMES = {"h264": "libx264", "h265": "libx265"}
 AUDIO_NAMES = {"aac": "libfdk_aac", "mp3": "libmp3lame"}
 """MPS takes codecs by name and tells of them by encoder (reference J.9)."""
@@ -41,15 +41,19 @@ class VideoTemplate(Facts):
         "SegmentSpecificInfo": ..., "ContentAdaptStream": ...,
     }  # fmt: skip
 
-    codec: Annotated[VideoCodec, Api(required=True, words=VIDEO_NAMES, refused=OTHER_VIDEO)] = "h264"
+    codec: Annotated[VideoCodec, Api(required=True, words=VIDEO_NAMES, refused=OTHER_VIDEO)] = Field(
+        "h264", description="copy leaves the picture as it is."
+    )
     fps: Annotated[int, REQUIRED] = Field(
         0, ge=0, le=120, description="Frames per second; 0 = as the source, variable rates included."
     )
-    fps_denominator: int = Field(1, ge=1)
+    fps_denominator: int = Field(1, ge=1, description="The rate is fps / fps_denominator: 30000 / 1001.")
     bitrate: Annotated[Kbps, Api(required=True, least=128)] = Field(
         0, description="kbit/s; 0 = as the source, or by quality where vcrf is given."
     )
-    mode: Literal["VBR", "ABR", "CBR", "VCRF", "CRF"] = "VBR"
+    mode: Literal["VBR", "ABR", "CBR", "VCRF", "CRF"] = Field(
+        "VBR", description="Variable, average or constant bitrate, or (VCRF, CRF) constant quality."
+    )
     vcrf: Annotated[int | None, Api(unset=100)] = Field(
         None, ge=0, le=51, description="Quality, lower is better. With VBR, bitrate is the ceiling."
     )
@@ -58,12 +62,16 @@ class VideoTemplate(Facts):
     height: Side = 0
     fill_type: FillType = "black"
     gop: int = Field(0, ge=0, le=100_000, description="Frames or seconds between key frames; 0 = the encoder decides.")
-    gop_unit: Literal["frame", "second"] = "frame"
-    no_scenecut: Literal[0, 1] = 0
-    bframes: Annotated[int | None, Api(unset=-1)] = Field(None, ge=0, le=16)
-    video_profile: Literal["default", "baseline", "main", "high", ""] = "default"
-    video_level: Annotated[str, Field(pattern=r"^$|^\d(\.\d)?$")] = ""
-    bit_depth: Literal[8, 10] = 8
+    gop_unit: Literal["frame", "second"] = Field("frame", description="Of gop.")
+    no_scenecut: Literal[0, 1] = Field(0, description="1 = no extra key frames where the scene changes.")
+    bframes: Annotated[int | None, Api(unset=-1)] = Field(
+        None, ge=0, le=16, description="B-frames in a row; empty = the encoder decides."
+    )
+    video_profile: Literal["default", "baseline", "main", "high", ""] = Field("default", description="h264 only.")
+    video_level: Annotated[str, Field(pattern=r"^$|^\d(\.\d)?$")] = Field(
+        "", description="h264 and h265: `4`, `4.1` …; empty = the encoder decides."
+    )
+    bit_depth: Literal[8, 10] = Field(8, description="10 keeps HDR in h265, av1 and vp9.")
     alpha: Annotated[Literal[0, 1], OURS] = Field(
         0, description="Ours, not MPS's: 1 keeps transparency (vp9 in webm or mkv, 8 bits)."
     )
@@ -71,7 +79,7 @@ class VideoTemplate(Facts):
     segment_type: Literal[0, 2, 5, 7] = Field(
         0, description="0 TS files, 2 TS byte ranges, 7 MP4 files, 5 MP4 byte ranges."
     )
-    effort: Annotated[Effort, OURS] = Field("balanced", description="Ours, not MPS's: how long the encoder may think.")
+    effort: Annotated[Effort, OURS] = "balanced"
 
     @model_validator(mode="after")
     def _is_consistent(self) -> VideoTemplate:

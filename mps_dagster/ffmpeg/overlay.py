@@ -44,11 +44,17 @@ MPS_SIZE = Annotated[str, Field(pattern=r"^([01]|[89]|[1-9]\d{1,2}|[1-3]\d{3}|40
 
 
 class TextTemplate(Facts):
-    font_type: Annotated[FontName, Api(required=True, type=Literal["arial.ttf", "simkai.ttf"])] = "sans"
-    font_size: Annotated[str, Field(pattern=r"^\d{1,4}px$"), Api(required=True, type=MPS_SIZE)] = "32px"
-    font_color: Annotated[str, Field(pattern=r"^0x[0-9A-Fa-f]{6}$"), REQUIRED] = "0xFFFFFF"
-    font_alpha: Annotated[float, REQUIRED] = Field(1.0, gt=0, le=1)
-    text_content: str = Field("", max_length=100)
+    font_type: Annotated[FontName, Api(required=True, type=Literal["arial.ttf", "simkai.ttf"])] = Field(
+        "sans", description="MPS's two fonts, or Noto Sans by its own name."
+    )
+    font_size: Annotated[str, Field(pattern=r"^\d{1,4}px$"), Api(required=True, type=MPS_SIZE)] = Field(
+        "32px", description="Height of the letters, `Npx`."
+    )
+    font_color: Annotated[str, Field(pattern=r"^0x[0-9A-Fa-f]{6}$"), REQUIRED] = Field(
+        "0xFFFFFF", description="0xRRGGBB."
+    )
+    font_alpha: Annotated[float, REQUIRED] = Field(1.0, gt=0, le=1, description="1 is opaque.")
+    text_content: str = Field("", max_length=100, description="The text, in any script.")
 
 
 class Watermark(Facts):
@@ -56,13 +62,19 @@ class Watermark(Facts):
 
     not_offered: ClassVar = {"SvgTemplate": None}
 
-    definition: Annotated[int | str, OURS] = 0
-    type: Annotated[Literal["image", "text"], Api(required=True, refused=("svg",))] = "image"
-    coordinate_origin: Literal["TopLeft", "TopRight", "BottomLeft", "BottomRight"] = "TopLeft"
+    definition: Annotated[int | str, OURS] = Field(
+        0, description="Template ID or name; 0 = everything is written here."
+    )
+    type: Annotated[Literal["image", "text"], Api(required=True, refused=("svg",))] = Field(
+        "image", description="Which of the two templates below is used."
+    )
+    coordinate_origin: Literal["TopLeft", "TopRight", "BottomLeft", "BottomRight"] = Field(
+        "TopLeft", description="The corner from which x_pos and y_pos count."
+    )
     x_pos: Length = "0px"
     y_pos: Length = "0px"
-    image_template: ImageTemplate | None = None
-    text_template: TextTemplate | None = None
+    image_template: ImageTemplate | None = Field(None, description="Of an image watermark.")
+    text_template: TextTemplate | None = Field(None, description="Of a text watermark.")
     text_content: Annotated[str, PER_TASK] = Field("", max_length=100, description="In place of the template's text.")
     start_time_offset: Annotated[float, PER_TASK] = Field(
         0.0, description="Seconds into the video; negative counts from the end."

@@ -38,11 +38,11 @@ class AnimatedGraphicsSpec(Spec):
         0.0, description="Seconds; negative counts from the end."
     )
     end_time_offset: Annotated[float, Api("task", required=True)] = Field(0.0, description="Seconds; 0 = to the end.")
-    fps: Annotated[int, REQUIRED] = Field(2, ge=1, le=30)
+    fps: Annotated[int, REQUIRED] = Field(2, ge=1, le=30, description="Pictures per second.")
     width: Annotated[Side, Api(least=128)] = 0
     height: Annotated[Side, Api(least=128)] = 0
     resolution_adaptive: Adaptive = "open"
-    format: Literal["gif", "webp"] = "gif"
+    format: Literal["gif", "webp"] = Field("gif", description="webp needs a width or a height.")
     quality: float = Field(
         75.0, ge=1, le=100, description="WebP's own quality; for GIF, 75 and up use all 256 colours."
     )

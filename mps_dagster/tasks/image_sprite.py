@@ -30,7 +30,7 @@ from mps_dagster.media.info import MediaInfo, VideoStream
 from mps_dagster.media.sampling import interval_times, method, percent_times
 from mps_dagster.tasks.mps import MpsTask, TemplateType
 from mps_dagster.tasks.result import SubtaskResult
-from mps_dagster.tasks.spec import OutputNames, Side, Spec, TaskType, need_video
+from mps_dagster.tasks.spec import OutputNames, PictureFormat, SampleType, Side, Spec, TaskType, need_video
 
 MAX_PICTURES = 100_000
 INDEX_PATH = "{inputName}_imageSprite_{definition}.{format}"
@@ -39,17 +39,21 @@ INDEX_PATH = "{inputName}_imageSprite_{definition}.{format}"
 class ImageSpriteSpec(Spec):
     """Reference A.4 (ImageSpriteTaskInput) and D.5."""
 
-    sample_type: Annotated[Literal["Percent", "Time"], REQUIRED] = "Time"
+    sample_type: SampleType = "Time"
     sample_interval: Annotated[int, REQUIRED] = Field(10, ge=1, description="Percent of the duration, or seconds.")
-    row_count: Annotated[int, REQUIRED] = Field(10, ge=1, le=100)
-    column_count: Annotated[int, REQUIRED] = Field(10, ge=1, le=100)
+    row_count: Annotated[int, REQUIRED] = Field(
+        10, ge=1, le=100, description="Small pictures from top to bottom of a sheet."
+    )
+    column_count: Annotated[int, REQUIRED] = Field(10, ge=1, le=100, description="Small pictures from left to right.")
     width: Side = Field(
         142, description="Of one small picture. 142 x 80 is MPS's preset: five hundred fit in a 4K sheet."
     )
     height: Side = 80
     resolution_adaptive: Adaptive = "close"
-    fill_type: Annotated[Literal["stretch", "black", "white", "gauss"], Api(type=Literal["stretch", "black"])] = "black"
-    format: Annotated[str, Field(pattern="^(jpg|png|webp)$")] = "jpg"
+    fill_type: Annotated[Literal["stretch", "black", "white", "gauss"], Api(type=Literal["stretch", "black"])] = Field(
+        "black", description="For a picture of another shape: stretched, with bars, or over a blurred copy."
+    )
+    format: PictureFormat = "jpg"
     web_vtt_object_name: Annotated[str, Api("task", path=INDEX_PATH)] = Field(
         "", description="Path of the index, relative to the output dir."
     )

@@ -11,7 +11,7 @@ samples:
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -23,7 +23,7 @@ from mps_dagster.media.info import MediaInfo
 from mps_dagster.media.sampling import interval_times, percent_times
 from mps_dagster.tasks.mps import MpsTask, TemplateType
 from mps_dagster.tasks.result import SubtaskResult
-from mps_dagster.tasks.spec import OutputNames, StillSpec, TaskType, need_video
+from mps_dagster.tasks.spec import OutputNames, SampleType, StillSpec, TaskType, need_video
 
 MAX_PICTURES = 10_000
 """More would be a mistake in the interval: a day at one in 9 s."""
@@ -32,7 +32,7 @@ MAX_PICTURES = 10_000
 class SampleSnapshotSpec(StillSpec):
     """Reference A.4 (SampleSnapshotTaskInput) and D.3."""
 
-    sample_type: Annotated[Literal["Percent", "Time"], REQUIRED] = "Percent"
+    sample_type: SampleType = "Percent"
     sample_interval: Annotated[int, REQUIRED] = Field(10, ge=1, description="Percent of the duration, or seconds.")
 
     @model_validator(mode="after")

@@ -15,14 +15,21 @@ from mps_dagster.errors import ContentUnsupported, InvalidConfiguration, NoVideo
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.ffmpeg.stills import Stills
-from mps_dagster.frozen import PER_TASK, Api, Facts
+from mps_dagster.frozen import PER_TASK, REQUIRED, Api, Facts
 from mps_dagster.media.geometry import Adaptive, FillType
 from mps_dagster.media.info import MediaInfo, VideoStream
 from mps_dagster.storage.keys import MAX_KEY_BYTES, MAX_NAME_BYTES, check_bucket_name, shortened, shortened_dir
 from mps_dagster.tasks.mps import MpsTask, TemplateType
 
-Side = Annotated[int, Field(ge=0, le=4096, description="Pixels, 0 or up to 4096; 0 = follows from the other side.")]
+Side = Annotated[int, Field(ge=0, le=4096, description="Pixels; 0 = follows from the other side.")]
 
+PictureFormat = Annotated[str, Field(pattern="^(jpg|png|webp)$", description="`jpg`, `png` or `webp`.")]
+SampleType = Annotated[
+    Literal["Percent", "Time"], REQUIRED, Field(description="Whether `sample_interval` is percent or seconds.")
+]
+WatermarkSet = Annotated[
+    tuple[Watermark, ...], PER_TASK, Field(max_length=10, description="Laid over the picture, in this order.")
+]
 
 MAX_MEMBERS = 1_000_000
 """Of a series; a day of one-second segments is a tenth of that."""
@@ -36,10 +43,12 @@ HEADER_BYTES = 4
 class NumberFormat(Facts):
     """How `{number}` is written."""
 
-    initial_value: int = Field(0, ge=0)
-    increment: int = Field(1, ge=1)
-    min_length: int = Field(1, ge=1, le=32)
-    place_holder: Annotated[str, StringConstraints(min_length=1, max_length=1, pattern=r"^[^/\x00]$")] = "0"
+    initial_value: int = Field(0, ge=0, description="The first number.")
+    increment: int = Field(1, ge=1, description="Step from one number to the next.")
+    min_length: int = Field(1, ge=1, le=32, description="Digits; shorter numbers are padded on the left.")
+    place_holder: Annotated[str, StringConstraints(min_length=1, max_length=1, pattern=r"^[^/\x00]$")] = Field(
+        "0", description="The character that pads."
+    )
 
     def number(self, index: int) -> str:
         return str(self.initial_value + index * self.increment).rjust(self.min_length, self.place_holder)
@@ -62,7 +71,7 @@ class Spec(Facts):
     )
     output_object_path: str = Field("", description="Path of the output; empty = MPS's default name (reference A.9).")
     output_bucket: str = Field("", description="Where it goes, if not to the bucket of its task's other outputs.")
-    object_number_format: NumberFormat = NumberFormat()
+    object_number_format: NumberFormat = Field(NumberFormat(), description="How `{number}` is written in paths.")
 
     @field_validator("output_bucket")
     @classmethod
@@ -100,9 +109,9 @@ class StillSpec(Spec):
     width: Annotated[Side, Api(least=128)] = 0
     height: Annotated[Side, Api(least=128)] = 0
     resolution_adaptive: Adaptive = "open"
-    format: Annotated[str, Field(pattern="^(jpg|png|webp)$")] = "jpg"
+    format: PictureFormat = "jpg"
     fill_type: FillType = "black"
-    watermark_set: Annotated[tuple[Watermark, ...], PER_TASK] = Field((), max_length=10)
+    watermark_set: WatermarkSet = ()
 
     def stills(self, times: tuple[float, ...], keys: tuple[str, ...], *, evenly: bool) -> Stills:
         """The pictures of these times."""

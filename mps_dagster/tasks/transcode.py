@@ -21,13 +21,12 @@ from pydantic import Field, model_validator
 from mps_dagster.ffmpeg.codecs import MUXERS, Container
 from mps_dagster.ffmpeg.encode import AudioTemplate, VideoTemplate, container_problem
 from mps_dagster.ffmpeg.encoding import HEADER, PLAYLIST, Encoding, encoding_plan, segment_pattern
-from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import Plan, Segments
 from mps_dagster.frozen import PER_TASK, Api, contradiction
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.tasks.mps import Filter, MpsTask, TemplateType
 from mps_dagster.tasks.result import SubtaskResult
-from mps_dagster.tasks.spec import OutputNames, Spec, TaskType, need_length
+from mps_dagster.tasks.spec import OutputNames, Spec, TaskType, WatermarkSet, need_length
 
 SEGMENT_PATH = "{inputName}_transcode_{definition}_{number}.{format}"
 
@@ -40,12 +39,14 @@ class TranscodeSpec(Spec):
         "AddOnSubtitles": ...,
     }  # fmt: skip
 
-    container: Annotated[Container, Api(required=True, refused=("mxf",))] = "mp4"
-    remove_video: Literal[0, 1] = 0
-    remove_audio: Literal[0, 1] = 0
-    video_template: VideoTemplate = VideoTemplate()
-    audio_template: AudioTemplate = AudioTemplate()
-    watermark_set: Annotated[tuple[Watermark, ...], PER_TASK] = Field((), max_length=10)
+    container: Annotated[Container, Api(required=True, refused=("mxf",))] = Field(
+        "mp4", description="mp3, m4a, flac, ogg and wav hold sound only."
+    )
+    remove_video: Literal[0, 1] = Field(0, description="1 = sound only.")
+    remove_audio: Literal[0, 1] = Field(0, description="1 = without sound.")
+    video_template: VideoTemplate = Field(VideoTemplate(), description="How the picture is encoded.")
+    audio_template: AudioTemplate = Field(AudioTemplate(), description="How the sound is encoded.")
+    watermark_set: WatermarkSet = ()
     start_time_offset: Annotated[float, PER_TASK] = Field(0.0, description="Seconds; negative counts from the end.")
     end_time_offset: Annotated[float, PER_TASK] = Field(0.0, description="Seconds; 0 = to the end.")
     segment_object_name: Annotated[str, Api("task", path=SEGMENT_PATH)] = Field(

@@ -35,9 +35,13 @@ from mps_dagster.tasks.spec import OutputNames, Spec, TaskType, need_length, nee
 class WatermarkSpec(Spec):
     """Ours: MPS has watermarks on other tasks only. Each watermark is reference A.6's."""
 
-    watermark_set: tuple[Watermark, ...] = Field(min_length=1, max_length=10)
-    container: Literal["mp4", "mov", "mkv", "webm"] = "mp4"
-    codec: Literal["h264", "h265", "av1", "vp9"] = "h264"
+    watermark_set: tuple[Watermark, ...] = Field(
+        min_length=1, max_length=10, description="Laid over the picture, in this order."
+    )
+    container: Literal["mp4", "mov", "mkv", "webm"] = Field("mp4", description="Of the output.")
+    codec: Literal["h264", "h265", "av1", "vp9"] = Field(
+        "h264", description="Of the picture; sound is copied if it can be."
+    )
     vcrf: int = Field(20, ge=0, le=51, description="Quality. 20 is hard to tell from the source in H.264.")
     effort: Effort = "balanced"
 
