@@ -52,8 +52,9 @@ def undescribed() -> list[str]:
 def _workflow_page() -> str:
     sinks = [table for model in (LocalSink, SqsSink, CmqSink, UrlSink) for table in _tables(model)]
     tables = [table for table in _tables(Workflow) if table[0] not in dict(sinks)]
-    text = "# A workflow file, field by field\n\n[workflows.md](../workflows.md) explains them; [tasks.md](tasks.md) has `outputs`.\n\n"
-    return HEADER + text + _rendered([*tables, *sinks])
+    title = "# A workflow file, field by field\n\n"
+    text = "[workflows.md](../workflows.md) explains the fields; [tasks.md](tasks.md) has those of `outputs`.\n\n"
+    return HEADER + title + text + _rendered([*tables, *sinks])
 
 
 def _tasks_page() -> str:
