@@ -37,6 +37,9 @@ check: lint types contracts test ## All of the above
 bench: $(VENV)/.installed ## The whole workflow against a hand-written shell script
 	$(BIN)/python bench/workflow.py
 
+reference: $(VENV)/.installed-dev ## Write docs/reference from the models
+	$(BIN)/python docs/generate.py
+
 clean: ## Remove what was installed; .mps (uploads, outputs, Dagster's records) stays
 	rm -rf $(VENV)
 

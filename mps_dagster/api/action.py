@@ -46,7 +46,7 @@ def _says_nothing(value: Any) -> bool:
     return value in ("", 0, "0", "default", "off", None, [])
 
 
-NotOffered = Annotated[None, BeforeValidator(_not_offered)]
+NotOffered = Annotated[None, BeforeValidator(_not_offered), Field(exclude=True)]
 """A parameter of MPS that does nothing here: `ai_analysis_task: NotOffered = None` refuses it by name, if it says anything."""
 
 Number = Annotated[int, Field(ge=0, lt=2**63)]
@@ -77,21 +77,25 @@ def read_request(model: type[M], parameters: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(parameters)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-    path = ".".join(str(part) for part in problem["loc"])
+        raise refusal(model, error) from error
+
+
+def refusal(model: type[RequestModel], error: ValidationError, named: Callable[[str], str] = str) -> ApiError:
+    """Of the first parameter that is wrong; `named` turns a part of its path into MPS's name."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    path = ".".join(named(str(part)) for part in problem["loc"])
     match problem["type"]:
         case "missing":
-            raise missing(path)
+            return missing(path)
         case "extra_forbidden":
-            raise ApiError("UnknownParameter", f"The parameter `{path}` is not recognized.")
+            return ApiError("UnknownParameter", f"The parameter `{path}` is not recognized.")
         case kind if kind[0].isupper():
             # A validator names a code of MPS itself: PydanticCustomError("InvalidParameterValue.Fps", …).
-            raise ApiError(kind, f"`{path}`: {problem['msg']}" if path else problem["msg"])
-        case _:
-            raise invalid(model, path, problem["msg"])
+            return ApiError(kind, f"`{path}`: {problem['msg']}" if path else problem["msg"])
+    return _invalid(model, path, problem["msg"])
 
 
-def invalid(model: type[RequestModel], path: str, problem: str) -> ApiError:
+def _invalid(model: type[RequestModel], path: str, problem: str) -> ApiError:
     """By the code that MPS has for this parameter of this action, if it has one."""
     code = model.codes.get(".".join(part for part in path.split(".") if not part.isdecimal()))
     problem = problem.removeprefix("Value error, ")

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 from mps_dagster.api.error import ApiError
 from mps_dagster.api.wire import FORM, Message
+from mps_dagster.tasks import TEMPLATES
 
 OTHERS = "*"
-KINDS = ("Transcode", "AnimatedGraphics", "SampleSnapshot", "SnapshotByTimeOffset", "ImageSprite", "Watermark")
 MPS_RATES: Mapping[str, float] = {
     "ProcessMedia": 100, "DescribeTaskDetail": 100, "DescribeTasks": 100, "CreateWorkflow": 200,
-    **{f"{verb}{kind}Template": 100 for verb in ("Create", "Modify", "Delete") for kind in KINDS},
-    **{f"Describe{kind}Templates": 100 for kind in KINDS},
+    **{action: template.rate for template in TEMPLATES.values() for action in template.actions},
     OTHERS: 20,
 }  # fmt: skip
 

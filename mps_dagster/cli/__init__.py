@@ -28,7 +28,7 @@ from mps_dagster.settings import Settings, problem_of
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def mps() -> None:
-    """A media processing service on Dagster. Settings come from MPS_* environment variables (docs/settings.md)."""
+    """A media processing service on Dagster. Settings come from MPS_* environment variables (docs/reference/settings.md)."""
 
 
 for command in (

@@ -17,7 +17,7 @@ SHOWN = {"MPS_PROJECT": "current folder", "MPS_HOME": "`.mps` there", "MPS_CORES
 
 @click.command()
 def settings() -> None:
-    """Print every setting as a Markdown table: variable, default, meaning. The text of docs/settings.md."""
+    """Print every setting as a Markdown table: variable, default, meaning. The text of docs/reference/settings.md."""
     click.echo("| variable | default | meaning |\n|---|---|---|")
     for name, field in variables():
         shown = SHOWN.get(name) or _default(field)

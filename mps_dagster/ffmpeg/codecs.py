@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 VideoCodec = Literal["h264", "h265", "av1", "vp9", "copy"]
 AudioCodec = Literal["aac", "mp3", "opus", "flac", "pcm16", "pcm24", "copy"]
 Container = Literal["mp4", "hls", "webm", "mkv", "mov", "ts", "flv", "mp3", "m4a", "flac", "ogg", "wav"]
-Effort = Literal["fast", "balanced", "quality"]
+Effort = Annotated[
+    Literal["fast", "balanced", "quality"],
+    Field(description="How much time the encoder may take; MPS has no such parameter."),
+]
 
 Args = Mapping[str, str | int]
 Options = dict[str, str | int | float]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,23 +18,43 @@ from mps_dagster.ffmpeg.codecs import (
     VideoCodec,
 )
 from mps_dagster.ffmpeg.colour import has_alpha
-from mps_dagster.frozen import Facts
+from mps_dagster.frozen import OURS, REQUIRED, Api, Facts
 from mps_dagster.media.geometry import Adaptive, FillType
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
 
 Kbps = Annotated[int, Field(ge=0, le=100_000, description="kbit/s; 0 = as the source.")]
-Side = Annotated[int, Field(ge=0, le=4096)]
+MpsKbps = Annotated[int, Field(ge=0, le=256)]
+Side = Annotated[int, Field(ge=0, le=4096, description="Pixels; 0 = follows from the other side."), Api(least=128)]
+VIDEO_NAMES = {"h264": "libx264", "h265": "libx265"}
+AUDIO_NAMES = {"aac": "libfdk_aac", "mp3": "libmp3lame"}
+"""MPS takes codecs by name and tells of them by encoder (reference J.9)."""
+OTHER_VIDEO = ("h266", "vp8", "mpeg2", "dnxhd", "mv-hevc")
+OTHER_AUDIO = ("mp2", "ac3", "eac3")
+"""Codecs of MPS that are not offered."""
 
 
 class VideoTemplate(Facts):
     """Reference A.5, VideoTemplateInfo."""
 
-    codec: VideoCodec = "h264"
-    fps: int = Field(0, ge=0, le=120, description="Frames per second; 0 = as the source, variable rates included.")
-    fps_denominator: int = Field(1, ge=1)
-    bitrate: Kbps = Field(0, description="kbit/s; 0 = as the source, or by quality where vcrf is given.")
-    mode: Literal["VBR", "ABR", "CBR", "VCRF", "CRF"] = "VBR"
-    vcrf: int | None = Field(
+    not_offered: ClassVar = {
+        "Stereo3dType": "", "Sar": "", "RawPts": 0, "Compress": 0, "ScenarioBased": 0, "SceneType": "", "CompressType": "",
+        "SegmentSpecificInfo": ..., "ContentAdaptStream": ...,
+    }  # fmt: skip
+
+    codec: Annotated[VideoCodec, Api(required=True, words=VIDEO_NAMES, refused=OTHER_VIDEO)] = Field(
+        "h264", description="copy leaves the picture as it is."
+    )
+    fps: Annotated[int, REQUIRED] = Field(
+        0, ge=0, le=120, description="Frames per second; 0 = as the source, variable rates included."
+    )
+    fps_denominator: int = Field(1, ge=1, description="The rate is fps / fps_denominator: 30000 / 1001.")
+    bitrate: Annotated[Kbps, Api(required=True, least=128)] = Field(
+        0, description="kbit/s; 0 = as the source, or by quality where vcrf is given."
+    )
+    mode: Literal["VBR", "ABR", "CBR", "VCRF", "CRF"] = Field(
+        "VBR", description="Variable, average or constant bitrate, or (VCRF, CRF) constant quality."
+    )
+    vcrf: Annotated[int | None, Api(unset=100)] = Field(
         None, ge=0, le=51, description="Quality, lower is better. With VBR, bitrate is the ceiling."
     )
     resolution_adaptive: Adaptive = "open"
@@ -42,18 +62,24 @@ class VideoTemplate(Facts):
     height: Side = 0
     fill_type: FillType = "black"
     gop: int = Field(0, ge=0, le=100_000, description="Frames or seconds between key frames; 0 = the encoder decides.")
-    gop_unit: Literal["frame", "second"] = "frame"
-    no_scenecut: Literal[0, 1] = 0
-    bframes: int | None = Field(None, ge=0, le=16)
-    video_profile: Literal["default", "baseline", "main", "high", ""] = "default"
-    video_level: Annotated[str, Field(pattern=r"^$|^\d(\.\d)?$")] = ""
-    bit_depth: Literal[8, 10] = 8
-    alpha: Literal[0, 1] = Field(0, description="Ours, not MPS's: 1 keeps transparency (vp9 in webm or mkv, 8 bits).")
+    gop_unit: Literal["frame", "second"] = Field("frame", description="Of gop.")
+    no_scenecut: Literal[0, 1] = Field(0, description="1 = no extra key frames where the scene changes.")
+    bframes: Annotated[int | None, Api(unset=-1)] = Field(
+        None, ge=0, le=16, description="B-frames in a row; empty = the encoder decides."
+    )
+    video_profile: Literal["default", "baseline", "main", "high", ""] = Field("default", description="h264 only.")
+    video_level: Annotated[str, Field(pattern=r"^$|^\d(\.\d)?$")] = Field(
+        "", description="h264 and h265: `4`, `4.1` …; empty = the encoder decides."
+    )
+    bit_depth: Literal[8, 10] = Field(8, description="10 keeps HDR in h265, av1 and vp9.")
+    alpha: Annotated[Literal[0, 1], OURS] = Field(
+        0, description="Ours, not MPS's: 1 keeps transparency (vp9 in webm or mkv, 8 bits)."
+    )
     hls_time: int = Field(6, ge=1, le=10, description="Seconds a segment. Apple recommends 6.")
     segment_type: Literal[0, 2, 5, 7] = Field(
         0, description="0 TS files, 2 TS byte ranges, 7 MP4 files, 5 MP4 byte ranges."
     )
-    effort: Effort = Field("balanced", description="Ours, not MPS's: how long the encoder may think.")
+    effort: Annotated[Effort, OURS] = "balanced"
 
     @model_validator(mode="after")
     def _is_consistent(self) -> VideoTemplate:
@@ -88,30 +114,39 @@ class VideoTemplate(Facts):
 class AudioTemplate(Facts):
     """Reference A.5, AudioTemplateInfo."""
 
-    codec: AudioCodec | None = Field(None, description="Empty = what the container commonly holds.")
-    bitrate: int = Field(0, ge=0, le=512, description="kbit/s; 0 = as the source.")
-    sample_rate: Literal[0, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000] = Field(
+    not_offered: ClassVar = dict.fromkeys(("TrackChannelInfo", "AudioLanguage", "AudioName", "DefaultTrack"), ...)
+
+    codec: Annotated[AudioCodec | None, Api(required=True, words=AUDIO_NAMES, refused=OTHER_AUDIO)] = Field(
+        None, description="Empty = what the container commonly holds."
+    )
+    bitrate: Annotated[int, Api(required=True, least=26, type=MpsKbps)] = Field(
+        0, ge=0, le=512, description="kbit/s; 0 = as the source."
+    )
+    sample_rate: Annotated[Literal[0, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000], REQUIRED] = Field(
         0, description="Hz; 0 = as the source."
     )
     audio_channel: Literal[0, 1, 2, 6] = Field(2, description="0 = as the source.")
-    stream_selects: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="Which audio tracks; empty = all.")
+    stream_selects: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Api(shown=False)] = Field(
+        (), description="Which audio tracks; empty = all."
+    )
 
 
-def check_container(
+def container_problem(
     container: str, video: VideoTemplate, audio: AudioTemplate, *, with_video: bool, with_audio: bool
-) -> None:
-    """Refuse what the container cannot hold, naming what it can."""
+) -> str:
+    """What the container cannot hold, and what it can; empty if it holds all."""
     muxer = MUXERS[container]
     if with_video and video.codec != "copy" and video.codec not in muxer.video:
-        raise ValueError(f"{container} does not hold {video.codec} video; it takes {', '.join(sorted(muxer.video))}")
+        return f"{container} does not hold {video.codec} video; it takes {', '.join(sorted(muxer.video))}"
     if with_audio and audio.codec not in (None, "copy", *muxer.audio):
-        raise ValueError(f"{container} does not hold {audio.codec} audio; it takes {', '.join(muxer.audio)}")
+        return f"{container} does not hold {audio.codec} audio; it takes {', '.join(muxer.audio)}"
     if with_video and video.alpha and container not in ("webm", "mkv"):
-        raise ValueError(f"{container} does not hold transparency; with alpha 1 it takes webm or mkv")
+        return f"{container} does not hold transparency; with alpha 1 it takes webm or mkv"
     if with_audio and len(audio.stream_selects) > 1 and not muxer.many_audio:
-        raise ValueError(f"{container} holds one audio track; stream_selects names {len(audio.stream_selects)}")
+        return f"{container} holds one audio track; stream_selects names {len(audio.stream_selects)}"
     if container == "hls" and with_video and video.codec in ("av1", "vp9") and video.segment_type in (0, 2):
-        raise ValueError(f"HLS holds {video.codec} in MP4 segments only; set segment_type to 7 or 5")
+        return f"HLS holds {video.codec} in MP4 segments only; set segment_type to 7 or 5"
+    return ""
 
 
 def video_options(template: VideoTemplate, video: VideoStream, container: str) -> Options:

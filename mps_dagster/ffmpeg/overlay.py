@@ -6,7 +6,7 @@ Text becomes a PNG before ffmpeg starts; only the picture of it is overlaid, so 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import ffmpeg
 from pydantic import Field, model_validator
@@ -15,7 +15,7 @@ from mps_dagster.errors import InvalidTimeOffset
 from mps_dagster.ffmpeg.colour import like
 from mps_dagster.ffmpeg.picture import Stream, seconds
 from mps_dagster.ffmpeg.plan import StoredImage, TextImage
-from mps_dagster.frozen import Facts
+from mps_dagster.frozen import OURS, PER_TASK, REQUIRED, Api, Facts
 from mps_dagster.media.fonts import FontName
 from mps_dagster.media.geometry import Size
 from mps_dagster.media.info import VideoStream
@@ -25,7 +25,7 @@ Length = Annotated[str, Field(pattern=r"^\d{1,5}(\.\d+)?(px|%)$", description="`
 
 
 class ImageTemplate(Facts):
-    image_content: str = Field(
+    image_content: Annotated[str, Api(shown=False)] = Field(
         description="A picture (PNG, JPEG, APNG): a file of the templates folder (`logo.png`) or an object (`bucket/key`)."
     )
     width: Length = Field("10%", description="Of the video's width.")
@@ -33,31 +33,53 @@ class ImageTemplate(Facts):
     repeat_type: Literal["once", "repeat_last_frame", "repeat"] = Field(
         "repeat", description="An animated image after its last frame: gone, still there, or from the start again."
     )
-    digest: str = Field("", description="sha256 of the image; filled in when the subtasks are planned.")
-    animated: bool = Field(False, description="Filled in with the digest.")
+    digest: Annotated[str, OURS] = Field(
+        "", description="sha256 of the image; filled in when the subtasks are planned."
+    )
+    animated: Annotated[bool, OURS] = Field(False, description="Filled in with the digest.")
+
+
+MPS_SIZE = Annotated[str, Field(pattern=r"^([01]|[89]|[1-9]\d{1,2}|[1-3]\d{3}|40[0-8]\d|409[0-6])px$")]
+"""0, 1, or 8 to 4096."""
 
 
 class TextTemplate(Facts):
-    font_type: FontName = "sans"
-    font_size: Annotated[str, Field(pattern=r"^\d{1,4}px$")] = "32px"
-    font_color: Annotated[str, Field(pattern=r"^0x[0-9A-Fa-f]{6}$")] = "0xFFFFFF"
-    font_alpha: float = Field(1.0, gt=0, le=1)
-    text_content: str = Field("", max_length=100)
+    font_type: Annotated[FontName, Api(required=True, type=Literal["arial.ttf", "simkai.ttf"])] = Field(
+        "sans", description="MPS's two fonts, or Noto Sans by its own name."
+    )
+    font_size: Annotated[str, Field(pattern=r"^\d{1,4}px$"), Api(required=True, type=MPS_SIZE)] = Field(
+        "32px", description="Height of the letters, `Npx`."
+    )
+    font_color: Annotated[str, Field(pattern=r"^0x[0-9A-Fa-f]{6}$"), REQUIRED] = Field(
+        "0xFFFFFF", description="0xRRGGBB."
+    )
+    font_alpha: Annotated[float, REQUIRED] = Field(1.0, gt=0, le=1, description="1 is opaque.")
+    text_content: str = Field("", max_length=100, description="The text, in any script.")
 
 
 class Watermark(Facts):
     """One watermark: where, what, when."""
 
-    definition: int | str = 0
-    type: Literal["image", "text"] = "image"
-    coordinate_origin: Literal["TopLeft", "TopRight", "BottomLeft", "BottomRight"] = "TopLeft"
+    not_offered: ClassVar = {"SvgTemplate": None}
+
+    definition: Annotated[int | str, OURS] = Field(
+        0, description="Template ID or name; 0 = everything is written here."
+    )
+    type: Annotated[Literal["image", "text"], Api(required=True, refused=("svg",))] = Field(
+        "image", description="Which of the two templates below is used."
+    )
+    coordinate_origin: Literal["TopLeft", "TopRight", "BottomLeft", "BottomRight"] = Field(
+        "TopLeft", description="The corner from which x_pos and y_pos count."
+    )
     x_pos: Length = "0px"
     y_pos: Length = "0px"
-    image_template: ImageTemplate | None = None
-    text_template: TextTemplate | None = None
-    text_content: str = Field("", max_length=100, description="In place of the template's text.")
-    start_time_offset: float = Field(0.0, description="Seconds into the video; negative counts from the end.")
-    end_time_offset: float = Field(0.0, description="As start_time_offset; 0 = to the end.")
+    image_template: ImageTemplate | None = Field(None, description="Of an image watermark.")
+    text_template: TextTemplate | None = Field(None, description="Of a text watermark.")
+    text_content: Annotated[str, PER_TASK] = Field("", max_length=100, description="In place of the template's text.")
+    start_time_offset: Annotated[float, PER_TASK] = Field(
+        0.0, description="Seconds into the video; negative counts from the end."
+    )
+    end_time_offset: Annotated[float, PER_TASK] = Field(0.0, description="As start_time_offset; 0 = to the end.")
 
     @model_validator(mode="after")
     def _has_what_it_shows(self) -> Watermark:

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-FillType = Literal["stretch", "black", "white", "gauss", "smarttailor"]
-Adaptive = Literal["open", "close"]
+from pydantic import Field
+
+FillType = Annotated[
+    Literal["stretch", "black", "white", "gauss", "smarttailor"],
+    Field(
+        description="For a picture of another shape: stretched, with bars, over a blurred copy, or cropped (smarttailor)."
+    ),
+]
+Adaptive = Annotated[
+    Literal["open", "close"],
+    Field(description="open: `width` is the long side, `height` the short one; close: as they are called."),
+]
 
 Size = tuple[int, int]
 """Width, height; pixels."""

@@ -7,29 +7,30 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic.alias_generators import to_pascal
+from pydantic.fields import FieldInfo
 
 from mps_dagster.control.task_run import SubtaskState, TaskRun
+from mps_dagster.frozen import Api
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
 from mps_dagster.mps.storage_info import input_info, output_storage
 from mps_dagster.tasks import TASKS
-from mps_dagster.tasks.result import OutputObject, SubtaskResult
+from mps_dagster.tasks.mps import MpsTask
+from mps_dagster.tasks.result import SubtaskResult
+from mps_dagster.tasks.spec import TaskType, parameters
 
 Body = dict[str, Any]
 
+SHOWN: Mapping[str, tuple[TaskType[Any], MpsTask]] = {
+    task.wire: (task, task.mps) for task in TASKS.values() if task.mps
+}
+"""By MPS's type of a result, the task type whose input and output it shows."""
 MEMBERS = {
-    "Transcode": "TranscodeTask",
-    "AnimatedGraphics": "AnimatedGraphicTask",
-    "SnapshotByTimeOffset": "SnapshotByTimeOffsetTask",
-    "SampleSnapshot": "SampleSnapshotTask",
-    "ImageSprites": "ImageSpriteTask",
+    **{kind: words.task for kind, (_, words) in SHOWN.items()},
     "AdaptiveDynamicStreaming": "AdaptiveDynamicStreamingTask",
 }
 """MPS's result types and the one member that each of them fills."""
 
 NEVER = "0000-00-00T00:00:00Z"
-RAW = ("container", "remove_video", "remove_audio", "video_template", "audio_template")
-"""What MPS has in `RawParameter`, for a transcode without a template."""
-OURS = frozenset({"effort", "alpha", "stream_selects"})
 
 
 def workflow_task(run: TaskRun) -> Body:
@@ -73,145 +74,72 @@ def iso(at_s: float | None) -> str:
 
 def _result(subtask: SubtaskState) -> Body:
     kind = TASKS[subtask.type].wire if subtask.type in TASKS else subtask.type
+    # A task whose process died may be of a type that nobody knows any more.
+    task, words = SHOWN.get(kind, (None, None))
     body: Body = {"Type": kind, **dict.fromkeys(MEMBERS.values())}
     detail: Body = {
         "Status": subtask.status,
         "ErrCode": subtask.number,
         "ErrCodeExt": "SUCCESS" if subtask.status == "SUCCESS" else subtask.code,
         "Message": "SUCCESS" if subtask.status == "SUCCESS" else subtask.message,
-        # A task whose process died may be of a type that nobody knows any more.
-        "Input": _INPUTS[kind](subtask) if kind in _INPUTS else None,
-        "Output": _OUTPUTS[kind](subtask.result) if subtask.result else None,
+        "Input": _input(subtask, task, words) if task and words else None,
+        "Output": _output(subtask.result, words) if subtask.result and words else None,
     }
-    if kind == "Transcode":
+    if words and words.progress:
         detail["Progress"] = round(100 * subtask.progress)
     else:
         detail |= {"BeginProcessTime": iso(subtask.started_s), "FinishTime": iso(subtask.ended_s)}
     return body | {MEMBERS.get(kind, kind): detail}
 
 
-def _transcode(result: SubtaskResult) -> Body:
-    main = result.main[0]
-    media = main.media
-    return {
-        "OutputStorage": output_storage(result.bucket), "Path": f"/{main.key}", "Definition": _definition(result),
-        "Bitrate": media.bitrate_bps if media else 0, "Height": main.height or 0, "Width": main.width or 0,
-        "Size": result.size_bytes, "Duration": media.duration_s if media else 0.0,
-        "Container": media.container if media else "", "Md5": main.md5,
-        "VideoStreamSet": [_video(media.video)] if media and media.video else [],
-        "AudioStreamSet": [_audio(stream) for stream in media.audio] if media else [],
-    }  # fmt: skip
+def _output(result: SubtaskResult, words: MpsTask) -> Body:
+    definition = _number(result.spec)
+    return {words.storage: output_storage(result.bucket), "Definition": definition, **pascal(words.output(result))}
 
 
-def _animated_graphics(result: SubtaskResult) -> Body:
-    main = result.main[0]
-    return {
-        "Storage": output_storage(result.bucket), "Path": f"/{main.key}", "Definition": _definition(result),
-        "Container": main.key.rpartition(".")[2], "Height": main.height or 0, "Width": main.width or 0,
-        "Bitrate": main.media.bitrate_bps if main.media else 0, "Size": main.size_bytes, "Md5": main.md5,
-        "StartTimeOffset": result.facts.get("start_time_offset", 0.0),
-        "EndTimeOffset": result.facts.get("end_time_offset", 0.0),
-    }  # fmt: skip
-
-
-def _snapshot_by_time_offset(result: SubtaskResult) -> Body:
-    marks = _watermark_definitions(result)
-    return {
-        "Storage": output_storage(result.bucket), "Definition": _definition(result),
-        "PicInfoSet": [
-            {"TimeOffset": at, "Path": f"/{picture.key}", "WaterMarkDefinition": marks}
-            for at, picture in zip(result.facts.get("time_offsets", []), result.main, strict=True)
-        ],
-    }  # fmt: skip
-
-
-def _sample_snapshot(result: SubtaskResult) -> Body:
-    return {
-        "Storage": output_storage(result.bucket), "Definition": _definition(result),
-        "SampleType": result.spec.get("sample_type", ""), "Interval": result.spec.get("sample_interval", 0),
-        "ImagePathSet": _paths(result.main), "WaterMarkDefinition": _watermark_definitions(result),
-    }  # fmt: skip
-
-
-def _image_sprite(result: SubtaskResult) -> Body:
-    return {
-        "Storage": output_storage(result.bucket), "Definition": _definition(result),
-        "Height": result.facts.get("height", 0), "Width": result.facts.get("width", 0),
-        "TotalCount": result.facts.get("total_count", 0), "ImagePathSet": _paths(result.main),
-        "WebVttPath": f"/{result.facts.get('web_vtt_path', '')}",
-    }  # fmt: skip
-
-
-def _common(subtask: SubtaskState) -> Body:
-    """What every input has; where it goes is told as soon as it is known."""
+def _input(subtask: SubtaskState, task: TaskType[Any], words: MpsTask) -> Body:
+    """What was asked for; where it goes is told as soon as it is known."""
+    spec = subtask.spec
     bucket = subtask.result.bucket if subtask.result else subtask.bucket
-    return {
-        "Definition": _number(subtask.spec),
+    body: Body = {
+        "Definition": _number(spec),
         "OutputStorage": output_storage(bucket) if bucket else None,
         "OutputObjectPath": _path(subtask, "output_object_path"),
+        **shown_empty(words.not_offered),
     }
+    for name, info in parameters(task.spec, "task").items():
+        body[to_pascal(name)] = _path(subtask, name) if Api.of(info).path else _given(name, spec, info)
+    if task.numbered:
+        body["ObjectNumberFormat"] = pascal(spec.get("object_number_format"))
+    if words.raw:
+        written = spec.get("raw_parameter") or _template_parameters(task.spec, spec)
+        body["RawParameter"] = None if spec.get("definition") else pascal(written)
+        body["OverrideParameter"] = pascal(subtask.override)
+    return body
 
 
 def _path(subtask: SubtaskState, parameter: str) -> str:
     return subtask.paths.get(parameter) or subtask.spec.get(parameter) or ""
 
 
-def _transcode_input(subtask: SubtaskState) -> Body:
-    spec = subtask.spec
-    written = spec.get("raw_parameter") or {name: _theirs(spec[name]) for name in RAW if name in spec}
-    raw = None if spec.get("definition") else written
+def _given(name: str, spec: Mapping[str, Any], info: FieldInfo) -> Any:
+    value = spec.get(name) or info.default
+    return [_watermark(mark) for mark in value] if name == "watermark_set" else pascal(value)
+
+
+def _template_parameters(model: Any, spec: Mapping[str, Any]) -> Body:
+    """What MPS has in `RawParameter`, for a task without a template; without what MPS does not have."""
+    fields = parameters(model, "template").items()
+    given = {name: (info.annotation, spec[name]) for name, info in fields if name in spec and Api.of(info).shown}
     return {
-        **_common(subtask), "RawParameter": pascal(raw), "OverrideParameter": pascal(subtask.override), "MosaicSet": [],
-        "WatermarkSet": _watermarks(spec), "StartTimeOffset": spec.get("start_time_offset", 0),
-        "EndTimeOffset": spec.get("end_time_offset", 0), "SegmentObjectName": _path(subtask, "segment_object_name"),
-        "ObjectNumberFormat": pascal(spec.get("object_number_format")), "HeadTailParameter": None,
-    }  # fmt: skip
+        name: _template_parameters(kind, value) if isinstance(value, Mapping) else value
+        for name, (kind, value) in given.items()
+    }
 
 
-def _theirs(value: Any) -> Any:
-    """Without the parameters that MPS does not have."""
-    return {name: item for name, item in value.items() if name not in OURS} if isinstance(value, Mapping) else value
-
-
-def _animated_graphics_input(subtask: SubtaskState) -> Body:
-    offsets = {name: subtask.spec.get(name, 0) for name in ("start_time_offset", "end_time_offset")}
-    return {**_common(subtask), **pascal(offsets)}
-
-
-def _snapshot_by_time_offset_input(subtask: SubtaskState) -> Body:
-    spec = subtask.spec
-    times = {name: list(spec.get(name) or ()) for name in ("ext_time_offset_set", "time_offset_set")}
-    return {**_sample_snapshot_input(subtask), **pascal(times)}
-
-
-def _sample_snapshot_input(subtask: SubtaskState) -> Body:
-    numbers = pascal(subtask.spec.get("object_number_format"))
-    return {**_common(subtask), "WatermarkSet": _watermarks(subtask.spec), "ObjectNumberFormat": numbers}
-
-
-def _image_sprite_input(subtask: SubtaskState) -> Body:
-    spec = subtask.spec
-    return {
-        **_common(subtask), "WebVttObjectName": _path(subtask, "web_vtt_object_name"),
-        "ObjectNumberFormat": pascal(spec.get("object_number_format")),
-    }  # fmt: skip
-
-
-_INPUTS = {
-    "Transcode": _transcode_input,
-    "AnimatedGraphics": _animated_graphics_input,
-    "SnapshotByTimeOffset": _snapshot_by_time_offset_input,
-    "SampleSnapshot": _sample_snapshot_input,
-    "ImageSprites": _image_sprite_input,
-}
-
-_OUTPUTS = {
-    "Transcode": _transcode,
-    "AnimatedGraphics": _animated_graphics,
-    "SnapshotByTimeOffset": _snapshot_by_time_offset,
-    "SampleSnapshot": _sample_snapshot,
-    "ImageSprites": _image_sprite,
-}
+def shown_empty(not_offered: Mapping[str, Any]) -> Body:
+    """Parameters that are not offered, as MPS shows them where they are not used."""
+    return {name: value for name, value in not_offered.items() if value is not ...}
 
 
 def meta_data(media: MediaInfo, size_bytes: int) -> Body:
@@ -243,37 +171,27 @@ def _audio(stream: AudioStream) -> Body:
     }  # fmt: skip
 
 
-def _definition(result: SubtaskResult) -> int:
-    return _number(result.spec)
-
-
 def _number(spec: Mapping[str, Any]) -> int:
     """Templates may go by a name here; MPS's have numbers only."""
     definition = spec.get("definition", 0)
     return definition if isinstance(definition, int) else 0
 
 
-def _watermarks(spec: Mapping[str, Any]) -> list[Body]:
+def _watermark(mark: Mapping[str, Any]) -> Body:
     named = ("definition", "text_content", "start_time_offset", "end_time_offset")
-    marks = spec.get("watermark_set") or ()
-    return [
-        pascal({name: mark[name] for name in named if name in mark}) | {"Definition": _number(mark)} for mark in marks
-    ]
-
-
-def _watermark_definitions(result: SubtaskResult) -> list[int]:
-    marks = result.spec.get("watermark_set") or []
-    return [mark["definition"] for mark in marks if isinstance(mark.get("definition"), int) and mark["definition"]]
-
-
-def _paths(outputs: tuple[OutputObject, ...]) -> list[str]:
-    return [f"/{output.key}" for output in outputs]
+    shown: Body = pascal({name: mark[name] for name in named if name in mark})
+    return shown | {"Definition": _number(mark)}
 
 
 def pascal(value: Any) -> Any:
-    """Field names as on the wire."""
-    if isinstance(value, Mapping):
-        return {to_pascal(key): pascal(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [pascal(item) for item in value]
+    """Field names as on the wire, and streams as MPS shows them."""
+    match value:
+        case VideoStream():
+            return _video(value)
+        case AudioStream():
+            return _audio(value)
+        case Mapping():
+            return {to_pascal(name): pascal(item) for name, item in value.items()}
+        case list() | tuple():
+            return [pascal(item) for item in value]
     return value

@@ -21,7 +21,7 @@ Region = Annotated[str, Field(pattern=r"^[a-z0-9-]{0,32}$")]
 class FromEnvironment(Facts):
     """A secret by the name of the variable that holds it, so that no file of ours does."""
 
-    env: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    env: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name of the environment variable.")
 
 
 Secret = str | FromEnvironment
@@ -31,15 +31,15 @@ class Sink(Facts):
     """What all sinks have."""
 
     notify_mode: Literal["finish", "change"] = Field(
-        "finish", description="`change` tells of each subtask that ends, too; MPS's NotifyMode."
+        "finish", description="`change` sends an event for each subtask that ends, too; MPS's NotifyMode."
     )
 
 
 class LocalSink(Sink):
     """The embedded queue, read with `mps notifications`."""
 
-    type: Literal["local"]
-    queue: QueueName = "events"
+    type: Literal["local"] = Field(description="Kind of sink.")
+    queue: QueueName = Field("events", description="Name of the local queue.")
 
     @property
     def address(self) -> str:
@@ -49,9 +49,9 @@ class LocalSink(Sink):
 class SqsSink(Sink):
     """An SQS queue by name or URL. A name that ends with `.fifo` is a FIFO queue."""
 
-    type: Literal["aws_sqs"]
-    queue: str = Field(pattern=r"^[!-~]{1,512}$")
-    region: Region | None = None
+    type: Literal["aws_sqs"] = Field(description="Kind of sink.")
+    queue: str = Field(pattern=r"^[!-~]{1,512}$", description="Name or URL; a FIFO queue's name ends with `.fifo`.")
+    region: Region | None = Field(None, description="Empty = AWS_DEFAULT_REGION.")
 
     @property
     def address(self) -> str:
@@ -61,10 +61,10 @@ class SqsSink(Sink):
 class CmqSink(Sink):
     """A queue or topic of CMQ or TDMQ-for-CMQ."""
 
-    type: Literal["tdmq_cmq"]
-    model: Literal["queue", "topic"] = "queue"
-    queue: QueueName | None = None
-    topic: QueueName | None = None
+    type: Literal["tdmq_cmq"] = Field(description="Kind of sink.")
+    model: Literal["queue", "topic"] = Field("queue", description="Whether `queue` or `topic` is used.")
+    queue: QueueName | None = Field(None, description="Name of the queue.")
+    topic: QueueName | None = Field(None, description="Name of the topic.")
     region: Region = Field("", description="Fills {region} in MPS_CMQ__ENDPOINT_URL: gz, sh, bj …")
 
     @model_validator(mode="after")
@@ -81,8 +81,8 @@ class CmqSink(Sink):
 class UrlSink(Sink):
     """HTTP POST of the event as JSON."""
 
-    type: Literal["url"]
-    url: str
+    type: Literal["url"] = Field(description="Kind of sink.")
+    url: str = Field(description="http:// or https://, without a user name.")
     notify_key: Secret | None = Field(
         None, repr=False, description="Signs each POST: `Sign` is MD5 of `Timestamp` and this key."
     )

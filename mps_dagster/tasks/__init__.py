@@ -1,12 +1,14 @@
 """What the product can do: one module a task type, each a `Spec` and a pure `plan(spec, media, names) -> Plan`.
 
-`TASKS` is the catalogue. Starts nothing, opens nothing; may import ffmpeg, media and errors, but no other task.
+`TASKS` is the catalogue, in the order of MPS's task sets. Starts nothing, opens nothing; may import ffmpeg, media and
+errors, but no other task.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from mps_dagster.tasks import (
+    adaptive_dynamic_streaming,
     animated_graphics,
     image_sprite,
     sample_snapshot,
@@ -14,9 +16,15 @@ from mps_dagster.tasks import (
     transcode,
     watermark,
 )
+from mps_dagster.tasks.mps import TemplateType
 from mps_dagster.tasks.spec import TaskType
 
 TASKS: Mapping[str, TaskType[Any]] = {
     module.TASK.name: module.TASK
-    for module in (transcode, watermark, snapshot_by_time_offset, sample_snapshot, image_sprite, animated_graphics)
+    for module in (transcode, watermark, animated_graphics, snapshot_by_time_offset, sample_snapshot, image_sprite)
 }
+TEMPLATES: Mapping[str, TemplateType] = {
+    **{task.template.kind: task.template for task in TASKS.values() if task.template},
+    **{module.TEMPLATE.kind: module.TEMPLATE for module in (watermark, adaptive_dynamic_streaming)},
+}
+"""The kinds of templates that the API has actions for."""

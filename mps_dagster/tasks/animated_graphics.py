@@ -12,7 +12,7 @@ teaser:
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import ffmpeg
 from pydantic import Field, model_validator
@@ -20,9 +20,12 @@ from pydantic import Field, model_validator
 from mps_dagster.ffmpeg.picture import Stream, arguments, in_rgb, section
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan
 from mps_dagster.ffmpeg.stills import check_side
+from mps_dagster.frozen import REQUIRED, Api, contradiction
 from mps_dagster.media.geometry import Adaptive, Geometry, fit
 from mps_dagster.media.info import MediaInfo, VideoStream
 from mps_dagster.media.timerange import Span, TimeRange, signed_range
+from mps_dagster.tasks.mps import MpsTask, TemplateType
+from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.tasks.spec import OutputNames, Side, Spec, TaskType, need_length, need_video
 
 PALETTE = "palette.png"
@@ -31,13 +34,15 @@ PALETTE = "palette.png"
 class AnimatedGraphicsSpec(Spec):
     """Reference A.4 (AnimatedGraphicTaskInput) and D.2."""
 
-    start_time_offset: float = Field(0.0, description="Seconds; negative counts from the end.")
-    end_time_offset: float = Field(0.0, description="Seconds; 0 = to the end.")
-    fps: int = Field(2, ge=1, le=30)
-    width: Side = 0
-    height: Side = 0
+    start_time_offset: Annotated[float, Api("task", required=True)] = Field(
+        0.0, description="Seconds; negative counts from the end."
+    )
+    end_time_offset: Annotated[float, Api("task", required=True)] = Field(0.0, description="Seconds; 0 = to the end.")
+    fps: Annotated[int, REQUIRED] = Field(2, ge=1, le=30, description="Pictures per second.")
+    width: Annotated[Side, Api(least=128)] = 0
+    height: Annotated[Side, Api(least=128)] = 0
     resolution_adaptive: Adaptive = "open"
-    format: Literal["gif", "webp"] = "gif"
+    format: Literal["gif", "webp"] = Field("gif", description="webp needs a width or a height.")
     quality: float = Field(
         75.0, ge=1, le=100, description="WebP's own quality; for GIF, 75 and up use all 256 colours."
     )
@@ -45,7 +50,10 @@ class AnimatedGraphicsSpec(Spec):
     @model_validator(mode="after")
     def _webp_has_a_size(self) -> AnimatedGraphicsSpec:
         if self.format == "webp" and not self.width and not self.height:
-            raise ValueError("webp needs a width or a height (MPS: FormatWebpWidthAndHeightBothZero)")
+            raise contradiction(
+                "FormatWebpWidthAndHeightBothZero",
+                "webp needs a width or a height (MPS: FormatWebpWidthAndHeightBothZero)",
+            )
         return self
 
 
@@ -111,11 +119,27 @@ def _frames(
     return in_rgb(frames, video, geometry, keep_alpha=True)
 
 
+def output(result: SubtaskResult) -> dict[str, Any]:
+    """MPS's MediaAnimatedGraphicsItem."""
+    main = result.main[0]
+    return {
+        "path": f"/{main.key}", "container": main.key.rpartition(".")[2], "height": main.height or 0, "width": main.width or 0,
+        "bitrate": main.media.bitrate_bps if main.media else 0, "size": main.size_bytes, "md5": main.md5,
+        "start_time_offset": result.facts.get("start_time_offset", 0.0),
+        "end_time_offset": result.facts.get("end_time_offset", 0.0),
+    }  # fmt: skip
+
+
 TASK = TaskType(
     name="animated_graphics",
     spec=AnimatedGraphicsSpec,
     plan=plan,
     wire="AnimatedGraphics",
     default_path="{inputName}_animatedGraphic_{definition}.{format}",
+    mps=MpsTask("AnimatedGraphicTask", "action-animated-graphics", output),
+    template=TemplateType(
+        kind="animated_graphics", wire="AnimatedGraphics", model=AnimatedGraphicsSpec, most=16,
+        codes={"Width": "Resolution", "Height": "Resolution", "ResolutionAdaptive": ""},
+    ),
     heavy=True,
-)
+)  # fmt: skip

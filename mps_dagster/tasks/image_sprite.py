@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import posixpath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import ffmpeg
@@ -24,39 +24,54 @@ from mps_dagster.ffmpeg.colour import as_picture
 from mps_dagster.ffmpeg.picture import arguments, in_rgb
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, TextFile
 from mps_dagster.ffmpeg.stills import check_side, sampled
+from mps_dagster.frozen import REQUIRED, Api, contradiction
 from mps_dagster.media.geometry import Adaptive, Size, fit
 from mps_dagster.media.info import MediaInfo, VideoStream
 from mps_dagster.media.sampling import interval_times, method, percent_times
-from mps_dagster.tasks.spec import OutputNames, Side, Spec, TaskType, need_video
+from mps_dagster.tasks.mps import MpsTask, TemplateType
+from mps_dagster.tasks.result import SubtaskResult
+from mps_dagster.tasks.spec import OutputNames, PictureFormat, SampleType, Side, Spec, TaskType, need_video
 
 MAX_PICTURES = 100_000
+INDEX_PATH = "{inputName}_imageSprite_{definition}.{format}"
 
 
 class ImageSpriteSpec(Spec):
     """Reference A.4 (ImageSpriteTaskInput) and D.5."""
 
-    sample_type: Literal["Percent", "Time"] = "Time"
-    sample_interval: int = Field(10, ge=1, description="Percent of the duration, or seconds.")
-    row_count: int = Field(10, ge=1, le=100)
-    column_count: int = Field(10, ge=1, le=100)
+    sample_type: SampleType = "Time"
+    sample_interval: Annotated[int, REQUIRED] = Field(10, ge=1, description="Percent of the duration, or seconds.")
+    row_count: Annotated[int, REQUIRED] = Field(
+        10, ge=1, le=100, description="Small pictures from top to bottom of a sheet."
+    )
+    column_count: Annotated[int, REQUIRED] = Field(10, ge=1, le=100, description="Small pictures from left to right.")
     width: Side = Field(
         142, description="Of one small picture. 142 x 80 is MPS's preset: five hundred fit in a 4K sheet."
     )
     height: Side = 80
     resolution_adaptive: Adaptive = "close"
-    fill_type: Literal["stretch", "black", "white", "gauss"] = "black"
-    format: Annotated[str, Field(pattern="^(jpg|png|webp)$")] = "jpg"
-    web_vtt_object_name: str = Field("", description="Path of the index, relative to the output dir.")
+    fill_type: Annotated[Literal["stretch", "black", "white", "gauss"], Api(type=Literal["stretch", "black"])] = Field(
+        "black", description="For a picture of another shape: stretched, with bars, or over a blurred copy."
+    )
+    format: PictureFormat = "jpg"
+    web_vtt_object_name: Annotated[str, Api("task", path=INDEX_PATH)] = Field(
+        "", description="Path of the index, relative to the output dir."
+    )
 
     @model_validator(mode="after")
     def _within_limits(self) -> ImageSpriteSpec:
         if self.row_count * self.column_count > 100:
-            raise ValueError("row_count x column_count is at most 100 pictures a sheet")
+            raise contradiction("RowCount", "row_count x column_count is at most 100 pictures a sheet")
         if self.sample_type == "Percent" and self.sample_interval > 100:
-            raise ValueError("sample_interval is a percentage (1 to 100) when sample_type is Percent")
+            raise contradiction(
+                "SampleInterval", "sample_interval is a percentage (1 to 100) when sample_type is Percent"
+            )
         if self.web_vtt_object_name.startswith("/"):
             raise ValueError("web_vtt_object_name is relative to the output dir and has no leading slash")
         return self
+
+    def extension(self, path: str = "output_object_path") -> str:
+        return "vtt" if path == "web_vtt_object_name" else self.format
 
 
 def plan(spec: ImageSpriteSpec, media: MediaInfo, names: OutputNames) -> Plan:
@@ -73,7 +88,7 @@ def plan(spec: ImageSpriteSpec, media: MediaInfo, names: OutputNames) -> Plan:
     sheets = spec.series(names, TASK.default_path, format=spec.format, count=count)
     sheet_size = cell[0] * spec.column_count, cell[1] * spec.row_count
     check_side(spec.format, sheet_size)
-    index_path = names.key(spec.web_vtt_object_name or "{inputName}_imageSprite_{definition}.{format}", format="vtt")
+    index_path = names.key(spec.web_vtt_object_name or INDEX_PATH, format="vtt")
     expected = Expected(kind="image", width=sheet_size[0], height=sheet_size[1])
     return Plan(
         commands=(_command(spec, media, video, times),),
@@ -128,10 +143,18 @@ def _stamp(at_s: float) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
 
 
+def output(result: SubtaskResult) -> dict[str, Any]:
+    """MPS's MediaImageSpriteItem."""
+    sizes = {name: result.facts.get(name, 0) for name in ("height", "width", "total_count")}
+    return {**sizes, "image_path_set": result.paths, "web_vtt_path": f"/{result.facts.get('web_vtt_path', '')}"}
+
+
 TASK = TaskType(
     name="image_sprite",
     spec=ImageSpriteSpec,
     plan=plan,
     wire="ImageSprites",
     default_path="{inputName}_imageSprite_{definition}_{number}.{format}",
+    mps=MpsTask("ImageSpriteTask", "action-image-sprite", output),
+    template=TemplateType(kind="image_sprite", wire="ImageSprite", model=ImageSpriteSpec, most=16),
 )

@@ -76,6 +76,17 @@ class SubtaskResult(Facts):
         return tuple(output for output in self.outputs if output.role == "main")
 
     @property
+    def paths(self) -> list[str]:
+        """Of the main outputs, as MPS writes them."""
+        return [f"/{output.key}" for output in self.main]
+
+    @property
+    def watermark_definitions(self) -> list[int]:
+        """The watermark templates in it; MPS's have numbers only."""
+        marks = self.spec.get("watermark_set") or []
+        return [mark["definition"] for mark in marks if isinstance(mark.get("definition"), int) and mark["definition"]]
+
+    @property
     def size_bytes(self) -> int:
         return sum(output.size_bytes for output in self.outputs) + (self.segments.size_bytes if self.segments else 0)
 

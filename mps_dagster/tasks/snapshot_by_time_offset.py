@@ -11,15 +11,18 @@ stills:
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
 from mps_dagster.errors import InvalidTimeOffset
 from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.ffmpeg.stills import still_plan
+from mps_dagster.frozen import PER_TASK
 from mps_dagster.media.info import MediaInfo, VideoStream
 from mps_dagster.media.timerange import Span
+from mps_dagster.tasks.mps import MpsTask, TemplateType
+from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.tasks.spec import OutputNames, StillSpec, TaskType, need_video
 
 TimePoint = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?(s|%)$")]
@@ -28,10 +31,12 @@ TimePoint = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?(s|%)$")]
 class SnapshotByTimeOffsetSpec(StillSpec):
     """Reference A.4 (SnapshotByTimeOffsetTaskInput) and D.4."""
 
-    ext_time_offset_set: tuple[TimePoint, ...] = Field(
+    ext_time_offset_set: Annotated[tuple[TimePoint, ...], PER_TASK] = Field(
         (), max_length=1000, description="Seconds (`3.5s`) or percent of the duration (`10%`)."
     )
-    time_offset_set: tuple[Annotated[float, Field(ge=0)], ...] = Field((), description="Seconds; MPS's older form.")
+    time_offset_set: Annotated[tuple[Annotated[float, Field(ge=0)], ...], PER_TASK] = Field(
+        (), description="Seconds; MPS's older form."
+    )
 
 
 def plan(spec: SnapshotByTimeOffsetSpec, media: MediaInfo, names: OutputNames) -> Plan:
@@ -59,10 +64,24 @@ def _seconds(point: str, media: MediaInfo, video: VideoStream) -> float:
     return at
 
 
+def output(result: SubtaskResult) -> dict[str, Any]:
+    """MPS's MediaSnapshotByTimeOffsetItem."""
+    return {
+        "pic_info_set": [
+            {"time_offset": at, "path": f"/{picture.key}", "water_mark_definition": result.watermark_definitions}
+            for at, picture in zip(result.facts.get("time_offsets", []), result.main, strict=True)
+        ]
+    }
+
+
 TASK = TaskType(
     name="snapshot_by_time_offset",
     spec=SnapshotByTimeOffsetSpec,
     plan=plan,
     wire="SnapshotByTimeOffset",
     default_path="{inputName}_snapshotByTimeOffset_{definition}_{number}.{format}",
+    mps=MpsTask("SnapshotByTimeOffsetTask", "action-snapshotByTimeOffset", output),
+    template=TemplateType(
+        kind="snapshot_by_time_offset", wire="SnapshotByTimeOffset", model=SnapshotByTimeOffsetSpec, most=16
+    ),
 )

@@ -6,21 +6,30 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator
+from pydantic.fields import FieldInfo
 
 from mps_dagster.errors import ContentUnsupported, InvalidConfiguration, NoVideoMedia
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.ffmpeg.stills import Stills
-from mps_dagster.frozen import Facts
+from mps_dagster.frozen import PER_TASK, REQUIRED, Api, Facts
 from mps_dagster.media.geometry import Adaptive, FillType
 from mps_dagster.media.info import MediaInfo, VideoStream
 from mps_dagster.storage.keys import MAX_KEY_BYTES, MAX_NAME_BYTES, check_bucket_name, shortened, shortened_dir
+from mps_dagster.tasks.mps import MpsTask, TemplateType
 
-Side = Annotated[int, Field(ge=0, le=4096, description="Pixels, 0 or up to 4096; 0 = follows from the other side.")]
+Side = Annotated[int, Field(ge=0, le=4096, description="Pixels; 0 = follows from the other side.")]
 
+PictureFormat = Annotated[str, Field(pattern="^(jpg|png|webp)$", description="`jpg`, `png` or `webp`.")]
+SampleType = Annotated[
+    Literal["Percent", "Time"], REQUIRED, Field(description="Whether `sample_interval` is percent or seconds.")
+]
+WatermarkSet = Annotated[
+    tuple[Watermark, ...], PER_TASK, Field(max_length=10, description="Laid over the picture, in this order.")
+]
 
 MAX_MEMBERS = 1_000_000
 """Of a series; a day of one-second segments is a tenth of that."""
@@ -34,10 +43,12 @@ HEADER_BYTES = 4
 class NumberFormat(Facts):
     """How `{number}` is written."""
 
-    initial_value: int = Field(0, ge=0)
-    increment: int = Field(1, ge=1)
-    min_length: int = Field(1, ge=1, le=32)
-    place_holder: Annotated[str, StringConstraints(min_length=1, max_length=1, pattern=r"^[^/\x00]$")] = "0"
+    initial_value: int = Field(0, ge=0, description="The first number.")
+    increment: int = Field(1, ge=1, description="Step from one number to the next.")
+    min_length: int = Field(1, ge=1, le=32, description="Digits; shorter numbers are padded on the left.")
+    place_holder: Annotated[str, StringConstraints(min_length=1, max_length=1, pattern=r"^[^/\x00]$")] = Field(
+        "0", description="The character that pads."
+    )
 
     def number(self, index: int) -> str:
         return str(self.initial_value + index * self.increment).rjust(self.min_length, self.place_holder)
@@ -60,12 +71,21 @@ class Spec(Facts):
     )
     output_object_path: str = Field("", description="Path of the output; empty = MPS's default name (reference A.9).")
     output_bucket: str = Field("", description="Where it goes, if not to the bucket of its task's other outputs.")
-    object_number_format: NumberFormat = NumberFormat()
+    object_number_format: NumberFormat = Field(NumberFormat(), description="How `{number}` is written in paths.")
 
     @field_validator("output_bucket")
     @classmethod
     def _is_bucket(cls, name: str) -> str:
         return check_bucket_name(name) if name else name
+
+    @property
+    def is_media_file(self) -> bool:
+        """Whether the output is one video or audio file, on which a serial task can work."""
+        return False
+
+    def extension(self, path: str = "output_object_path") -> str:  # noqa: ARG002
+        """What `{format}` stands for in a path, by its parameter."""
+        return str(getattr(self, "format", ""))
 
     @property
     def label(self) -> str:
@@ -86,12 +106,12 @@ class Spec(Facts):
 class StillSpec(Spec):
     """What both kinds of screenshots have in common (reference D.3, D.4)."""
 
-    width: Side = 0
-    height: Side = 0
+    width: Annotated[Side, Api(least=128)] = 0
+    height: Annotated[Side, Api(least=128)] = 0
     resolution_adaptive: Adaptive = "open"
-    format: Annotated[str, Field(pattern="^(jpg|png|webp)$")] = "jpg"
+    format: PictureFormat = "jpg"
     fill_type: FillType = "black"
-    watermark_set: tuple[Watermark, ...] = Field((), max_length=10)
+    watermark_set: WatermarkSet = ()
 
     def stills(self, times: tuple[float, ...], keys: tuple[str, ...], *, evenly: bool) -> Stills:
         """The pictures of these times."""
@@ -182,8 +202,29 @@ class TaskType(Generic[S]):
     """MPS's name of the type in results: `Transcode`."""
     default_path: str
     """MPS's default of `output_object_path` (reference A.4)."""
+    mps: MpsTask | None = None
+    """None = MPS has no such task; results show it as the one that `wire` names."""
+    template: TemplateType | None = None
+    """None = the API has no actions for its templates."""
     heavy: bool = False
     """Whether a subtask keeps the machine busy for as long as the source lasts; heavy ones start first."""
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """The parameters that are paths beside `output_object_path`, with MPS's defaults."""
+        return {name: Api.of(info).path for name, info in parameters(self.spec, "task").items() if Api.of(info).path}
+
+    @property
+    def numbered(self) -> bool:
+        """Whether any of its paths has a `{number}`."""
+        return any("{number}" in path for path in (self.default_path, *self.paths.values()))
+
+
+def parameters(model: type[Facts], role: Literal["template", "task"]) -> dict[str, FieldInfo]:
+    """A model's own fields that are parameters of templates, or that come with each task."""
+    common = Spec.model_fields if issubclass(model, Spec) else {}
+    fields = model.model_fields.items()
+    return {name: info for name, info in fields if name not in common and Api.of(info).role == role}
 
 
 def need_video(media: MediaInfo, what: str) -> VideoStream:

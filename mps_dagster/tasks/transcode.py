@@ -14,42 +14,54 @@ web:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from mps_dagster.ffmpeg.codecs import MUXERS, Container
-from mps_dagster.ffmpeg.encode import AudioTemplate, VideoTemplate, check_container
+from mps_dagster.ffmpeg.encode import AudioTemplate, VideoTemplate, container_problem
 from mps_dagster.ffmpeg.encoding import HEADER, PLAYLIST, Encoding, encoding_plan, segment_pattern
-from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import Plan, Segments
+from mps_dagster.frozen import PER_TASK, Api, contradiction
 from mps_dagster.media.info import MediaInfo
-from mps_dagster.tasks.spec import OutputNames, Spec, TaskType, need_length
+from mps_dagster.tasks.mps import Filter, MpsTask, TemplateType
+from mps_dagster.tasks.result import SubtaskResult
+from mps_dagster.tasks.spec import OutputNames, Spec, TaskType, WatermarkSet, need_length
+
+SEGMENT_PATH = "{inputName}_transcode_{definition}_{number}.{format}"
 
 
 class TranscodeSpec(Spec):
     """Reference A.4 (TranscodeTaskInput) and A.5 (RawTranscodeParameter)."""
 
-    container: Container = "mp4"
-    remove_video: Literal[0, 1] = 0
-    remove_audio: Literal[0, 1] = 0
-    video_template: VideoTemplate = VideoTemplate()
-    audio_template: AudioTemplate = AudioTemplate()
-    watermark_set: tuple[Watermark, ...] = Field((), max_length=10)
-    start_time_offset: float = Field(0.0, description="Seconds; negative counts from the end.")
-    end_time_offset: float = Field(0.0, description="Seconds; 0 = to the end.")
-    segment_object_name: str = Field("", description="Path of HLS segments, relative to the output dir.")
+    not_offered: ClassVar = {
+        "TEHDConfig": None, "EnhanceConfig": None, "StdExtInfo": ..., "SubtitleTemplate": ..., "AddonAudioStream": ...,
+        "AddOnSubtitles": ...,
+    }  # fmt: skip
+
+    container: Annotated[Container, Api(required=True, refused=("mxf",))] = Field(
+        "mp4", description="mp3, m4a, flac, ogg and wav hold sound only."
+    )
+    remove_video: Literal[0, 1] = Field(0, description="1 = sound only.")
+    remove_audio: Literal[0, 1] = Field(0, description="1 = without sound.")
+    video_template: VideoTemplate = Field(VideoTemplate(), description="How the picture is encoded.")
+    audio_template: AudioTemplate = Field(AudioTemplate(), description="How the sound is encoded.")
+    watermark_set: WatermarkSet = ()
+    start_time_offset: Annotated[float, PER_TASK] = Field(0.0, description="Seconds; negative counts from the end.")
+    end_time_offset: Annotated[float, PER_TASK] = Field(0.0, description="Seconds; 0 = to the end.")
+    segment_object_name: Annotated[str, Api("task", path=SEGMENT_PATH)] = Field(
+        "", description="Path of HLS segments, relative to the output dir."
+    )
 
     @model_validator(mode="after")
     def _can_be_made(self) -> TranscodeSpec:
         if self.remove_video and self.remove_audio:
-            raise ValueError("remove_video and remove_audio together leave nothing")
+            raise contradiction("RemoveVideo", "remove_video and remove_audio together leave nothing")
         if MUXERS[self.container].audio_only and self.remove_audio:
-            raise ValueError(f"{self.container} holds audio only; remove_audio leaves nothing")
-        check_container(
-            self.container, self.video_template, self.audio_template,
-            with_video=self.with_video, with_audio=not self.remove_audio,
-        )  # fmt: skip
+            raise contradiction("Container", f"{self.container} holds audio only; remove_audio leaves nothing")
+        streams = {"with_video": self.with_video, "with_audio": not self.remove_audio}
+        if problem := container_problem(self.container, self.video_template, self.audio_template, **streams):
+            raise contradiction("Container", problem)
         if self.video_template.codec == "copy" and self.watermark_set:
             raise ValueError("a watermark needs the video encoded; codec copy leaves it as it is")
         if self.segment_object_name.startswith("/"):
@@ -57,6 +69,15 @@ class TranscodeSpec(Spec):
         if self.container == "hls" and self.segment_object_name and "{number}" not in self.segment_object_name:
             raise ValueError("segment_object_name is one path for all segments; put {number} into it")
         return self
+
+    @property
+    def is_media_file(self) -> bool:
+        return self.container != "hls"
+
+    def extension(self, path: str = "output_object_path") -> str:
+        if path == "segment_object_name":
+            return segment_pattern(self.video_template).rpartition(".")[2]
+        return MUXERS[self.container].extension
 
     @property
     def with_video(self) -> bool:
@@ -67,7 +88,7 @@ def plan(spec: TranscodeSpec, media: MediaInfo, names: OutputNames) -> Plan:
     """One file, or an HLS playlist with its segments."""
     need_length(media)
     wanted = Encoding(
-        key=names.key(spec.output_object_path or TASK.default_path, format=MUXERS[spec.container].extension),
+        key=names.key(spec.output_object_path or TASK.default_path, format=spec.extension()),
         container=spec.container,
         start_time_offset=spec.start_time_offset,
         end_time_offset=spec.end_time_offset,
@@ -83,12 +104,44 @@ def plan(spec: TranscodeSpec, media: MediaInfo, names: OutputNames) -> Plan:
 def _segments(spec: TranscodeSpec, names: OutputNames) -> Segments:
     pattern = segment_pattern(spec.video_template)
     numbers = spec.object_number_format
-    path = spec.segment_object_name or "{inputName}_transcode_{definition}_{number}.{format}"
+    path = spec.segment_object_name or SEGMENT_PATH
     return Segments(
-        pattern=pattern, key_pattern=names.key(path, format=pattern.rpartition(".")[2]),
+        pattern=pattern, key_pattern=names.key(path, format=spec.extension("segment_object_name")),
         first=numbers.initial_value, step=numbers.increment, width=numbers.min_length, placeholder=numbers.place_holder,
         playlist=PLAYLIST, header=HEADER if spec.video_template.segment_type == 7 else None,
     )  # fmt: skip
+
+
+def output(result: SubtaskResult) -> dict[str, Any]:
+    """MPS's MediaTranscodeItem."""
+    main = result.main[0]
+    media = main.media
+    return {
+        "path": f"/{main.key}", "bitrate": media.bitrate_bps if media else 0, "height": main.height or 0, "width": main.width or 0,
+        "size": result.size_bytes, "duration": media.duration_s if media else 0.0,
+        "container": media.container if media else "", "md5": main.md5,
+        "video_stream_set": [media.video] if media and media.video else [],
+        "audio_stream_set": media.audio if media else [],
+    }  # fmt: skip
+
+
+def _is_whole(given: Any) -> Any:
+    """Video, unless it is removed or the container has none; and likewise audio."""
+    if not given.video_template and not given.remove_video and not MUXERS[given.container].audio_only:
+        raise ValueError("VideoTemplate is required, unless RemoveVideo is 1")
+    if not given.audio_template and not given.remove_audio:
+        raise ValueError("AudioTemplate is required, unless RemoveAudio is 1")
+    return given
+
+
+def _described(spec: TranscodeSpec) -> dict[str, Any]:
+    """MPS's ID of a transcode template is text, of the others a number."""
+    video = {} if spec.with_video else {"video_template": None}
+    return {"definition": str(spec.definition), "container_type": _container_type(spec), "alias_name": "", **video}
+
+
+def _container_type(spec: TranscodeSpec) -> str:
+    return "Video" if spec.with_video else "PureAudio"
 
 
 TASK = TaskType(
@@ -97,5 +150,26 @@ TASK = TaskType(
     plan=plan,
     wire="Transcode",
     default_path="{inputName}_transcode_{definition}.{format}",
+    mps=MpsTask(
+        "TranscodeTask", "action-trans", output, raw=True, storage="OutputStorage", progress=True,
+        not_offered={"BlindWatermark": ..., "MosaicSet": [], "HeadTailParameter": None},
+    ),
+    template=TemplateType(
+        kind="transcode", wire="Transcode", model=TranscodeSpec, most=1000, check=_is_whole, described=_described,
+        codes={
+            "Comment": "", "VideoTemplate": "", "VideoTemplate.Codec": "VideoCodec", "VideoTemplate.Bitrate": "VideoBitrate",
+            "VideoTemplate.Fps": "Fps", "VideoTemplate.Width": "Resolution", "VideoTemplate.Height": "Resolution",
+            "VideoTemplate.ResolutionAdaptive": "ResolutionAdaptive", "AudioTemplate": "", "AudioTemplate.Codec": "AudioCodec",
+            "AudioTemplate.Bitrate": "AudioBitrate", "AudioTemplate.SampleRate": "AudioSampleRate",
+            "AudioTemplate.AudioChannel": "AudioChannel", "TranscodeType": "",
+        },
+        filters={
+            "ContainerType": Filter(Literal["", "Video", "PureAudio"], _container_type),
+            # Top Speed and enhancement are refused, so there are only common ones.
+            "TEHDType": Filter(Literal["", "Common", "TEHD"], lambda _: "Common"),
+            "TranscodeType": Filter(Literal["", "Common", "TEHD", "Enhance"], lambda _: "Common"),
+            "SceneType": None, "CompressType": None, "EnhanceSceneType": None, "EnhanceTranscodeType": None, "EnhanceType": None,
+        },
+    ),
     heavy=True,
-)
+)  # fmt: skip

@@ -16,7 +16,7 @@ branded:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -26,16 +26,22 @@ from mps_dagster.ffmpeg.encode import AudioTemplate, VideoTemplate
 from mps_dagster.ffmpeg.encoding import Encoding, encoding_plan
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import Plan
+from mps_dagster.frozen import contradiction
 from mps_dagster.media.info import MediaInfo
+from mps_dagster.tasks.mps import Filter, TemplateType
 from mps_dagster.tasks.spec import OutputNames, Spec, TaskType, need_length, need_video
 
 
 class WatermarkSpec(Spec):
     """Ours: MPS has watermarks on other tasks only. Each watermark is reference A.6's."""
 
-    watermark_set: tuple[Watermark, ...] = Field(min_length=1, max_length=10)
-    container: Literal["mp4", "mov", "mkv", "webm"] = "mp4"
-    codec: Literal["h264", "h265", "av1", "vp9"] = "h264"
+    watermark_set: tuple[Watermark, ...] = Field(
+        min_length=1, max_length=10, description="Laid over the picture, in this order."
+    )
+    container: Literal["mp4", "mov", "mkv", "webm"] = Field("mp4", description="Of the output.")
+    codec: Literal["h264", "h265", "av1", "vp9"] = Field(
+        "h264", description="Of the picture; sound is copied if it can be."
+    )
     vcrf: int = Field(20, ge=0, le=51, description="Quality. 20 is hard to tell from the source in H.264.")
     effort: Effort = "balanced"
 
@@ -46,6 +52,13 @@ class WatermarkSpec(Spec):
                 f"{self.container} does not hold {self.codec}; it takes {', '.join(sorted(MUXERS[self.container].video))}"
             )
         return self
+
+    @property
+    def is_media_file(self) -> bool:
+        return True
+
+    def extension(self, path: str = "output_object_path") -> str:  # noqa: ARG002
+        return MUXERS[self.container].extension
 
 
 def plan(spec: WatermarkSpec, media: MediaInfo, names: OutputNames) -> Plan:
@@ -64,6 +77,14 @@ def plan(spec: WatermarkSpec, media: MediaInfo, names: OutputNames) -> Plan:
     return encoding_plan(wanted, media)
 
 
+def _shows_something(given: Any) -> Any:
+    if given.type == "image" and not (given.image_template and given.image_template.image_content):
+        raise contradiction("ImageTemplate", "an image watermark needs an ImageContent")
+    if given.type == "text" and not given.text_template:
+        raise contradiction("TextTemplate", "a text watermark needs a TextTemplate")
+    return given
+
+
 TASK = TaskType(
     name="watermark",
     spec=WatermarkSpec,
@@ -73,3 +94,19 @@ TASK = TaskType(
     default_path="{inputName}_watermark_{definition}.{format}",
     heavy=True,
 )
+TEMPLATE = TemplateType(
+    kind="watermark_template",
+    wire="Watermark",
+    model=Watermark,
+    most=1000,
+    codes={
+        **{f"ImageTemplate.{name}": name for name in ("ImageContent", "Width", "Height", "RepeatType")},
+        **{f"TextTemplate.{name}": "TextTemplate" for name in ("FontType", "FontSize", "FontColor", "TextContent")},
+        "TextTemplate.FontAlpha": "TextAlpha",
+    },
+    filters={"Type": Filter(Literal["", "image", "text"], lambda mark: mark.type)},
+    check=_shows_something,
+    # Text may come with each task.
+    stand_in={"text_content": "text"},
+)  # fmt: skip
+"""Of one watermark, which `watermark_set` of any task names."""

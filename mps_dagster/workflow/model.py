@@ -15,15 +15,12 @@ from cronsim import CronSim, CronSimError
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from mps_dagster.errors import InvalidConfiguration
-from mps_dagster.ffmpeg.codecs import MUXERS
-from mps_dagster.ffmpeg.encoding import segment_pattern
 from mps_dagster.frozen import Facts
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.notify.config import SinkConfig
 from mps_dagster.storage.keys import MAX_NAME_BYTES, check_bucket_name, max_key_bytes
 from mps_dagster.tasks import TASKS
 from mps_dagster.tasks.spec import OutputNames, Spec, filled, with_values
-from mps_dagster.tasks.transcode import TranscodeSpec
 from mps_dagster.workflow.naming import OUR_JOBS, by_hand_name
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
@@ -69,7 +66,7 @@ class Source(Facts):
 class Trigger(Facts):
     """Which uploads a workflow takes."""
 
-    bucket: str
+    bucket: str = Field(description="A local bucket (`inbox`), `s3://name` or `cos://name-appid`.")
     dir: str = Field("/", description="Only objects under it; `/` is the whole bucket.")
     formats: tuple[str, ...] = Field(TRIGGER_FORMATS, description="File extensions, any case; `*` takes everything.")
     queue: str = Field(
@@ -77,7 +74,7 @@ class Trigger(Facts):
     )
     queue_region: str | None = Field(None, description="The queue's region; empty = AWS_DEFAULT_REGION.")
     listing: bool = Field(
-        True, description="Look through the dir for uploads; without it only the queue tells of them."
+        True, description="Look through the dir for uploads; without it only the queue announces them."
     )
     list_every_s: float | None = Field(
         None,
@@ -141,13 +138,15 @@ class Place(Facts):
 class Task(Facts):
     """One kind of work with one or more outputs, every template resolved. JSON both ways: it travels in run config."""
 
-    name: Name
-    type: str
-    source: str = UPLOAD
-    """`source`, or `task/output` whose output this task works on."""
-    output: Place = Place()
-    outputs: tuple[dict[str, Any], ...] = Field(min_length=1, max_length=100)
-    """Specs of the task's type, as dicts."""
+    name: Name = Field(description="Given by its place under `tasks`.")
+    type: str = Field(description="A task type: transcode, image_sprite …")
+    source: str = Field(
+        UPLOAD, description="`source` (the upload), or `task/output`: the output that this task works on."
+    )
+    output: Place = Field(Place(), description="Where its outputs go, if not to the workflow's place.")
+    outputs: tuple[dict[str, Any], ...] = Field(
+        min_length=1, max_length=100, description="Specs of the task's type; each output is a subtask."
+    )
 
     @field_validator("name")
     @classmethod
@@ -215,7 +214,7 @@ class Task(Facts):
         for name, pattern in _patterns(self, spec).items():
             # Of one that cannot be the plan tells.
             with suppress(InvalidConfiguration):
-                paths[name] = f"/{posixpath.splitext(names.key(pattern, format=_extension(spec, name)))[0]}"
+                paths[name] = f"/{posixpath.splitext(names.key(pattern, format=spec.extension(name)))[0]}"
         return paths
 
 
@@ -262,20 +261,20 @@ def _is_cron(text: str) -> bool:
 class Workflow(Facts):
     """What an admin configures. One YAML file, one Dagster job, one upload sensor."""
 
-    name: Name
+    name: Name = Field(description="Unique; also the name of the Dagster job. Letters, digits, underscores.")
     id: int | None = Field(None, ge=1, description="MPS's WorkflowId, of workflows that were made through the API.")
     title: str = Field("", max_length=128, description="MPS's WorkflowName; any characters.")
-    description: str = ""
+    description: str = Field("", description="Shown in the UI.")
     enabled: bool = Field(True, description="Whether uploads trigger it. It can be run by hand all the same.")
     enabled_at: datetime | None = Field(None, description="UTC; what was uploaded before does not trigger it.")
-    created: datetime | None = None
-    updated: datetime | None = None
-    trigger: Trigger
-    output: Place = Place()
-    notify: tuple[SinkConfig, ...] = ()
+    created: datetime | None = Field(None, description="UTC; written by the API, as is `updated`.")
+    updated: datetime | None = Field(None, description="UTC.")
+    trigger: Trigger = Field(description="Which uploads start it.")
+    output: Place = Field(Place(), description="Where outputs go; by default beside the upload.")
+    notify: tuple[SinkConfig, ...] = Field((), description="Who gets an event when a run ends.")
     priority: int = Field(0, ge=-10, le=10, description="Higher runs are dequeued first.")
-    backfill: Backfill | None = None
-    tasks: dict[Name, Task] = Field(min_length=1)
+    backfill: Backfill | None = Field(None, description="Empty = only by hand, with `mps backfill`.")
+    tasks: dict[Name, Task] = Field(min_length=1, description="By name; each is a Dagster asset.")
 
     @field_validator("name")
     @classmethod
@@ -353,7 +352,7 @@ def _check_output(name: str, source: str, upstream: Task) -> None:
     if not label and len(labels) > 1:
         raise ValueError(f"task {name!r} has source {source!r}, which has several outputs; write {source}/{labels[0]}")
     spec = upstream.specs[labels.index(label) if label else 0]
-    if upstream.type not in ("transcode", "watermark") or getattr(spec, "container", "") == "hls":
+    if not spec.is_media_file:
         raise ValueError(f"task {name!r} has source {source!r}, which is not one video or audio file")
 
 
@@ -378,21 +377,11 @@ def _paths(task: Task, spec: Spec) -> list[str]:
         output_dir=key_prefix(task.output.dir) if task.output.dir else "{inputDir}/",
         definition=str(spec.definition or spec.name or 0),
     )
-    return [names.key(pattern, format=_extension(spec, name)) for name, pattern in _patterns(task, spec).items()]
+    return [names.key(pattern, format=spec.extension(name)) for name, pattern in _patterns(task, spec).items()]
 
 
 def _patterns(task: Task, spec: Spec) -> dict[str, str]:
     """By parameter; of segments and indexes only where one is given."""
     patterns = {"output_object_path": spec.output_object_path or TASKS[task.type].default_path}
-    others = {name: getattr(spec, name, "") for name in ("segment_object_name", "web_vtt_object_name")}
+    others = {name: getattr(spec, name) for name in TASKS[task.type].paths}
     return patterns | {name: pattern for name, pattern in others.items() if pattern}
-
-
-def _extension(spec: Spec, parameter: str) -> str:
-    """What `{format}` stands for in this path."""
-    if parameter == "web_vtt_object_name":
-        return "vtt"
-    if parameter == "segment_object_name" and isinstance(spec, TranscodeSpec):
-        return segment_pattern(spec.video_template).rpartition(".")[2]
-    container = getattr(spec, "container", "")
-    return MUXERS[container].extension if container else str(getattr(spec, "format", ""))

@@ -17,23 +17,21 @@ from pydantic import Field
 
 from mps_dagster.errors import DefinitionNotExist, InvalidConfiguration
 from mps_dagster.frozen import Facts
-from mps_dagster.tasks import TASKS
+from mps_dagster.tasks import TASKS, TEMPLATES
 from mps_dagster.workflow.files import FileState, yaml_files
 
-KINDS = (*TASKS, "watermark_template", "adaptive_dynamic_streaming")
-"""What a template can be for. `watermark_template` holds one watermark, for `watermark_set`; adaptive streaming has no task yet."""
+KINDS = tuple(dict.fromkeys([*TASKS, *TEMPLATES]))
+"""What a template can be for. `watermark_template` holds one watermark, for `watermark_set`."""
 
 
 class Template(Facts):
-    definition: int = Field(gt=0)
-    name: str = Field(min_length=1, max_length=64)
-    comment: str = Field("", max_length=256)
-    parameters: dict[str, Any]
-    created: datetime | None = None
-    updated: datetime | None = None
-    """UTC; of templates that were made through the API."""
-    owner: str = ""
-    """Whose key made it through the API; nobody else sees it there."""
+    definition: int = Field(gt=0, description="ID; an admin's template replaces the preset of the same ID.")
+    name: str = Field(min_length=1, max_length=64, description="What outputs may name it by, too.")
+    comment: str = Field("", max_length=256, description="Shown by the API.")
+    parameters: dict[str, Any] = Field(description="Fields of the task type's outputs (or of a watermark).")
+    created: datetime | None = Field(None, description="UTC; written by the API, as are the next two.")
+    updated: datetime | None = Field(None, description="UTC.")
+    owner: str = Field("", description="Whose API key created it; nobody else sees it there.")
 
 
 class TemplateFile(Facts):

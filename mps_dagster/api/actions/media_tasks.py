@@ -9,15 +9,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 from pydantic.alias_generators import to_snake
 
 from mps_dagster.api.action import NotOffered, Number, RequestModel
-from mps_dagster.api.actions.encoding import OverrideTranscode, RawTranscode, parameters_of
 from mps_dagster.api.actions.storage import MediaInputInfo, TaskOutputStorage, bucket_of
 from mps_dagster.api.error import ApiError, missing
+from mps_dagster.api.forms import entry_fields, form, not_offered
 from mps_dagster.api.keys import ApiKey
+from mps_dagster.ffmpeg import overlay
 from mps_dagster.settings import Settings
+from mps_dagster.tasks import TASKS
+from mps_dagster.tasks.mps import MpsTask
+from mps_dagster.tasks.spec import Spec
 from mps_dagster.workflow.templates import Templates
 
 Document = dict[str, Any]
@@ -41,8 +45,8 @@ class RawImageWatermark(RequestModel):
 class RawWatermark(RequestModel):
     type: Literal["image"]
     coordinate_origin: str = "TopLeft"
-    x_pos: str = Field("0px", alias="XPos")
-    y_pos: str = Field("0px", alias="YPos")
+    x_pos: str = "0px"
+    y_pos: str = "0px"
     image_template: RawImageWatermark
 
 
@@ -65,66 +69,53 @@ class Output(RequestModel):
     ext_info: NotOffered = None
 
 
-class Transcode(Output):
+class RawOutput(Output):
+    """The same where a task can do without a template."""
+
     definition: Number = Field(description="0 is for `RawParameter`, all others for `OverrideParameter`.")
-    raw_parameter: RawTranscode | None = None
-    override_parameter: OverrideTranscode | None = None
-    watermark_set: tuple[Watermark, ...] = Field((), max_length=10)
-    blind_watermark: NotOffered = None
-    mosaic_set: NotOffered = None
-    start_time_offset: float | None = None
-    end_time_offset: float | None = None
-    segment_object_name: str | None = None
-    head_tail_parameter: NotOffered = None
 
     @model_validator(mode="after")
-    def _says_what_is_wanted(self) -> Transcode:
-        if not self.definition and self.raw_parameter is None:
+    def _says_what_is_wanted(self) -> RawOutput:
+        if not self.definition and getattr(self, "raw_parameter", None) is None:
             raise ValueError("Definition 0 needs a RawParameter")
         return self
 
 
-class AnimatedGraphic(Output):
-    start_time_offset: float
-    end_time_offset: float
+def _entry(spec: type[Spec], words: MpsTask) -> type[Output]:
+    """The form of one output of this task."""
+    fields = entry_fields(spec, {overlay.Watermark: Watermark})
+    if words.raw:
+        for name, whole in (("raw_parameter", True), ("override_parameter", False)):
+            fields[name] = (form(spec, RequestModel, whole=whole) | None, None)
+    base = RawOutput if words.raw else Output
+    return create_model(words.task, __base__=base, **fields, **not_offered(words.not_offered))
 
 
-class SampleSnapshot(Output):
-    watermark_set: tuple[Watermark, ...] = Field((), max_length=10)
-
-
-class SnapshotByTimeOffset(SampleSnapshot):
-    ext_time_offset_set: tuple[str, ...] = ()
-    time_offset_set: tuple[float, ...] = ()
-
-
-class ImageSprite(Output):
-    web_vtt_object_name: str | None = None
-
-
-SETS: dict[str, tuple[str, type[Output]]] = {
-    "transcode": ("TranscodeTaskSet", Transcode),
-    "animated_graphics": ("AnimatedGraphicTaskSet", AnimatedGraphic),
-    "snapshot_by_time_offset": ("SnapshotByTimeOffsetTaskSet", SnapshotByTimeOffset),
-    "sample_snapshot": ("SampleSnapshotTaskSet", SampleSnapshot),
-    "image_sprite": ("ImageSpriteTaskSet", ImageSprite),
-}
-"""Our task types, and MPS's sets of them."""
-Set = Field((), max_length=MAX_ENTRIES)
+WORDS = {name: task.mps for name, task in TASKS.items() if task.mps}
+"""What MPS calls the tasks that it has."""
+ENTRIES = {name: _entry(TASKS[name].spec, words) for name, words in WORDS.items()}
 WRITTEN_BY_HAND = {"output_storage", "watermark_set", "raw_parameter", "override_parameter"}
 
 
-class MediaProcessTask(RequestModel):
-    transcode_task_set: Annotated[tuple[Transcode, ...], Set] = ()
-    animated_graphic_task_set: Annotated[tuple[AnimatedGraphic, ...], Set] = ()
-    snapshot_by_time_offset_task_set: Annotated[tuple[SnapshotByTimeOffset, ...], Set] = ()
-    sample_snapshot_task_set: Annotated[tuple[SampleSnapshot, ...], Set] = ()
-    image_sprite_task_set: Annotated[tuple[ImageSprite, ...], Set] = ()
+class _ToCome(RequestModel):
     adaptive_dynamic_streaming_task_set: NotOffered = None
+
+
+def _set(entry: type[Output]) -> Any:
+    return Annotated[tuple[entry, ...], Field(max_length=MAX_ENTRIES)], ()  # type: ignore[valid-type]
+
+
+_SETS = {to_snake(WORDS[name].set): _set(entry) for name, entry in ENTRIES.items()}
+
+
+class MediaProcessTask(create_model("_Sets", __base__=_ToCome, **_SETS)):  # type: ignore[misc]
+    """The outputs, in a set for each kind of task."""
 
     def outputs(self, key: ApiKey, settings: Settings) -> dict[str, list[Document]]:
         """By task type, the outputs as a workflow file would write them."""
-        sets: dict[str, tuple[Output, ...]] = {kind: getattr(self, to_snake(name)) for kind, (name, _) in SETS.items()}
+        sets: dict[str, tuple[Output, ...]] = {
+            kind: getattr(self, to_snake(words.set)) for kind, words in WORDS.items()
+        }
         return {kind: _documents(kind, entries, key, settings) for kind, entries in sets.items() if entries}
 
 
@@ -138,7 +129,7 @@ def _documents(kind: str, entries: tuple[Output, ...], key: ApiKey, settings: Se
         # As MPS says: each is for one kind of definition only.
         name = "override_parameter" if entry.definition else "raw_parameter"
         if parameters := getattr(entry, name, None):
-            document[name] = parameters_of(parameters)
+            document[name] = parameters.model_dump(exclude_unset=True)
         if bucket := bucket_of(entry.output_storage, settings):
             key.check_write(bucket)
             document["output_bucket"] = bucket

@@ -9,22 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, create_model, field_validator
 from pydantic.alias_generators import to_snake
 
 from mps_dagster.api.action import Action, Call, NotOffered, Number, RequestModel
 from mps_dagster.api.actions.definitions import Definitions, Listed, Trigger, place, sinks
-from mps_dagster.api.actions.media_tasks import (
-    SETS,
-    AnimatedGraphic,
-    ImageSprite,
-    MediaProcessTask,
-    Output,
-    SampleSnapshot,
-    SnapshotByTimeOffset,
-    TaskNotifyConfig,
-    Transcode,
-)
+from mps_dagster.api.actions.media_tasks import ENTRIES, WORDS, MediaProcessTask, Output, TaskNotifyConfig
 from mps_dagster.api.actions.showing import Info, shown, shown_outputs
 from mps_dagster.api.actions.storage import TaskOutputStorage, bucket_of, check_dir
 from mps_dagster.api.error import ApiError
@@ -36,24 +26,11 @@ from mps_dagster.workflow.naming import SCHEDULE
 from mps_dagster.workflow.parse import Document
 from mps_dagster.workflow.project import WorkflowFile
 
-ACTIVITIES = {
-    "action-trans": ("transcode", "TranscodeTask"),
-    "action-animated-graphics": ("animated_graphics", "AnimatedGraphicTask"),
-    "action-snapshotByTimeOffset": ("snapshot_by_time_offset", "SnapshotByTimeOffsetTask"),
-    "action-samplesnapshot": ("sample_snapshot", "SampleSnapshotTask"),
-    "action-image-sprite": ("image_sprite", "ImageSpriteTask"),
-}
+ACTIVITIES = {words.activity: (name, words.task) for name, words in WORDS.items()}
 """MPS's node types: our task type, and the member of ActivityPara that has its parameters."""
 
 
-class ActivityPara(RequestModel):
-    """One of them, by the node's type."""
-
-    transcode_task: Transcode | None = None
-    animated_graphic_task: AnimatedGraphic | None = None
-    snapshot_by_time_offset_task: SnapshotByTimeOffset | None = None
-    sample_snapshot_task: SampleSnapshot | None = None
-    image_sprite_task: ImageSprite | None = None
+class _Others(RequestModel):
     adaptive_dynamic_streaming_task: NotOffered = None
     ai_content_review_task: NotOffered = None
     ai_analysis_task: NotOffered = None
@@ -63,6 +40,13 @@ class ActivityPara(RequestModel):
     smart_subtitles_task: NotOffered = None
     smart_erase_task: NotOffered = None
     ai_dubbing_task: NotOffered = Field(None, alias="AIDubbingTask")
+
+
+_TASKS: Any = {to_snake(WORDS[name].task): (entry | None, None) for name, entry in ENTRIES.items()}
+
+
+class ActivityPara(create_model("_Tasks", __base__=_Others, **_TASKS)):  # type: ignore[misc]
+    """One of them, by the node's type."""
 
     @property
     def given(self) -> dict[str, Output]:
@@ -197,8 +181,7 @@ def _output(number: int, node: Activity, key: ApiKey, settings: Settings) -> tup
         raise _wrong(number, f"it has no ActivityPara.{member}")
     if len(given) > 1:
         raise _wrong(number, f"ActivityPara has {' and '.join(given)}, and {node.activity_type} takes {member} only")
-    name, _ = SETS[kind]
-    return kind, MediaProcessTask.model_validate({name: (given[member],)}).outputs(key, settings)[kind][0]
+    return kind, MediaProcessTask.model_validate({WORDS[kind].set: (given[member],)}).outputs(key, settings)[kind][0]
 
 
 def _wrong(number: int, problem: str) -> ApiError:
@@ -215,8 +198,7 @@ def _info(file: WorkflowFile) -> Info:
 
 def _activities(file: WorkflowFile) -> list[Info]:
     """The graph again: `input` first, then the tasks that MPS knows, `output` last."""
-    nodes = {kind: (activity, member) for activity, (kind, member) in ACTIVITIES.items()}
-    tasks = [task for task in file.workflow.tasks.values() if task.type in nodes]
+    tasks = [task for task in file.workflow.tasks.values() if task.type in WORDS]
     places = {task.name: number for number, task in enumerate(tasks, start=1)}
     last = len(tasks) + 1
     followers: dict[int, list[int]] = {number: [] for number in range(last)}
@@ -224,9 +206,9 @@ def _activities(file: WorkflowFile) -> list[Info]:
         followers[places.get(task.upstream, 0)].append(places[task.name])
     shown_tasks = [
         {
-            "ActivityType": nodes[task.type][0],
+            "ActivityType": WORDS[task.type].activity,
             "ReardriveIndex": followers[places[task.name]] or [last],
-            "ActivityPara": {nodes[task.type][1]: shown_outputs(file, task.name, SETS[task.type][1])[0]},
+            "ActivityPara": {WORDS[task.type].task: shown_outputs(file, task.name, ENTRIES[task.type])[0]},
         }
         for task in tasks
     ]

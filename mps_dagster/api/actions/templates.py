@@ -11,17 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic.alias_generators import to_pascal
+from pydantic.alias_generators import to_pascal, to_snake
 
-from mps_dagster.api.action import Action, Call, RequestModel, invalid
+from mps_dagster.api.action import Action, Call, RequestModel, refusal
 from mps_dagster.api.actions.definitions import changing_definitions, now
-from mps_dagster.api.actions.encoding import parameters_of
-from mps_dagster.api.actions.shown_templates import container_type, image_url, origin_of, shown, spec_of
+from mps_dagster.api.actions.shown_templates import image_url, model_of, origin_of, shown
 from mps_dagster.api.actions.template_requests import (
-    ADAPTIVE,
     KINDS,
     WATERMARK,
-    AdaptiveDynamicStreaming,
     Describe,
     Kind,
     Named,
@@ -30,8 +27,7 @@ from mps_dagster.api.actions.template_requests import (
 from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.control.graphql import Dagster
-from mps_dagster.ffmpeg.encode import AudioTemplate, VideoTemplate
-from mps_dagster.ffmpeg.overlay import Watermark
+from mps_dagster.frozen import Facts
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.files import Change, as_yaml, changing
 from mps_dagster.workflow.project import Project
@@ -68,8 +64,8 @@ class _Templates:
         self._check(parameters, image)
         # A lock of its own: nobody uses a new template, so it need not wait until Dagster has loaded other changes.
         with changing(self.settings.templates_dir) as change:
-            if sum(template.owner == call.key.owner for template in self._seen_by(call.key)) >= self.kind.most:
-                problem = f"There are {self.kind.most} templates of this kind already."
+            if sum(template.owner == call.key.owner for template in self._seen_by(call.key)) >= self.kind.template.most:
+                problem = f"There are {self.kind.template.most} templates of this kind already."
                 raise ApiError("LimitExceeded.TooMuchTemplate", problem)
             taken = [template.definition for template in self._templates.by_name.values()]
             number = change.next_number(self.settings.templates_dir / ".last_definition", [FIRST - 1, *taken])
@@ -117,12 +113,12 @@ class _Templates:
         wanted = call.request
         found = [
             template for template in self._seen_by(call.key)
-            if self._matches(template, wanted) and _fits(self.kind, template.parameters)
+            if self._matches(template, wanted)
         ]  # fmt: skip
         page = found[wanted.offset : wanted.offset + wanted.limit]
         return {
             "TotalCount": len(found),
-            f"{self.kind.wire}TemplateSet": [shown(self.kind, template, self.settings) for template in page],
+            f"{self.kind.wire}TemplateSet": [shown(self.kind.template, template, self.settings) for template in page],
         }
 
     def _write(self, change: Change, template: Template, image: bytes | None) -> Template:
@@ -173,13 +169,22 @@ class _Templates:
             return False
         if wanted.name not in template.name:
             return False
+        model = self._model(template)
+        if model is None:
+            return False
+        filters = self.kind.template.filters
         own = {
-            "type": template.parameters.get("type", "image") if self.kind.kind == WATERMARK else origin_of(template),
-            "container_type": container_type(template.parameters),
-            # Top Speed and enhancement are refused: all that there are are common ones.
-            "tehd_type": "Common", "transcode_type": "Common", "pure_audio": template.parameters.get("pure_audio", 0),
-        }  # fmt: skip
-        return all(getattr(wanted, name, None) in (None, "", value) for name, value in own.items())
+            "type": origin_of(template),
+            **{to_snake(name): item.of(model) for name, item in filters.items() if item},
+        }
+        return all(getattr(wanted, name) in (None, "", value) for name, value in own.items())
+
+    def _model(self, template: Template) -> Facts | None:
+        """None of an admin's file that says what no task takes; who names that template is told."""
+        try:
+            return model_of(self.kind.template, template.parameters)
+        except ValidationError:
+            return None
 
     def _check(self, parameters: Parameters, image: bytes | None) -> None:
         """Raise what MPS answers to the first parameter that does not go with the others."""
@@ -187,19 +192,9 @@ class _Templates:
             picture = {"image_template": {"image_content": "in the request"}}
             parameters = merged(parameters, picture)
         try:
-            _validate(self.kind, parameters)
+            model_of(self.kind.template, parameters)
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
-        else:
-            return
-        text = problem["msg"].removeprefix("Value error, ")
-        path = ".".join(to_pascal(str(part)) for part in problem["loc"])
-        if "webp needs" in text:
-            raise ApiError("InvalidParameterValue.FormatWebpWidthAndHeightBothZero", text)
-        # What contradicts another parameter begins with its own name, or with the container's.
-        first = to_pascal(text.partition(" ")[0])
-        first = "Container" if first.lower() == parameters.get("container") else first
-        raise invalid(self.kind.create, path or (first if first in self.kind.create.codes else ""), text)
+            raise refusal(self.kind.create, error, to_pascal) from error
 
     def _image(self, template: Template) -> dict[str, str]:
         return {"ImageUrl": image_url(template, self.settings)} if self.kind.kind == WATERMARK else {}
@@ -211,35 +206,12 @@ def _picture(request: RequestModel) -> bytes | None:
 
 
 def _parameters(request: RequestModel) -> Parameters:
-    given = parameters_of(request)
+    given = request.model_dump(exclude_unset=True)
     for name in ("name", "comment", "definition"):
         given.pop(name, None)
     # The picture is a file of its own.
     given.get("image_template", {}).pop("image_content", None)
     return given
-
-
-def _validate(kind: Kind, parameters: Parameters) -> None:
-    if kind.kind == ADAPTIVE:
-        AdaptiveDynamicStreaming.model_validate(parameters, by_alias=False, by_name=True)
-        for stream in parameters["stream_infos"]:
-            VideoTemplate.model_validate(stream.get("video") or {})
-            AudioTemplate.model_validate(stream["audio"])
-    elif kind.kind == WATERMARK:
-        # Text may come with each task.
-        words = {"text_content": "text"} if parameters.get("type") == "text" else {}
-        Watermark.model_validate({**parameters, **words})
-    else:
-        spec_of(kind.kind, parameters)
-
-
-def _fits(kind: Kind, parameters: Parameters) -> bool:
-    """An admin's file may say what no task takes; who names that template is told."""
-    try:
-        _validate(kind, parameters)
-    except ValidationError:
-        return False
-    return True
 
 
 def _names(task: str, spec: Any, kind: str, template: Template) -> bool:

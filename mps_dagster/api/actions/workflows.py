@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from mps_dagster.api.action import Action, Call, NotOffered, Number, RequestModel
 from mps_dagster.api.actions.definitions import Definitions, Listed, Trigger, place, sinks
-from mps_dagster.api.actions.media_tasks import SETS, MediaProcessTask, TaskNotifyConfig
+from mps_dagster.api.actions.media_tasks import ENTRIES, WORDS, MediaProcessTask, TaskNotifyConfig
 from mps_dagster.api.actions.showing import Info, shown, shown_outputs
 from mps_dagster.api.actions.storage import TaskOutputStorage, bucket_of, check_dir
 from mps_dagster.api.error import ApiError
@@ -95,13 +95,12 @@ class _Workflows:
 
 def _info(file: WorkflowFile) -> Info:
     workflow = file.workflow
-    sets: dict[str, list[Info]] = {name: [] for name, _ in SETS.values()}
+    sets: dict[str, list[Info]] = {words.set: [] for words in WORDS.values()}
     for task in workflow.tasks.values():
-        if task.type in SETS and task.source == UPLOAD:
-            name, model = SETS[task.type]
-            sets[name] += shown_outputs(file, task.name, model)
+        if task.type in WORDS and task.source == UPLOAD:
+            sets[WORDS[task.type].set] += shown_outputs(file, task.name, ENTRIES[task.type])
     return {
         "WorkflowId": file.number, "WorkflowName": workflow.title or workflow.name, **shown(file),
-        "MediaProcessTask": {**sets, "AdaptiveDynamicStreamingTaskSet": []}, "AiContentReviewTask": None,
+        "MediaProcessTask": {"AdaptiveDynamicStreamingTaskSet": [], **sets}, "AiContentReviewTask": None,
         "AiAnalysisTask": None, "AiRecognitionTask": None, "TaskPriority": workflow.priority,
     }  # fmt: skip
