@@ -7,7 +7,7 @@ from typing import Any
 from dagster_aws.s3 import S3Resource
 
 from mps_dagster.execution.perform import Worker
-from mps_dagster.orchestration.values import JsonValues
+from mps_dagster.orchestration.values import TypedValues
 from mps_dagster.settings import S3Settings, Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.s3 import make_client
@@ -50,5 +50,5 @@ def resources(settings: Settings) -> dict[str, Any]:
     return {
         "s3": s3,
         "worker": Worker.of(settings, Buckets(settings, s3.get_client)),
-        "io_manager": JsonValues(folder=str(settings.dagster_home / "values")),
+        "io_manager": TypedValues(folder=str(settings.dagster_home / "values")),
     }

@@ -19,17 +19,20 @@ from mps_dagster.errors import StorageFailed
 from mps_dagster.execution.assemble import MemberMissing, assemble
 from mps_dagster.execution.perform import Worker
 from mps_dagster.execution.progress import ProgressFile, forget
+from mps_dagster.execution.subtask import Members
 from mps_dagster.orchestration import launcher as launcher_module
 from mps_dagster.orchestration.launcher import CheckingRunLauncher, RunProcess
-from mps_dagster.orchestration.values import JsonValues
-from mps_dagster.workflow.model import Task
+from mps_dagster.orchestration.values import TypedValues
+from mps_dagster.workflow.model import Source, Task
 
 
 def test_an_assembly_with_a_member_missing_fails():
     """Dagster loses mapped steps when a run is retried from failure after a crash, and would call that a success."""
     task = Task(name="web", type="sample_snapshot", outputs=({},))
+    source = Source.model_construct(bucket="inbox", key="in/a.mp4", etag="e")
+    members = Members.model_construct(workflow="vod", task=task, source=source, ids=("b",))
     with pytest.raises(MemberMissing, match="no result came from b") as caught:
-        assemble("vod", "run", task, None, ["b"], [], None)
+        assemble(members, "run", [], None)
     assert "all steps" in caught.value.hint
 
 
@@ -84,7 +87,7 @@ def test_a_failure_that_no_retry_can_help_is_not_retried(house, clips, monkeypat
 @pytest.mark.parametrize("first", ["a", "../../x", "a/b"])
 def test_values_of_different_partitions_are_different_files(tmp_path, first):
     """A partition key is an object key: no path, and one may be the other's folder."""
-    values = JsonValues(folder=str(tmp_path / "values"))
+    values = TypedValues(folder=str(tmp_path / "values"))
     for partition in (first, f"{first}/c"):
         context = dg.build_output_context(
             asset_key=["vod", "source"], partition_key=partition, step_key="s", name="r", run_id="run"

@@ -23,7 +23,7 @@ from mps_dagster.orchestration.retention import (
     remove_values,
     trim_partitions,
 )
-from mps_dagster.orchestration.values import JsonValues, value_name
+from mps_dagster.orchestration.values import TypedValues, value_name
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.store import load_workflows
@@ -90,7 +90,7 @@ def test_old_values_go_once_their_upload_or_their_task_is_shown_no_more(tmp_path
     settings = make_project(tmp_path).model_copy(update={"keep_logs_days": 1})
     [workflow], _ = load_workflows(settings.workflows_dir, Templates.load())
     instance.add_dynamic_partitions("vod_uploads", ["shown.mp4"])
-    values = JsonValues(folder=str(settings.dagster_home / "values"))
+    values = TypedValues(folder=str(settings.dagster_home / "values"))
     parts = ["source", "web", "a task that is gone"]
     for part, partition in itertools.product(parts, ["shown.mp4", "trimmed.mp4", "fresh.mp4"]):
         values.handle_output(
