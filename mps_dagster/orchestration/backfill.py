@@ -21,7 +21,7 @@ from mps_dagster.errors import InvalidInput, SourceNotAccessible, StorageFailed
 from mps_dagster.execution.lineage import results_of
 from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.orchestration.history import BROKEN, DONE, MENDED, NEVER, RUNNING, STATUSES, History, Verdict
-from mps_dagster.orchestration.requested import Requested
+from mps_dagster.orchestration.ledger import PartitionLedger
 from mps_dagster.orchestration.runs import BUCKET_TAG, REVISION_TAG, WORKFLOW_TAG
 from mps_dagster.settings import Settings
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
@@ -113,7 +113,7 @@ def launch(instance: DagsterInstance, settings: Settings, workflow: Workflow, ta
             title = f"{workflow.name}: {', '.join(assets)} of {len(partitions)} sources"
             yield dagster.backfill([[workflow.name, name] for name in assets], partitions, title, tags)
         # The upload sensor need not ask for these, too; only now, so that none is lost if Dagster does not answer.
-        Requested(instance, workflow.name).add(key for key in rows["run_key"] if key)
+        PartitionLedger(instance, workflow.name).add(key for key in rows["run_key"] if key)
 
 
 def connected(workflow: Workflow, tasks: tuple[str, ...]) -> list[list[str]]:
