@@ -12,16 +12,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import dagster as dg
-from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
-from dagster._core.errors import DagsterExecutionInterruptedError, DagsterSubprocessError
-from dagster._core.events import EngineEventData
-from dagster._core.execution.context.system import PlanOrchestrationContext
-from dagster._core.execution.plan.active import ActiveExecution
-from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.retries import RetryMode
-from dagster_shared.error import SerializableErrorInfo
 
+from mps_dagster.orchestration import internals
 from mps_dagster.orchestration.workers import Broken, Died, Ended, Run, Workers
 from mps_dagster.settings import Settings
 
@@ -33,7 +25,7 @@ INTERRUPTS = {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}
 def subtask_executor(settings: Settings) -> dg.ExecutorDefinition:
     """As many subtasks at once as there are cores."""
 
-    @dg.executor(name="workers", config_schema={}, requirements=multiple_process_executor_requirements())
+    @dg.executor(name="workers", config_schema={}, requirements=dg.multiple_process_executor_requirements())
     def workers(_: dg.InitExecutorContext) -> dg.Executor:
         return StepExecutor(settings.cores)
 
@@ -58,21 +50,23 @@ class StepExecutor(dg.Executor):
         self._at_once = at_once
 
     @property
-    def retries(self) -> RetryMode:
-        return RetryMode.ENABLED
+    def retries(self) -> internals.RetryMode:
+        return internals.RetryMode.ENABLED
 
     def execute(
-        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+        self, plan_context: internals.PlanOrchestrationContext, execution_plan: internals.ExecutionPlan
     ) -> Iterator[dg.DagsterEvent]:
         pid = os.getpid()
-        about = EngineEventData.multiprocess(pid, step_keys_to_execute=execution_plan.step_keys_to_execute)
+        about = internals.EngineEventData.multiprocess(pid, step_keys_to_execute=execution_plan.step_keys_to_execute)
         yield dg.DagsterEvent.engine_event(
             plan_context, f"Executing steps in workers: parent process (pid: {pid})", about
         )
         with ExitStack() as stack:
-            slots = stack.enter_context(InstanceConcurrencyContext(plan_context.instance, plan_context.dagster_run))
+            slots = stack.enter_context(
+                internals.InstanceConcurrencyContext(plan_context.instance, plan_context.dagster_run)
+            )
             active = stack.enter_context(
-                ActiveExecution(
+                internals.ActiveExecution(
                     execution_plan, self.retries, max_concurrent=self._at_once, instance_concurrency_context=slots
                 )
             )
@@ -92,10 +86,14 @@ class _Steps:
     """One run's."""
 
     def __init__(
-        self, executor: StepExecutor, context: PlanOrchestrationContext, active: ActiveExecution, workers: Workers
+        self,
+        executor: StepExecutor,
+        context: internals.PlanOrchestrationContext,
+        active: internals.ActiveExecution,
+        workers: Workers,
     ) -> None:
         self._executor, self._context, self._active, self._workers = executor, context, active, workers
-        self._errors: dict[int, SerializableErrorInfo] = {}
+        self._errors: dict[int, internals.SerializableErrorInfo] = {}
         """Of what was no failure of a step by itself; by process."""
 
     def execute(self, at_once: int) -> Iterator[dg.DagsterEvent]:
@@ -113,7 +111,9 @@ class _Steps:
     def _interrupt(self) -> Iterator[dg.DagsterEvent]:
         steps = self._workers.busy
         yield dg.DagsterEvent.engine_event(
-            self._context, "Termination was asked for: it is forwarded to the steps", EngineEventData.interrupted(steps)
+            self._context,
+            "Termination was asked for: it is forwarded to the steps",
+            internals.EngineEventData.interrupted(steps),
         )
         self._active.mark_interrupted()
         self._workers.interrupt()
@@ -146,15 +146,15 @@ class _Steps:
 
     def _died(self, step: str, said: Died) -> Iterator[dg.DagsterEvent]:
         what = f"process {said.pid} has ended in the middle of step {step}: {said.how}"
-        error = SerializableErrorInfo(what, [], "WorkerDied")
+        error = internals.SerializableErrorInfo(what, [], "WorkerDied")
         context = self._context.for_step(self._active.get_step_by_key(step))
-        yield dg.DagsterEvent.engine_event(context, what, EngineEventData.engine_error(error))
+        yield dg.DagsterEvent.engine_event(context, what, internals.EngineEventData.engine_error(error))
         event = self._failed(step, error)
         yield event
         if event.is_step_failure:
             self._errors[said.pid] = error
 
-    def _failed(self, step: str, error: SerializableErrorInfo) -> dg.DagsterEvent:
+    def _failed(self, step: str, error: internals.SerializableErrorInfo) -> dg.DagsterEvent:
         """Or to be retried, if its policy says so."""
         context = self._context.for_step(self._active.get_step_by_key(step))
         event = self._executor.log_failure_or_retry_event_after_error(context, error, self._active.get_known_state())
@@ -163,8 +163,8 @@ class _Steps:
 
     def _finish(self, interrupted: bool) -> Iterator[dg.DagsterEvent]:
         if interrupted and all(error.cls_name in INTERRUPTS for error in self._errors.values()):
-            yield dg.DagsterEvent.engine_event(self._context, "All steps have ended", EngineEventData())
-            raise DagsterExecutionInterruptedError
+            yield dg.DagsterEvent.engine_event(self._context, "All steps have ended", internals.EngineEventData())
+            raise dg.DagsterExecutionInterruptedError
         if self._errors:
             told = "\n".join(f"In process {pid}: {error.to_string()}" for pid, error in self._errors.items())
-            raise DagsterSubprocessError(f"Steps' processes failed:\n{told}", list(self._errors.values()))
+            raise dg.DagsterSubprocessError(f"Steps' processes failed:\n{told}", list(self._errors.values()))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 
+from mps_dagster.orchestration.internals import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from mps_dagster.orchestration.runs import REVISION_TAG, etag_of, run_record
 from mps_dagster.storage.bucket import ObjectInfo
 from mps_dagster.workflow.model import UPLOAD, Task, Workflow

@@ -21,13 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.events import EngineEventData
-from dagster._grpc.impl import core_execute_run
-from dagster._utils import get_run_crash_explanation
-from dagster._utils.hosted_user_process import recon_job_from_origin
-from dagster._utils.interrupts import capture_interrupts
 
+from mps_dagster.orchestration import internals
 from mps_dagster.orchestration.database import close_idle_connections
 from mps_dagster.settings import Settings
 
@@ -41,8 +36,7 @@ PRELOADED = (
     "mps_dagster.orchestration.instance",
     "mps_dagster.orchestration.launcher",
     # What a run would import on top; PYTHONPROFILEIMPORTTIME=1 shows what is left.
-    "dagster._core.executor.child_process_executor",
-    "dagster._core.storage.legacy_storage",
+    *internals.PRELOADED,
     "alembic.config",
     "av",
     "PIL.Image",
@@ -62,9 +56,9 @@ def start_run(home: Path, run_id: str) -> bool:
             connection.sendall(run_id.encode())
             answered = connection.recv(64)
         except OSError as error:
-            raise DagsterUserCodeUnreachableError(f"the runner did not answer: {error}") from error
+            raise internals.DagsterUserCodeUnreachableError(f"the runner did not answer: {error}") from error
     if not answered:
-        raise DagsterUserCodeUnreachableError("the runner went away before it had started the run")
+        raise internals.DagsterUserCodeUnreachableError("the runner went away before it had started the run")
     return True
 
 
@@ -150,16 +144,15 @@ def _fork(work: Callable[[str], None], run_id: str, sockets: tuple[socket.socket
 def _execute(run_id: str) -> None:
     """As the code server's process for a run does."""
     pid = os.getpid()
-    with capture_interrupts(), dg.DagsterInstance.get() as instance:
+    with internals.capture_interrupts(), dg.DagsterInstance.get() as instance:
         run = instance.get_run_by_id(run_id)
         if run is None or run.job_code_origin is None:
             raise LookupError(f"Dagster has no run {run_id} that says where its job is")
-        started = EngineEventData.in_process(pid)
+        started = internals.EngineEventData.in_process(pid)
         instance.report_engine_event(f"Started process for run (pid: {pid}).", run, started)
         # It writes down what fails before it raises.
         with suppress(Exception, KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
-            for _ in core_execute_run(recon_job_from_origin(run.job_code_origin), run, instance, inject_env_vars=True):
-                pass
+            internals.execute_run(run.job_code_origin, run, instance)
         instance.report_engine_event(f"Process for run exited (pid: {pid}).", run)
         # One that was terminated before it had begun is left alone by Dagster, until its monitoring finds it.
         run = instance.get_run_by_id(run_id)
@@ -171,7 +164,9 @@ def _report(run_id: str, code: int) -> None:
     with dg.DagsterInstance.get() as instance:
         run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished:
-            instance.report_engine_event(get_run_crash_explanation(f"Run execution process for {run_id}", code), run)
+            instance.report_engine_event(
+                internals.get_run_crash_explanation(f"Run execution process for {run_id}", code), run
+            )
             instance.report_run_failed(run)
 
 
