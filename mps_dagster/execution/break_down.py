@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mps_dagster.errors import InvalidConfiguration, InvalidInput, MpsError
@@ -15,7 +14,6 @@ from mps_dagster.execution.attachments import with_digests
 from mps_dagster.execution.perform import Worker
 from mps_dagster.execution.subtask import Members, Refusal, Subtask, TaskResult, Upload
 from mps_dagster.ffmpeg.plan import Plan
-from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.keys import check_key
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import RECORDS_DIR, UPLOAD, Place, Source, Task
@@ -52,16 +50,10 @@ def plan_task(document: Mapping[str, Any], upstream: Upload | TaskResult, worker
     outputs = document.get("outputs", ())
     if not outputs:
         return TaskPlan()
-    templates_dir = worker.settings.templates_dir
     place = upstream.output if isinstance(upstream, Upload) else Place()
-    task, errors = _parsed(document, place, Templates.load(templates_dir))
+    task, errors = _parsed(document, place, Templates.load(worker.settings.templates_dir))
     source = upstream.as_source((task.source if task else document.get("source", UPLOAD)).partition("/")[2])
-    planned: Iterator[Subtask] = iter(())
-    if task:
-        version = worker.ffmpeg.version
-        planned = iter(
-            break_down(task, source, buckets=worker.buckets, templates_dir=templates_dir, ffmpeg_version=version)
-        )
+    planned = iter(break_down(task, source, worker) if task else ())
     subtasks = tuple(
         _refused(document, number, errors[number], source) if number in errors else next(planned)
         for number in range(len(outputs))
@@ -97,9 +89,7 @@ def _refused(document: Mapping[str, Any], number: int, error: MpsError, source: 
     )  # fmt: skip
 
 
-def break_down(
-    task: Task, source: Source, *, buckets: Buckets, templates_dir: Path, ffmpeg_version: str
-) -> tuple[Subtask, ...]:
+def break_down(task: Task, source: Source, worker: Worker) -> tuple[Subtask, ...]:
     """One subtask per output, in the task's order. An output that cannot be made of this source fails alone.
 
     What can pass, such as a bucket of watermarks that does not answer, is raised.
@@ -109,7 +99,7 @@ def break_down(
     for number, spec in enumerate(task.specs):
         plan, refusal, bucket = None, None, spec.output_bucket or place.bucket
         try:
-            looked_at = with_digests(spec, buckets, templates_dir)
+            looked_at = with_digests(spec, worker.buckets, worker.settings.templates_dir)
             plan = TASKS[task.type].plan(looked_at, source.media, task.names(spec, source))
             _check_keys(plan, source, bucket)
             _check_taken(plan, bucket, spec.label, taken)
@@ -121,7 +111,7 @@ def break_down(
         subtask = Subtask(
             id=_identifier(number, spec.label), task=task.name, type=task.type, label=spec.label, source=source,
             bucket=bucket, spec=spec.model_dump(mode="json"), plan=plan, refusal=refusal,
-            fingerprint=_fingerprint(source, bucket, plan, ffmpeg_version) if plan else "",
+            fingerprint=_fingerprint(source, bucket, plan, worker.ffmpeg.version) if plan else "",
             revision=task.revision, paths=task.paths(spec, source),
         )  # fmt: skip
         subtasks.append(subtask)

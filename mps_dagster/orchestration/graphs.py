@@ -10,16 +10,7 @@ from typing import Any
 import dagster as dg
 
 from mps_dagster.execution.subtask import Upload
-from mps_dagster.orchestration.executor import end_with_the_run
-from mps_dagster.orchestration.ops import (
-    RETRIES,
-    UploadConfig,
-    assemble,
-    break_down,
-    fetch_source,
-    source_op,
-    subtask,
-)
+from mps_dagster.orchestration.ops import UploadConfig, assemble, break_down, fetch_source, op, source_op, subtask
 from mps_dagster.orchestration.runs import PROCESS_MEDIA, WORKFLOW_TAG
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import UPLOAD, Place, Task, Workflow
@@ -110,13 +101,8 @@ ops:
 def _source_asset(workflow: Workflow) -> dg.AssetsDefinition:
     bucket = workflow.trigger.bucket
 
-    @dg.op(
-        name=node_name(workflow.name, UPLOAD),
-        required_resource_keys={"worker"},
-        retry_policy=RETRIES,
-    )
+    @op(name=node_name(workflow.name, UPLOAD))
     def source(context: dg.OpExecutionContext, config: UploadConfig) -> dg.Output[Upload]:
-        end_with_the_run(context)
         return fetch_source(context, bucket, object_key(context.partition_key), config.etag, Place())
 
     # Not `@dg.asset`: it makes the op's name of the key, which may then be that of another workflow's task.

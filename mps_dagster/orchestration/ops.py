@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -22,6 +23,8 @@ from mps_dagster.workflow.naming import ours
 
 RETRIES = dg.RetryPolicy(max_retries=2, delay=3, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """Only errors that a retry can help get here: the others are failures that allow none."""
+
+op = partial(dg.op, required_resource_keys={"worker"}, retry_policy=RETRIES)
 
 UPSTREAM = dg.PythonObjectDagsterType((Upload, TaskResult, type(None)), name="Upstream")
 """What a task works on. A slot of `process_media`, and a task by hand, that makes nothing hands on None."""
@@ -65,6 +68,14 @@ def failures(context: dg.OpExecutionContext, **facts: Any) -> Iterator[None]:
         raise failure(known, allow_retries=context.retry_number < RETRIES.max_retries, **facts) from error
 
 
+@contextmanager
+def work(context: dg.OpExecutionContext, **facts: Any) -> Iterator[Worker]:
+    """What every op works in: not begun after its run's end, and its errors are failures."""
+    end_with_the_run(context)
+    with failures(context, **facts):
+        yield context.resources.worker
+
+
 def failure(error: MpsError, *, allow_retries: bool = False, **facts: Any) -> dg.Failure:
     metadata: dict[str, Any] = {
         "code": error.code, "number": error.number, "message": error.message, "hint": error.hint,
@@ -75,30 +86,22 @@ def failure(error: MpsError, *, allow_retries: bool = False, **facts: Any) -> dg
 
 def fetch_source(context: dg.OpExecutionContext, bucket: str, key: str, etag: str, output: Place) -> dg.Output[Upload]:
     """Stage and probe one upload; what the `source` asset and op do."""
-    worker: Worker = context.resources.worker
-    with failures(context, input={"bucket": bucket, "key": key}):
+    with work(context, input={"bucket": bucket, "key": key}) as worker:
         source = worker.fetch_source(bucket, key, etag or None, context.run_id)
         context.add_output_metadata(source_metadata(source))
     # What is made of the same content stays up to date, however often that is fetched.
     return dg.Output(Upload(source=source, output=output), data_version=dg.DataVersion(source.etag))
 
 
-@dg.op(
-    name=ours(UPLOAD),
-    description="Fetch one object to scratch and probe it.",
-    required_resource_keys={"worker"},
-    retry_policy=RETRIES,
-)
+@op(name=ours(UPLOAD), description="Fetch one object to scratch and probe it.")
 def source_op(context: dg.OpExecutionContext, config: SourceConfig) -> dg.Output[Upload]:
-    end_with_the_run(context)
-    worker: Worker = context.resources.worker
     if config.url:
-        with failures(context, input={"url": config.url}):
+        with work(context, input={"url": config.url}) as worker:
             download(config.url, worker.buckets.get(config.bucket), config.key, worker.settings)
     return fetch_source(context, config.bucket, config.key, config.etag, Place.model_validate(config.output))
 
 
-@dg.op(
+@op(
     name=ours("break_down"),
     description="Source facts + task → one subtask per output. An empty task has none.",
     ins={"source": dg.In(UPSTREAM)},
@@ -107,52 +110,41 @@ def source_op(context: dg.OpExecutionContext, config: SourceConfig) -> dg.Output
         "subtasks": dg.DynamicOut(Subtask),
         "members": dg.Out(dg.Optional[Members], description="Who must be there at the assembly."),
     },
-    required_resource_keys={"worker"},
-    retry_policy=RETRIES,
 )
 def break_down(context: dg.OpExecutionContext, config: TaskConfig, source: Upload | TaskResult) -> Iterator[Any]:
-    end_with_the_run(context)
-    with failures(context, task=config.task):
-        plan = plan_task(config.task, source, context.resources.worker)
+    with work(context, task=config.task) as worker:
+        plan = plan_task(config.task, source, worker)
     for subtask in plan.subtasks:
         yield dg.DynamicOutput(subtask, mapping_key=subtask.id, output_name="subtasks")
     metadata = plan_metadata(plan.subtasks, config.task)
     yield dg.Output(plan.members(config.workflow), output_name="members", metadata=metadata)
 
 
-@dg.op(
+@op(
     name=ours("subtask"),
     description="One ffmpeg job: stage in, run, verify, publish. Does nothing where its outputs stand already.",
-    required_resource_keys={"worker"},
-    retry_policy=RETRIES,
 )
 def subtask(context: dg.OpExecutionContext, job: Subtask) -> SubtaskResult:
-    end_with_the_run(context)
-    worker: Worker = context.resources.worker
-    step = context.get_step_execution_context().step.key
-    progress = ProgressFile.of(worker.settings.progress_dir, context.run_id, step)
-    with failures(context):
+    with work(context) as worker:
+        step = context.get_step_execution_context().step.key
+        progress = ProgressFile.of(worker.settings.progress_dir, context.run_id, step)
         result = worker.perform(job, context.run_id, progress.report)
         context.add_output_metadata(subtask_metadata(result, worker.settings.files_url))
     return result
 
 
-@dg.op(
+@op(
     name=ours("assemble"),
     description="Collect the subtasks' results, write the manifest, record the outputs.",
     ins={"members": dg.In(dg.Optional[Members])},
     out=dg.Out(dg.Optional[TaskResult]),
-    required_resource_keys={"worker"},
-    retry_policy=RETRIES,
 )
 def assemble(
     context: dg.OpExecutionContext, members: Members | None, results: list[SubtaskResult]
 ) -> dg.Output[TaskResult | None]:
-    end_with_the_run(context)
-    worker: Worker = context.resources.worker
     if members is None:
         return dg.Output(None)
-    with failures(context):
+    with work(context) as worker:
         result = assemble_task(members, context.run.root_run_id or context.run_id, results, worker.buckets)
         context.add_output_metadata(task_metadata(result, worker.settings.files_url))
     return dg.Output(result, data_version=dg.DataVersion(members.version))

@@ -71,9 +71,7 @@ def test_all_outputs_of_a_long_name_are_made_and_lead_back(clips, place, key):
     bucket.publish(clips.video(), key)
     source = worker.fetch_source(name, key, None, "run")
     for task in TASKS:
-        subtasks = break_down(
-            task, source, buckets=worker.buckets, templates_dir=worker.settings.templates_dir, ffmpeg_version="9"
-        )
+        subtasks = break_down(task, source, worker)
         results = [worker.perform(subtask, "run", lambda *_: None) for subtask in subtasks]
         ids = tuple(result.id for result in results)
         members = Members(workflow="vod", task=task, source=source, ids=ids)
