@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dagster_aws.s3 import S3Resource
+from pydantic import SecretStr
 
 from mps_dagster.execution.perform import Worker
 from mps_dagster.orchestration.values import TypedValues
@@ -30,18 +31,13 @@ class S3(S3Resource):
         )  # fmt: skip
 
     def get_client(self) -> Any:
-        return make_client(
-            S3Settings.model_validate(
-                {
-                    "endpoint_url": self.endpoint_url,
-                    "region": self.region_name,
-                    "access_key_id": self.aws_access_key_id,
-                    "secret_access_key": self.aws_secret_access_key,
-                    "addressing_style": self.addressing_style,
-                    "checksum": self.checksum,
-                }
-            )
-        )
+        secret = self.aws_secret_access_key
+        settings = S3Settings(
+            endpoint_url=self.endpoint_url, region=self.region_name, access_key_id=self.aws_access_key_id,
+            secret_access_key=SecretStr(secret) if secret else None,
+            addressing_style=self.addressing_style, checksum=self.checksum,
+        )  # fmt: skip
+        return make_client(settings)
 
 
 def resources(settings: Settings) -> dict[str, Any]:

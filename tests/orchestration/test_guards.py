@@ -22,7 +22,6 @@ from mps_dagster.execution.progress import ProgressFile, forget
 from mps_dagster.execution.subtask import Members
 from mps_dagster.orchestration import launcher as launcher_module
 from mps_dagster.orchestration.launcher import CheckingRunLauncher, RunProcess
-from mps_dagster.orchestration.values import TypedValues
 from mps_dagster.workflow.model import Source, Task
 
 
@@ -82,20 +81,6 @@ def test_a_failure_that_no_retry_can_help_is_not_retried(house, clips, monkeypat
     house.put(clips.no_audio(), "in/clip.mp4")
     house.run("in/clip.mp4")
     assert calls.count("sound") == 1
-
-
-@pytest.mark.parametrize("first", ["a", "../../x", "a/b"])
-def test_values_of_different_partitions_are_different_files(tmp_path, first):
-    """A partition key is an object key: no path, and one may be the other's folder."""
-    values = TypedValues(folder=str(tmp_path / "values"))
-    for partition in (first, f"{first}/c"):
-        context = dg.build_output_context(
-            asset_key=["vod", "source"], partition_key=partition, step_key="s", name="r", run_id="run"
-        )
-        values.handle_output(context, {"of": partition})
-    stored = list((tmp_path / "values").rglob("*.json"))
-    assert len(stored) == 2
-    assert all(path.is_relative_to(tmp_path / "values" / "assets") for path in stored)
 
 
 @pytest.mark.parametrize(
