@@ -139,3 +139,13 @@ def test_no_more_is_received_than_there_are_runs_for(listening):
         listening.queue.announce(key)
     assert len(listening.listen(Limits(runs=15)).uploads) == 20
     assert len(listening.queue.waiting) == 5
+
+
+def test_messages_that_are_none_of_the_workflow_s_keep_no_upload_waiting(listening):
+    """A bucket may announce all that is put into it: a poll reads on until it has runs enough."""
+    write(listening.bucket, "in/a.mp4")
+    for number in range(23):
+        listening.queue.announce(f"elsewhere/{number}.ts")
+    listening.queue.announce("in/a.mp4")
+    assert [info.key for info in listening.listen(Limits(runs=5)).uploads.values()] == ["in/a.mp4"]
+    assert len(listening.queue.deleted) == 23

@@ -171,23 +171,6 @@ def test_both_ways_together_make_one_run(announced):
     assert announced.waiting() == 0
 
 
-@pytest.mark.parametrize(
-    ("key", "more"),
-    [
-        pytest.param("in/gone.mp4", {}, id="is gone"),
-        pytest.param("in/a.mp4", {"event": "ObjectRemoved:Delete"}, id="was removed"),
-        pytest.param("out/a.mp4", {}, id="lies elsewhere"),
-        pytest.param("in/a.txt", {}, id="is of no format"),
-    ],
-)
-def test_what_needs_no_run_is_done_with(announced, key, more):
-    """At once, and without a trace."""
-    daemon = announced.workflow(listing=False)
-    announced.announce(key, **more)
-    assert daemon.tick() == []
-    assert announced.waiting() == 0
-
-
 @pytest.mark.parametrize("body", ["hello", "[" * 150_000])
 def test_a_message_that_nobody_can_read_goes_aside_and_is_reported(announced, body):
     """And the others are read."""
@@ -309,15 +292,4 @@ def test_one_upload_that_may_not_be_read_stays_and_keeps_no_other_waiting(announ
     faults.fault = lambda environ: refused if looks(environ) and "secret" in environ["PATH_INFO"] else None
     assert daemon.tick() == ["in/a.mp4"]
     assert daemon.tick() == []
-    assert announced.waiting() == 1
-
-
-def test_messages_that_are_none_of_the_workflow_s_keep_no_upload_waiting(announced):
-    """A bucket may announce all that is put into it: a poll reads on until it has runs enough."""
-    daemon = announced.workflow(Limits(runs=5), listing=False)
-    for number in range(23):
-        announced.announce(f"elsewhere/{number}.ts")
-    announced.put("in/a.mp4")
-    announced.announce("in/a.mp4")
-    assert daemon.tick() == ["in/a.mp4"]
     assert announced.waiting() == 1

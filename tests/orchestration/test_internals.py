@@ -125,7 +125,7 @@ def test_dagster_s_values_have_what_we_read(name, attributes):
 def test_every_name_is_used_and_has_a_test():
     """What nobody uses is removed; what somebody uses is written down here."""
     modules = [path for path in (PACKAGE / "orchestration").glob("*.py") if path.name != "internals.py"]
-    wrappers = (internals.execute_run, internals.sqlite_folders)
+    wrappers = [value for value in vars(internals).values() if getattr(value, "__module__", "") == internals.__name__]
     text = "".join([*(path.read_text() for path in modules), *map(inspect.getsource, wrappers)])
     ours = {"dg", "PRELOADED", *(wrapper.__name__ for wrapper in wrappers)}
     names = {name for name in vars(internals) if not name.startswith("_")} - ours
