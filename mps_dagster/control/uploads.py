@@ -188,7 +188,7 @@ class Poll:
         return decide(self.workflow, info, self.ledger), info
 
     def _check_bucket(self) -> None:
-        """Raise if the bucket itself is gone or refuses everything, which HEAD does not tell; once a poll."""
+        """Raise if the bucket itself is gone or refuses everything, which HEAD does not show; once a poll."""
         if not self._bucket_answered:
             next(self._bucket.list(self._trigger.prefix), None)
             self._bucket_answered = True

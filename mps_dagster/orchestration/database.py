@@ -1,8 +1,8 @@
 """Dagster's own storages, with connections that are kept.
 
-Stock, each event and each question gets a connection of its own (and statements that are compiled anew), and each process
-loads all of alembic's migrations once per database to see that there is nothing to do: a third of what a step cost. Here
-a process keeps one engine for each database, whichever instance asks; a database that has a schema is not looked at again.
+Dagster opens a connection (and compiles statements anew) for each event and each query, and each process loads all of
+alembic's migrations once per database to find that there is nothing to do: a third of what a step cost. Here a process keeps
+one engine for each database, whichever instance asks; a database that has a schema is not checked again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _SERVERS: dict[str, Engine] = {}
 
 
 def close_idle_connections() -> None:
-    """Before a fork: neither SQLite nor PostgreSQL bears a connection that two processes have. They are opened anew.
+    """Before a fork: two processes cannot share a connection, neither to SQLite nor to PostgreSQL. They are opened anew.
 
     And before a process ends: SQLite clears away a database's log when the last one that has it open closes it.
     """
@@ -110,8 +110,8 @@ def _transaction(url: str) -> Iterator[Connection]:
         yield connection
 
 
-class _Kept:
-    """Of Dagster's run and schedule storages, connections alone are other ones."""
+class _KeptConnections:
+    """Dagster's run and schedule storages; only the connections are ours."""
 
     database: ClassVar[str]
     _conn_string: str
@@ -127,16 +127,16 @@ class _Kept:
         return _transaction(self._conn_string)
 
 
-class SqliteRuns(_Kept, internals.SqliteRunStorage):  # type: ignore[misc]
+class SqliteRuns(_KeptConnections, internals.SqliteRunStorage):  # type: ignore[misc]
     database = "runs"
 
 
-class SqliteSchedules(_Kept, internals.SqliteScheduleStorage):  # type: ignore[misc]
+class SqliteSchedules(_KeptConnections, internals.SqliteScheduleStorage):  # type: ignore[misc]
     database = "schedules"
 
 
 class SqliteEvents(internals.SqliteEventLogStorage):
-    """Of `SqliteEventLogStorage`, connections alone are other ones."""
+    """Dagster's event storage; only the connections are ours."""
 
     def _initdb(self, engine: Engine, for_index_shard: bool = False) -> None:
         if not _has_schema(engine):

@@ -1,7 +1,7 @@
 """How a run's steps are run: by a few worker processes of the run, each of which takes one step after another.
 
-Dagster's multiprocess executor starts a process for each step, 0.25 CPU-seconds; here a step costs what it does. What it
-says of steps, retries, cancellation and processes that die is kept.
+Dagster's multiprocess executor starts a process for each step, which takes 0.25 CPU-seconds. Events, retries, cancellation
+and what happens when a process dies are the same here.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from mps_dagster.orchestration import internals
 from mps_dagster.orchestration.workers import Broken, Died, Ended, Run, Workers
 from mps_dagster.settings import Settings
 
-LOOK_EVERY_S = 0.5
-"""For an interrupt, and for a step whose time to be retried has come; what a worker says is heard at once."""
+POLL_S = 0.5
+"""For an interrupt, and for a step whose time to be retried has come; what a worker sends is read at once."""
 INTERRUPTS = {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}
 
 
@@ -44,7 +44,7 @@ def end_with_the_run(context: dg.OpExecutionContext) -> None:
 
 
 class StepExecutor(dg.Executor):
-    """Hands steps that can be run to workers, and tells Dagster what they say."""
+    """Hands steps that can be run to workers, and passes their events on to Dagster."""
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
@@ -127,32 +127,32 @@ class _Steps:
         if not self._workers.busy:
             # Nothing to run now: a retry's time has not come.
             if not self._active.is_complete:
-                time.sleep(min(LOOK_EVERY_S, max(0.0, self._active.sleep_interval())))
+                time.sleep(min(POLL_S, max(0.0, self._active.sleep_interval())))
             return
-        for step, said in self._workers.wait(LOOK_EVERY_S):
-            if isinstance(said, dg.DagsterEvent):
-                yield said
-                self._active.handle_event(said)
-                if said.is_resource_init_failure and said.engine_event_data.error:
-                    yield self._failed(step, said.engine_event_data.error)
+        for step, message in self._workers.wait(POLL_S):
+            if isinstance(message, dg.DagsterEvent):
+                yield message
+                self._active.handle_event(message)
+                if message.is_resource_init_failure and message.engine_event_data.error:
+                    yield self._failed(step, message.engine_event_data.error)
                 continue
-            if isinstance(said, Broken):
-                self._errors[said.pid] = said.error
-            elif isinstance(said, Died):
-                yield from self._died(step, said)
-            elif not isinstance(said, Ended):
-                raise TypeError(f"a worker said {said!r}")
+            if isinstance(message, Broken):
+                self._errors[message.pid] = message.error
+            elif isinstance(message, Died):
+                yield from self._died(step, message)
+            elif not isinstance(message, Ended):
+                raise TypeError(f"a worker sent {message!r}")
             self._active.verify_complete(self._context, step)
 
-    def _died(self, step: str, said: Died) -> Iterator[dg.DagsterEvent]:
-        what = f"process {said.pid} has ended in the middle of step {step}: {said.how}"
+    def _died(self, step: str, message: Died) -> Iterator[dg.DagsterEvent]:
+        what = f"process {message.pid} has ended in the middle of step {step}: {message.how}"
         error = internals.SerializableErrorInfo(what, [], "WorkerDied")
         context = self._context.for_step(self._active.get_step_by_key(step))
         yield dg.DagsterEvent.engine_event(context, what, internals.EngineEventData.engine_error(error))
         event = self._failed(step, error)
         yield event
         if event.is_step_failure:
-            self._errors[said.pid] = error
+            self._errors[message.pid] = error
 
     def _failed(self, step: str, error: internals.SerializableErrorInfo) -> dg.DagsterEvent:
         """Or to be retried, if its policy says so."""
@@ -166,5 +166,5 @@ class _Steps:
             yield dg.DagsterEvent.engine_event(self._context, "All steps have ended", internals.EngineEventData())
             raise dg.DagsterExecutionInterruptedError
         if self._errors:
-            told = "\n".join(f"In process {pid}: {error.to_string()}" for pid, error in self._errors.items())
-            raise dg.DagsterSubprocessError(f"Steps' processes failed:\n{told}", list(self._errors.values()))
+            errors = "\n".join(f"In process {pid}: {error.to_string()}" for pid, error in self._errors.items())
+            raise dg.DagsterSubprocessError(f"Steps' processes failed:\n{errors}", list(self._errors.values()))

@@ -74,11 +74,11 @@ class CheckingRunLauncher(DefaultRunLauncher):
 
 @dataclass(frozen=True, slots=True)
 class RunProcess:
-    """The process that a run said it is."""
+    """The process that a run reported as its own."""
 
     pid: int
-    said_s: float
-    """When it said so."""
+    reported_s: float
+    """When it did, in Unix seconds."""
 
     @property
     def alive(self) -> bool:
@@ -90,7 +90,7 @@ class RunProcess:
         except PermissionError:
             pass
         started_s = _started_s(self.pid)
-        return started_s is None or started_s < self.said_s + CLOCKS_DIFFER_S
+        return started_s is None or started_s < self.reported_s + CLOCKS_DIFFER_S
 
 
 def _is_ours(run: DagsterRun) -> bool:
@@ -103,7 +103,7 @@ def _is_ours(run: DagsterRun) -> bool:
 
 
 def _worker(instance: DagsterInstance, run_id: str) -> RunProcess | None:
-    """None before it said so (the start timeout covers that)."""
+    """None before it has reported it (the start timeout covers that)."""
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
         event = entry.dagster_event
         if (

@@ -51,7 +51,7 @@ LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Notifier:
-    """Puts events of runs into the outbox, each once, for the sinks of the run. Its methods tell how many were new."""
+    """Puts events of runs into the outbox, each once, for the sinks of the run. Its methods return how many were new."""
 
     settings: Settings
     workflows: Mapping[str, Workflow]

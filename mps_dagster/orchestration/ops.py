@@ -31,14 +31,14 @@ UPSTREAM = dg.PythonObjectDagsterType((Upload, TaskResult, type(None)), name="Up
 
 
 class UploadConfig(dg.Config):
-    """What a run on an upload is told. A bare `dict` is a free mapping; Dagster's `dict[str, Any]` takes no nulls."""
+    """Config of a run on an upload. A bare `dict` is a free mapping; Dagster's `dict[str, Any]` takes no nulls."""
 
     etag: str = Field("", description="Refuse other content than this; empty takes what is there.")
     notify: list[dict] = Field([], description="Sinks, as in a workflow file.")  # type: ignore[type-arg]
 
 
 class SourceConfig(UploadConfig):
-    """What a run by hand is told."""
+    """Config of a run by hand."""
 
     bucket: str = Field(description="Local bucket name or s3://bucket.")
     key: str = Field(description="Object key, no leading slash.")

@@ -162,13 +162,13 @@ def remove_records(
     # First where it got stuck the last time.
     for name in sorted(_written(settings, workflows), key=lambda name: (name not in cursors, name)):
         try:
-            look = Outdated(worker.buckets.get(name), worker.buckets, before, cursors.get(name, ""))
+            outdated = Outdated(worker.buckets.get(name), worker.buckets, before, cursors.get(name, ""))
             try:
-                look.remove(lambda: time.monotonic() > deadline)
+                outdated.remove(lambda: time.monotonic() > deadline)
             finally:
-                removed += look.removed
-                cursors = {**cursors, name: look.after}
-                for other, why in look.unseen.items():
+                removed += outdated.removed
+                cursors = {**cursors, name: outdated.after}
+                for other, why in outdated.unseen.items():
                     warn(f"records in {name} of what may be in {other} stay: {why}")
         except MpsError as error:
             warn(f"records of {name} are left for tomorrow: {error}")

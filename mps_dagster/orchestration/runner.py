@@ -27,7 +27,7 @@ from mps_dagster.orchestration.database import close_idle_connections
 from mps_dagster.settings import Settings
 
 SOCKET = "runner.sock"
-LOOK_EVERY_S = 0.5
+POLL_S = 0.5
 """For runs that have ended."""
 ANSWER_S = 10.0
 PRELOADED = (
@@ -66,7 +66,7 @@ def _connected(home: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(ANSWER_S)
     try:
-        with _in(home) as folder:
+        with _short_path(home) as folder:
             connection.connect(f"{folder}/{SOCKET}")
     except OSError:
         connection.close()
@@ -82,17 +82,17 @@ def main() -> None:
     # A collection in a run would copy all that it shares with us.
     gc.collect()
     gc.freeze()
-    with socket.socket(socket.AF_UNIX) as listener, _in(settings.dagster_home) as folder:
+    with socket.socket(socket.AF_UNIX) as listener, _short_path(settings.dagster_home) as folder:
         # Of a runner that was killed.
         Path(folder, SOCKET).unlink(missing_ok=True)
         listener.bind(f"{folder}/{SOCKET}")
         Path(folder, SOCKET).chmod(0o600)
         listener.listen()
-        listener.settimeout(LOOK_EVERY_S)
+        listener.settimeout(POLL_S)
         runs: dict[int, str] = {}
         while True:
             _answer(listener, runs)
-            _bury(listener, runs)
+            _reap(listener, runs)
 
 
 def _answer(listener: socket.socket, runs: dict[int, str]) -> None:
@@ -109,7 +109,7 @@ def _answer(listener: socket.socket, runs: dict[int, str]) -> None:
             connection.sendall(str(pid).encode())
 
 
-def _bury(listener: socket.socket, runs: dict[int, str]) -> None:
+def _reap(listener: socket.socket, runs: dict[int, str]) -> None:
     """As the code server does with its runs: one that did not come to its end has failed."""
     with suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -171,7 +171,7 @@ def _report(run_id: str, code: int) -> None:
 
 
 @contextmanager
-def _in(folder: Path) -> Iterator[str]:
+def _short_path(folder: Path) -> Iterator[str]:
     """A short path of it: a socket's address has 107 bytes."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -68,7 +68,7 @@ class Died:
     how: str
 
 
-Said = dg.DagsterEvent | Ended | Broken | Died
+Message = dg.DagsterEvent | Ended | Broken | Died
 
 
 @dataclass(slots=True)
@@ -93,13 +93,13 @@ class _Worker:
         with suppress(BrokenPipeError):
             self.pipe.send(Order(step, known_state))
 
-    def hear(self) -> Said:
+    def receive(self) -> Message:
         try:
-            said: Said = self.pipe.recv()
+            message: Message = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self.process.join()
             return Died(self.process.pid or 0, _how(self.process.exitcode))
-        return said
+        return message
 
     def interrupt(self) -> None:
         with suppress(ProcessLookupError):
@@ -149,17 +149,17 @@ class Workers:
             self._workers.append(worker)
         worker.order(step, known_state)
 
-    def wait(self, timeout_s: float) -> Iterator[tuple[str, Said]]:
+    def wait(self, timeout_s: float) -> Iterator[tuple[str, Message]]:
         """What they say, by step."""
         by_pipe = {worker.pipe: worker for worker in self._workers if worker.step is not None}
         for pipe in wait(list(by_pipe), timeout_s):
             worker = by_pipe[pipe]  # type: ignore[index]
-            step, said = worker.step or "", worker.hear()
-            if not isinstance(said, dg.DagsterEvent):
+            step, message = worker.step or "", worker.receive()
+            if not isinstance(message, dg.DagsterEvent):
                 worker.step = None
-            if isinstance(said, Died):
+            if isinstance(message, Died):
                 self._workers.remove(worker)
-            yield step, said
+            yield step, message
 
     def interrupt(self) -> None:
         for worker in self._workers:
@@ -178,12 +178,14 @@ def _work(pipe: Connection, run: Run, parent: int) -> None:
         # Who is younger has a copy of the run's end of our pipe, so that it may stay open though the run is gone.
         while os.getppid() == parent and (order := pipe.recv()) is not None:
             with internals.capture_interrupts():
-                for said in _step(run, order, config, instance):
-                    pipe.send(said)
+                for message in _step(run, order, config, instance):
+                    pipe.send(message)
     close_idle_connections()
 
 
-def _step(run: Run, order: Order, config: internals.ResolvedRunConfig, instance: dg.DagsterInstance) -> Iterator[Said]:
+def _step(
+    run: Run, order: Order, config: internals.ResolvedRunConfig, instance: dg.DagsterInstance
+) -> Iterator[Message]:
     try:
         plan = internals.ExecutionPlan.build(
             run.job.get_definition(), config, step_keys_to_execute=[order.step], known_state=order.known_state,
