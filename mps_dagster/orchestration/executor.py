@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 
 import dagster as dg
 
@@ -82,19 +83,16 @@ class StepExecutor(dg.Executor):
         yield dg.DagsterEvent.engine_event(plan_context, f"Process {pid} has executed all steps", about)
 
 
+@dataclass(slots=True)
 class _Steps:
     """One run's."""
 
-    def __init__(
-        self,
-        executor: StepExecutor,
-        context: internals.PlanOrchestrationContext,
-        active: internals.ActiveExecution,
-        workers: Workers,
-    ) -> None:
-        self._executor, self._context, self._active, self._workers = executor, context, active, workers
-        self._errors: dict[int, internals.SerializableErrorInfo] = {}
-        """Of what was no failure of a step by itself; by process."""
+    _executor: StepExecutor
+    _context: internals.PlanOrchestrationContext
+    _active: internals.ActiveExecution
+    _workers: Workers
+    _errors: dict[int, internals.SerializableErrorInfo] = field(default_factory=dict)
+    """Of processes that did not end as their steps do, by process."""
 
     def execute(self, at_once: int) -> Iterator[dg.DagsterEvent]:
         interrupted = False
