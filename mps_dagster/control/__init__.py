@@ -1,4 +1,4 @@
-"""Launching task runs and asking what became of them: Dagster's GraphQL, the state of a run, tags and op paths, health.
+"""Launching task runs and asking what became of them: which objects are uploads, Dagster's GraphQL, the state of a run, health.
 
 What CLI, API and backfills share. Never imports Dagster: that alone costs 0.7 s. Decides nothing about media.
 """

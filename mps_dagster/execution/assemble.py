@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Sequence
 
 from mps_dagster.errors import MpsError
-from mps_dagster.execution.subtask import TaskResult
+from mps_dagster.execution.subtask import Members, TaskResult
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.tasks.result import SubtaskResult
-from mps_dagster.workflow.model import RECORDS_DIR, Source, Task
+from mps_dagster.workflow.model import RECORDS_DIR
 
 
 class MemberMissing(MpsError):
@@ -30,27 +30,20 @@ def manifest_key(bucket: str, upload: str, workflow: str, run_id: str, task: str
     return f"{manifests(bucket, upload)}{workflow}.{run_id}/{task}.json"
 
 
-def assemble(
-    workflow: str,
-    run_id: str,
-    task: Task,
-    source: Source,
-    members: Sequence[str],
-    results: Sequence[SubtaskResult],
-    buckets: Buckets,
-) -> TaskResult:
-    """The task's result, its members in the order of the manifest; raise if one of them is missing."""
+def assemble(members: Members, run_id: str, results: Sequence[SubtaskResult], buckets: Buckets) -> TaskResult:
+    """The task's result, its subtasks in the order in which they were planned; raise if one of them is missing."""
+    task, source = members.task, members.source
     by_id = {result.id: result for result in results}
-    missing = [member for member in members if member not in by_id]
+    missing = [member for member in members.ids if member not in by_id]
     if missing:
         raise MemberMissing(
             f"task {task.name}: no result came from {', '.join(missing)}, though nothing failed",
             hint="re-execute the run with all steps; outputs that are up to date are not encoded again",
         )
-    key = manifest_key(source.upload_bucket or source.bucket, source.upload, workflow, run_id, task.name)
+    key = manifest_key(source.upload_bucket or source.bucket, source.upload, members.workflow, run_id, task.name)
     result = TaskResult(
-        workflow=workflow, task=task.name, type=task.type, run_id=run_id, source=source,
-        results=tuple(by_id[member] for member in members), manifest_key=key,
+        workflow=members.workflow, task=task.name, type=task.type, run_id=run_id, source=source,
+        results=tuple(by_id[member] for member in members.ids), manifest_key=key,
     )  # fmt: skip
     content = result.model_dump_json(indent=2).encode()
     buckets.get(result.results[0].bucket).write(key, content, content_type="application/json")

@@ -6,26 +6,90 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from mps_dagster.errors import InvalidConfiguration, MpsError
+from mps_dagster.errors import InvalidConfiguration, InvalidInput, MpsError
 from mps_dagster.execution.attachments import with_digests
-from mps_dagster.execution.subtask import Refusal, Subtask
+from mps_dagster.execution.perform import Worker
+from mps_dagster.execution.subtask import Members, Refusal, Subtask, TaskResult, Upload
 from mps_dagster.ffmpeg.plan import Plan
-from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.keys import check_key
 from mps_dagster.tasks import TASKS
-from mps_dagster.tasks.spec import Spec
-from mps_dagster.workflow.model import RECORDS_DIR, Source, Task
+from mps_dagster.workflow.model import RECORDS_DIR, UPLOAD, Place, Source, Task
+from mps_dagster.workflow.parse import parse_task
+from mps_dagster.workflow.templates import Templates
 
 REVISION = 1
 """Raised when the same plan would give other bytes: every fingerprint changes with it."""
 
 
-def break_down(
-    task: Task, source: Source, *, buckets: Buckets, templates_dir: Path, ffmpeg_version: str
-) -> tuple[Subtask, ...]:
+@dataclass(frozen=True, slots=True)
+class TaskPlan:
+    """A task, what it works on, and one subtask for each of its outputs."""
+
+    source: Source | None = None
+    task: Task | None = None
+    """Without the outputs whose parameters are wrong; None if there are no others."""
+    subtasks: tuple[Subtask, ...] = ()
+
+    def members(self, workflow: str) -> Members | None:
+        """None if there is nothing to assemble."""
+        if self.task is None or self.source is None:
+            return None
+        ids = tuple(subtask.id for subtask in self.subtasks)
+        return Members(workflow=workflow, task=self.task, source=self.source, ids=ids)
+
+
+def plan_task(document: Mapping[str, Any], upstream: Upload | TaskResult, worker: Worker) -> TaskPlan:
+    """Break down a task as run config has it; one without outputs has no subtasks.
+
+    A workflow's outputs were checked when its file was loaded. Those of ProcessMedia were not: a wrong one becomes a
+    subtask that fails, because MPS reports it in the task's result.
+    """
+    outputs = document.get("outputs", ())
+    if not outputs:
+        return TaskPlan()
+    place = upstream.output if isinstance(upstream, Upload) else Place()
+    task, errors = _parsed(document, place, Templates.load(worker.settings.templates_dir))
+    source = upstream.as_source((task.source if task else document.get("source", UPLOAD)).partition("/")[2])
+    planned = iter(break_down(task, source, worker) if task else ())
+    subtasks = tuple(
+        _refused(document, number, errors[number], source) if number in errors else next(planned)
+        for number in range(len(outputs))
+    )
+    return TaskPlan(source, task, subtasks)
+
+
+def _parsed(
+    document: Mapping[str, Any], place: Place, templates: Templates
+) -> tuple[Task | None, Mapping[int, MpsError]]:
+    """The task with the outputs that are valid, and the errors of the others by their number."""
+    inherited = {key: value for key, value in place.model_dump().items() if value}
+    name, body = document["name"], {key: value for key, value in document.items() if key != "name"}
+    valid, errors = [], dict[int, MpsError]()
+    for number, output in enumerate(document["outputs"]):
+        try:
+            parse_task(name, {**body, "outputs": [output]}, inherited, templates, where=name)
+        except InvalidInput as error:
+            errors[number] = error
+        else:
+            valid.append(output)
+    task = parse_task(name, {**body, "outputs": valid}, inherited, templates, where=name) if valid else None
+    return task, errors
+
+
+def _refused(document: Mapping[str, Any], number: int, error: MpsError, source: Source) -> Subtask:
+    """An output whose parameters are wrong: it fails alone, and says why."""
+    output = document["outputs"][number]
+    label = str(output.get("name") or output.get("definition") or 0)
+    return Subtask(
+        id=_identifier(number, f"{label}_refused"), task=document["name"], type=document["type"], label=label,
+        source=source, bucket=source.bucket, spec=dict(output), plan=None, refusal=Refusal.of(error),
+    )  # fmt: skip
+
+
+def break_down(task: Task, source: Source, worker: Worker) -> tuple[Subtask, ...]:
     """One subtask per output, in the task's order. An output that cannot be made of this source fails alone.
 
     What can pass, such as a bucket of watermarks that does not answer, is raised.
@@ -35,7 +99,7 @@ def break_down(
     for number, spec in enumerate(task.specs):
         plan, refusal, bucket = None, None, spec.output_bucket or place.bucket
         try:
-            looked_at = with_digests(spec, buckets, templates_dir)
+            looked_at = with_digests(spec, worker.buckets, worker.settings.templates_dir)
             plan = TASKS[task.type].plan(looked_at, source.media, task.names(spec, source))
             _check_keys(plan, source, bucket)
             _check_taken(plan, bucket, spec.label, taken)
@@ -45,22 +109,13 @@ def break_down(
                 raise
             plan, refusal = None, Refusal.of(error)
         subtask = Subtask(
-            id=_identifier(number, spec), task=task.name, type=task.type, label=spec.label, source=source,
+            id=_identifier(number, spec.label), task=task.name, type=task.type, label=spec.label, source=source,
             bucket=bucket, spec=spec.model_dump(mode="json"), plan=plan, refusal=refusal,
-            fingerprint=_fingerprint(source, bucket, plan, ffmpeg_version) if plan else "",
+            fingerprint=_fingerprint(source, bucket, plan, worker.ffmpeg.version) if plan else "",
             revision=task.revision, paths=task.paths(spec, source),
         )  # fmt: skip
         subtasks.append(subtask)
     return tuple(subtasks)
-
-
-def refused(task: str, kind: str, number: int, output: Mapping[str, Any], error: MpsError, source: Source) -> Subtask:
-    """An output whose parameters are wrong: it fails alone, saying so."""
-    label = str(output.get("name") or output.get("definition") or 0)
-    return Subtask(
-        id=re.sub(r"[^A-Za-z0-9_]", "_", f"{number}_{label}_refused")[:64], task=task, type=kind, label=label,
-        source=source, bucket=source.bucket, spec=dict(output), plan=None, refusal=Refusal.of(error),
-    )  # fmt: skip
 
 
 def output_keys(plan: Plan) -> Iterable[str]:
@@ -96,9 +151,9 @@ def _check_taken(plan: Plan, bucket: str, label: str, taken: dict[tuple[str, str
     taken.update(dict.fromkeys(keys, label))
 
 
-def _identifier(number: int, spec: Spec) -> str:
+def _identifier(number: int, label: str) -> str:
     """A Dagster mapping key that a person can read."""
-    return re.sub(r"[^A-Za-z0-9_]", "_", f"{number}_{spec.label}")[:64]
+    return re.sub(r"[^A-Za-z0-9_]", "_", f"{number}_{label}")[:64]
 
 
 def _fingerprint(source: Source, bucket: str, plan: Plan, ffmpeg_version: str) -> str:

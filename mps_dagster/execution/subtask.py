@@ -1,4 +1,4 @@
-"""`Subtask` and `TaskResult`: what goes to a worker, and what the assembly makes of what came back. JSON both ways."""
+"""The values that steps hand to one another: `Upload` → `Subtask`s and their `Members` → `TaskResult`. JSON both ways."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from mps_dagster.errors import MpsError
 from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.frozen import Facts
 from mps_dagster.tasks.result import SubtaskResult
-from mps_dagster.workflow.model import Source
+from mps_dagster.workflow.model import Place, Source, Task
+
+
+class Upload(Facts):
+    """What the source step makes: the object, and the place that its tasks inherit."""
+
+    source: Source
+    output: Place = Place()
+
+    def as_source(self, label: str) -> Source:  # noqa: ARG002  (as of a `TaskResult`)
+        return self.source
 
 
 class Refusal(Facts):
@@ -53,6 +63,20 @@ class Subtask(Facts):
     """Of the task."""
     paths: dict[str, str] = Field(default_factory=dict)
     """Of its outputs, by parameter: as MPS shows them before they exist."""
+
+
+class Members(Facts):
+    """A task and the subtasks that have to be there at its assembly."""
+
+    workflow: str
+    task: Task
+    source: Source
+    ids: tuple[str, ...]
+
+    @property
+    def version(self) -> str:
+        """Data version of the task's asset: the task's revision, and the content that it worked on."""
+        return f"{self.task.revision}.{self.source.etag}"
 
 
 class TaskResult(Facts):

@@ -14,7 +14,7 @@ from mps_dagster.control.tags import workflow_tags
 from mps_dagster.errors import InvalidInput
 from mps_dagster.orchestration.graphs import workflow_assets, workflow_graphs
 from mps_dagster.orchestration.internals import add_backfill
-from mps_dagster.orchestration.requested import Requested
+from mps_dagster.orchestration.ledger import PartitionLedger
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.naming import partition_key, uploads_name
@@ -45,4 +45,4 @@ def launch(instance: DagsterInstance, workflow: Workflow, table: pd.DataFrame) -
                 tags=workflow_tags(workflow, priority=PRIORITY),
             )  # fmt: skip
         # The upload sensor need not launch these, too. Only now, so that none is lost if a backfill could not be queued.
-        Requested(instance, workflow.name).add(key for key in rows["run_key"] if key)
+        PartitionLedger(instance, workflow.name).add(key for key in rows["run_key"] if key)

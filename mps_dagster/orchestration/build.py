@@ -89,7 +89,7 @@ def _definitions(settings: Settings, workflows: Sequence[Workflow], bad: Sequenc
         ],
         schedules=[*backfill_schedules(workflows, backfill), retention_schedule(retention)],
         sensors=[
-            *(upload_sensor(workflow) for workflow in workflows),
+            *(upload_sensor(settings, workflow) for workflow in workflows),
             *(bad_file_sensor(file) for file in bad),
             *notification_sensors(settings, {workflow.name: workflow for workflow in workflows}),
         ],

@@ -1,8 +1,8 @@
 """Dagster's own storages, with connections that are kept.
 
-Stock, each event and each question gets a connection of its own (and statements that are compiled anew), and each process
-loads all of alembic's migrations once per database to see that there is nothing to do: a third of what a step cost. Here
-a process keeps one engine for each database, whichever instance asks; a database that has a schema is not looked at again.
+Dagster opens a connection (and compiles statements anew) for each event and each query, and each process loads all of
+alembic's migrations once per database to find that there is nothing to do: a third of what a step cost. Here a process keeps
+one engine for each database, whichever instance asks; a database that has a schema is not checked again.
 """
 
 from __future__ import annotations
@@ -13,23 +13,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
-from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
-from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
-from dagster._core.storage.sqlite_storage import (
-    DagsterSqliteStorage,
-    _event_logs_directory,
-    _runs_directory,
-    _schedule_directory,
-)
-from dagster._serdes import ConfigurableClassData
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import QueuePool
+
+from mps_dagster.orchestration import internals
 
 if TYPE_CHECKING:
     from dagster_postgres import DagsterPostgresStorage
@@ -74,7 +65,7 @@ _SERVERS: dict[str, Engine] = {}
 
 
 def close_idle_connections() -> None:
-    """Before a fork: neither SQLite nor PostgreSQL bears a connection that two processes have. They are opened anew.
+    """Before a fork: two processes cannot share a connection, neither to SQLite nor to PostgreSQL. They are opened anew.
 
     And before a process ends: SQLite clears away a database's log when the last one that has it open closes it.
     """
@@ -90,7 +81,7 @@ def _open(url: str, path: str) -> _File:
         pool_size=1,
         # More than one thread at a time gets a connection that is closed again.
         max_overflow=-1,
-        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": internals.SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
     )
     # SQLite makes the file.
     with engine.connect():
@@ -119,36 +110,33 @@ def _transaction(url: str) -> Iterator[Connection]:
         yield connection
 
 
-class SqliteRuns(SqliteRunStorage):
-    """Of `SqliteRunStorage`, connections alone are other ones."""
+class _KeptConnections:
+    """Dagster's run and schedule storages; only the connections are ours."""
+
+    database: ClassVar[str]
+    _conn_string: str
 
     @classmethod
-    def from_local(cls, base_dir: str, inst_data: ConfigurableClassData | None = None) -> Self:
-        url = create_db_conn_string(base_dir, "runs")
+    def from_local(cls, base_dir: str, inst_data: internals.ConfigurableClassData | None = None) -> Any:
+        url = internals.create_db_conn_string(base_dir, cls.database)
         if Path(base_dir).is_dir() and _has_schema(_FILES.engine(url)):
-            return cls(url, inst_data)
-        return super().from_local(base_dir, inst_data)
+            return cls(url, inst_data)  # type: ignore[call-arg]
+        return super().from_local(base_dir, inst_data)  # type: ignore[misc]
 
-    def connect(self) -> AbstractContextManager[Connection]:  # type: ignore[override]
+    def connect(self) -> AbstractContextManager[Connection]:
         return _transaction(self._conn_string)
 
 
-class SqliteSchedules(SqliteScheduleStorage):
-    """Of `SqliteScheduleStorage`, connections alone are other ones."""
-
-    @classmethod
-    def from_local(cls, base_dir: str, inst_data: ConfigurableClassData | None = None) -> SqliteScheduleStorage:
-        url = create_db_conn_string(base_dir, "schedules")
-        if Path(base_dir).is_dir() and _has_schema(_FILES.engine(url)):
-            return cls(url, inst_data)
-        return super().from_local(base_dir, inst_data)
-
-    def connect(self) -> AbstractContextManager[Connection]:  # type: ignore[override]
-        return _transaction(self._conn_string)
+class SqliteRuns(_KeptConnections, internals.SqliteRunStorage):  # type: ignore[misc]
+    database = "runs"
 
 
-class SqliteEvents(SqliteEventLogStorage):
-    """Of `SqliteEventLogStorage`, connections alone are other ones."""
+class SqliteSchedules(_KeptConnections, internals.SqliteScheduleStorage):  # type: ignore[misc]
+    database = "schedules"
+
+
+class SqliteEvents(internals.SqliteEventLogStorage):
+    """Dagster's event storage; only the connections are ours."""
 
     def _initdb(self, engine: Engine, for_index_shard: bool = False) -> None:
         if not _has_schema(engine):
@@ -165,23 +153,24 @@ class SqliteEvents(SqliteEventLogStorage):
                 yield connection
 
     def has_table(self, table_name: str) -> bool:
-        return sa.inspect(_FILES.engine(self.conn_string_for_shard(INDEX_SHARD_NAME))).has_table(table_name)
+        return sa.inspect(_FILES.engine(self.conn_string_for_shard(internals.INDEX_SHARD_NAME))).has_table(table_name)
 
 
-class SqliteRecords(DagsterSqliteStorage):
+class SqliteRecords(internals.DagsterSqliteStorage):
     """The three together, in the folders where Dagster has them."""
 
-    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+    def __init__(self, base_dir: str, inst_data: internals.ConfigurableClassData | None = None) -> None:
         self.base_dir = base_dir
         self._inst_data = inst_data
-        self._run_storage = SqliteRuns.from_local(_runs_directory(base_dir))
-        self._event_log_storage = SqliteEvents(_event_logs_directory(base_dir))
-        self._schedule_storage = SqliteSchedules.from_local(_schedule_directory(base_dir))
+        runs, events, schedules = internals.sqlite_folders(base_dir)
+        self._run_storage = SqliteRuns.from_local(runs)
+        self._event_log_storage = SqliteEvents(events)
+        self._schedule_storage = SqliteSchedules.from_local(schedules)
         # The parent's would open all three anew.
-        super(DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
+        super(internals.DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
 
 
-def postgresql_records(url: str, inst_data: ConfigurableClassData | None) -> DagsterPostgresStorage:
+def postgresql_records(url: str, inst_data: internals.ConfigurableClassData | None) -> DagsterPostgresStorage:
     """dagster-postgres's storage; all of this process share a few connections."""
     from dagster_postgres import DagsterPostgresStorage
 

@@ -1,7 +1,7 @@
 """How a run's steps are run: by a few worker processes of the run, each of which takes one step after another.
 
-Dagster's multiprocess executor starts a process for each step, 0.25 CPU-seconds; here a step costs what it does. What it
-says of steps, retries, cancellation and processes that die is kept.
+Dagster's multiprocess executor starts a process for each step, which takes 0.25 CPU-seconds. Events, retries, cancellation
+and what happens when a process dies are the same here.
 """
 
 from __future__ import annotations
@@ -10,30 +10,23 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 
 import dagster as dg
-from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
-from dagster._core.errors import DagsterExecutionInterruptedError, DagsterSubprocessError
-from dagster._core.events import EngineEventData
-from dagster._core.execution.context.system import PlanOrchestrationContext
-from dagster._core.execution.plan.active import ActiveExecution
-from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.retries import RetryMode
-from dagster_shared.error import SerializableErrorInfo
 
+from mps_dagster.orchestration import internals
 from mps_dagster.orchestration.workers import Broken, Died, Ended, Run, Workers
 from mps_dagster.settings import Settings
 
-LOOK_EVERY_S = 0.5
-"""For an interrupt, and for a step whose time to be retried has come; what a worker says is heard at once."""
+POLL_S = 0.5
+"""For an interrupt, and for a step whose time to be retried has come; what a worker sends is read at once."""
 INTERRUPTS = {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}
 
 
 def subtask_executor(settings: Settings) -> dg.ExecutorDefinition:
     """As many subtasks at once as there are cores."""
 
-    @dg.executor(name="workers", config_schema={}, requirements=multiple_process_executor_requirements())
+    @dg.executor(name="workers", config_schema={}, requirements=dg.multiple_process_executor_requirements())
     def workers(_: dg.InitExecutorContext) -> dg.Executor:
         return StepExecutor(settings.cores)
 
@@ -52,27 +45,29 @@ def end_with_the_run(context: dg.OpExecutionContext) -> None:
 
 
 class StepExecutor(dg.Executor):
-    """Hands steps that can be run to workers, and tells Dagster what they say."""
+    """Hands steps that can be run to workers, and passes their events on to Dagster."""
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
 
     @property
-    def retries(self) -> RetryMode:
-        return RetryMode.ENABLED
+    def retries(self) -> internals.RetryMode:
+        return internals.RetryMode.ENABLED
 
     def execute(
-        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+        self, plan_context: internals.PlanOrchestrationContext, execution_plan: internals.ExecutionPlan
     ) -> Iterator[dg.DagsterEvent]:
         pid = os.getpid()
-        about = EngineEventData.multiprocess(pid, step_keys_to_execute=execution_plan.step_keys_to_execute)
+        about = internals.EngineEventData.multiprocess(pid, step_keys_to_execute=execution_plan.step_keys_to_execute)
         yield dg.DagsterEvent.engine_event(
             plan_context, f"Executing steps in workers: parent process (pid: {pid})", about
         )
         with ExitStack() as stack:
-            slots = stack.enter_context(InstanceConcurrencyContext(plan_context.instance, plan_context.dagster_run))
+            slots = stack.enter_context(
+                internals.InstanceConcurrencyContext(plan_context.instance, plan_context.dagster_run)
+            )
             active = stack.enter_context(
-                ActiveExecution(
+                internals.ActiveExecution(
                     execution_plan, self.retries, max_concurrent=self._at_once, instance_concurrency_context=slots
                 )
             )
@@ -88,15 +83,16 @@ class StepExecutor(dg.Executor):
         yield dg.DagsterEvent.engine_event(plan_context, f"Process {pid} has executed all steps", about)
 
 
+@dataclass(slots=True)
 class _Steps:
     """One run's."""
 
-    def __init__(
-        self, executor: StepExecutor, context: PlanOrchestrationContext, active: ActiveExecution, workers: Workers
-    ) -> None:
-        self._executor, self._context, self._active, self._workers = executor, context, active, workers
-        self._errors: dict[int, SerializableErrorInfo] = {}
-        """Of what was no failure of a step by itself; by process."""
+    _executor: StepExecutor
+    _context: internals.PlanOrchestrationContext
+    _active: internals.ActiveExecution
+    _workers: Workers
+    _errors: dict[int, internals.SerializableErrorInfo] = field(default_factory=dict)
+    """Of processes that did not end as their steps do, by process."""
 
     def execute(self, at_once: int) -> Iterator[dg.DagsterEvent]:
         interrupted = False
@@ -113,7 +109,9 @@ class _Steps:
     def _interrupt(self) -> Iterator[dg.DagsterEvent]:
         steps = self._workers.busy
         yield dg.DagsterEvent.engine_event(
-            self._context, "Termination was asked for: it is forwarded to the steps", EngineEventData.interrupted(steps)
+            self._context,
+            "Termination was asked for: it is forwarded to the steps",
+            internals.EngineEventData.interrupted(steps),
         )
         self._active.mark_interrupted()
         self._workers.interrupt()
@@ -127,34 +125,34 @@ class _Steps:
         if not self._workers.busy:
             # Nothing to run now: a retry's time has not come.
             if not self._active.is_complete:
-                time.sleep(min(LOOK_EVERY_S, max(0.0, self._active.sleep_interval())))
+                time.sleep(min(POLL_S, max(0.0, self._active.sleep_interval())))
             return
-        for step, said in self._workers.wait(LOOK_EVERY_S):
-            if isinstance(said, dg.DagsterEvent):
-                yield said
-                self._active.handle_event(said)
-                if said.is_resource_init_failure and said.engine_event_data.error:
-                    yield self._failed(step, said.engine_event_data.error)
+        for step, message in self._workers.wait(POLL_S):
+            if isinstance(message, dg.DagsterEvent):
+                yield message
+                self._active.handle_event(message)
+                if message.is_resource_init_failure and message.engine_event_data.error:
+                    yield self._failed(step, message.engine_event_data.error)
                 continue
-            if isinstance(said, Broken):
-                self._errors[said.pid] = said.error
-            elif isinstance(said, Died):
-                yield from self._died(step, said)
-            elif not isinstance(said, Ended):
-                raise TypeError(f"a worker said {said!r}")
+            if isinstance(message, Broken):
+                self._errors[message.pid] = message.error
+            elif isinstance(message, Died):
+                yield from self._died(step, message)
+            elif not isinstance(message, Ended):
+                raise TypeError(f"a worker sent {message!r}")
             self._active.verify_complete(self._context, step)
 
-    def _died(self, step: str, said: Died) -> Iterator[dg.DagsterEvent]:
-        what = f"process {said.pid} has ended in the middle of step {step}: {said.how}"
-        error = SerializableErrorInfo(what, [], "WorkerDied")
+    def _died(self, step: str, message: Died) -> Iterator[dg.DagsterEvent]:
+        what = f"process {message.pid} has ended in the middle of step {step}: {message.how}"
+        error = internals.SerializableErrorInfo(what, [], "WorkerDied")
         context = self._context.for_step(self._active.get_step_by_key(step))
-        yield dg.DagsterEvent.engine_event(context, what, EngineEventData.engine_error(error))
+        yield dg.DagsterEvent.engine_event(context, what, internals.EngineEventData.engine_error(error))
         event = self._failed(step, error)
         yield event
         if event.is_step_failure:
-            self._errors[said.pid] = error
+            self._errors[message.pid] = error
 
-    def _failed(self, step: str, error: SerializableErrorInfo) -> dg.DagsterEvent:
+    def _failed(self, step: str, error: internals.SerializableErrorInfo) -> dg.DagsterEvent:
         """Or to be retried, if its policy says so."""
         context = self._context.for_step(self._active.get_step_by_key(step))
         event = self._executor.log_failure_or_retry_event_after_error(context, error, self._active.get_known_state())
@@ -163,8 +161,8 @@ class _Steps:
 
     def _finish(self, interrupted: bool) -> Iterator[dg.DagsterEvent]:
         if interrupted and all(error.cls_name in INTERRUPTS for error in self._errors.values()):
-            yield dg.DagsterEvent.engine_event(self._context, "All steps have ended", EngineEventData())
-            raise DagsterExecutionInterruptedError
+            yield dg.DagsterEvent.engine_event(self._context, "All steps have ended", internals.EngineEventData())
+            raise dg.DagsterExecutionInterruptedError
         if self._errors:
-            told = "\n".join(f"In process {pid}: {error.to_string()}" for pid, error in self._errors.items())
-            raise DagsterSubprocessError(f"Steps' processes failed:\n{told}", list(self._errors.values()))
+            errors = "\n".join(f"In process {pid}: {error.to_string()}" for pid, error in self._errors.items())
+            raise dg.DagsterSubprocessError(f"Steps' processes failed:\n{errors}", list(self._errors.values()))

@@ -10,8 +10,8 @@ from typing import Any
 import dagster as dg
 
 from mps_dagster.control import tags
-from mps_dagster.orchestration.executor import end_with_the_run
-from mps_dagster.orchestration.ops import RETRIES, assemble, break_down, fetch_source, source_op, subtask
+from mps_dagster.execution.subtask import Upload
+from mps_dagster.orchestration.ops import UploadConfig, assemble, break_down, fetch_source, op, source_op, subtask
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import UPLOAD, Place, Task, Workflow
 from mps_dagster.workflow.naming import PROCESS_MEDIA, by_hand_name, node_name, object_key, ours, uploads_name
@@ -101,20 +101,9 @@ ops:
 def _source_asset(workflow: Workflow) -> dg.AssetsDefinition:
     bucket = workflow.trigger.bucket
 
-    @dg.op(
-        name=node_name(workflow.name, UPLOAD),
-        config_schema={
-            "etag": dg.Field(str, default_value="", description="The announced content; empty takes what is there."),
-            "notify": dg.Field(
-                [dg.Permissive()], default_value=[], description="Whom to tell if the workflow is gone by the end."
-            ),
-        },
-        required_resource_keys={"worker"},
-        retry_policy=RETRIES,
-    )
-    def source(context: dg.OpExecutionContext) -> dg.Output[dict[str, Any]]:
-        end_with_the_run(context)
-        return fetch_source(context, bucket, object_key(context.partition_key), context.op_config["etag"], Place())
+    @op(name=node_name(workflow.name, UPLOAD))
+    def source(context: dg.OpExecutionContext, config: UploadConfig) -> dg.Output[Upload]:
+        return fetch_source(context, bucket, object_key(context.partition_key), config.etag, Place())
 
     # Not `@dg.asset`: it makes the op's name of the key, which may then be that of another workflow's task.
     return dg.AssetsDefinition.from_op(

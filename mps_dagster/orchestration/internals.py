@@ -1,16 +1,81 @@
-"""The private parts of Dagster that we rely on; nothing else imports them. tests/orchestration/test_internals.py tests each one."""
+"""All that we use of Dagster beyond its public API, and what for: an upgrade that changes it breaks here.
 
-from __future__ import annotations
+tests/orchestration/test_internals.py says for each what we rely on; ruff keeps other modules from importing past it.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
+
+# Executor: what it is given, and what keeps account of steps that wait, run, fail and are tried again.
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.active import ActiveExecution
+from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
+from dagster._core.execution.retries import RetryMode
+
+# Workers: a job and an instance that another process can open, and one step of a plan.
+from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._core.definitions.repository_definition import RepositoryLoadData
+from dagster._core.execution.api import execute_plan_iterator
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.plan.state import KnownExecutionState
+from dagster._core.instance import InstanceRef
+from dagster._core.system_config.objects import ResolvedRunConfig
+
+# Processes of a run: what they report to its event log, and how they are interrupted.
+from dagster._core.events import EngineEventData
+from dagster._utils import get_run_crash_explanation
+from dagster._utils.error import serializable_error_info_from_exc_info
+from dagster._utils.interrupts import capture_interrupts
+from dagster_shared.error import SerializableErrorInfo
+
+# Runner: a whole run, as the code server's process for it does it.
+from dagster._core.origin import JobPythonOrigin
+from dagster._grpc.impl import core_execute_run
+from dagster._utils.hosted_user_process import recon_job_from_origin
+
+# Launcher: whose code a run is of, what run monitoring asks, and what a code server answers.
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.errors import DagsterUserCodeProcessError, DagsterUserCodeUnreachableError
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+
+# Instance: what dagster.yaml can name, and where logs of steps lie.
+from dagster._core.execution.compute_logs import redirect_to_file
+from dagster._core.storage.compute_log_manager import CapturedLogContext
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._serdes import ConfigurableClass, ConfigurableClassData
+
+# Database: runs, events and schedules, over connections that we keep.
+from dagster._core.storage.base_storage import DagsterStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
+from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
+from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
+from dagster._core.storage.sqlite_storage import (
+    DagsterSqliteStorage, _event_logs_directory, _runs_directory, _schedule_directory,
+)  # fmt: skip
+
+# Backfills: those under way, and how one is queued.
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
-from dagster._core.execution.backfill import BulkActionsFilter as BulkActionsFilter
-from dagster._core.execution.backfill import BulkActionStatus as BulkActionStatus
-from dagster._core.execution.backfill import PartitionBackfill as PartitionBackfill
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from dagster._core.utils import make_new_backfill_id
+
+PRELOADED = ("dagster._core.executor.child_process_executor", "dagster._core.storage.legacy_storage")
+"""What a run imports on top of what is imported here."""
+
+
+def execute_run(origin: JobPythonOrigin, run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
+    """All of a run, as the code server's process for it does it. `origin` is where its job is."""
+    for _ in core_execute_run(recon_job_from_origin(origin), run, instance, inject_env_vars=True):
+        pass
+
+
+def sqlite_folders(home: str) -> tuple[str, str, str]:
+    """Where Dagster keeps runs, events and schedules in SQLite."""
+    return _runs_directory(home), _event_logs_directory(home), _schedule_directory(home)
 
 
 def add_backfill(

@@ -14,16 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRun
-from dagster._core.code_pointer import ModuleCodePointer
-from dagster._core.errors import DagsterUserCodeProcessError, DagsterUserCodeUnreachableError
-from dagster._core.events import EngineEventData
-from dagster._core.launcher import DefaultRunLauncher
-from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
-from dagster._core.storage.tags import GRPC_INFO_TAG
-from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
-from dagster._serdes import deserialize_value
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DefaultRunLauncher, deserialize_value
 
+from mps_dagster.orchestration import internals
 from mps_dagster.orchestration.runner import start_run
 from mps_dagster.settings import Settings
 
@@ -39,32 +32,34 @@ class CheckingRunLauncher(DefaultRunLauncher):
     def supports_check_run_worker_health(self) -> bool:
         return True
 
-    def launch_run(self, context: LaunchRunContext) -> None:
+    def launch_run(self, context: internals.LaunchRunContext) -> None:
         """By the runner, if there is one that has the run's code; else by the code server."""
         run = context.dagster_run
         if not (_is_ours(run) and start_run(Settings().dagster_home, run.run_id)):
             super().launch_run(context)
 
-    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+    def check_run_worker_health(self, run: DagsterRun) -> internals.CheckRunHealthResult:
         client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         if client is not None:
-            with suppress(DagsterUserCodeUnreachableError):
-                reply = client.can_cancel_execution(CanCancelExecutionRequest(run_id=run.run_id), timeout=5)
-                if deserialize_value(reply, CanCancelExecutionResult).can_cancel:
-                    return CheckRunHealthResult(WorkerStatus.RUNNING)
+            with suppress(internals.DagsterUserCodeUnreachableError):
+                reply = client.can_cancel_execution(internals.CanCancelExecutionRequest(run_id=run.run_id), timeout=5)
+                if deserialize_value(reply, internals.CanCancelExecutionResult).can_cancel:
+                    return internals.CheckRunHealthResult(internals.WorkerStatus.RUNNING)
         # The code server is gone, or another one: the worker itself may live on.
         worker = _worker(self._instance, run.run_id)
         if worker is None or worker.alive:
-            return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, msg=f"the run's process {worker.pid} is gone")
+            return internals.CheckRunHealthResult(internals.WorkerStatus.RUNNING)
+        return internals.CheckRunHealthResult(
+            internals.WorkerStatus.NOT_FOUND, msg=f"the run's process {worker.pid} is gone"
+        )
 
     def terminate(self, run_id: str) -> bool:
         """Also a run that the code server does not know: of the runner, or of a code server before it."""
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
-        if GRPC_INFO_TAG in run.tags:
-            with suppress(DagsterUserCodeUnreachableError, DagsterUserCodeProcessError):
+        if internals.GRPC_INFO_TAG in run.tags:
+            with suppress(internals.DagsterUserCodeUnreachableError, internals.DagsterUserCodeProcessError):
                 if super().terminate(run_id):  # type: ignore[no-untyped-call]
                     return True
         else:
@@ -79,11 +74,11 @@ class CheckingRunLauncher(DefaultRunLauncher):
 
 @dataclass(frozen=True, slots=True)
 class RunProcess:
-    """The process that a run said it is."""
+    """The process that a run reported as its own."""
 
     pid: int
-    said_s: float
-    """When it said so."""
+    reported_s: float
+    """When it did, in Unix seconds."""
 
     @property
     def alive(self) -> bool:
@@ -95,7 +90,7 @@ class RunProcess:
         except PermissionError:
             pass
         started_s = _started_s(self.pid)
-        return started_s is None or started_s < self.said_s + CLOCKS_DIFFER_S
+        return started_s is None or started_s < self.reported_s + CLOCKS_DIFFER_S
 
 
 def _is_ours(run: DagsterRun) -> bool:
@@ -103,15 +98,19 @@ def _is_ours(run: DagsterRun) -> bool:
     if run.job_code_origin is None:
         return False
     pointer = run.job_code_origin.get_repo_pointer()
-    ours = isinstance(pointer, ModuleCodePointer) and pointer.module == DEFINITIONS
+    ours = isinstance(pointer, internals.ModuleCodePointer) and pointer.module == DEFINITIONS
     return ours and run.job_code_origin.executable_path == sys.executable
 
 
 def _worker(instance: DagsterInstance, run_id: str) -> RunProcess | None:
-    """None before it said so (the start timeout covers that)."""
+    """None before it has reported it (the start timeout covers that)."""
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
         event = entry.dagster_event
-        if event is None or event.step_key is not None or not isinstance(event.event_specific_data, EngineEventData):
+        if (
+            event is None
+            or event.step_key is not None
+            or not isinstance(event.event_specific_data, internals.EngineEventData)
+        ):
             continue
         if pid := event.event_specific_data.metadata.get("pid"):
             return RunProcess(int(str(pid.value)), entry.timestamp)

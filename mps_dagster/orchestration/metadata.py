@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import dagster as dg
 
-from mps_dagster.execution.subtask import TaskResult
+from mps_dagster.execution.subtask import Subtask, TaskResult
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import Source
@@ -26,6 +27,16 @@ def source_metadata(source: Source) -> Metadata:
         **_media_metadata(source.media),
         "source": dg.MetadataValue.json(source.model_dump(mode="json")),
     }
+
+
+def plan_metadata(subtasks: Sequence[Subtask], task: Mapping[str, Any]) -> Metadata:
+    """Of a task's break-down: what is to be made, before anything is."""
+    fields = {"id", "task", "type", "label", "spec", "bucket", "paths"}
+    planned = [
+        {**subtask.model_dump(mode="json", include=fields), "override": output.get("override_parameter")}
+        for subtask, output in zip(subtasks, task.get("outputs", ()), strict=True)
+    ]
+    return {"subtasks": dg.MetadataValue.json(planned)}
 
 
 def subtask_metadata(result: SubtaskResult, files_url: str) -> Metadata:

@@ -1,14 +1,14 @@
 """What is sent when a task run ends: run-status sensors put an event into the outbox, a delivery sensor drains it.
 
-A run-status sensor loses its event when it raises, and knows nothing of runs that ended before its first tick. So it
-does next to nothing that can fail, and the delivery sensor also looks at what ended lately and adds what is missing.
+A run-status sensor loses its event when it raises, and sees no run that ended before its first tick. So the delivery
+sensor also sweeps over the runs that ended lately, and adds the events that are missing.
 """
 
-import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
@@ -30,27 +30,91 @@ from mps_dagster.workflow.model import Workflow
 
 ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 INTERVAL_S = 3
-OVERLAP = timedelta(minutes=10)
-"""How far before now the next sweep begins: clocks of other hosts differ, and what could not be told gets another chance."""
-FIRST_LOOK_BACK = timedelta(days=1)
-"""Where the sweep begins when the cursor is new or was reset."""
-AT_ONCE = 2000
-"""Ended runs that one sweep looks at, at most; Dagster takes 0.1 to 0.4 s to load them. The next one goes on."""
-SWEEP_S = 10.0
-"""One sweep's time. An event takes some hundredths of a second, and Dagster gives up a tick after 60 s."""
 KEEP_DELIVERED = timedelta(days=30)
 
-Tell = Callable[[DagsterInstance, DagsterRun], int]
-"""Puts events of a run into the outbox; how many were new."""
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one sweep over ended runs."""
+
+    seconds: float = 10.0
+    """An event takes some hundredths of a second, and Dagster gives up a tick after 60 s."""
+    runs: int = 2000
+    """Dagster takes 0.1 to 0.4 s to load them. The next sweep goes on."""
+    overlap: timedelta = timedelta(minutes=10)
+    """How far before now the next sweep begins: clocks of other hosts differ, and an event that failed is tried again."""
+    first_look_back: timedelta = timedelta(days=1)
+    """Where it begins when the cursor is new or was reset."""
 
 
-def notification_sensors(settings: Settings, workflows: Mapping[str, Workflow]) -> list[dg.SensorDefinition]:
-    announce = functools.partial(_announce, settings, workflows)
-    tell_changes = functools.partial(_tell_changes, settings, workflows)
-    return [*(_status_sensor(status, announce) for status in ENDED), _delivery_sensor(settings, announce, tell_changes)]
+LIMITS = Limits()
 
 
-def _status_sensor(status: DagsterRunStatus, announce: Tell) -> dg.SensorDefinition:
+@dataclass(frozen=True, slots=True)
+class Notifier:
+    """Puts events of runs into the outbox, each once, for the sinks of the run. Its methods return how many were new."""
+
+    settings: Settings
+    workflows: Mapping[str, Workflow]
+
+    @property
+    def outbox(self) -> Outbox:
+        return Outbox(self.settings.outbox_path)
+
+    def add_end(self, instance: DagsterInstance, run: DagsterRun) -> int:
+        """The event of a run that ended, and those of its subtasks."""
+        sinks = self._sinks(run)
+        # A failed run that Dagster will retry has not ended yet for anybody outside.
+        if not sinks or run.tags.get(tags.WILL_RETRY) == "true":
+            return 0
+        outbox = self.outbox
+        if outbox.known([_event_id(run)]):
+            return 0
+        state = self._state(instance, run)
+        self._add_subtasks(outbox, state, sinks)
+        return int(outbox.add(event(state, self.settings), sinks) > 0)
+
+    def add_changes(self, instance: DagsterInstance, run: DagsterRun) -> int:
+        """An event for each subtask of a running run that ended."""
+        sinks = self._sinks(run)
+        if not any(sink.notify_mode == "change" for sink in sinks):
+            return 0
+        return self._add_subtasks(self.outbox, self._state(instance, run), sinks)
+
+    def _add_subtasks(self, outbox: Outbox, state: TaskRun, sinks: Sequence[SinkConfig]) -> int:
+        sinks = [sink for sink in sinks if sink.notify_mode == "change"]
+        if not sinks:
+            return 0
+        ended = {change_id(state, item): item for item in state.subtasks if item.id and item.status != "PROCESSING"}
+        new = ended.keys() - outbox.known(ended)
+        return sum(outbox.add(change(state, ended[name], self.settings), sinks) > 0 for name in ended if name in new)
+
+    def _state(self, instance: DagsterInstance, run: DagsterRun) -> TaskRun:
+        workflow = self._workflow(run)
+        # Only what the run was to make: somebody may have materialized one task alone.
+        selected = {key.path[-1] for key in run.asset_selection or ()}
+        tasks = [task for task in workflow.tasks.values() if not selected or task.name in selected] if workflow else []
+        return task_run(run_record(instance, run, workflow), tasks=tasks)
+
+    def _sinks(self, run: DagsterRun) -> tuple[SinkConfig, ...]:
+        """Those that ProcessMedia named, else the workflow's; if that is gone, those that it had when the run began."""
+        named, workflow = source_config(run.run_config).get("notify"), self._workflow(run)
+        if not named and workflow:
+            return workflow.notify
+        return parse_sinks(named or source_config(run.run_config, stored_run(run).workflow).get("notify", ()))
+
+    def _workflow(self, run: DagsterRun) -> Workflow | None:
+        return self.workflows.get(stored_run(run).workflow)
+
+
+def notification_sensors(
+    settings: Settings, workflows: Mapping[str, Workflow], limits: Limits = LIMITS
+) -> list[dg.SensorDefinition]:
+    notifier = Notifier(settings, workflows)
+    return [*(_status_sensor(status, notifier) for status in ENDED), _delivery_sensor(notifier, limits)]
+
+
+def _status_sensor(status: DagsterRunStatus, notifier: Notifier) -> dg.SensorDefinition:
     @dg.run_status_sensor(
         run_status=status,
         name=f"notify_{status.value.lower()}",
@@ -59,12 +123,14 @@ def _status_sensor(status: DagsterRunStatus, announce: Tell) -> dg.SensorDefinit
         description=f"Puts the event of each run that ends as {status.value} into the outbox.",
     )
     def notify(context: dg.RunStatusSensorContext) -> None:
-        announce(context.instance, context.dagster_run)
+        notifier.add_end(context.instance, context.dagster_run)
 
     return notify
 
 
-def _delivery_sensor(settings: Settings, announce: Tell, tell_changes: Tell) -> dg.SensorDefinition:
+def _delivery_sensor(notifier: Notifier, limits: Limits) -> dg.SensorDefinition:
+    settings = notifier.settings
+
     @dg.sensor(
         name="deliver_notifications",
         minimum_interval_seconds=INTERVAL_S,
@@ -73,66 +139,67 @@ def _delivery_sensor(settings: Settings, announce: Tell, tell_changes: Tell) -> 
         asset_selection=dg.AssetSelection.all(),
     )
     def deliver(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        outbox = Outbox(settings.outbox_path)
-        send = functools.partial(deliver_due, outbox, functools.partial(open_sink, settings=settings, shorten=pointer))
-        start = datetime.fromisoformat(context.cursor) if context.cursor else datetime.now(UTC) - FIRST_LOOK_BACK
+        outbox = notifier.outbox
+        send = partial(deliver_due, outbox, partial(open_sink, settings=settings, shorten=pointer))
+        start = datetime.fromisoformat(context.cursor) if context.cursor else datetime.now(UTC) - limits.first_look_back
         # What waits goes first, so that nothing that the sweep runs into holds it up.
-        told = [str(send())]
-        sweep = _Sweep(context, outbox)
-        sweep.tell_changes(tell_changes)
-        next_start, ended = sweep.tell_ends(start, announce)
+        deliveries = [str(send())]
+        sweep = _Sweep(context, notifier, limits)
+        sweep.add_changes()
+        next_start, ended = sweep.add_ends(start)
         _clean_up(settings, ended)
         context.update_cursor(next_start.isoformat())
         if sweep.added:
-            told.append(str(send()))
+            deliveries.append(str(send()))
         outbox.prune(time.time() - KEEP_DELIVERED.total_seconds())
-        return dg.SkipReason("\n".join([f"{sweep.added} events added; {'; '.join(told)}", *sweep.problems]))
+        return dg.SkipReason("\n".join([f"{sweep.added} events added; {'; '.join(deliveries)}", *sweep.problems]))
 
     return deliver
 
 
 @dataclass(slots=True)
 class _Sweep:
-    """One look for what nobody has told yet. Every run that ends comes into one, however long the sensor was down."""
+    """Adds the events that are missing. Every run that ends comes into one sweep, however long the sensor was down."""
 
     context: dg.SensorEvaluationContext
-    outbox: Outbox
+    notifier: Notifier
+    limits: Limits
     added: int = 0
     problems: list[str] = field(default_factory=list)
-    """Of single runs: shown, while the others go on. A tick that failed could not move its cursor, and meet them for ever."""
+    """Of single runs, while the others go on. A tick that failed could not move its cursor, and would fail for ever."""
 
-    def tell_changes(self, tell: Tell) -> None:
+    def add_changes(self) -> None:
         for record in self.context.instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
-            self._tell(record.dagster_run, tell)
+            self._add(record.dagster_run, self.notifier.add_changes)
 
-    def tell_ends(self, start: datetime, tell: Tell) -> tuple[datetime, set[str]]:
+    def add_ends(self, start: datetime) -> tuple[datetime, set[str]]:
         """Of runs that ended after `start`, oldest first, until the time is up. Where the next sweep begins; which ended."""
-        now, deadline = datetime.now(UTC), time.monotonic() + SWEEP_S
+        now, deadline = datetime.now(UTC), time.monotonic() + self.limits.seconds
         records = self.context.instance.get_run_records(
             RunsFilter(statuses=list(ENDED), updated_after=start),
-            limit=AT_ONCE,
+            limit=self.limits.runs,
             order_by="update_timestamp",
             ascending=True,
         )
-        told = self.outbox.known(_event_id(record.dagster_run) for record in records)
+        known = self.notifier.outbox.known(_event_id(record.dagster_run) for record in records)
         ended: set[str] = set()
         for record in records:
             run = record.dagster_run
             ended.add(run.run_id)
-            if _event_id(run) not in told:
-                self._tell(run, tell)
+            if _event_id(run) not in known:
+                self._add(run, self.notifier.add_end)
                 if time.monotonic() > deadline:
                     break
-        if len(ended) < len(records) or len(records) == AT_ONCE:
+        if len(ended) < len(records) or len(records) == self.limits.runs:
             # `updated_after` excludes the moment itself, in which another run may have ended, too.
             return records[len(ended) - 1].update_timestamp - timedelta(microseconds=1), ended
-        return now - OVERLAP, ended
+        return now - self.limits.overlap, ended
 
-    def _tell(self, run: DagsterRun, tell: Tell) -> None:
+    def _add(self, run: DagsterRun, add: Callable[[DagsterInstance, DagsterRun], int]) -> None:
         try:
-            self.added += tell(self.context.instance, run)
+            self.added += add(self.context.instance, run)
         except StorageFailed:
-            # The outbox cannot be used, which is no matter of this run: nothing is passed over.
+            # The outbox itself cannot be used: no run is passed over.
             raise
         except Exception as error:
             self.problems.append(f"run {run.run_id} could not be told: {type(error).__name__}: {error}")
@@ -147,55 +214,3 @@ def _clean_up(settings: Settings, ended: set[str]) -> None:
 
 def _event_id(run: DagsterRun) -> str:
     return event_id(task_id(run.root_run_id or run.run_id), run.run_id, run.status.value)
-
-
-def _announce(
-    settings: Settings, workflows: Mapping[str, Workflow], instance: DagsterInstance, run: DagsterRun
-) -> bool:
-    """Put the run's event into the outbox; False if there is nothing to tell or it is there already."""
-    workflow = workflows.get(stored_run(run).workflow)
-    sinks = _sinks(run, workflow)
-    # A failed run that Dagster will retry has not ended yet for anybody outside.
-    if not sinks or run.tags.get(tags.WILL_RETRY) == "true":
-        return False
-    outbox = Outbox(settings.outbox_path)
-    if outbox.known([_event_id(run)]):
-        return False
-    state = _state(instance, run, workflow)
-    _add_changes(outbox, settings, state, sinks)
-    return outbox.add(event(state, settings), sinks) > 0
-
-
-def _tell_changes(
-    settings: Settings, workflows: Mapping[str, Workflow], instance: DagsterInstance, run: DagsterRun
-) -> int:
-    """Put an event for each subtask of a running run that ended into the outbox, for the sinks that want it."""
-    workflow = workflows.get(stored_run(run).workflow)
-    sinks = _sinks(run, workflow)
-    if not any(sink.notify_mode == "change" for sink in sinks):
-        return 0
-    return _add_changes(Outbox(settings.outbox_path), settings, _state(instance, run, workflow), sinks)
-
-
-def _add_changes(outbox: Outbox, settings: Settings, state: TaskRun, sinks: Sequence[SinkConfig]) -> int:
-    curious = [sink for sink in sinks if sink.notify_mode == "change"]
-    if not curious:
-        return 0
-    ended = {change_id(state, item): item for item in state.subtasks if item.id and item.status != "PROCESSING"}
-    told = outbox.known(ended)
-    return sum(outbox.add(change(state, ended[name], settings), curious) > 0 for name in ended if name not in told)
-
-
-def _state(instance: DagsterInstance, run: DagsterRun, workflow: Workflow | None) -> TaskRun:
-    # Only what the run was to make: somebody may have materialized one task alone.
-    selected = {key.path[-1] for key in run.asset_selection or ()}
-    tasks = [task for task in workflow.tasks.values() if not selected or task.name in selected] if workflow else []
-    return task_run(run_record(instance, run, workflow), tasks=tasks)
-
-
-def _sinks(run: DagsterRun, workflow: Workflow | None) -> tuple[SinkConfig, ...]:
-    """Whom ProcessMedia named, or else whom the workflow names; where that is gone, whom it named when the run began."""
-    named = source_config(run.run_config).get("notify")
-    if not named and workflow:
-        return workflow.notify
-    return parse_sinks(named or source_config(run.run_config, stored_run(run).workflow).get("notify", ()))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from dagster_aws.s3 import S3Resource
+from pydantic import SecretStr
 
 from mps_dagster.execution.perform import Worker
-from mps_dagster.orchestration.values import JsonValues
+from mps_dagster.orchestration.values import TypedValues
 from mps_dagster.settings import S3Settings, Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.s3 import make_client
@@ -30,18 +31,13 @@ class S3(S3Resource):
         )  # fmt: skip
 
     def get_client(self) -> Any:
-        return make_client(
-            S3Settings.model_validate(
-                {
-                    "endpoint_url": self.endpoint_url,
-                    "region": self.region_name,
-                    "access_key_id": self.aws_access_key_id,
-                    "secret_access_key": self.aws_secret_access_key,
-                    "addressing_style": self.addressing_style,
-                    "checksum": self.checksum,
-                }
-            )
-        )
+        secret = self.aws_secret_access_key
+        settings = S3Settings(
+            endpoint_url=self.endpoint_url, region=self.region_name, access_key_id=self.aws_access_key_id,
+            secret_access_key=SecretStr(secret) if secret else None,
+            addressing_style=self.addressing_style, checksum=self.checksum,
+        )  # fmt: skip
+        return make_client(settings)
 
 
 def resources(settings: Settings) -> dict[str, Any]:
@@ -50,5 +46,5 @@ def resources(settings: Settings) -> dict[str, Any]:
     return {
         "s3": s3,
         "worker": Worker.of(settings, Buckets(settings, s3.get_client)),
-        "io_manager": JsonValues(folder=str(settings.dagster_home / "values")),
+        "io_manager": TypedValues(folder=str(settings.dagster_home / "values")),
     }

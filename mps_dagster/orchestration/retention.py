@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -22,17 +23,28 @@ from mps_dagster.storage.drafts import write_whole
 from mps_dagster.workflow.model import RECORDS_DIR, UPLOAD, Workflow
 from mps_dagster.workflow.naming import RETENTION, ours, uploads_name
 
-AT_ONCE = 500
-"""Runs or partitions between two looks at the clock; Dagster removes them one by one, at some 10 ms each."""
-RUNS_S, PARTITIONS_S, RECORDS_S = 15 * 60.0, 15 * 60.0, 15 * 60.0
-"""How long a day's removal of each takes at most; the next day goes on."""
 DAY_S = 24 * 3600
 ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 UNFINISHED = [status for status in DagsterRunStatus if status not in ENDED]
 
 
-def retention_job(settings: Settings, workflows: tuple[Workflow, ...], *, are_all: bool = True) -> dg.JobDefinition:
-    """`are_all` is False while a file is not valid: what is of its workflow is not known, and stays."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one day's removal; the next day goes on."""
+
+    seconds: float = 15 * 60.0
+    """Each for runs, partitions and records."""
+    at_once: int = 500
+    """Runs or partitions between two looks at the clock; Dagster removes them one by one, at some 10 ms each."""
+
+
+LIMITS = Limits()
+
+
+def retention_job(
+    settings: Settings, workflows: tuple[Workflow, ...], *, are_all: bool = True, limits: Limits = LIMITS
+) -> dg.JobDefinition:
+    """`are_all` is False while a file is not valid: what belongs to its workflow is not known, and stays."""
 
     @dg.op(
         name=ours("remove_old"),
@@ -40,17 +52,18 @@ def retention_job(settings: Settings, workflows: tuple[Workflow, ...], *, are_al
         required_resource_keys={"worker"},
     )
     def remove_old(context: dg.OpExecutionContext) -> None:
-        instance = context.instance
+        instance, seconds, at_once = context.instance, limits.seconds, limits.at_once
         worker: Worker = context.resources.worker
+        removals = [
+            partial(trim_partitions, instance, workflow.name, settings.keep_partitions, at_once)
+            for workflow in workflows
+        ]
         removed = {
-            "runs": _repeated([partial(remove_runs, instance, settings.keep_runs_days)], RUNS_S),
-            "partitions": _repeated(
-                [partial(trim_partitions, instance, workflow.name, settings.keep_partitions) for workflow in workflows],
-                PARTITIONS_S,
-            ),
+            "runs": _repeated([partial(remove_runs, instance, settings.keep_runs_days, at_once=at_once)], seconds),
+            "partitions": _repeated(removals, seconds),
             "logs and step values": remove_files(instance, settings),
             "values of assets": remove_values(instance, settings, workflows) if are_all else 0,
-            "records": remove_records(worker, workflows, context.log.warning),
+            "records": remove_records(worker, workflows, context.log.warning, seconds),
         }
         context.log.info(f"removed: {removed}")
 
@@ -77,28 +90,30 @@ def _repeated(removals: Iterable[Callable[[], int]], seconds: float) -> int:
     return total
 
 
-def remove_runs(instance: DagsterInstance, keep_days: int, now: datetime | None = None) -> int:
-    """Forget runs that ended so long ago, and with them what the UI shows of their partitions; 0 keeps all.
+def remove_runs(
+    instance: DagsterInstance, keep_days: int, now: datetime | None = None, at_once: int = LIMITS.at_once
+) -> int:
+    """Delete runs that ended so long ago, and with them what the UI shows of their partitions; 0 keeps all.
 
-    Outputs stay, and so does the memory that their uploads had a run.
+    Outputs stay, and the ledger keeps that their uploads had a run.
     """
     if not keep_days:
         return 0
     before = (now or datetime.now(UTC)) - timedelta(days=keep_days)
-    runs = instance.get_runs(RunsFilter(statuses=ENDED, updated_before=before), limit=AT_ONCE, ascending=True)
+    runs = instance.get_runs(RunsFilter(statuses=ENDED, updated_before=before), limit=at_once, ascending=True)
     for run in runs:
         instance.delete_run(run.run_id)
     return len(runs)
 
 
-def trim_partitions(instance: DagsterInstance, workflow: str, keep: int) -> int:
+def trim_partitions(instance: DagsterInstance, workflow: str, keep: int, at_once: int = LIMITS.at_once) -> int:
     """Take the oldest uploads off the workflow's assets, but those that still wait for a run: the UI loads all
     partitions of an asset at once."""
     name = uploads_name(workflow)
     surplus = len(instance.get_dynamic_partitions(name)) - keep
     if surplus <= 0:
         return 0
-    page = instance.get_paginated_dynamic_partitions(name, limit=min(surplus, AT_ONCE), ascending=True)
+    page = instance.get_paginated_dynamic_partitions(name, limit=min(surplus, at_once), ascending=True)
     # A run of a partition that is gone fails.
     awaited = {run.tags.get(tags.PARTITION) for run in instance.get_runs(RunsFilter(statuses=UNFINISHED))}
     trimmed = [partition for partition in page.results if partition not in awaited]
@@ -134,9 +149,11 @@ def remove_values(instance: DagsterInstance, settings: Settings, workflows: Iter
     return len(old)
 
 
-def remove_records(worker: Worker, workflows: Iterable[Workflow], tell: Callable[[str], None]) -> int:
+def remove_records(
+    worker: Worker, workflows: Iterable[Workflow], warn: Callable[[str], None], seconds: float = LIMITS.seconds
+) -> int:
     """Records, manifests and previews of outputs that are gone, in every bucket that is known here."""
-    settings, deadline, removed = worker.settings, time.monotonic() + RECORDS_S, 0
+    settings, deadline, removed = worker.settings, time.monotonic() + seconds, 0
     if not settings.keep_records_days:
         return 0
     before = datetime.now(UTC) - timedelta(days=settings.keep_records_days)
@@ -146,16 +163,16 @@ def remove_records(worker: Worker, workflows: Iterable[Workflow], tell: Callable
     # First where it got stuck the last time.
     for name in sorted(_written(settings, workflows), key=lambda name: (name not in cursors, name)):
         try:
-            look = Outdated(worker.buckets.get(name), worker.buckets, before, cursors.get(name, ""))
+            outdated = Outdated(worker.buckets.get(name), worker.buckets, before, cursors.get(name, ""))
             try:
-                look.remove(lambda: time.monotonic() > deadline)
+                outdated.remove(lambda: time.monotonic() > deadline)
             finally:
-                removed += look.removed
-                cursors = {**cursors, name: look.after}
-                for other, why in look.unseen.items():
-                    tell(f"records in {name} of what may be in {other} stay: {why}")
+                removed += outdated.removed
+                cursors = {**cursors, name: outdated.after}
+                for other, why in outdated.unseen.items():
+                    warn(f"records in {name} of what may be in {other} stay: {why}")
         except MpsError as error:
-            tell(f"records of {name} are left for tomorrow: {error}")
+            warn(f"records of {name} are left for tomorrow: {error}")
     write_whole(settings.retention_path, json.dumps({name: after for name, after in cursors.items() if after}).encode())
     return removed
 

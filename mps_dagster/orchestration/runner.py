@@ -21,18 +21,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.events import EngineEventData
-from dagster._grpc.impl import core_execute_run
-from dagster._utils import get_run_crash_explanation
-from dagster._utils.hosted_user_process import recon_job_from_origin
-from dagster._utils.interrupts import capture_interrupts
 
+from mps_dagster.orchestration import internals
 from mps_dagster.orchestration.database import close_idle_connections
 from mps_dagster.settings import Settings
 
 SOCKET = "runner.sock"
-LOOK_EVERY_S = 0.5
+POLL_S = 0.5
 """For runs that have ended."""
 ANSWER_S = 10.0
 PRELOADED = (
@@ -41,8 +36,7 @@ PRELOADED = (
     "mps_dagster.orchestration.instance",
     "mps_dagster.orchestration.launcher",
     # What a run would import on top; PYTHONPROFILEIMPORTTIME=1 shows what is left.
-    "dagster._core.executor.child_process_executor",
-    "dagster._core.storage.legacy_storage",
+    *internals.PRELOADED,
     "alembic.config",
     "av",
     "PIL.Image",
@@ -62,9 +56,9 @@ def start_run(home: Path, run_id: str) -> bool:
             connection.sendall(run_id.encode())
             answered = connection.recv(64)
         except OSError as error:
-            raise DagsterUserCodeUnreachableError(f"the runner did not answer: {error}") from error
+            raise internals.DagsterUserCodeUnreachableError(f"the runner did not answer: {error}") from error
     if not answered:
-        raise DagsterUserCodeUnreachableError("the runner went away before it had started the run")
+        raise internals.DagsterUserCodeUnreachableError("the runner went away before it had started the run")
     return True
 
 
@@ -72,7 +66,7 @@ def _connected(home: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(ANSWER_S)
     try:
-        with _in(home) as folder:
+        with _short_path(home) as folder:
             connection.connect(f"{folder}/{SOCKET}")
     except OSError:
         connection.close()
@@ -88,17 +82,17 @@ def main() -> None:
     # A collection in a run would copy all that it shares with us.
     gc.collect()
     gc.freeze()
-    with socket.socket(socket.AF_UNIX) as listener, _in(settings.dagster_home) as folder:
+    with socket.socket(socket.AF_UNIX) as listener, _short_path(settings.dagster_home) as folder:
         # Of a runner that was killed.
         Path(folder, SOCKET).unlink(missing_ok=True)
         listener.bind(f"{folder}/{SOCKET}")
         Path(folder, SOCKET).chmod(0o600)
         listener.listen()
-        listener.settimeout(LOOK_EVERY_S)
+        listener.settimeout(POLL_S)
         runs: dict[int, str] = {}
         while True:
             _answer(listener, runs)
-            _bury(listener, runs)
+            _reap(listener, runs)
 
 
 def _answer(listener: socket.socket, runs: dict[int, str]) -> None:
@@ -115,7 +109,7 @@ def _answer(listener: socket.socket, runs: dict[int, str]) -> None:
             connection.sendall(str(pid).encode())
 
 
-def _bury(listener: socket.socket, runs: dict[int, str]) -> None:
+def _reap(listener: socket.socket, runs: dict[int, str]) -> None:
     """As the code server does with its runs: one that did not come to its end has failed."""
     with suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -150,16 +144,15 @@ def _fork(work: Callable[[str], None], run_id: str, sockets: tuple[socket.socket
 def _execute(run_id: str) -> None:
     """As the code server's process for a run does."""
     pid = os.getpid()
-    with capture_interrupts(), dg.DagsterInstance.get() as instance:
+    with internals.capture_interrupts(), dg.DagsterInstance.get() as instance:
         run = instance.get_run_by_id(run_id)
         if run is None or run.job_code_origin is None:
             raise LookupError(f"Dagster has no run {run_id} that says where its job is")
-        started = EngineEventData.in_process(pid)
+        started = internals.EngineEventData.in_process(pid)
         instance.report_engine_event(f"Started process for run (pid: {pid}).", run, started)
         # It writes down what fails before it raises.
         with suppress(Exception, KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
-            for _ in core_execute_run(recon_job_from_origin(run.job_code_origin), run, instance, inject_env_vars=True):
-                pass
+            internals.execute_run(run.job_code_origin, run, instance)
         instance.report_engine_event(f"Process for run exited (pid: {pid}).", run)
         # One that was terminated before it had begun is left alone by Dagster, until its monitoring finds it.
         run = instance.get_run_by_id(run_id)
@@ -171,12 +164,14 @@ def _report(run_id: str, code: int) -> None:
     with dg.DagsterInstance.get() as instance:
         run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished:
-            instance.report_engine_event(get_run_crash_explanation(f"Run execution process for {run_id}", code), run)
+            instance.report_engine_event(
+                internals.get_run_crash_explanation(f"Run execution process for {run_id}", code), run
+            )
             instance.report_run_failed(run)
 
 
 @contextmanager
-def _in(folder: Path) -> Iterator[str]:
+def _short_path(folder: Path) -> Iterator[str]:
     """A short path of it: a socket's address has 107 bytes."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -1,57 +1,31 @@
-"""One sensor per workflow: it hears of uploads from the bucket's queue, or finds them in a sweep, and asks for a run each.
-
-Both ways lead to `Look.consider`, which looks at the object itself. A look is bounded in time and in runs; a sweep that
-it does not finish goes on in the next one.
-"""
+"""One sensor per workflow: it asks for a run for each upload that a poll finds (`control.uploads`)."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import dagster as dg
-from pydantic import ValidationError
 
+from mps_dagster.control.queue_listener import QueueListener
 from mps_dagster.control.run_config import upload_config
 from mps_dagster.control.tags import workflow_tags
-from mps_dagster.errors import MpsError
+from mps_dagster.control.uploads import LIMITS, Cursor, Limits, Poll
 from mps_dagster.execution.perform import Worker
-from mps_dagster.frozen import Facts
-from mps_dagster.orchestration.ear import Ear
 from mps_dagster.orchestration.graphs import uploads
-from mps_dagster.orchestration.look import Look
-from mps_dagster.orchestration.requested import Requested
+from mps_dagster.orchestration.ledger import PartitionLedger
+from mps_dagster.settings import Settings
+from mps_dagster.storage.announcements import AnnouncementQueue
 from mps_dagster.storage.bucket import ObjectInfo
+from mps_dagster.storage.sqs import make_sqs_client
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.naming import bad_file_name, job_name, partition_key, sensor_name
 from mps_dagster.workflow.templates import BadFile
 
 INTERVAL_S = 3
-"""Below the daemon's loop of 5 s, so that every loop looks; 5 itself would give one look in 10 s."""
-REMARKS = 10
-"""At most so many are shown in a tick."""
+"""Below the daemon's loop of 5 s, so that every loop polls; 5 itself would give one poll in 10 s."""
 
 
-class Cursor(Facts):
-    """What a look leaves to the next one. Losing it costs time only."""
-
-    since: float | None = None
-    """Runs that nothing happened to since are remembered already. Unix seconds, as `swept_at`."""
-    after: str = ""
-    """Where an unfinished sweep goes on."""
-    swept_at: float = 0.0
-    """When the last sweep was finished."""
-
-    @classmethod
-    def parse(cls, text: str | None) -> "Cursor":
-        try:
-            return cls.model_validate_json(text or "{}")
-        except ValidationError:
-            return cls()
-
-
-def upload_sensor(workflow: Workflow) -> dg.SensorDefinition:
+def upload_sensor(settings: Settings, workflow: Workflow, limits: Limits = LIMITS) -> dg.SensorDefinition:
     trigger = workflow.trigger
-    ear = Ear(workflow) if trigger.queue else None
+    listen = _listener(settings, workflow).listen if trigger.queue else None
 
     @dg.sensor(
         name=sensor_name(workflow.name),
@@ -64,21 +38,10 @@ def upload_sensor(workflow: Workflow) -> dg.SensorDefinition:
         if not workflow.enabled:
             return dg.SensorResult(skip_reason="the workflow is disabled", cursor=context.cursor)
         cursor, now = Cursor.parse(context.cursor), time.time()
-        requested = Requested(context.instance, workflow.name)
-        since = requested.remember_runs(cursor.since, now)
-        look = Look(workflow, worker.buckets.short_timeout.get(trigger.bucket), requested)
-        if ear:
-            with _reported(look, f"announcements in {trigger.queue} wait"):
-                ear.listen(look, worker)
-        after, swept_at = cursor.after, cursor.swept_at
-        due = after or now - swept_at >= trigger.sweep_every_s
-        # A sweep that follows slow announcements waits for the next look.
-        if trigger.listing and due and not (ear and look.over):
-            with _reported(look, f"{trigger.bucket}{trigger.dir} could not be listed"):
-                after = look.sweep(after)
-                swept_at = swept_at if after else now
-        cursor = Cursor(since=since, after=after, swept_at=swept_at)
-        return _answer(context, workflow, look, cursor)
+        ledger = PartitionLedger(context.instance, workflow.name)
+        since = ledger.add_runs(cursor.since, now)
+        poll = Poll(workflow, worker.buckets.short_timeout.get(trigger.bucket), ledger, limits)
+        return _answer(context, poll, poll.run(cursor.model_copy(update={"since": since}), now, listen))
 
     return sensor
 
@@ -99,45 +62,30 @@ def bad_file_sensor(bad: BadFile) -> dg.SensorDefinition:
     return sensor
 
 
-@contextmanager
-def _reported(look: Look, what: str) -> Iterator[None]:
-    """One way of finding uploads that fails is told, and does not keep the other one from being used."""
-    try:
-        yield
-    except MpsError as error:
-        look.failures.append(f"{what}: {error}")
+def _listener(settings: Settings, workflow: Workflow) -> QueueListener:
+    trigger = workflow.trigger
+
+    def open_queue() -> AnnouncementQueue:
+        return AnnouncementQueue(trigger.queue, make_sqs_client(settings, trigger.queue_region))
+
+    return QueueListener(workflow, open_queue, settings.set_aside_dir / workflow.name)
 
 
-def _answer(context: dg.SensorEvaluationContext, workflow: Workflow, look: Look, cursor: Cursor) -> dg.SensorResult:
-    for problem in _told(look):
+def _answer(context: dg.SensorEvaluationContext, poll: Poll, cursor: Cursor) -> dg.SensorResult:
+    for problem in poll.problems():
         context.log.error(problem)
-    if look.failures and not look.chosen and not look.swept:
+    if poll.failures and not poll.uploads and not poll.swept:
         # A failed listing is not an empty bucket: nothing is decided from it, and the tick shows why.
-        raise dg.Failure(description="\n".join(look.failures))
-    text = cursor.model_dump_json()
-    if not look.chosen:
-        return dg.SensorResult(skip_reason=_summary(look, cursor), cursor=text)
-    partitions = [partition_key(info.key) for info in look.chosen.values()]
+        raise dg.Failure(description="\n".join(poll.failures))
+    text, workflow = cursor.model_dump_json(), poll.workflow
+    if not poll.uploads:
+        return dg.SensorResult(skip_reason=poll.summary(cursor), cursor=text)
+    partitions = [partition_key(info.key) for info in poll.uploads.values()]
     return dg.SensorResult(
-        run_requests=[_request(workflow, key, info) for key, info in look.chosen.items()],
+        run_requests=[_request(workflow, key, info) for key, info in poll.uploads.items()],
         dynamic_partitions_requests=[uploads(workflow.name).build_add_request(partitions)],
         cursor=text,
     )
-
-
-def _summary(look: Look, cursor: Cursor) -> str:
-    waiting = f", {look.unsettled} still being written" if look.unsettled else ""
-    going_on = f"; the sweep goes on after {cursor.after}" if cursor.after else ""
-    return "\n".join([f"{look.listed} objects listed, none new{waiting}{going_on}", *_told(look)])
-
-
-def _told(look: Look) -> list[str]:
-    """What a person should look at; of many alike the first ones."""
-    more = len(look.remarks) - REMARKS
-    told = [*look.failures, *look.remarks[:REMARKS], *([f"and {more} more"] if more > 0 else [])]
-    if look.left_out:
-        told.append(f"{look.left_out} left out, such as: {look.left_out_such_as}")
-    return told
 
 
 def _request(workflow: Workflow, key: str, info: ObjectInfo) -> dg.RunRequest:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import dagster as dg
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from mps_dagster.errors import InvalidInput
+from mps_dagster.orchestration.ops import failure
+from mps_dagster.storage.drafts import write_whole
 
 ASSETS = "assets"
 """The folder of the values of assets."""
 
 
-class JsonValues(dg.ConfigurableIOManager):
-    """One file per step output or asset partition, written whole or not at all.
+class TypedValues(dg.ConfigurableIOManager):
+    """One file per step output or asset partition, read as the type that the step declares.
 
     Not `fs_io_manager`: it uses the partition key as a path, and object keys hold `..`, or one the other as a folder.
     Nor pickles, which would run code from a scratch disk.
@@ -28,36 +30,31 @@ class JsonValues(dg.ConfigurableIOManager):
     folder: str
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        path = self._path(context)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".")
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(obj, file)
-        Path(draft).replace(path)
+        write_whole(self._path(context), to_json(obj))
 
     def load_input(self, context: dg.InputContext) -> Any:
         upstream = context.upstream_output
         path = self._path(context if context.has_asset_key or upstream is None else upstream)
         try:
-            return json.loads(path.read_text())
-        except FileNotFoundError:
-            of = context.asset_key.path[-1] if context.has_asset_key else context.name
+            return _adapter(context.dagster_type.typing_type).validate_json(path.read_bytes())
+        except (FileNotFoundError, ValidationError) as error:
+            name = context.asset_key.path[-1] if context.has_asset_key else context.name
             gone = InvalidInput(
-                f"what {of} found or made of this upload is not kept any more; run the whole workflow on it"
+                f"what {name} found or made of this upload is not kept any more; run the whole workflow on it"
             )
-            facts: dict[str, Any] = {
-                "code": gone.code,
-                "number": gone.number,
-                "message": gone.message,
-                "retryable": False,
-            }
-            raise dg.Failure(gone.message, metadata=facts, allow_retries=False) from None
+            raise failure(gone) from error
 
     def _path(self, context: dg.OutputContext | dg.InputContext) -> Path:
         parts = list(context.get_identifier()) if not context.has_asset_key else list(context.asset_key.path)
         if context.has_asset_key and context.has_asset_partitions:
             parts.append(context.asset_partition_key)
         return Path(self.folder) / (ASSETS if context.has_asset_key else parts[0]) / value_name(parts)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    # The input that collects results is loaded one result at a time.
+    return TypeAdapter(get_args(kind)[0] if get_origin(kind) is list else kind)
 
 
 def value_name(parts: Sequence[str]) -> str:

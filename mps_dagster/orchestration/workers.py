@@ -15,25 +15,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import dagster as dg
-from dagster._core.definitions.reconstruct import ReconstructableJob
-from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster._core.execution.api import execute_plan_iterator
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.plan.state import KnownExecutionState
-from dagster._core.execution.retries import RetryMode
-from dagster._core.instance import InstanceRef
-from dagster._core.system_config.objects import ResolvedRunConfig
-from dagster._utils.error import serializable_error_info_from_exc_info
-from dagster._utils.interrupts import capture_interrupts
-from dagster_shared.error import SerializableErrorInfo
 
+from mps_dagster.orchestration import internals
 from mps_dagster.orchestration.database import close_idle_connections
-
-if TYPE_CHECKING:
-    from dagster._core.definitions.repository_definition import RepositoryLoadData
 
 ENDING_S = 10
 """How long a step may take to end its ffmpeg and to remove what it has begun."""
@@ -45,11 +32,11 @@ PROCESSES: Any = multiprocessing.get_context("fork" if sys.platform == "linux" e
 class Run:
     """What a worker has to know of its run."""
 
-    job: ReconstructableJob
+    job: internals.ReconstructableJob
     record: dg.DagsterRun
-    instance: InstanceRef
-    retry_mode: RetryMode
-    load_data: RepositoryLoadData | None
+    instance: internals.InstanceRef
+    retry_mode: internals.RetryMode
+    load_data: internals.RepositoryLoadData | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +44,7 @@ class Order:
     """One step to run."""
 
     step: str
-    known_state: KnownExecutionState
+    known_state: internals.KnownExecutionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +57,7 @@ class Broken:
     """A step did not come to an end of its own: it was interrupted, or Dagster itself raised."""
 
     pid: int
-    error: SerializableErrorInfo
+    error: internals.SerializableErrorInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +68,7 @@ class Died:
     how: str
 
 
-Said = dg.DagsterEvent | Ended | Broken | Died
+Message = dg.DagsterEvent | Ended | Broken | Died
 
 
 @dataclass(slots=True)
@@ -100,19 +87,19 @@ class _Worker:
         theirs.close()
         return cls(process, ours)
 
-    def order(self, step: str, known_state: KnownExecutionState) -> None:
+    def order(self, step: str, known_state: internals.KnownExecutionState) -> None:
         self.step = step
         # One that has just died says so when it is listened to.
         with suppress(BrokenPipeError):
             self.pipe.send(Order(step, known_state))
 
-    def hear(self) -> Said:
+    def receive(self) -> Message:
         try:
-            said: Said = self.pipe.recv()
+            message: Message = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self.process.join()
             return Died(self.process.pid or 0, _how(self.process.exitcode))
-        return said
+        return message
 
     def interrupt(self) -> None:
         with suppress(ProcessLookupError):
@@ -154,7 +141,7 @@ class Workers:
         """The steps that are being worked on."""
         return [worker.step for worker in self._workers if worker.step is not None]
 
-    def start(self, step: str, known_state: KnownExecutionState) -> None:
+    def start(self, step: str, known_state: internals.KnownExecutionState) -> None:
         self._workers = [worker for worker in self._workers if worker.step is not None or worker.process.is_alive()]
         worker = next((worker for worker in self._workers if worker.step is None), None)
         if worker is None:
@@ -162,17 +149,17 @@ class Workers:
             self._workers.append(worker)
         worker.order(step, known_state)
 
-    def wait(self, timeout_s: float) -> Iterator[tuple[str, Said]]:
+    def wait(self, timeout_s: float) -> Iterator[tuple[str, Message]]:
         """What they say, by step."""
         by_pipe = {worker.pipe: worker for worker in self._workers if worker.step is not None}
         for pipe in wait(list(by_pipe), timeout_s):
             worker = by_pipe[pipe]  # type: ignore[index]
-            step, said = worker.step or "", worker.hear()
-            if not isinstance(said, dg.DagsterEvent):
+            step, message = worker.step or "", worker.receive()
+            if not isinstance(message, dg.DagsterEvent):
                 worker.step = None
-            if isinstance(said, Died):
+            if isinstance(message, Died):
                 self._workers.remove(worker)
-            yield step, said
+            yield step, message
 
     def interrupt(self) -> None:
         for worker in self._workers:
@@ -187,24 +174,28 @@ def _work(pipe: Connection, run: Run, parent: int) -> None:
     threading.Thread(target=_end_after, args=(parent,), name="end-with-the-run", daemon=True).start()
     with suppress(KeyboardInterrupt, EOFError, BrokenPipeError), dg.DagsterInstance.from_ref(run.instance) as instance:
         # Once for all steps, as it takes as long as the rest of a plan.
-        config = ResolvedRunConfig.build(run.job.get_definition(), run.record.run_config)
+        config = internals.ResolvedRunConfig.build(run.job.get_definition(), run.record.run_config)
         # Who is younger has a copy of the run's end of our pipe, so that it may stay open though the run is gone.
         while os.getppid() == parent and (order := pipe.recv()) is not None:
-            with capture_interrupts():
-                for said in _step(run, order, config, instance):
-                    pipe.send(said)
+            with internals.capture_interrupts():
+                for message in _step(run, order, config, instance):
+                    pipe.send(message)
     close_idle_connections()
 
 
-def _step(run: Run, order: Order, config: ResolvedRunConfig, instance: dg.DagsterInstance) -> Iterator[Said]:
+def _step(
+    run: Run, order: Order, config: internals.ResolvedRunConfig, instance: dg.DagsterInstance
+) -> Iterator[Message]:
     try:
-        plan = ExecutionPlan.build(
+        plan = internals.ExecutionPlan.build(
             run.job.get_definition(), config, step_keys_to_execute=[order.step], known_state=order.known_state,
             repository_load_data=run.load_data,
         )  # fmt: skip
-        yield from execute_plan_iterator(plan, run.job, run.record, instance, run.retry_mode, run.record.run_config)
-    except (Exception, KeyboardInterrupt, DagsterExecutionInterruptedError):
-        yield Broken(os.getpid(), serializable_error_info_from_exc_info(sys.exc_info()))
+        yield from internals.execute_plan_iterator(
+            plan, run.job, run.record, instance, run.retry_mode, run.record.run_config
+        )
+    except (Exception, KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        yield Broken(os.getpid(), internals.serializable_error_info_from_exc_info(sys.exc_info()))
     else:
         yield Ended()
 

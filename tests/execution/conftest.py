@@ -46,9 +46,7 @@ def planned(worker) -> Callable[..., tuple[Subtask, ...]]:
         document = {"type": kind, "outputs": list(outputs), **task}
         templates = Templates.load(worker.settings.templates_dir)
         parsed = parse_task("task", document, {"bucket": "outputs", "dir": "/out/"}, templates, where="test")
-        return break_down(
-            parsed, source, buckets=worker.buckets, templates_dir=worker.settings.templates_dir, ffmpeg_version="9"
-        )
+        return break_down(parsed, source, worker)
 
     return planned
 

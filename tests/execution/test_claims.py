@@ -106,12 +106,10 @@ class House:
         return self.worker.fetch_source("inbox", key, None, "run")
 
     def planned(self, source: Source, kind: str, *outputs: dict[str, Any], task: str = "task") -> tuple[Subtask, ...]:
-        templates_dir = self.worker.settings.templates_dir
         document = {"type": kind, "outputs": list(outputs)}
-        parsed = parse_task(
-            task, document, {"bucket": self.output, "dir": "/out/"}, Templates.load(templates_dir), where="test"
-        )
-        return break_down(parsed, source, buckets=self.worker.buckets, templates_dir=templates_dir, ffmpeg_version="9")
+        templates = Templates.load(self.worker.settings.templates_dir)
+        parsed = parse_task(task, document, {"bucket": self.output, "dir": "/out/"}, templates, where="test")
+        return break_down(parsed, source, self.worker)
 
     def perform(self, subtask: Subtask, run_id: str = "run") -> SubtaskResult:
         return self.worker.perform(subtask, run_id, lambda *_: None)

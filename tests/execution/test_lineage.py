@@ -7,9 +7,14 @@ import pytest
 from mps_dagster.execution.assemble import assemble
 from mps_dagster.execution.lineage import LineageLost, record_of, results_of, state_of, way_up
 from mps_dagster.execution.records import record_key
+from mps_dagster.execution.subtask import Members
 from mps_dagster.workflow.model import Task
 
 STILLS = {"name": "s", "ext_time_offset_set": ["0s", "1s"]}
+
+
+def members_of(task, source, results, workflow="vod") -> Members:
+    return Members(workflow=workflow, task=task, source=source, ids=tuple(result.id for result in results))
 
 
 def test_every_output_leads_back_to_its_source_and_run(clips, upload, made, worker):
@@ -47,7 +52,7 @@ def test_a_source_leads_to_all_that_was_made_of_it(clips, upload, made, worker):
     source = upload(clips.video())
     results = made(source, "snapshot_by_time_offset", STILLS)
     task = Task(name="stills", type="snapshot_by_time_offset", outputs=(STILLS,), output={"bucket": "outputs"})
-    assemble("vod", "run", task, source, [results[0].id], results, worker.buckets)
+    assemble(members_of(task, source, results), "run", results, worker.buckets)
     outputs = worker.buckets.get("outputs")
     [found] = results_of("inbox", source.key, outputs)
     assert [member.label for member in found.results] == ["s"]
@@ -72,7 +77,7 @@ def test_all_that_was_made_of_a_source_is_kept_apart(clips, upload, made, worker
         ("process_media", "3", source),
         ("vod", "4", elsewhere),
     ]:
-        assemble(name, run, task, of, [results[0].id], results, worker.buckets)
+        assemble(members_of(task, of, results, name), run, results, worker.buckets)
     found = results_of("inbox", source.key, worker.buckets.get("outputs"))
     assert {(result.workflow, result.run_id) for result in found} == {
         ("vod", "1"), ("process_media", "2"), ("process_media", "3"),
@@ -85,10 +90,10 @@ def test_what_was_made_of_an_output_leads_up_to_the_upload(clips, upload, made, 
     copy = {"name": "small", "video_template": {"height": 90, "effort": "fast"}}
     results = made(source, "transcode", copy)
     task = Task(name="web", type="transcode", outputs=(copy,), output={"bucket": "outputs"})
-    middle = assemble("vod", "1", task, source, [results[0].id], results, worker.buckets).as_source("")
+    middle = assemble(members_of(task, source, results), "1", results, worker.buckets).as_source("")
     results = made(middle, "snapshot_by_time_offset", STILLS)
     task = Task(name="stills", type="snapshot_by_time_offset", outputs=(STILLS,), output={"bucket": "outputs"})
-    assemble("vod", "1", task, middle, [results[0].id], results, worker.buckets)
+    assemble(members_of(task, middle, results), "1", results, worker.buckets)
     outputs = worker.buckets.get("outputs")
     outputs.delete(middle.key)
     way = list(way_up("outputs", results[0].main[0].key, worker.buckets))

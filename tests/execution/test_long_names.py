@@ -13,6 +13,7 @@ from mps_dagster.execution.assemble import assemble
 from mps_dagster.execution.break_down import break_down
 from mps_dagster.execution.lineage import record_of, results_of
 from mps_dagster.execution.perform import Worker
+from mps_dagster.execution.subtask import Members
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.s3 import make_client
@@ -70,11 +71,11 @@ def test_all_outputs_of_a_long_name_are_made_and_lead_back(clips, place, key):
     bucket.publish(clips.video(), key)
     source = worker.fetch_source(name, key, None, "run")
     for task in TASKS:
-        subtasks = break_down(
-            task, source, buckets=worker.buckets, templates_dir=worker.settings.templates_dir, ffmpeg_version="9"
-        )
+        subtasks = break_down(task, source, worker)
         results = [worker.perform(subtask, "run", lambda *_: None) for subtask in subtasks]
-        assemble("vod", "run", task, source, [result.id for result in results], results, worker.buckets)
+        ids = tuple(result.id for result in results)
+        members = Members(workflow="vod", task=task, source=source, ids=ids)
+        assemble(members, "run", results, worker.buckets)
         for subtask, result in zip(subtasks, results, strict=True):
             told = subtask.paths["output_object_path"]
             for made_key in result.keys:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import shlex
@@ -384,11 +385,9 @@ def test_a_watermark_image_that_is_not_there_fails_its_output_alone(clips, uploa
 
 def test_the_demo_takes_also_a_clip_of_a_second(worker, upload, clips):
     """No time in it lies beyond what somebody may try it with."""
-    templates_dir = ROOT / "templates"
     [demo] = Project.load(Settings(project=ROOT)).workflows
     source = upload(clips.video(1))
+    demo_worker = dataclasses.replace(worker, settings=worker.settings.model_copy(update={"project": ROOT}))
     for task in demo.tasks.values():
-        planned = break_down(
-            task, source, buckets=worker.buckets, templates_dir=templates_dir, ffmpeg_version=worker.ffmpeg.version
-        )
+        planned = break_down(task, source, demo_worker)
         assert [subtask.refusal for subtask in planned if subtask.refusal] == []

@@ -11,10 +11,13 @@ import dagster as dg
 import pytest
 from projects import make_project
 
+from mps_dagster.control.uploads import Limits
 from mps_dagster.orchestration.build import build_definitions
 from mps_dagster.orchestration.resources import resources
+from mps_dagster.orchestration.upload_sensor import upload_sensor
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.naming import partition_key, sensor_name, uploads_name
+from mps_dagster.workflow.project import Project
 
 
 @pytest.fixture
@@ -65,14 +68,19 @@ def furnished(settings, instance) -> SimpleNamespace:
 class Daemon:
     """What Dagster's daemon does with a sensor's answers: it keeps the cursor, and a run key gets one run."""
 
-    def __init__(self, house: SimpleNamespace, workflow: str = "vod") -> None:
+    def __init__(self, house: SimpleNamespace, workflow: str = "vod", limits: Limits | None = None) -> None:
         self.house, self.workflow = house, workflow
+        self.sensor = house.sensor(sensor_name(workflow))
+        if limits:
+            workflows = Project.load(house.settings).workflows
+            self.sensor = upload_sensor(house.settings, next(w for w in workflows if w.name == workflow), limits)
         self.cursor: str | None = None
         self.answer: dg.SensorResult
 
     def tick(self, *, dies: bool = False, queue_fails: bool = False) -> list[str]:
         """Object keys whose runs got into the queue in this tick. A daemon that dies has done nothing yet."""
-        self.answer = self.house.look(sensor_name(self.workflow), self.cursor)
+        with self.house.context(sensor_name(self.workflow), self.cursor) as context:
+            self.answer = self.sensor(context)
         if dies:
             return []
         self.cursor = self.answer.cursor

@@ -16,8 +16,7 @@ import pytest
 from projects import VOD, make_project
 from s3_servers import CUT, Answer, Environ, layered
 
-from mps_dagster.orchestration import ear, look
-from mps_dagster.orchestration.upload_sensor import Cursor
+from mps_dagster.control.uploads import Cursor, Limits
 from mps_dagster.storage import s3
 
 from .conftest import Daemon, furnished
@@ -37,7 +36,7 @@ def announced(tmp_path, instance, s3_server, monkeypatch):
     s3_server.s3.create_bucket(Bucket=name)
     queue = s3_server.sqs.create_queue(QueueName=name)["QueueUrl"]
 
-    def workflow(**trigger) -> Daemon:
+    def workflow(limits: Limits | None = None, **trigger) -> Daemon:
         text = VOD.replace(
             "{bucket: inbox, dir: /in/}",
             json.dumps({"bucket": f"s3://{name}", "dir": "/in/", "queue": name, **trigger}),
@@ -46,7 +45,7 @@ def announced(tmp_path, instance, s3_server, monkeypatch):
         settings = make_project(tmp_path, vod=text).model_copy(
             update={"s3": s3, "sqs_endpoint_url": world.sqs_endpoint}
         )
-        return Daemon(furnished(settings, instance))
+        return Daemon(furnished(settings, instance), limits=limits)
 
     def waiting() -> int:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
@@ -172,23 +171,6 @@ def test_both_ways_together_make_one_run(announced):
     assert announced.waiting() == 0
 
 
-@pytest.mark.parametrize(
-    ("key", "more"),
-    [
-        pytest.param("in/gone.mp4", {}, id="is gone"),
-        pytest.param("in/a.mp4", {"event": "ObjectRemoved:Delete"}, id="was removed"),
-        pytest.param("out/a.mp4", {}, id="lies elsewhere"),
-        pytest.param("in/a.txt", {}, id="is of no format"),
-    ],
-)
-def test_what_needs_no_run_is_done_with(announced, key, more):
-    """At once, and without a trace."""
-    daemon = announced.workflow(listing=False)
-    announced.announce(key, **more)
-    assert daemon.tick() == []
-    assert announced.waiting() == 0
-
-
 @pytest.mark.parametrize("body", ["hello", "[" * 150_000])
 def test_a_message_that_nobody_can_read_goes_aside_and_is_reported(announced, body):
     """And the others are read."""
@@ -271,9 +253,7 @@ def test_a_message_stays_while_the_bucket_does_not_answer(announced, faults, ans
 def test_a_bucket_that_is_slow_costs_a_look_one_call(announced, faults, monkeypatch):
     """Dagster gives up a tick after 60 s: the look ends by itself, tells why, and nothing is lost."""
     monkeypatch.setattr(s3, "BRISK_S", 0.6)
-    monkeypatch.setattr(look, "LOOK_S", 1)
-    monkeypatch.setattr(ear, "LOOK_S", 1)
-    daemon = announced.workflow(list_every_s=0)
+    daemon = announced.workflow(Limits(seconds=1), list_every_s=0)
     daemon.tick()
     announced.put("in/a.mp4")
     announced.announce("in/a.mp4")
@@ -312,16 +292,4 @@ def test_one_upload_that_may_not_be_read_stays_and_keeps_no_other_waiting(announ
     faults.fault = lambda environ: refused if looks(environ) and "secret" in environ["PATH_INFO"] else None
     assert daemon.tick() == ["in/a.mp4"]
     assert daemon.tick() == []
-    assert announced.waiting() == 1
-
-
-def test_messages_that_are_none_of_the_workflow_s_keep_no_upload_waiting(announced, monkeypatch):
-    """A bucket may announce all that is put into it: a look reads on until it has runs enough."""
-    monkeypatch.setattr(look, "RUNS_PER_TICK", 5)
-    daemon = announced.workflow(listing=False)
-    for number in range(23):
-        announced.announce(f"elsewhere/{number}.ts")
-    announced.put("in/a.mp4")
-    announced.announce("in/a.mp4")
-    assert daemon.tick() == ["in/a.mp4"]
     assert announced.waiting() == 1

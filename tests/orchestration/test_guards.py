@@ -19,17 +19,19 @@ from mps_dagster.errors import StorageFailed
 from mps_dagster.execution.assemble import MemberMissing, assemble
 from mps_dagster.execution.perform import Worker
 from mps_dagster.execution.progress import ProgressFile, forget
+from mps_dagster.execution.subtask import Members
 from mps_dagster.orchestration import launcher as launcher_module
 from mps_dagster.orchestration.launcher import CheckingRunLauncher, RunProcess
-from mps_dagster.orchestration.values import JsonValues
-from mps_dagster.workflow.model import Task
+from mps_dagster.workflow.model import Source, Task
 
 
 def test_an_assembly_with_a_member_missing_fails():
     """Dagster loses mapped steps when a run is retried from failure after a crash, and would call that a success."""
     task = Task(name="web", type="sample_snapshot", outputs=({},))
+    source = Source.model_construct(bucket="inbox", key="in/a.mp4", etag="e")
+    members = Members.model_construct(workflow="vod", task=task, source=source, ids=("b",))
     with pytest.raises(MemberMissing, match="no result came from b") as caught:
-        assemble("vod", "run", task, None, ["b"], [], None)
+        assemble(members, "run", [], None)
     assert "all steps" in caught.value.hint
 
 
@@ -79,20 +81,6 @@ def test_a_failure_that_no_retry_can_help_is_not_retried(house, clips, monkeypat
     house.put(clips.no_audio(), "in/clip.mp4")
     house.run("in/clip.mp4")
     assert calls.count("sound") == 1
-
-
-@pytest.mark.parametrize("first", ["a", "../../x", "a/b"])
-def test_values_of_different_partitions_are_different_files(tmp_path, first):
-    """A partition key is an object key: no path, and one may be the other's folder."""
-    values = JsonValues(folder=str(tmp_path / "values"))
-    for partition in (first, f"{first}/c"):
-        context = dg.build_output_context(
-            asset_key=["vod", "source"], partition_key=partition, step_key="s", name="r", run_id="run"
-        )
-        values.handle_output(context, {"of": partition})
-    stored = list((tmp_path / "values").rglob("*.json"))
-    assert len(stored) == 2
-    assert all(path.is_relative_to(tmp_path / "values" / "assets") for path in stored)
 
 
 @pytest.mark.parametrize(

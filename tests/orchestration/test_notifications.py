@@ -16,7 +16,8 @@ from mps_dagster.control.task_run import task_id
 from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.notify.local_queue import LocalQueue
 from mps_dagster.orchestration import notifications, ops
-from mps_dagster.orchestration.notifications import _tell_changes
+from mps_dagster.orchestration.notifications import LIMITS, Limits, Notifier, notification_sensors
+from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.project import Project
 
 from .conftest import furnished
@@ -115,20 +116,25 @@ def canceled(house, number: int) -> list[str]:
     return [task_id(run.run_id) for run in runs]
 
 
-def tick(house, cursor: str | None) -> str:
+def tick(house, cursor: str | None, limits: Limits = LIMITS) -> str:
+    sensors = notification_sensors(house.settings, workflows_of(house), limits)
+    deliver = next(sensor for sensor in sensors if sensor.name == "deliver_notifications")
     with house.context("deliver_notifications", cursor) as context:
-        house.sensor("deliver_notifications")(context)
+        deliver(context)
         return context.cursor
 
 
-@pytest.mark.parametrize(("name", "limit"), [("SWEEP_S", -1.0), ("AT_ONCE", 2)])
-def test_a_sweep_that_did_not_come_to_its_end_goes_on_in_the_next_one(house, monkeypatch, name, limit):
+def workflows_of(house) -> dict[str, Workflow]:
+    return Project.load(house.settings).by_name
+
+
+@pytest.mark.parametrize("limits", [Limits(seconds=-1.0), Limits(runs=2)])
+def test_a_sweep_that_did_not_come_to_its_end_goes_on_in_the_next_one(house, limits):
     """Neither time nor number loses an event, and none is told twice."""
     tasks = canceled(house, 3)
-    monkeypatch.setattr(notifications, name, limit)
     cursor, told = None, []
     for _ in range(3):
-        cursor = tick(house, cursor)
+        cursor = tick(house, cursor, limits)
         told += [event["TaskId"] for event in received(house)]
     assert told == tasks
     assert datetime.now(UTC) - datetime.fromisoformat(cursor) < timedelta(hours=1)
@@ -245,9 +251,9 @@ def test_a_sink_that_wants_changes_hears_of_each_subtask_as_it_ends(tmp_path, in
     house = curious(tmp_path, instance)
     house.put(clips.video(), "in/clip.mp4")
     run = instance.get_run_by_id(house.run("in/clip.mp4").run_id)
-    workflows = {workflow.name: workflow for workflow in Project.load(house.settings).workflows}
+    notifier = Notifier(house.settings, workflows_of(house))
     going_on = run.with_status(DagsterRunStatus.STARTED)
-    assert [_tell_changes(house.settings, workflows, instance, going_on) for _ in range(2)] == [4, 0]
+    assert [notifier.add_changes(instance, going_on) for _ in range(2)] == [4, 0]
     for _ in range(2):
         house.look("deliver_notifications")
     events = received(house)

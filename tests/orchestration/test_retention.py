@@ -16,14 +16,17 @@ from mps_dagster.errors import StorageFailed
 from mps_dagster.execution.outdated import Outdated
 from mps_dagster.execution.perform import Worker
 from mps_dagster.orchestration import retention
+from mps_dagster.orchestration.resources import resources
 from mps_dagster.orchestration.retention import (
+    Limits,
     remove_files,
     remove_records,
     remove_runs,
     remove_values,
+    retention_job,
     trim_partitions,
 )
-from mps_dagster.orchestration.values import JsonValues, value_name
+from mps_dagster.orchestration.values import TypedValues, value_name
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.project import Project
@@ -49,11 +52,10 @@ def test_only_runs_that_ended_long_ago_are_removed(instance):
     assert [run.run_id for run in instance.get_runs()] == [going_on]
 
 
-def test_the_oldest_partitions_go_first_and_a_bounded_number_at_a_time(instance, monkeypatch):
+def test_the_oldest_partitions_go_first_and_a_bounded_number_at_a_time(instance):
     """Until as many are left as are kept."""
-    monkeypatch.setattr(retention, "AT_ONCE", 3)
     instance.add_dynamic_partitions("vod_uploads", [f"{number}.mp4" for number in range(10)])
-    assert [trim_partitions(instance, "vod", 5) for _ in range(3)] == [3, 2, 0]
+    assert [trim_partitions(instance, "vod", 5, at_once=3) for _ in range(3)] == [3, 2, 0]
     assert set(instance.get_dynamic_partitions("vod_uploads")) == {f"{number}.mp4" for number in range(5, 10)}
 
 
@@ -89,7 +91,7 @@ def test_old_values_go_once_their_upload_or_their_task_is_shown_no_more(tmp_path
     settings = make_project(tmp_path).model_copy(update={"keep_logs_days": 1})
     [workflow] = Project.load(settings).workflows
     instance.add_dynamic_partitions("vod_uploads", ["shown.mp4"])
-    values = JsonValues(folder=str(settings.dagster_home / "values"))
+    values = TypedValues(folder=str(settings.dagster_home / "values"))
     parts = ["source", "web", "a task that is gone"]
     for part, partition in itertools.product(parts, ["shown.mp4", "trimmed.mp4", "fresh.mp4"]):
         values.handle_output(
@@ -152,14 +154,13 @@ def test_records_of_outputs_that_are_gone_go_if_that_is_wanted(tmp_path, instanc
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(60.0, 2), (0.0, 9)])
-def test_the_job_removes_until_its_time_is_over(tmp_path, instance, monkeypatch, seconds, left):
+def test_the_job_removes_until_its_time_is_over(tmp_path, instance, seconds, left):
     """And not a fixed number, which may be less than what comes in."""
-    monkeypatch.setattr(retention, "AT_ONCE", 3)
-    monkeypatch.setattr(retention, "PARTITIONS_S", seconds)
-    house = furnished(make_project(tmp_path).model_copy(update={"keep_partitions": 2}), instance)
+    settings = make_project(tmp_path).model_copy(update={"keep_partitions": 2})
+    workflows = Project.load(settings).workflows
+    job = retention_job(settings, workflows, limits=Limits(seconds, at_once=3))
     instance.add_dynamic_partitions("vod_uploads", [f"{number}.mp4" for number in range(9)])
-    result = house.defs.resolve_job_def("retention").execute_in_process(instance=instance)
-    assert result.success
+    assert job.execute_in_process(instance=instance, resources=resources(settings)).success
     assert len(instance.get_dynamic_partitions("vod_uploads")) == left
 
 

@@ -9,10 +9,8 @@ import dagster as dg
 import pytest
 from projects import VOD, make_project
 
+from mps_dagster.control.uploads import Cursor, Limits
 from mps_dagster.errors import StorageFailed
-from mps_dagster.orchestration import look
-from mps_dagster.orchestration.look import RUNS_PER_TICK
-from mps_dagster.orchestration.upload_sensor import Cursor
 from mps_dagster.storage.local import LocalBucket
 from mps_dagster.workflow.naming import requested_name
 
@@ -68,60 +66,25 @@ def test_an_upload_gets_one_run_and_another_when_it_changes_or_is_renamed(house,
     assert [daemon.tick() for _ in range(2)] == [["in/b.mp4"], []]
 
 
-def test_a_burst_is_taken_in_bounded_ticks(house, daemon):
+def test_a_burst_is_taken_in_bounded_ticks(house):
     """None lost, none twice, though the sweep is cut in the middle."""
-    keys = [f"in/{number:03d}.mp4" for number in range(RUNS_PER_TICK + 30)]
+    daemon = Daemon(house, limits=Limits(runs=5))
+    keys = [f"in/{number}.mp4" for number in range(8)]
     write(house, *keys)
-    assert daemon.tick() == keys[:RUNS_PER_TICK]
-    assert Cursor.parse(daemon.cursor).after == keys[RUNS_PER_TICK - 1]
-    assert daemon.tick() == keys[RUNS_PER_TICK:]
+    assert daemon.tick() == keys[:5]
+    assert Cursor.parse(daemon.cursor).after == keys[4]
+    assert daemon.tick() == keys[5:]
     assert daemon.tick() == []
 
 
-def test_a_sweep_without_time_gets_past_one_object_a_look(house, daemon, monkeypatch):
-    """A listing may take all of a look's time each time; the sweep is through only when it has looked at everything."""
-    monkeypatch.setattr(look, "LOOK_S", 0)
-    write(house, "in/a.mp4", "in/b.mp4")
-    assert [daemon.tick() for _ in range(3)] == [["in/a.mp4"], ["in/b.mp4"], []]
-    assert Cursor.parse(daemon.cursor).after == ""
-
-
-def test_an_object_that_cannot_be_looked_at_does_not_stop_the_sweep_for_ever(house, daemon, monkeypatch):
-    """It is tried once more by the next look, which then tells of it and goes on."""
-    write(house, "in/a.mp4", "in/b.mp4", "in/c.mp4")
-    head = LocalBucket.head
-
-    def broken(self, key):
-        if key == "in/b.mp4":
-            raise StorageFailed("the disk cannot read it")
-        return head(self, key)
-
-    monkeypatch.setattr(LocalBucket, "head", broken)
-    assert [daemon.tick() for _ in range(2)] == [["in/a.mp4"], ["in/c.mp4"]]
-    assert Cursor.parse(daemon.cursor).after == ""
-    monkeypatch.undo()
-    assert daemon.tick() == ["in/b.mp4"]
-
-
-def test_what_comes_behind_the_sweep_is_found_by_the_next_one(house, daemon):
+def test_what_comes_behind_the_sweep_is_found_by_the_next_one(house):
     """A sweep goes through the keys in order, and an upload may sort before where it is."""
-    write(house, *(f"in/{number:03d}.mp4" for number in range(RUNS_PER_TICK + 1)))
+    daemon = Daemon(house, limits=Limits(runs=2))
+    write(house, "in/1.mp4", "in/2.mp4", "in/3.mp4")
     daemon.tick()
     write(house, "in/+first.mp4")
-    assert daemon.tick() == [f"in/{RUNS_PER_TICK:03d}.mp4"]
+    assert daemon.tick() == ["in/3.mp4"]
     assert daemon.tick() == ["in/+first.mp4"]
-
-
-def test_a_sweep_that_has_no_time_left_goes_on_where_it_was(house, daemon, monkeypatch):
-    """A tick never runs into Dagster's timeout, however large the bucket is."""
-    monkeypatch.setattr(look, "PAGE", 2)
-    monkeypatch.setattr(look, "LOOK_S", 0)
-    write(house, *(f"in/{number}.txt" for number in range(5)))
-    positions = []
-    for _ in range(4):
-        daemon.tick()
-        positions.append(Cursor.parse(daemon.cursor).after)
-    assert positions == ["in/1.txt", "in/3.txt", "in/4.txt", ""]
 
 
 def test_a_daemon_that_dies_loses_nothing(house, daemon):

@@ -1,8 +1,8 @@
-"""The memory of an upload sensor: which uploads got a run, or need none.
+"""The dedup ledger of an upload sensor: which uploads got a run, or need none.
 
-An upload is remembered only once its run is in Dagster's queue. Until then, Dagster's own `run_key` keeps it from a
-second one; so whatever is killed at whatever moment, an upload is asked for again rather than lost, and never run twice.
-The memory is a set of dynamic partitions that no asset uses: Dagster has an index on it, and it outlives deleted runs,
+An upload is added only once its run is in Dagster's queue. Until then, Dagster's own `run_key` keeps it from a second
+one; so whatever is killed at whatever moment, an upload is asked for again rather than lost, and never run twice.
+The ledger is a set of dynamic partitions that no asset uses: Dagster has an index on it, and it outlives deleted runs,
 which `run_key` alone does not.
 """
 
@@ -18,22 +18,22 @@ from mps_dagster.control import tags
 from mps_dagster.workflow.naming import requested_name, sensor_name
 
 OVERLAP_S = 30.0
-"""How far before the newest news of a run it looks again: runs are created in several threads, and on several hosts."""
+"""How far before the newest change of a run it reads again: runs are created in several threads, and on several hosts."""
 FIRST_LOOK_BACK_S = 24 * 3600.0
-"""Where it begins when the cursor is new or was reset; what is older was remembered long ago."""
+"""Where it begins when the cursor is new or was reset; what is older was added long ago."""
 AT_ONCE = 1000
 
 
-class Requested:
-    """Run keys of one workflow's uploads."""
+class PartitionLedger:
+    """Run keys of one workflow's uploads; `control.uploads.Ledger` for a poll."""
 
     def __init__(self, instance: dg.DagsterInstance, workflow: str) -> None:
         self._instance = instance
         self._sensor = sensor_name(workflow)
         self._set = requested_name(workflow)
 
-    def remember_runs(self, since: float | None, now: float) -> float:
-        """Add the uploads whose runs came into the queue or went on since; return the time from which to look next."""
+    def add_runs(self, since: float | None, now: float) -> float:
+        """Add the uploads whose runs were queued or changed since; return the time from which to read the next time."""
         start = (since or now - FIRST_LOOK_BACK_S) - OVERLAP_S
         filters = dg.RunsFilter(tags={tags.SENSOR: self._sensor}, updated_after=datetime.fromtimestamp(start, UTC))
         records = self._instance.get_run_records(filters)
@@ -55,5 +55,5 @@ class Requested:
             self._instance.add_dynamic_partitions(self._set, fresh[start : start + AT_ONCE])
 
     def among(self, keys: Iterable[str]) -> AbstractSet[str]:
-        """Those of the keys that are remembered; one indexed query."""
+        """Those of the keys that are in it; one indexed query."""
         return self._instance.get_existing_dynamic_partitions(self._set, list(keys))

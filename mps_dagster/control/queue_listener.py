@@ -1,0 +1,77 @@
+"""Hears of uploads: reads the queue in which a bucket announces them."""
+
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mps_dagster.control.uploads import Clock, Ledger, Poll, Verdict
+from mps_dagster.errors import InvalidInput
+from mps_dagster.storage.announcements import VISIBILITY_S, AnnouncementQueue, Message, announced, set_aside
+from mps_dagster.workflow.model import Workflow
+
+
+class QueueListener:
+    """Deletes a message when every upload that it announces is in the ledger.
+
+    One that announces an upload that cannot be looked at stays, and comes again.
+    """
+
+    def __init__(
+        self,
+        workflow: Workflow,
+        open_queue: Callable[[], AnnouncementQueue],
+        dead_letters: Path,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """`dead_letters` is the folder for messages that nobody can read."""
+        self._trigger = workflow.trigger
+        self._open_queue, self._dead_letters, self._clock = open_queue, dead_letters, clock
+        self._queue: AnnouncementQueue | None = None
+        self._pending: list[tuple[float, Message, frozenset[str]]] = []
+        """When a message becomes visible again, and the run keys that it waits for."""
+
+    def listen(self, poll: Poll) -> None:
+        """Have the poll consider what was announced. Raise `MpsError` if queue or bucket do not answer."""
+        self._queue = queue = self._queue or self._open_queue()
+        self._delete_handled(queue, poll.ledger)
+        # Half of the time, so that a busy queue does not stop the sweep.
+        for batch in queue.receive(poll.started + poll.limits.seconds / 2):
+            handled: list[Message] = []
+            try:
+                handled.extend(message for message in batch if self._is_handled(message, poll))
+            finally:
+                # Also if the bucket stopped answering in between: `extend` keeps what it has so far.
+                queue.delete(handled)
+            if poll.full:
+                return
+
+    def _is_handled(self, message: Message, poll: Poll) -> bool:
+        """Whether the message can be deleted at once."""
+        bucket = self._trigger.bucket.partition("://")[2]
+        try:
+            uploads = announced(message.body)
+        except InvalidInput as error:
+            path = set_aside(self._dead_letters, message, str(error))
+            poll.remarks.append(f"{error}; put aside as {path}")
+            return True
+        considered = {
+            poll.consider(upload.key)
+            for upload in uploads
+            if upload.bucket == bucket and self._trigger.takes(upload.key)
+        }
+        if not all(verdict.is_final for verdict, _ in considered):
+            # It stays, and comes again; what the queue does with one that came too often is the queue's own policy.
+            return False
+        new = frozenset(key for verdict, key in considered if verdict is Verdict.NEW)
+        if new:
+            self._pending.append((self._clock() + VISIBILITY_S, message, new))
+        return not new
+
+    def _delete_handled(self, queue: AnnouncementQueue, ledger: Ledger) -> None:
+        """Those whose runs are known by now. The others are received again when they become visible."""
+        known = ledger.among(itertools.chain.from_iterable(keys for _, _, keys in self._pending))
+        handled = [message for _, message, keys in self._pending if keys <= known]
+        now = self._clock()
+        self._pending = [entry for entry in self._pending if not entry[2] <= known and entry[0] > now]
+        queue.delete(handled)
