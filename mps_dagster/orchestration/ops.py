@@ -54,26 +54,19 @@ class TaskConfig(dg.Config):
 
 
 @contextmanager
-def failures(context: dg.OpExecutionContext, **facts: Any) -> Iterator[None]:
-    """Our errors as Dagster failures, with what a person and the notification need to know.
+def work(context: dg.OpExecutionContext, **facts: Any) -> Iterator[Worker]:
+    """What every op works in: it does not begin after its run's end, and its errors become failures with our metadata.
 
     Only what a retry can help is retried. The last attempt allows no retry, because Dagster would then report "exceeded
     max_retries" in place of the failure.
     """
+    end_with_the_run(context)
     try:
-        yield
+        yield context.resources.worker
     except Exception as error:
-        # Anything that is not ours is a bug, or something that nobody thought of: its traceback is the cause's.
+        # Anything that is not ours is a bug: its traceback is the cause's.
         known = error if isinstance(error, MpsError) else MpsError(f"{type(error).__name__}: {error}")
         raise failure(known, allow_retries=context.retry_number < RETRIES.max_retries, **facts) from error
-
-
-@contextmanager
-def work(context: dg.OpExecutionContext, **facts: Any) -> Iterator[Worker]:
-    """What every op works in: not begun after its run's end, and its errors are failures."""
-    end_with_the_run(context)
-    with failures(context, **facts):
-        yield context.resources.worker
 
 
 def failure(error: MpsError, *, allow_retries: bool = False, **facts: Any) -> dg.Failure:
