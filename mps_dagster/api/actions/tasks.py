@@ -235,6 +235,6 @@ def _is_theirs(run_tags: Mapping[str, str], key: ApiKey) -> bool:
 def _simple(run: TaskRun, types: Iterable[str]) -> dict[str, Any]:
     return {
         "TaskId": run.task_id, "TaskType": _type(run), "CreateTime": iso(run.created_s),
-        "BeginProcessTime": iso(run.started_s), "FinishTime": iso(run.ended_s), 
+        "BeginProcessTime": iso(run.started_s), "FinishTime": iso(run.ended_s),
         "SubTaskTypes": list(dict.fromkeys(TASKS[name].wire for name in types)),
     }  # fmt: skip
