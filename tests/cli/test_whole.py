@@ -36,8 +36,9 @@ from mps_dagster.api.health import examine
 from mps_dagster.api.processing import Processing
 from mps_dagster.execution.task_run import TaskRun, run_id_of
 from mps_dagster.settings import Settings
+from mps_dagster.workflow.naming import sensor_name
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("services")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("whole")]
 
 SLOW = """
 name: slow
@@ -88,7 +89,7 @@ def wait_for(processing: Processing, key: str, *, until: Callable[[TaskRun], boo
         for run in processing.tasks(limit=50):
             if run.key == key and until(full := processing.describe(run.task_id)):
                 return full
-        time.sleep(0.5)
+        time.sleep(0.2)
     raise AssertionError(f"nothing came of {key}: {list(processing.tasks(limit=50))}")
 
 
@@ -130,6 +131,9 @@ REEXECUTE = """mutation($run: String!) {
     __typename ... on PythonError { message } } }"""
 START = """mutation($sensor: SensorSelector!) {
   startSensor(sensorSelector: $sensor) { ... on Sensor { sensorState { id } } } }"""
+TICK = """query($sensor: SensorSelector!) {
+  sensorOrError(sensorSelector: $sensor) {
+    ... on Sensor { sensorState { ticks(limit: 1, statuses: [SKIPPED, SUCCESS]) { timestamp } } } } }"""
 STOP = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"
 EVERYTHING = {
     "TranscodeTaskSet": [
@@ -295,6 +299,17 @@ def stopped_in_the_ui(settings: Settings, sensor: str) -> None:
     started = dagster.ask(START, sensor={**LOCATION, "sensorName": sensor})["startSensor"]
     stopped = dagster.ask(STOP, id=started["sensorState"]["id"])["stopSensor"]
     assert stopped["__typename"] == "StopSensorMutationResult"
+
+
+def wait_for_a_look(settings: Settings, workflow: str) -> None:
+    """Until the workflow's sensor has looked once more from begin to end."""
+    dagster, now, sensor = Processing.of(settings).dagster, time.time(), sensor_name(workflow)
+
+    def looked() -> bool:
+        state = dagster.ask(TICK, sensor={**LOCATION, "sensorName": sensor})["sensorOrError"]["sensorState"]
+        return any(tick["timestamp"] > now for tick in state["ticks"])
+
+    wait_until(looked)
 
 
 def test_the_whole_story_with_nothing_but_the_official_sdk(sdk, hook, settings, clips):
@@ -474,8 +489,9 @@ def test_a_file_that_is_still_being_written_is_taken_when_it_is_whole(up, settin
     path = settings.buckets_dir / "inbox" / "in" / "slowly.mp4"
     path.parent.mkdir(exist_ok=True)
     with path.open("wb") as file:
-        for start in range(0, len(content), len(content) // 8 + 1):
-            file.write(content[start : start + len(content) // 8 + 1])
+        # In more time than a sensor waits before it looks again.
+        for start in range(0, len(content), len(content) // 5 + 1):
+            file.write(content[start : start + len(content) // 5 + 1])
             file.flush()
             time.sleep(1.0)
     run = wait_for(processing, "in/slowly.mp4", until=ended)
@@ -489,7 +505,7 @@ def test_process_puts_a_file_where_its_workflow_looks_and_runs_it_once(mps, sett
     task = mps("process", str(tmp_path / "by hand.mp4"), "--workflow", "vod").strip()
     shown = mps("status", task, "--follow")
     assert "SUCCESS" in shown
-    time.sleep(12)
+    wait_for_a_look(settings, "vod")
     runs = [run for run in Processing.of(settings).tasks(limit=50) if run.key == "in/by hand.mp4"]
     assert [run.task_id for run in runs] == [task]
     assert "is there already" in mps("process", str(tmp_path / "by hand.mp4"), "--workflow", "vod", returncode=1)
