@@ -1,4 +1,4 @@
-"""Scheduled backfills: a job that plans one and asks Dagster for it, and a schedule per workflow that wants it."""
+"""Scheduled backfills: a job that plans and launches one, and a schedule for each workflow with `backfill:`."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ from mps_dagster.workflow.naming import BACKFILL, backfill_name, ours
 
 LAUNCH = "plan_and_launch"
 SHOWN = 100
-"""Rows of the plan on the run's page; the file has all of them."""
+"""Rows of the plan on the run's page; the file has them all."""
 
 
 def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
@@ -22,16 +22,16 @@ def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
 
     @dg.op(
         name=ours(LAUNCH),
-        description="Compare a workflow's uploads with what was made of them, and launch a backfill of what is missing.",
+        description="Compare a workflow's uploads with their outputs, and launch a backfill of what is missing.",
         config_schema={
             "workflow": str,
-            "max_sources": dg.Field(int, default_value=1000, description="At most so many; the next time goes on."),
+            "max_sources": dg.Field(int, default_value=1000, description="Limit of one run; the next one goes on."),
         },
         required_resource_keys={"worker"},
         retry_policy=RETRIES,
     )
     def plan_and_launch(context: dg.OpExecutionContext) -> None:
-        # pandas, which nothing else needs, costs each run's process 0.4 s.
+        # Importing pandas takes 0.4 s, and no other run needs it.
         from mps_dagster.control.backfill import Scope, plan
         from mps_dagster.orchestration.backfill import launch
         from mps_dagster.orchestration.history import read_history
@@ -41,14 +41,13 @@ def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
             workflow = by_name.get(context.op_config["workflow"])
             if workflow is None:
                 raise InvalidInput(f"there is no workflow {context.op_config['workflow']!r}")
-            planned = plan(
-                read_history(context.instance, workflow), worker.buckets, Scope(limit=context.op_config["max_sources"])
-            )
+            history, scope = read_history(context.instance, workflow), Scope(limit=context.op_config["max_sources"])
+            planned = plan(history, worker.buckets, scope)
             table = planned.table
             folder = worker.settings.home / "backfills"
             folder.mkdir(parents=True, exist_ok=True)
             table.to_parquet(folder / f"{context.run_id}.parquet")
-            # One after the other: each night's thousand would only wait behind the last one's. A retry launches the rest.
+            # Not while the last backfill is under way: this one would only wait behind it. A retry launches the rest.
             waits = planned.under_way and not context.retry_number
             launched = [] if waits else list(launch(context.instance, workflow, table))
         shown = table.head(SHOWN).assign(tasks=table["tasks"].head(SHOWN).map(" ".join))
@@ -84,7 +83,7 @@ def backfill_schedules(workflows: Iterable[Workflow], job: dg.JobDefinition) -> 
             run_config=run_config({LAUNCH: {"workflow": workflow.name, "max_sources": workflow.backfill.max_sources}}),
             tags={tags.PLANS: workflow.name},
             default_status=dg.DefaultScheduleStatus.RUNNING,
-            description=f"Makes up for what {workflow.name} missed.",
+            description=f"Processes the uploads that {workflow.name} missed.",
         )
         for workflow in workflows
         if workflow.backfill

@@ -20,7 +20,7 @@ from mps_dagster.media.info import MediaInfo
 from mps_dagster.notify.config import SinkConfig
 from mps_dagster.storage.keys import MAX_NAME_BYTES, check_bucket_name, max_key_bytes
 from mps_dagster.tasks import TASKS
-from mps_dagster.tasks.spec import OutputNames, Spec, filled, with_values
+from mps_dagster.tasks.spec import OutputNames, Spec, fill, fill_within
 from mps_dagster.workflow.naming import OUR_JOBS, by_hand_name
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
@@ -192,7 +192,7 @@ class Task(Facts):
         above = {**values, "inputDir": posixpath.dirname(source.upload)}
         parts = (self.output.dir or "{inputDir}").split("/")
         folder = "/".join(
-            with_values(part, above) if "{inputDir}" in part else filled(part, values, MAX_NAME_BYTES) for part in parts
+            fill(part, above) if "{inputDir}" in part else fill_within(part, values, MAX_NAME_BYTES) for part in parts
         )
         return Place(bucket=self.output.bucket or source.bucket, dir=f"/{key_prefix(folder)}")
 

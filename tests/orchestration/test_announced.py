@@ -179,7 +179,7 @@ def test_a_message_that_nobody_can_read_goes_aside_and_is_reported(announced, bo
     announced.send(body)
     announced.announce("in/a.mp4")
     assert daemon.tick() == ["in/a.mp4"]
-    [path] = (daemon.house.settings.set_aside_dir / "vod").iterdir()
+    [path] = (daemon.house.settings.dead_letters_dir / "vod").iterdir()
     assert json.loads(path.read_text())["body"] == body
     daemon.tick()
     assert announced.waiting() == 0

@@ -120,9 +120,7 @@ def test_a_task_that_is_run_alone_when_its_source_is_not_kept_says_so(house):
         raise_on_error=False,
     )
     [stills] = [subtask for subtask in told(house, result.dagster_run).subtasks if subtask.task == "stills"]
-    assert (
-        stills.message == "what source found or made of this upload is not kept any more; run the whole workflow on it"
-    )
+    assert stills.message == "the result of source for this upload was removed; run the whole workflow on it"
 
 
 STEP = "vod__web.subtask[0_small]"

@@ -102,7 +102,7 @@ def test_a_run_that_cannot_be_told_stops_no_other(house, clips, monkeypatch):
     with house.context("deliver_notifications") as context:
         said = house.sensor("deliver_notifications")(context)
     assert [event["TaskId"] for event in received(house)] == [task_id(good)]
-    assert f"run {bad} could not be told: KeyError" in said.skip_message
+    assert f"no event for run {bad}: KeyError" in said.skip_message
     assert context.cursor
 
 

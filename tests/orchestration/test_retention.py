@@ -150,7 +150,7 @@ def test_records_of_outputs_that_are_gone_go_if_that_is_wanted(tmp_path, instanc
     told: list[str] = []
     assert [remove_records(worker, [workflow], told.append) for _ in range(2)] == [removed] * 2
     assert asked == ([("by-hand", ""), ("outputs", ""), ("by-hand", "by-hand so far"), ("outputs", "")] if days else [])
-    assert told == ["records of by-hand are left for tomorrow: the bucket did not answer"] * len(asked[::2])
+    assert told == ["records in by-hand are left for tomorrow: the bucket did not answer"] * len(asked[::2])
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(60.0, 2), (0.0, 9)])
@@ -175,4 +175,4 @@ def test_a_bucket_that_keeps_records_of_others_alive_is_told_of(tmp_path, monkey
     monkeypatch.setattr(Outdated, "remove", remove)
     told: list[str] = []
     assert remove_records(Worker.of(settings, Buckets(settings)), [workflow], told.append) == 0
-    assert told == ["records in outputs of what may be in s3://gone stay: there is no such bucket"]
+    assert told == ["records in outputs of outputs in s3://gone stay: there is no such bucket"]

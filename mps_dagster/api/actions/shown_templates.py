@@ -22,7 +22,7 @@ def shown(kind: TemplateType, template: Template, settings: Settings) -> dict[st
     members = {
         "Definition": template.definition, "Name": template.name, "Comment": template.comment, "Type": origin_of(template),
         "CreateTime": _time(template.created), "UpdateTime": _time(template.updated),
-        **_members(model), **pascal(kind.described(model)),
+        **_members(model), **pascal(kind.describe(model)),
     }  # fmt: skip
     if kind.kind == WATERMARK and members["ImageTemplate"]:
         members["ImageTemplate"]["ImageUrl"] = image_url(template, settings)
@@ -35,7 +35,7 @@ def origin_of(template: Template) -> str:
 
 def model_of(kind: TemplateType, parameters: dict[str, Any]) -> Facts:
     """Raise pydantic's `ValidationError` if no task can use a template of these parameters."""
-    return kind.model.model_validate({**parameters, **kind.stand_in})
+    return kind.model.model_validate({**parameters, **kind.placeholders})
 
 
 def image_url(template: Template, settings: Settings) -> str:

@@ -64,8 +64,9 @@ class _Templates:
         self._check(parameters, image)
         # A lock of its own: nobody uses a new template, so it need not wait until Dagster has loaded other changes.
         with changing(self.settings.templates_dir) as change:
-            if sum(template.owner == call.key.owner for template in self._seen_by(call.key)) >= self.kind.template.most:
-                problem = f"There are {self.kind.template.most} templates of this kind already."
+            limit = self.kind.template.limit
+            if sum(template.owner == call.key.owner for template in self._seen_by(call.key)) >= limit:
+                problem = f"There are {limit} templates of this kind already."
                 raise ApiError("LimitExceeded.TooMuchTemplate", problem)
             taken = [template.definition for template in self._templates.by_name.values()]
             number = change.next_number(self.settings.templates_dir / ".last_definition", [FIRST - 1, *taken])
