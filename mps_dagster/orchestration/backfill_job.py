@@ -1,14 +1,14 @@
-"""Scheduled backfills: a job that plans and launches one, and a schedule for each workflow with `backfill:`."""
+"""Scheduled backfills: a job that plans and launches one, and a schedule for each workflow that has `backfill:`."""
 
 from collections.abc import Iterable
 
 import dagster as dg
+from pydantic import Field
 
 from mps_dagster.control import tags
 from mps_dagster.control.run_config import run_config
 from mps_dagster.errors import InvalidInput
-from mps_dagster.execution.perform import Worker
-from mps_dagster.orchestration.ops import RETRIES, failures
+from mps_dagster.orchestration.ops import op, work
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.naming import BACKFILL, backfill_name, ours
 
@@ -17,47 +17,43 @@ SHOWN = 100
 """Rows of the plan on the run's page; the file has them all."""
 
 
+class BackfillConfig(dg.Config):
+    workflow: str
+    max_sources: int = Field(1000, description="Limit of one run; the next one goes on.")
+
+
 def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
     by_name = {workflow.name: workflow for workflow in workflows}
 
-    @dg.op(
+    @op(
         name=ours(LAUNCH),
-        description="Compare a workflow's uploads with their outputs, and launch a backfill of what is missing.",
-        config_schema={
-            "workflow": str,
-            "max_sources": dg.Field(int, default_value=1000, description="Limit of one run; the next one goes on."),
-        },
-        required_resource_keys={"worker"},
-        retry_policy=RETRIES,
+        description="Compare a workflow's uploads with their outputs, and launch a backfill of those that are missing.",
     )
-    def plan_and_launch(context: dg.OpExecutionContext) -> None:
+    def plan_and_launch(context: dg.OpExecutionContext, config: BackfillConfig) -> None:
         # Importing pandas takes 0.4 s, and no other run needs it.
         from mps_dagster.control.backfill import Scope, plan
         from mps_dagster.orchestration.backfill import launch
         from mps_dagster.orchestration.history import read_history
 
-        worker: Worker = context.resources.worker
-        with failures(context):
-            workflow = by_name.get(context.op_config["workflow"])
+        with work(context) as worker:
+            workflow = by_name.get(config.workflow)
             if workflow is None:
-                raise InvalidInput(f"there is no workflow {context.op_config['workflow']!r}")
-            history, scope = read_history(context.instance, workflow), Scope(limit=context.op_config["max_sources"])
-            planned = plan(history, worker.buckets, scope)
-            table = planned.table
-            folder = worker.settings.home / "backfills"
-            folder.mkdir(parents=True, exist_ok=True)
-            table.to_parquet(folder / f"{context.run_id}.parquet")
+                raise InvalidInput(f"there is no workflow {config.workflow!r}")
+            planned = plan(read_history(context.instance, workflow), worker.buckets, Scope(limit=config.max_sources))
+            file = worker.settings.home / "backfills" / f"{context.run_id}.parquet"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            planned.table.to_parquet(file)
             # Not while the last backfill is under way: this one would only wait behind it. A retry launches the rest.
             waits = planned.under_way and not context.retry_number
-            launched = [] if waits else list(launch(context.instance, workflow, table))
-        shown = table.head(SHOWN).assign(tasks=table["tasks"].head(SHOWN).map(" ".join))
+            launched = [] if waits else list(launch(context.instance, workflow, planned.table))
+        shown = planned.table.head(SHOWN).assign(tasks=planned.table["tasks"].head(SHOWN).map(" ".join))
         context.add_output_metadata(
             {
-                "sources": len(table),
+                "sources": len(planned.table),
                 "left alone": dg.MetadataValue.json(dict(planned.others)),
                 "still under way": dg.MetadataValue.json(list(planned.under_way)),
                 "backfills": dg.MetadataValue.json(launched),
-                "plan": dg.MetadataValue.path(str(folder / f"{context.run_id}.parquet")),
+                "plan": dg.MetadataValue.path(str(file)),
                 "table": dg.MetadataValue.md(shown.to_string(index=False)),
             }
         )

@@ -54,26 +54,19 @@ class TaskConfig(dg.Config):
 
 
 @contextmanager
-def failures(context: dg.OpExecutionContext, **facts: Any) -> Iterator[None]:
-    """Raise our errors as Dagster failures, with metadata for the UI and the notification.
+def work(context: dg.OpExecutionContext, **facts: Any) -> Iterator[Worker]:
+    """Wraps the body of every op: it does not begin after its run's end, and its errors become failures with our metadata.
 
     Only retryable errors are retried. The last attempt allows no retry, because Dagster would then report "exceeded
     max_retries" in place of the failure.
     """
+    end_with_the_run(context)
     try:
-        yield
+        yield context.resources.worker
     except Exception as error:
         # Any other error is a bug or unforeseen; its traceback stays with the cause.
         known = error if isinstance(error, MpsError) else MpsError(f"{type(error).__name__}: {error}")
         raise failure(known, allow_retries=context.retry_number < RETRIES.max_retries, **facts) from error
-
-
-@contextmanager
-def work(context: dg.OpExecutionContext, **facts: Any) -> Iterator[Worker]:
-    """Wraps the body of every op: it does not begin after its run's end, and its errors become failures."""
-    end_with_the_run(context)
-    with failures(context, **facts):
-        yield context.resources.worker
 
 
 def failure(error: MpsError, *, allow_retries: bool = False, **facts: Any) -> dg.Failure:

@@ -10,11 +10,8 @@ from types import SimpleNamespace
 
 import dagster as dg
 import pytest
-from click.testing import CliRunner
 from dagster._core.launcher.base import WorkerStatus
-from projects import ROOT
 
-from mps_dagster.cli.settings import settings
 from mps_dagster.errors import StorageFailed
 from mps_dagster.execution.assemble import MemberMissing, assemble
 from mps_dagster.execution.perform import Worker
@@ -146,9 +143,3 @@ def test_the_command_line_does_not_import_dagster():
     """It would cost 0.7 s each time."""
     code = "import sys, mps_dagster.cli; print('dagster' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
-
-
-def test_every_setting_is_in_the_docs():
-    """The page is what the command prints: mps settings."""
-    table = CliRunner().invoke(settings, catch_exceptions=False).output
-    assert table in (ROOT / "docs" / "settings.md").read_text()

@@ -11,8 +11,9 @@ import pytest
 from postgresql import PostgreSql, postgresql
 from projects import make_project
 
+from mps_dagster.control.backfill import Scope, plan
 from mps_dagster.control.health import Unusable, check_database
-from mps_dagster.orchestration.backfill import Wanted, plan
+from mps_dagster.orchestration.history import read_history
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.project import Project
 
@@ -66,7 +67,7 @@ def test_everything_is_recorded_in_postgresql(settings, clips, tmp_path):
         asset = dg.AssetKey(["vod", "teaser"])
         assert instance.get_materialized_partitions(asset) == {"in/clip.mp4"}
         workflow = Project.load(settings).workflows[0]
-        assert plan(instance, workflow, house.buckets, Wanted()).table.empty
+        assert plan(read_history(instance, workflow), house.buckets, Scope()).table.empty
         assert "1 events added" in house.look("deliver_notifications").skip_message
     assert not list(settings.dagster_home.rglob("*.db"))
 
