@@ -51,7 +51,7 @@ def lineage(address: str, places: tuple[str, ...]) -> None:
 def _known(workflows: tuple[Workflow, ...], settings: Settings) -> Iterator[str]:
     """The buckets of the workflows' outputs, and all folders that are buckets."""
     for workflow in workflows:
-        yield from workflow.written
+        yield from workflow.written_buckets
     with suppress(FileNotFoundError):
         yield from (folder.name for folder in settings.buckets_dir.iterdir() if folder.is_dir())
 

@@ -141,7 +141,7 @@ def _space(settings: Settings) -> Finding:
 
 def _places(workflows: tuple[Workflow, ...]) -> tuple[set[str], set[str]]:
     """The buckets that uploads come from, and those that are written to."""
-    written = {bucket for workflow in workflows for bucket in workflow.written}
+    written = {bucket for workflow in workflows for bucket in workflow.written_buckets}
     return {workflow.trigger.bucket for workflow in workflows}, written
 
 

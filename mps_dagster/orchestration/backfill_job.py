@@ -10,7 +10,7 @@ from mps_dagster.control.run_config import run_config
 from mps_dagster.errors import InvalidInput
 from mps_dagster.orchestration.ops import op, work
 from mps_dagster.workflow.model import Workflow
-from mps_dagster.workflow.naming import BACKFILL, backfill_name, ours
+from mps_dagster.workflow.naming import BACKFILL, backfill_name, op_name
 
 LAUNCH = "plan_and_launch"
 SHOWN = 100
@@ -26,7 +26,7 @@ def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
     by_name = {workflow.name: workflow for workflow in workflows}
 
     @op(
-        name=ours(LAUNCH),
+        name=op_name(LAUNCH),
         description="Compare a workflow's uploads with their outputs, and launch a backfill of those that are missing.",
     )
     def plan_and_launch(context: dg.OpExecutionContext, config: BackfillConfig) -> None:

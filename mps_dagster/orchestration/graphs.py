@@ -14,7 +14,7 @@ from mps_dagster.execution.subtask import Upload
 from mps_dagster.orchestration.ops import UploadConfig, assemble, break_down, fetch_source, op, source_op, subtask
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import UPLOAD, Place, Task, Workflow
-from mps_dagster.workflow.naming import PROCESS_MEDIA, by_hand_name, node_name, object_key, ours, uploads_name
+from mps_dagster.workflow.naming import PROCESS_MEDIA, by_hand_name, node_name, object_key, op_name, uploads_name
 
 Graphs = Mapping[str, dg.GraphDefinition]
 
@@ -66,7 +66,7 @@ def process_media_job(executor: dg.ExecutorDefinition) -> dg.JobDefinition:
     """All task types on one object of any bucket; the run config fills the slots, an empty one does nothing."""
 
     slots = {
-        name: _task_graph(ours(name), PROCESS_MEDIA, {"name": name, "type": name, "outputs": []}, heavy=task.heavy)
+        name: _task_graph(op_name(name), PROCESS_MEDIA, {"name": name, "type": name, "outputs": []}, heavy=task.heavy)
         for name, task in TASKS.items()
     }
 

@@ -19,7 +19,7 @@ from mps_dagster.orchestration.executor import end_with_the_run
 from mps_dagster.orchestration.metadata import plan_metadata, source_metadata, subtask_metadata, task_metadata
 from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import UPLOAD, Place
-from mps_dagster.workflow.naming import ours
+from mps_dagster.workflow.naming import op_name
 
 RETRIES = dg.RetryPolicy(max_retries=2, delay=3, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """For retryable errors only: the others are failures that allow no retries."""
@@ -86,7 +86,7 @@ def fetch_source(context: dg.OpExecutionContext, bucket: str, key: str, etag: st
     return dg.Output(Upload(source=source, output=output), data_version=dg.DataVersion(source.etag))
 
 
-@op(name=ours(UPLOAD), description="Fetch one object to scratch and probe it.")
+@op(name=op_name(UPLOAD), description="Fetch one object to scratch and probe it.")
 def source_op(context: dg.OpExecutionContext, config: SourceConfig) -> dg.Output[Upload]:
     if config.url:
         with work(context, input={"url": config.url}) as worker:
@@ -95,7 +95,7 @@ def source_op(context: dg.OpExecutionContext, config: SourceConfig) -> dg.Output
 
 
 @op(
-    name=ours("break_down"),
+    name=op_name("break_down"),
     description="Break a task down into one subtask per output. An empty task has none.",
     ins={"source": dg.In(UPSTREAM)},
     out={
@@ -114,7 +114,7 @@ def break_down(context: dg.OpExecutionContext, config: TaskConfig, source: Uploa
 
 
 @op(
-    name=ours("subtask"),
+    name=op_name("subtask"),
     description="One ffmpeg job: stage in, run, verify, publish. Does nothing if its outputs are up to date.",
 )
 def subtask(context: dg.OpExecutionContext, job: Subtask) -> SubtaskResult:
@@ -127,7 +127,7 @@ def subtask(context: dg.OpExecutionContext, job: Subtask) -> SubtaskResult:
 
 
 @op(
-    name=ours("assemble"),
+    name=op_name("assemble"),
     description="Collect the subtasks' results, write the manifest, record the outputs.",
     ins={"members": dg.In(dg.Optional[Members])},
     out=dg.Out(dg.Optional[TaskResult]),

@@ -21,7 +21,7 @@ from mps_dagster.orchestration.values import ASSETS, value_name
 from mps_dagster.settings import Settings
 from mps_dagster.storage.drafts import write_whole
 from mps_dagster.workflow.model import RECORDS_DIR, UPLOAD, Workflow
-from mps_dagster.workflow.naming import RETENTION, ours, uploads_name
+from mps_dagster.workflow.naming import RETENTION, op_name, uploads_name
 
 DAY_S = 24 * 3600
 ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
@@ -47,7 +47,7 @@ def retention_job(
     """`are_all` is False while a file is not valid: its workflow's values are not known, so all values stay."""
 
     @dg.op(
-        name=ours("remove_old"),
+        name=op_name("remove_old"),
         description="Remove data that is older than the settings allow.",
         required_resource_keys={"worker"},
     )
@@ -179,7 +179,7 @@ def remove_records(
 def _written(settings: Settings, workflows: Iterable[Workflow]) -> set[str]:
     """Buckets with records: the workflows', and the local ones that ProcessMedia wrote to."""
     folders = settings.buckets_dir.iterdir() if settings.buckets_dir.is_dir() else ()
-    return {name for workflow in workflows for name in workflow.written} | {
+    return {name for workflow in workflows for name in workflow.written_buckets} | {
         folder.name for folder in folders if (folder / RECORDS_DIR).is_dir()
     }
 

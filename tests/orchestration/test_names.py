@@ -17,7 +17,7 @@ from mps_dagster.control import tags
 from mps_dagster.orchestration import build, upload_sensor
 from mps_dagster.orchestration.build import build_project
 from mps_dagster.tasks import TASKS
-from mps_dagster.workflow.naming import StepKey, job_name, node_name, ours
+from mps_dagster.workflow.naming import StepKey, job_name, node_name, op_name
 
 from .conftest import furnished
 
@@ -77,7 +77,7 @@ def test_names_of_jobs_and_of_their_parts_are_all_different(pairs):
     assert len(jobs) == len({workflow for workflow, _ in pairs})
     nodes = {node_name(workflow, task) for workflow, task in pairs}
     assert len(nodes) == len(pairs)
-    brought = {ours(name) for name in OURS}
+    brought = {op_name(name) for name in OURS}
     assert not any(one & other for one, other in itertools.combinations((jobs, nodes, brought), 2))
 
 
@@ -117,7 +117,7 @@ def test_a_workflow_of_any_name_runs(tmp_path, instance, clips, name):
 def test_a_workflow_that_dagster_does_not_take_takes_no_other_one_down(tmp_path, monkeypatch):
     """Whatever the reason: it is told of by its file, in the UI and by `mps workflows validate`."""
     for module in (build, upload_sensor):
-        monkeypatch.setattr(module, "job_name", lambda name: ours("subtask") if name in "bd" else name)
+        monkeypatch.setattr(module, "job_name", lambda name: op_name("subtask") if name in "bd" else name)
     home = project_of(tmp_path, *(written(name) for name in "abcde"))
     definitions, project = build_project(home)
     assert [workflow.name for workflow in project.workflows] == ["a", "c", "e"]

@@ -1,4 +1,4 @@
-"""How MPS shows a template (reference D): every parameter filled in, codecs by their encoders, times in UTC."""
+"""A template as MPS shows it (reference D): with all parameters, encoder names as codecs, times in UTC."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mps_dagster.tasks.spec import parameters
 from mps_dagster.workflow.templates import Template
 
 
-def shown(kind: TemplateType, template: Template, settings: Settings) -> dict[str, Any]:
+def template_info(kind: TemplateType, template: Template, settings: Settings) -> dict[str, Any]:
     model = model_of(kind, {**template.parameters, "definition": template.definition})
     members = {
         "Definition": template.definition, "Name": template.name, "Comment": template.comment, "Type": origin_of(template),
@@ -39,7 +39,7 @@ def model_of(kind: TemplateType, parameters: dict[str, Any]) -> Facts:
 
 
 def image_url(template: Template, settings: Settings) -> str:
-    """Where a watermark's picture can be looked at."""
+    """The URL of a watermark template's picture."""
     name = template.parameters.get("image_template", {}).get("image_content", "")
     return f"{settings.files_url}/{TEMPLATES}/{name}" if name else ""
 
