@@ -35,7 +35,7 @@ def watched(*answers: bool | MpsError, every_s: float = RELOAD_AFTER_S + 1) -> t
     asked = Asked(list(answers))
     watch = CodeWatch(asked)
     for number in range(len(answers)):
-        watch.look(number * every_s)
+        watch.poll(number * every_s)
     return watch, len(asked.reloads)
 
 
