@@ -65,7 +65,7 @@ def test_any_two_workflows_load_beside_each_other(tmp_path_factory, one, other, 
         job = repository.get_job(job_name(name))
         nodes = {node.name for node in job.graph.nodes}
         assert job.tags[tags.WORKFLOW] == name
-        assert nodes == {node_name(name, "source"), *(node_name(name, found) for found in tasks)}
+        assert nodes == {node_name(name, "source"), *(node_name(name, task_name) for task_name in tasks)}
         read = {StepKey.parse(f"{node}.subtask[0_a]").task(name) for node in nodes}
         assert read == {"source", *tasks}
 
@@ -103,8 +103,8 @@ def test_runs_of_a_version_that_called_every_job_as_its_workflow_are_still_read(
 def test_a_workflow_of_any_name_runs(tmp_path, instance, clips, name):
     """From the sensor's request to the outputs."""
     house = furnished(project_of(tmp_path, written(name)), instance)
-    house.put(clips.video(), f"{name}/clip.mp4")
-    [request] = house.look(f"{name}_uploads").run_requests
+    house.upload(clips.video(), f"{name}/clip.mp4")
+    [request] = house.tick(f"{name}_uploads").run_requests
     instance.add_dynamic_partitions(f"{name}_uploads", [request.partition_key])
     job = house.defs.resolve_job_def(job_name(name))
     result = job.execute_in_process(
@@ -126,10 +126,10 @@ def test_a_workflow_that_dagster_does_not_take_takes_no_other_one_down(tmp_path,
     names = {sensor.name for sensor in definitions.get_repository_def().sensor_defs}
     assert names >= {"a_uploads", "c_uploads", "e_uploads", "workflows_f1_is_not_valid", "workflows_f3_is_not_valid"}
     monkeypatch.setenv("MPS_PROJECT", str(home.project))
-    told = CliRunner().invoke(validate, catch_exceptions=False)
-    assert told.exit_code == 1
-    assert "a: valid\nc: valid\ne: valid\nf1.yaml: Dagster does not take this workflow: " in told.output
-    assert "name '_subtask'" in told.output
+    outcome = CliRunner().invoke(validate, catch_exceptions=False)
+    assert outcome.exit_code == 1
+    assert "a: valid\nc: valid\ne: valid\nf1.yaml: Dagster does not take this workflow: " in outcome.output
+    assert "name '_subtask'" in outcome.output
 
 
 def test_two_files_of_one_name_and_files_of_any_name_load(tmp_path):
