@@ -79,7 +79,7 @@ def run_of(number: int, status: str = "SUCCESS", config: str = "{}", **tags: str
 def test_tasks_are_listed_with_what_they_make(call, monkeypatch):
     """A time without a zone is UTC, as all of MPS's are."""
     queries = []
-    runs = [run_of(1, **{"mps/types": "transcode,sample_snapshot"}), run_of(2)]
+    runs = [run_of(1, **{"mps/types": "transcode,watermark,sample_snapshot"}), run_of(2)]
     monkeypatch.setattr(Dagster, "runs", lambda _, query, **__: queries.append(query) or runs)
     monkeypatch.setattr(Dagster, "count", lambda *_: 2)
     monkeypatch.setattr(Dagster, "without_retried", lambda _, runs: runs)

@@ -78,5 +78,5 @@ def test_a_serial_task_works_on_the_output_that_it_names(worker):
     )
     plan = plan_task(stills({"name": "a"}, source="web/sd"), web, worker)
     assert (plan.source.bucket, plan.source.key, plan.source.upload) == ("outputs", "out/sd.mp4", "in/a.mp4")
-    with pytest.raises(InvalidConfiguration, match="made no output 'uhd'"):
+    with pytest.raises(InvalidConfiguration, match="has no output 'uhd'"):
         plan_task(stills({"name": "a"}, source="web/uhd"), web, worker)

@@ -24,7 +24,7 @@ from tencentcloud.mps.v20190612.mps_client import MpsClient
 
 from mps_dagster.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("services")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("services")]
 
 HERE = Path(__file__).parent
 CATALOGUE = "for module in (transcode, "

@@ -74,9 +74,9 @@ def test_a_run_whose_task_died_is_told_like_any_other(house, clips, monkeypatch)
     def dies(context, **facts):
         if facts.get("task", {}).get("name") == "web":
             raise dg.Failure("terminated by signal 9 (SIGKILL)", allow_retries=False)
-        yield
+        yield context.resources.worker
 
-    monkeypatch.setattr(ops, "failures", dies)
+    monkeypatch.setattr(ops, "work", dies)
     house.upload(clips.video(), "in/clip.mp4")
     assert not house.run("in/clip.mp4").success
     house.tick("deliver_notifications")

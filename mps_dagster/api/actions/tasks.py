@@ -8,7 +8,7 @@ import posixpath
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -187,7 +187,7 @@ class _Tasks:
         tasks = [(outline(deployment, run), run) for run in deployment.dagster.without_retried(ours)]
         return {
             "TaskSet": [
-                _simple(task, [TASKS[name].wire for name in task_types(deployment, run)]) for task, run in tasks
+                _simple(task, task_types(deployment, run)) for task, run in tasks
                 if _is_theirs(run.tags, call.key) or call.key.may_read(task.bucket)
             ],
             "ScrollToken": page[-1].run_id if len(runs) > request.limit else "",
@@ -231,8 +231,9 @@ def _is_theirs(run_tags: Mapping[str, str], key: ApiKey) -> bool:
     return run_tags.get(tags.ACCOUNT) == key.owner
 
 
-def _simple(run: TaskRun, types: Sequence[str]) -> dict[str, Any]:
+def _simple(run: TaskRun, types: Iterable[str]) -> dict[str, Any]:
     return {
         "TaskId": run.task_id, "TaskType": _type(run), "CreateTime": iso(run.created_s),
-        "BeginProcessTime": iso(run.started_s), "FinishTime": iso(run.ended_s), "SubTaskTypes": list(types),
+        "BeginProcessTime": iso(run.started_s), "FinishTime": iso(run.ended_s),
+        "SubTaskTypes": list(dict.fromkeys(TASKS[name].wire for name in types)),
     }  # fmt: skip
