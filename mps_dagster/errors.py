@@ -1,7 +1,7 @@
 """The error types. Each knows its MPS code (`ErrCodeExt`) and whether a retry can help.
 
-An error's text is what was attempted, what happened and, where there is one, a hint: the person who reads it
-has the Dagster UI or a notification before them, not the source.
+An error's text says what was attempted, what happened and, if there is one, a hint: its reader sees the Dagster UI or a
+notification, not the source code.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import ClassVar
 
 
 class MpsError(Exception):
-    """Base of everything that this project raises on purpose."""
+    """Base of all errors that this project raises on purpose."""
 
     code: ClassVar[str] = "InternalError"
     number: ClassVar[int] = 70000
@@ -34,7 +34,7 @@ def _rebuild(kind: type[MpsError], message: str, hint: str) -> MpsError:
 
 
 class InvalidInput(MpsError, ValueError):
-    """The request, workflow or template asks for what cannot be. A ValueError, so that pydantic adds where."""
+    """The request, workflow or template asks for something impossible. A ValueError, so that pydantic adds the place."""
 
     code = "InvalidInput"
     number = 40000
@@ -65,7 +65,7 @@ class OutputTaken(InvalidInput):
 
 
 class AttachmentChanged(MpsError):
-    """A watermark's picture was replaced after it had been planned with. The plan is of no use; another run makes a new one."""
+    """A watermark's picture was replaced after the task was planned. Another run plans with the new one."""
 
 
 class SourceFileError(MpsError):
@@ -88,35 +88,35 @@ class ContentUnsupported(SourceFileError):
 
 
 class NoVideoMedia(SourceFileError):
-    """A picture was asked of a source without a video track."""
+    """The output needs a picture, and the source has no video track."""
 
     code = "SourceFileError.NoVideoMedia"
 
 
 class NoVideoResolution(SourceFileError):
-    """The video track tells no width and height."""
+    """The video track has no width and height."""
 
     code = "SourceFileError.NoVideoResolution"
 
 
 class SourceNotAccessible(SourceFileError):
-    """The source object is not there."""
+    """The source object does not exist."""
 
     code = "SourceFileError.DownloadNotAccessible"
 
 
 class SourceChanged(SourceNotAccessible):
-    """The object's etag is no longer the one that was announced; its new content gets a run of its own."""
+    """The object's etag has changed since the run was requested; its new content gets a run of its own."""
 
 
 class StorageFailed(MpsError):
-    """A bucket could not be read, listed or written. Usually passes."""
+    """A bucket could not be read, listed or written. Usually temporary."""
 
     retryable = True
 
 
 class StorageRefused(StorageFailed):
-    """A bucket answered that it will not: wrong key, no such bucket, a clock that is off. A person has to mend it."""
+    """A bucket refused: wrong key, no such bucket, a clock that is off. A person has to fix it."""
 
     retryable = False
 
@@ -132,16 +132,16 @@ class ToolKilled(ToolFailed):
 
 
 class OutputRejected(MpsError):
-    """ffmpeg said it succeeded, but the output is not what the plan promised."""
+    """ffmpeg succeeded, but the output is not as planned."""
 
 
 class DeliveryFailed(MpsError):
-    """A notification's receiver did not take it. The outbox tries again."""
+    """A notification's receiver did not accept it. The outbox tries again."""
 
     retryable = True
 
 
 class DeliveryRefused(DeliveryFailed):
-    """A notification's receiver answered that it will not take this event. It is put aside after some attempts."""
+    """A notification's receiver refused this event. After some attempts it becomes a dead letter."""
 
     retryable = False

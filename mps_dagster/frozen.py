@@ -1,4 +1,4 @@
-"""`Facts`, the base of all values that travel between rooms, steps and files, and `Api`, which says how MPS has a field."""
+"""`Facts`, the base of values that are passed between packages, steps and files, and `Api`, MPS's view of a field."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Facts(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """How MPS's API has a field, where that is not as in a workflow file: a part of the field's `Annotated`."""
+    """How a field differs in MPS's API from a workflow file; a part of the field's `Annotated`."""
 
     role: Literal["template", "task", "ours"] = "template"
     """A parameter of templates; one that comes with each task; or one that MPS does not have."""
     required: bool = False
-    """Whether a request has to name it."""
+    """Whether a request must have it."""
     shown: bool = True
     """Whether answers show it."""
     type: Any = None
@@ -37,15 +37,15 @@ class Api:
     refused: tuple[str, ...] = ()
     """MPS's values that are not offered here."""
     words: Mapping[str, str] = field(default_factory=dict)
-    """Our values, and what answers call them; requests may use either."""
+    """Our values and MPS's names for them; answers use MPS's, requests may use either."""
     unset: int | None = None
     """MPS's number for `None`."""
     path: str = ""
-    """Of a path: MPS's default."""
+    """MPS's default, if the field is a path."""
 
     @classmethod
     def of(cls, info: FieldInfo) -> Api:
-        """What a field says, once; of one that says nothing, the defaults."""
+        """The `Api` of a field; the defaults if it has none."""
         [own] = [item for item in info.metadata if isinstance(item, cls)] or [cls()]
         return own
 
@@ -56,5 +56,5 @@ REQUIRED = Api(required=True)
 
 
 def contradiction(code: str, problem: str) -> PydanticCustomError:
-    """To be raised by a validator: a parameter that does not go with another, by MPS's InvalidParameterValue code."""
+    """An error for validators: parameters contradict each other; `code` is the suffix of MPS's InvalidParameterValue."""
     return PydanticCustomError(f"InvalidParameterValue.{code}", problem)

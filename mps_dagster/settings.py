@@ -20,14 +20,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 def _usable_cores() -> int:
-    """Cores this process may run on: a container's cpuset counts, the host's size does not."""
+    """Cores that this process may run on: those of a container's cpuset, not all of the host."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _is_address(url: str) -> bool:
+def _is_postgresql_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        # Only asking for the port tells whether it is one.
+        # `parts.port` raises ValueError if it is no number.
         return (
             parts.scheme in ("postgresql", "postgres") and bool(parts.hostname and parts.path[1:]) and parts.port != 0
         )
@@ -36,7 +36,7 @@ def _is_address(url: str) -> bool:
 
 
 class S3Settings(BaseModel):
-    """How `s3://…` buckets are reached. Also for everything else that speaks S3 (COS, MinIO, …)."""
+    """Access to `s3://…` buckets: AWS, or any other service with S3's interface (MinIO, …)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,11 +53,11 @@ class S3Settings(BaseModel):
 
 
 class CosSettings(BaseModel):
-    """How `cos://…` buckets are reached: Tencent's own, over their S3 interface (reference H.1)."""
+    """Access to `cos://…` buckets: Tencent's own, over their S3 interface (reference H.1)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    region: str = Field("ap-guangzhou", description="The buckets' region; an endpoint sees those of its own only.")
+    region: str = Field("ap-guangzhou", description="The buckets' region; an endpoint has only those of its own.")
     endpoint_url: str | None = Field(None, description="Empty = https://cos.<region>.myqcloud.com.")
     secret_id: str | None = Field(None, description="SecretId.")
     secret_key: SecretStr | None = Field(None, description="SecretKey.")
@@ -81,9 +81,9 @@ class WebSettings(BaseModel):
 
     allow: tuple[str, ...] = Field(
         (),
-        description='Hosts, addresses and networks that are not public and yet may be asked: `["hooks.lan", "10.1.0.0/16"]`.',
+        description='Hosts, addresses and networks that are allowed though not public: `["hooks.lan", "10.1.0.0/16"]`.',
     )
-    proxy: str | None = Field(None, description="http://host:port; variables such as HTTPS_PROXY are not looked at.")
+    proxy: str | None = Field(None, description="http://host:port; variables such as HTTPS_PROXY are ignored.")
 
     @field_validator("allow")
     @classmethod
@@ -109,11 +109,11 @@ class CmqSettings(BaseModel):
 
 
 class ApiSettings(BaseModel):
-    """The HTTP API in MPS's wire. What a key may do is written in the keys file (api/keys.py)."""
+    """The HTTP API in MPS's wire format. The keys file has the rights of each key (api/keys.py)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="Where it listens. TLS, if others are to reach it, goes in front.")
+    host: str = Field("127.0.0.1", description="Where it listens. For access from outside, put TLS in front.")
     port: int = Field(3002, ge=1, le=65535, description="Its port.")
     keys_file: Path | None = Field(
         None, description="Keys and their buckets. Empty = api_keys.yaml in the home, if any."
@@ -121,13 +121,13 @@ class ApiSettings(BaseModel):
     secret_id: str | None = Field(None, description="One key without a file; it may read and write every bucket.")
     secret_key: SecretStr | None = Field(None, description="Goes with the secret id.")
     rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
-        {}, description="Calls a second that a key may make, by action, over MPS's own; `*` = all that are not named."
+        {}, description="Calls per second and key, by action, in place of MPS's own; `*` = all actions not named."
     )
     max_body_bytes: int = Field(10 * 2**20, gt=0, description="Largest body that is read; MPS's own limit.")
 
 
 class Settings(BaseSettings):
-    """Everything that a deployment may set."""
+    """All settings of a deployment."""
 
     model_config = SettingsConfigDict(
         env_prefix="MPS_", env_nested_delimiter="__", frozen=True, extra="ignore", hide_input_in_errors=True
@@ -137,15 +137,15 @@ class Settings(BaseSettings):
     home: Path = Field(
         default_factory=lambda: Path.cwd() / ".mps", description="Buckets, scratch, queue and Dagster's own files."
     )
-    ffmpeg: Path | None = Field(None, description="Another ffmpeg than the one that comes with imageio-ffmpeg.")
-    cores: int = Field(default_factory=_usable_cores, ge=1, description="Subtasks of one run that work at once.")
+    ffmpeg: Path | None = Field(None, description="Another ffmpeg than that of imageio-ffmpeg.")
+    cores: int = Field(default_factory=_usable_cores, ge=1, description="Subtasks of one run at the same time.")
     max_runs: int = Field(
         2, ge=1, description="Runs at once. Each works on as many subtasks at once as there are cores."
     )
     max_backfill_runs: int | None = Field(
         None,
         ge=1,
-        description="Of them, runs of backfills. Empty = one less, so that an upload need not wait for them.",
+        description="How many of them may be backfills. Empty = one less, so that an upload need not wait for them.",
     )
     database_url: SecretStr | None = Field(
         None,
@@ -160,7 +160,7 @@ class Settings(BaseSettings):
     cmq: CmqSettings = CmqSettings()
     sqs_endpoint_url: str | None = Field(None, description="Empty = AWS itself.")
 
-    settle_s: float = Field(2.0, ge=0, description="A local upload is taken once untouched for this many seconds.")
+    settle_s: float = Field(2.0, ge=0, description="A local upload is taken when unchanged for this many seconds.")
     max_source_bytes: int = Field(50 * 2**30, gt=0, description="Largest source that is accepted.")
     max_duration_s: float = Field(24 * 3600, gt=0, description="Longest source that is accepted.")
     max_pixels: int = Field(8192 * 8192, gt=0, description="Largest picture that is decoded (width x height).")
@@ -169,7 +169,7 @@ class Settings(BaseSettings):
     memory_limit_bytes: int = Field(8 * 2**30, gt=0, description="Address space of one ffmpeg process.")
 
     keep_runs_days: int = Field(
-        0, ge=0, description="Dagster forgets runs that ended so long ago, and what its pages show of them. 0 = never."
+        0, ge=0, description="Days after its end that Dagster forgets a run and what its pages show of it. 0 = never."
     )
     keep_partitions: int = Field(
         100_000, ge=1, description="Uploads that a workflow's assets show; the oldest go first."
@@ -180,7 +180,7 @@ class Settings(BaseSettings):
     keep_records_days: int = Field(
         0,
         ge=0,
-        description="Records, manifests and previews of outputs that are gone, from when they were written. 0 = for ever.",
+        description="Records, manifests and previews of outputs that no longer exist, counted from their writing. 0 = for ever.",
     )
 
     @field_validator("database_url")
@@ -188,14 +188,14 @@ class Settings(BaseSettings):
     def _is_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
         if url is None or not url.get_secret_value():
             return None
-        if not _is_address(url.get_secret_value()):
-            # Without what was found: it may hold a password.
+        if not _is_postgresql_url(url.get_secret_value()):
+            # Without the value: it may hold a password.
             raise ValueError("it has to be postgresql://user:password@host:port/database")
         return url
 
     @property
     def sqlalchemy_url(self) -> str:
-        """The database's address with the driver that dagster-postgres brings; SQLAlchemy 2.1's default is another one."""
+        """The database's URL with dagster-postgres's driver, as SQLAlchemy 2.1 has another default."""
         url = self.database_url.get_secret_value() if self.database_url else ""
         return f"postgresql+psycopg2://{url.partition('://')[2]}"
 
@@ -217,22 +217,22 @@ class Settings(BaseSettings):
 
     @property
     def buckets_dir(self) -> Path:
-        """A local bucket is a folder here, by its name."""
+        """Each local bucket is a folder in it."""
         return self.home / "buckets"
 
     @property
     def scratch_dir(self) -> Path:
-        """Staged sources and work folders, one folder a run."""
+        """Staged sources and work folders, one folder per run."""
         return self.home / "scratch"
 
     @property
     def progress_dir(self) -> Path:
-        """What each running subtask has done so far; not a record of anything."""
+        """The progress of running subtasks."""
         return self.home / "progress"
 
     @property
-    def set_aside_dir(self) -> Path:
-        """Announcements that nobody could read, a folder per workflow."""
+    def dead_letters_dir(self) -> Path:
+        """Announcements that could not be read, in a folder per workflow."""
         return self.home / "set_aside"
 
     @property
@@ -245,7 +245,7 @@ class Settings(BaseSettings):
 
     @property
     def retention_path(self) -> Path:
-        """Behind which record of each bucket the daily removal goes on."""
+        """The last record of each bucket that the daily removal has checked."""
         return self.home / "retention.json"
 
     @property
@@ -266,7 +266,7 @@ class Settings(BaseSettings):
 
 
 def variables(model: type[BaseModel] = Settings, prefix: str = "MPS_") -> Iterator[tuple[str, FieldInfo]]:
-    """Each environment variable that is read, and what it sets; nested ones last."""
+    """Each environment variable and its field; nested ones last."""
     nested = []
     for name, field in model.model_fields.items():
         kind = field.annotation
@@ -279,21 +279,20 @@ def variables(model: type[BaseModel] = Settings, prefix: str = "MPS_") -> Iterat
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """MPS_* variables that nothing reads, most likely misspelt; each with the one that may be meant."""
+    """MPS_* variables that nothing reads, probably misspelt, with a suggestion."""
     known = [name for name, _ in variables()]
     # A group as one JSON value, and the members of a mapping, are read as well.
-    groups = {name.rpartition("__")[0] for name in known}
-    read = {*known, *groups}
-    found = [
+    read = {*known, *(name.rpartition("__")[0] for name in known)}
+    unknown = [
         name for name in sorted(environment) if name.upper().startswith("MPS_")
         and name.upper() not in read and not any(name.upper().startswith(f"{other}__") for other in known)
     ]  # fmt: skip
-    meant = {name: difflib.get_close_matches(name.upper(), known, n=1) for name in found}
-    return [f"{name} (is {meant[name][0]} meant?)" if meant[name] else name for name in found]
+    similar = {name: difflib.get_close_matches(name.upper(), known, n=1) for name in unknown}
+    return [f"{name} (is {similar[name][0]} meant?)" if similar[name] else name for name in unknown]
 
 
 def problem_of(error: ValidationError) -> str:
-    """What is wrong with the settings, by variable; never with the value, which may be a secret."""
+    """The problems of the settings by variable, without values, which may be secrets."""
     return "; ".join(
         f"MPS_{'__'.join(map(str, problem['loc'])).upper()}: {problem['msg']}" for problem in error.errors()
     )

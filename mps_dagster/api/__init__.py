@@ -1,4 +1,4 @@
-"""MPS's HTTP API: signature, keys, limits, and the actions, each of which parses, calls control and answers.
+"""MPS's HTTP API: signature, keys, limits, and the actions, which parse requests, call control and answer.
 
-Also serves files of outputs. Never imports Dagster: that alone costs 0.7 s.
+Also serves output files. Never imports Dagster, which takes 0.7 s.
 """

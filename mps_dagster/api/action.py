@@ -1,4 +1,4 @@
-"""What an action is: a request model and a function from a `Call` to the members of the answer."""
+"""`Action`: a request model, and a function from a `Call` to the members of the answer."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from mps_dagster.frozen import Facts
 class RequestModel(Facts):
     """Base of an action's parameters and of the objects in them.
 
-    Lenient on types, because in a form every value is a string: "5" is a number, "true" a truth value, 5 a string where one
-    is wanted, and null is as if absent. A parameter that is not declared is refused, as MPS refuses it.
+    Lenient on types, because in a form every value is a string: "5" counts as a number, "true" as a truth value, 5 as a
+    string, and null as absent. Unknown parameters are refused, as in MPS.
     """
 
     model_config = ConfigDict(alias_generator=to_pascal, coerce_numbers_to_str=True, allow_inf_nan=False)
 
     codes: ClassVar[Mapping[str, str]] = {}
-    """What MPS's InvalidParameterValue is followed by, by the path of the parameter that is wrong."""
+    """Suffixes of MPS's InvalidParameterValue, by the path of the wrong parameter."""
 
     @model_validator(mode="before")
     @classmethod
@@ -35,19 +35,19 @@ class RequestModel(Facts):
         return {name: value for name, value in members.items() if value is not None}
 
 
-def _not_offered(value: Any) -> None:
-    if not _says_nothing(value):
+def _refuse(value: Any) -> None:
+    if not _is_empty(value):
         raise PydanticCustomError("UnsupportedOperation", "is not offered here")
 
 
-def _says_nothing(value: Any) -> bool:
+def _is_empty(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return all(not isinstance(member, Mapping) and _says_nothing(member) for member in value.values())
+        return all(not isinstance(member, Mapping) and _is_empty(member) for member in value.values())
     return value in ("", 0, "0", "default", "off", None, [])
 
 
-NotOffered = Annotated[None, BeforeValidator(_not_offered), Field(exclude=True)]
-"""A parameter of MPS that does nothing here: `ai_analysis_task: NotOffered = None` refuses it by name, if it says anything."""
+NotOffered = Annotated[None, BeforeValidator(_refuse), Field(exclude=True)]
+"""A parameter of MPS that has no effect here: `ai_analysis_task: NotOffered = None` refuses it unless it is empty."""
 
 Number = Annotated[int, Field(ge=0, lt=2**63)]
 """An ID."""
@@ -56,7 +56,7 @@ M = TypeVar("M", bound=RequestModel)
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[M]):
-    """An action that somebody with a key calls."""
+    """A call of an action with an authenticated key."""
 
     request: M
     key: ApiKey
@@ -66,14 +66,14 @@ class Call(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class Action(Generic[M]):
-    """`run` may block: each call has a thread. It raises `ApiError` for errors that have a code of MPS's."""
+    """`run` may block, as each call has a thread. It raises `ApiError` for errors with a code of MPS."""
 
     model: type[M]
     run: Callable[[Call[M]], Mapping[str, Any]]
 
 
 def read_request(model: type[M], parameters: Mapping[str, Any]) -> M:
-    """The parameters as the action has them; the first one that is wrong is named by its path, as in `A.B.0.C`."""
+    """Validate the parameters; the error names the first wrong one by its path, as in `A.B.0.C`."""
     try:
         return model.model_validate(parameters)
     except ValidationError as error:
@@ -81,7 +81,7 @@ def read_request(model: type[M], parameters: Mapping[str, Any]) -> M:
 
 
 def refusal(model: type[RequestModel], error: ValidationError, named: Callable[[str], str] = str) -> ApiError:
-    """Of the first parameter that is wrong; `named` turns a part of its path into MPS's name."""
+    """The error for the first wrong parameter; `named` turns a part of its path into MPS's name."""
     problem = error.errors(include_url=False, include_input=False)[0]
     path = ".".join(named(str(part)) for part in problem["loc"])
     match problem["type"]:
@@ -90,13 +90,13 @@ def refusal(model: type[RequestModel], error: ValidationError, named: Callable[[
         case "extra_forbidden":
             return ApiError("UnknownParameter", f"The parameter `{path}` is not recognized.")
         case kind if kind[0].isupper():
-            # A validator names a code of MPS itself: PydanticCustomError("InvalidParameterValue.Fps", …).
+            # A validator chose MPS's code: PydanticCustomError("InvalidParameterValue.Fps", …).
             return ApiError(kind, f"`{path}`: {problem['msg']}" if path else problem["msg"])
     return _invalid(model, path, problem["msg"])
 
 
 def _invalid(model: type[RequestModel], path: str, problem: str) -> ApiError:
-    """By the code that MPS has for this parameter of this action, if it has one."""
+    """The error with MPS's code for this parameter of this action, if it has one."""
     code = model.codes.get(".".join(part for part in path.split(".") if not part.isdecimal()))
     problem = problem.removeprefix("Value error, ")
     text = f"The value of `{path}` is not valid: {problem}." if path else f"{problem}."

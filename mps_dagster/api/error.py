@@ -1,4 +1,4 @@
-"""`ApiError`: what a client is told when a call fails. Codes are MPS's own (reference G.4, G.5)."""
+"""`ApiError`: the answer to a call that fails. Codes are MPS's own (reference G.4, G.5)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Serves files of outputs, so that Dagster's pages can show pictures and a browser can play outputs.
+"""Serves output files, so that Dagster's pages can show pictures and a browser can play media.
 
-For 127.0.0.1: no login. Only media types, and never as anything that a browser would run.
+Only on 127.0.0.1, without login. Serves media types only, and nothing that a browser would execute.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from mps_dagster.storage.keys import check_key, content_type_of
 
 SERVED = ("image/", "video/", "audio/", "text/vtt", "application/vnd.apple.mpegurl")
 TEMPLATES = ".templates"
-"""Pictures of watermark templates; no bucket is called so."""
+"""The first path segment of watermark templates' pictures; no bucket can have this name."""
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 HEADERS = {
-    # An SVG or a playlist could hold script or addresses; nothing here may act.
+    # A file may contain scripts or addresses; none may be executed or loaded.
     "Content-Security-Policy": "sandbox; default-src 'none'; img-src 'self'; media-src 'self'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
@@ -36,7 +36,7 @@ def create_app(settings: Settings) -> Starlette:
     buckets = Buckets(settings)
 
     def serve(request: Request) -> Response:
-        # The bucket's name is one segment with its slashes escaped (s3:%2F%2Fmedia), so it is read from the raw path.
+        # The raw path, as the bucket's name is one segment with its slashes escaped (s3:%2F%2Fmedia).
         bucket, _, key = request.scope["raw_path"].decode("ascii", "replace").lstrip("/").partition("/")
         try:
             return _response(buckets, settings, unquote(bucket), unquote(key), request)
@@ -62,10 +62,10 @@ def _response(buckets: Buckets, settings: Settings, bucket: str, key: str, reque
 
 
 def _streamed(origin: Bucket, key: str, kind: str, request: Request) -> Response:
-    """The object, or the requested part of it, streamed from the bucket; nothing is stored here."""
+    """Stream the object, or the requested part of it, from the bucket; nothing is stored here."""
     info = origin.head(key)
     etag = f'"{info.etag}"'
-    # A client that has another version needs the whole object.
+    # A client with another version needs the whole object.
     header = request.headers.get("range", "") if request.headers.get("if-range", etag) == etag else ""
     requested = _part(header, info.size)
     part = range(info.size) if requested is None else requested
@@ -89,7 +89,7 @@ def _part(header: str, size: int) -> range | None:
     if not match[1]:
         return range(max(0, size - int(match[2])), size)
     first, end = int(match[1]), int(match[2]) + 1 if match[2] else size
-    # One that ends before it begins is to be ignored (RFC 9110); one that begins behind the end is not.
+    # RFC 9110: ignore a range that ends before it begins, but not one that begins after the object's end.
     return None if match[2] and end <= first else range(first, min(size, end))
 
 

@@ -1,7 +1,7 @@
-"""The forms of requests, made of our own models, so that a parameter is described once for workflow files and for MPS's API.
+"""Request models (forms) derived from our own models, so that a parameter is described once for workflow files and the API.
 
-A whole form names all that MPS requires; a partial one holds changes. What a template says is checked when it is sent. What
-comes with a task is not: MPS accepts the call and tells of wrong values in the task's result.
+A whole form has all parameters that MPS requires; a partial one holds changes. Parameters of templates are checked when
+they are sent. Those of tasks are not: MPS accepts the call, and wrong values fail in the task's result.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Definitions = dict[str, Any]
 
 @cache
 def form(model: type[Facts], base: type[M], *, whole: bool) -> type[M]:
-    """The parameters that a template of this model has."""
+    """The parameters of a template of this model."""
     definitions: Definitions = {}
     for name, info in parameters(model, "template").items():
         kind = _checked(info, whole=whole)
@@ -38,7 +38,7 @@ def form(model: type[Facts], base: type[M], *, whole: bool) -> type[M]:
 
 
 def template_form(template: TemplateType, base: type[M], *, whole: bool) -> type[M]:
-    """What Create…Template takes, or what Modify…Template does beside the ID."""
+    """The parameters of Create…Template, or those of Modify…Template without the ID."""
     parts = form(template.model, base, whole=whole)
     checks: Definitions = {"_check": model_validator(mode="after")(template.check)} if whole and template.check else {}
     names = map(to_pascal, parts.model_fields)
@@ -48,7 +48,7 @@ def template_form(template: TemplateType, base: type[M], *, whole: bool) -> type
 
 
 def query_form(template: TemplateType, base: type[M]) -> type[M]:
-    """What Describe…Templates takes."""
+    """The parameters of Describe…Templates."""
     known: Definitions = {
         to_snake(name): (_nested(item.type, whole=True) | None, Field(None, alias=name))
         for name, item in template.filters.items()
@@ -61,14 +61,14 @@ def query_form(template: TemplateType, base: type[M]) -> type[M]:
 
 
 def entry_fields(model: type[Facts], forms: Mapping[type[Facts], Any]) -> Definitions:
-    """What comes with each task. `forms` has those of nested models."""
+    """The parameters that come with each task. `forms` has the forms of nested models."""
     definitions: Definitions = {}
     for name, info in parameters(model, "task").items():
         kind = _loose(info.annotation, forms)
         if Api.of(info).required:
             definitions[name] = (kind, ...)
         elif get_origin(info.annotation) is tuple:
-            # So many watermarks, but any number of time points.
+            # The number of watermarks is limited, that of time points is not.
             sizes = _ranges(info) if forms.keys() & get_args(info.annotation) else []
             definitions[name] = (Annotated[kind, *sizes] if sizes else kind, ())
         else:
@@ -77,12 +77,12 @@ def entry_fields(model: type[Facts], forms: Mapping[type[Facts], Any]) -> Defini
 
 
 def not_offered(names: Iterable[str]) -> Definitions:
-    """Parameters of MPS, by MPS's names, that are refused if they say anything."""
+    """Parameters of MPS, by MPS's names, that are refused unless empty."""
     return {to_snake(name): (NotOffered, Field(None, alias=name)) for name in names}
 
 
 def _checked(info: FieldInfo, *, whole: bool) -> Any:
-    """A field's type with its range, narrowed to what MPS takes."""
+    """A field's type with its range, narrowed to what MPS accepts."""
     api = Api.of(info)
     kind = api.type or _nested(info.annotation, whole=whole)
     checks: list[Any] = [] if api.type else _ranges(info)
@@ -101,7 +101,7 @@ def _ranges(info: FieldInfo) -> list[Any]:
 
 
 def _nested(annotation: Any, *, whole: bool) -> Any:
-    """A model's form in place of the model. A list of models is always given whole."""
+    """Replace a model by its form. The items of a list are always whole."""
     if isinstance(annotation, type) and issubclass(annotation, Facts):
         return form(annotation, RequestModel, whole=whole)
     members = [member for member in get_args(annotation) if member not in (NoneType, Ellipsis)]
@@ -130,12 +130,12 @@ def _loose(annotation: Any, forms: Mapping[type[Facts], Any]) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """In a form every value is a string, and a `Literal` takes none for a number."""
+    """In a form every value is a string, which a `Literal` of numbers refuses."""
     return int(value) if isinstance(value, str) and value.removeprefix("-").isdecimal() else value
 
 
 def _value(api: Api) -> Callable[[Any], Any]:
-    """A value of MPS's that is not offered is told from one that does not exist."""
+    """Converts MPS's values to ours; those not offered have an error of their own."""
     ours = {theirs: own for own, theirs in api.words.items()}
 
     def check(value: Any) -> Any:
@@ -147,8 +147,6 @@ def _value(api: Api) -> Callable[[Any], Any]:
 
 
 def _zero_or(least: int) -> AfterValidator:
-    """0 leaves it open."""
-
     def check(value: int) -> int:
         if 0 < value < least:
             raise ValueError(f"it is 0, or {least} at least")

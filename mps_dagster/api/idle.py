@@ -1,4 +1,4 @@
-"""Connections on which no request comes: uvicorn waits for the rest of a request's head for ever."""
+"""Drops idle connections: uvicorn waits for the rest of a request's head for ever."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class IdleSweep:
-    """Called from time to time; drops the connections that took no step since the last time, between two requests.
+    """Called periodically; drops connections between two requests that were idle since the last call.
 
-    They have half a head, the rest of a body whose request was answered, or an answer that the client does not read.
+    Their client sent half a head, still sends a body that was answered, or does not read its answer.
     """
 
     def __init__(self, connections: Set[Any]) -> None:
@@ -20,13 +20,13 @@ class IdleSweep:
 
     async def __call__(self) -> None:
         idle = {
-            # The last request, or None: another one means that there was activity.
+            # The last request, or None: a new one means activity.
             connection: connection.cycle
             for connection in self._connections
             if connection.cycle is None or connection.cycle.response_complete
         }
         for connection, last in idle.items():
             if connection in self._idle and self._idle[connection] is last:
-                # Not `close`, which waits until what is still to be sent has been taken.
+                # Not `close`, which waits until the client has read the answer.
                 connection.transport.abort()
         self._idle = idle

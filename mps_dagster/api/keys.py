@@ -7,10 +7,10 @@
         read: [inbox, "s3://media"]
         write: ["out-*"]
 
-Keys of one account own the templates and the SessionIds of one another; a key without one stands alone.
+Keys of one account share their templates and SessionIds; a key without an account shares nothing.
 
-The file holds the secret keys as they are: both signatures are made with the key itself, so a hash of it could check
-neither. It is therefore read only if nobody but its owner may read it (mode 0600), and the keys are never logged.
+The file has the secret keys in plain text: both kinds of signature need the key itself, so a hash would not do. It is
+therefore accepted only if no one but its owner may read it (mode 0600), and the keys are never logged.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ApiKey(Facts):
 
     @property
     def owner(self) -> str:
-        """Who owns what is created with the key."""
+        """The owner of templates and tasks created with the key."""
         return self.account or self.secret_id
 
     def check_read(self, bucket: str) -> None:
@@ -65,12 +65,11 @@ class _KeysFile(Facts):
 
 
 def load_keys(settings: Settings) -> Mapping[str, ApiKey]:
-    """All keys by their id: those of the file, and the one of the settings."""
+    """All keys by their id: those of the file and the one in the settings."""
     path = settings.api_keys_path
     keys = _read(path) if settings.api.keys_file or path.exists() else ()
-    given = _given(settings)
     by_id: dict[str, ApiKey] = {}
-    for key in (*keys, *given):
+    for key in (*keys, *_settings_key(settings)):
         if key.secret_id in by_id:
             raise InvalidConfiguration(f"the API key {key.secret_id} is given twice", hint=f"see {path} and MPS_API__*")
         by_id[key.secret_id] = key
@@ -78,7 +77,7 @@ def load_keys(settings: Settings) -> Mapping[str, ApiKey]:
 
 
 def make_first_key(settings: Settings) -> Path | None:
-    """If there are no keys, write one that may do everything; return the file's path, or None if there are keys."""
+    """If there are no keys, write a file with one that may do everything; return its path, else None."""
     path = settings.api_keys_path
     if settings.api.keys_file or settings.api.secret_id or path.exists():
         return None
@@ -95,13 +94,13 @@ def make_first_key(settings: Settings) -> Path | None:
     return path
 
 
-def _given(settings: Settings) -> tuple[ApiKey, ...]:
+def _settings_key(settings: Settings) -> tuple[ApiKey, ...]:
     secret_id, secret_key = settings.api.secret_id, settings.api.secret_key
     if not secret_id and not secret_key:
         return ()
     where = "MPS_API__SECRET_ID and MPS_API__SECRET_KEY"
     document = {"secret_id": secret_id, "secret_key": secret_key, "read": ["*"], "write": ["*"]}
-    return _validated({"keys": [document]}, where)
+    return _validate({"keys": [document]}, where)
 
 
 def _read(path: Path) -> tuple[ApiKey, ...]:
@@ -118,18 +117,18 @@ def _read(path: Path) -> tuple[ApiKey, ...]:
     try:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        # Its own text shows the lines around, which are keys.
+        # Not the error's text: it quotes lines, which may hold keys.
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise InvalidConfiguration(f"{path} is not YAML{line}") from None
-    return _validated(document, str(path))
+    return _validate(document, str(path))
 
 
-def _validated(document: object, where: str) -> tuple[ApiKey, ...]:
+def _validate(document: object, where: str) -> tuple[ApiKey, ...]:
     try:
         return _KeysFile.model_validate(document).keys
     except ValidationError as error:
-        # Not pydantic's own text, and not chained: it shows what was found, and that may be a key.
+        # Not pydantic's text, and not chained: it quotes values, which may be keys.
         problems = error.errors(include_url=False, include_input=False, include_context=False)
         lines = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems]
     raise InvalidConfiguration(f"{where}: {'; '.join(lines)}", hint="mps_dagster/api/keys.py shows what it looks like")

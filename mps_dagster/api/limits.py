@@ -1,4 +1,4 @@
-"""Limits: calls a second by key and action (reference I.5), bytes in a request (G.3), slow calls at once."""
+"""Limits: calls per second by key and action (reference I.5), bytes of a request (G.3), slow calls at the same time."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class _Bucket:
 
 
 class RateLimits:
-    """A token bucket for each key and action: a second's worth at once, refilled steadily. Threads may share it."""
+    """A token bucket for each key and action, with one second's calls as its burst. Thread-safe."""
 
     def __init__(self, rates: Mapping[str, float], clock: Callable[[], float] = time.monotonic) -> None:
-        """`rates` go over MPS's own, each for itself; `*` in them over all that they do not name."""
+        """`rates` replace MPS's own by action; `*` is the rate of all actions that they do not name."""
         self._rates = rates if OTHERS in rates else {**MPS_RATES, **rates}
         self._clock = clock
         self._buckets: dict[tuple[str, str], _Bucket] = {}
         self._lock = threading.Lock()
 
     def take(self, secret_id: str, action: str) -> None:
-        """Count a call, or raise what makes the SDKs wait and try again."""
+        """Count a call, or raise an error on which the SDKs wait and retry."""
         rate = self._rates.get(action, self._rates[OTHERS])
-        # Slower than once a second is a rate too.
+        # A rate may be below one call per second.
         burst = max(1.0, rate)
         with self._lock:
             now = self._clock()
@@ -55,16 +55,16 @@ class RateLimits:
             bucket.tokens -= 1
 
 
-class Places:
-    """For calls that take long: so many at once, so that the other threads are left for calls that are quick."""
+class Slots:
+    """Limits how many slow calls run at the same time, so that threads are left for quick ones."""
 
     def __init__(self, most: int, what: str) -> None:
         self._free = threading.BoundedSemaphore(most)
         self._problem = f"At most {most} {what} at a time."
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Held for as long as the block lasts. Raise what makes the SDKs wait and try again if all are taken."""
+    def hold(self) -> Iterator[None]:
+        """Hold a slot during the block. If none is free, raise an error on which the SDKs wait and retry."""
         if not self._free.acquire(blocking=False):
             raise ApiError("RequestLimitExceeded", self._problem)
         try:
@@ -74,7 +74,7 @@ class Places:
 
 
 def check_size(message: Message, max_body_bytes: int) -> None:
-    """Before anything of it is parsed."""
+    """Raise `ApiError` if the request is too large; to be called before parsing it."""
     if message.method != "POST":
         what, size, limit = "query", len(message.query), MAX_QUERY_BYTES
     elif message.content_type == FORM:

@@ -1,7 +1,7 @@
-"""The wire in OpenAPI, for people without an SDK: served as `/openapi.json`.
+"""The API's OpenAPI description, for clients without an SDK: served as `/openapi.json`.
 
-MPS's actions share one address and differ by a header, which OpenAPI cannot express. As others do for such services,
-the action is behind a `#` in the path, where no client sends it.
+MPS's actions share one URL and differ by a header, which OpenAPI cannot express. As usual for such services, the action is
+after a `#` in the path, which clients do not send.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ParseNotification (reference E.3): reads the text of an event notification into the members that the SDKs know."""
+"""ParseNotification (reference E.3): parses the text of an event notification into the SDKs' members."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ EVENTS = {
 
 class ParseNotificationRequest(RequestModel):
     content: str
-    """The queue message's body, or what was posted to a NotifyUrl."""
+    """The body of a queue message or of a request to a NotifyUrl."""
 
 
 def parse_notification(call: Call[ParseNotificationRequest]) -> dict[str, Any]:
-    """Only what the text says; nothing is looked up, and a signature in it is handed on for the receiver to check."""
+    """Parse the text alone; a signature in it is passed on for the receiver to check."""
     try:
         body = read_json(call.request.content)
     except ValueError as error:

@@ -34,14 +34,14 @@ from mps_dagster.settings import Settings
 log = logging.getLogger(__name__)
 
 BODY_S = 30.0
-"""By then a body has come whole; the largest takes 3 Mbit/s."""
+"""Time limit for receiving a body; the largest needs 3 Mbit/s."""
 SWEEP_S = 15
-"""Between two looks for connections on which no request comes: the head of one has come whole in twice as long at most."""
+"""Time between two sweeps of idle connections; the head of a request has to arrive within two of them."""
 MAX_HEAD_BYTES = 64 * 2**10
 
 
 def create_service(settings: Settings) -> Service:
-    """Every action that is offered."""
+    """The service with all actions that are offered."""
     actions: dict[str, Action[Any]] = {
         "ParseNotification": PARSE_NOTIFICATION,
         **task_actions(settings),
@@ -52,12 +52,12 @@ def create_service(settings: Settings) -> Service:
     }
     keys = load_keys(settings)
     if not keys:
-        log.warning("nobody can call: there are no keys in %s or MPS_API__SECRET_ID", settings.api_keys_path)
+        log.warning("no client can call: there are no keys in %s or MPS_API__SECRET_ID", settings.api_keys_path)
     return Service(actions, keys, RateLimits(settings.api.rates), settings.api.max_body_bytes)
 
 
 def create_app(service: Service) -> Starlette:
-    """HTTP 200 for every answer, also for errors: the SDKs look into no other."""
+    """All answers have status 200, errors too: the SDKs read no others."""
 
     async def call(request: Request) -> Response:
         try:
@@ -71,7 +71,7 @@ def create_app(service: Service) -> Starlette:
         peer = request.client.host if request.client else ""
         return Response(await run_in_threadpool(service.answer, message, peer), media_type=CONTENT_TYPE)
 
-    # Not in a thread: it has to answer when all of them are taken.
+    # Async, to answer even when all threads are busy.
     async def health(request: Request) -> Response:  # noqa: ARG001
         return JSONResponse({"status": "ok"})
 
@@ -94,9 +94,9 @@ def create_app(service: Service) -> Starlette:
 def create_server(settings: Settings, service: Service) -> uvicorn.Server:
     config = uvicorn.Config(
         create_app(service), host=settings.api.host, port=settings.api.port,
-        # Ours says more, and addresses of v1 hold signatures.
+        # Our audit log says more, and URLs of v1 hold signatures.
         access_log=False, log_level="warning", server_header=False,
-        # Not whichever parser is installed: httptools takes a head of any size.
+        # Not httptools, even if it is installed: it accepts a head of any size.
         http="h11", h11_max_incomplete_event_size=MAX_HEAD_BYTES, ws="none", timeout_notify=SWEEP_S,
     )  # fmt: skip
     server = uvicorn.Server(config)
@@ -105,12 +105,12 @@ def create_server(settings: Settings, service: Service) -> uvicorn.Server:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """At most one byte more than the limit, by which the service sees that it was too much."""
+    """Read at most one byte more than the limit, by which the service notices a body that is too large."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
-            # uvicorn drops what the client still sends, so that it gets to read the answer.
+            # uvicorn drops the rest, so that the client gets to read the answer.
             break
     return bytes(body[: limit + 1])
 

@@ -1,6 +1,6 @@
-"""One call, from the bytes of its request to the bytes of its answer: authenticate, authorize, parse, run, answer.
+"""Handles one call, from request bytes to answer bytes: authenticate, authorize, parse, run, answer.
 
-An answer is always one that the SDKs can read, whatever happens.
+Whatever happens, the SDKs can read the answer.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from mps_dagster.errors import InvalidInput, MpsError
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("mps_dagster.api.audit")
-"""One JSON line a call. Who, what, when and what came of it; never parameters, which may hold keys to other places."""
+"""One JSON line per call: caller, action, time and outcome; no parameters, which may hold secrets."""
 
 VERSION = "2019-06-12"
 AUDITED_CHARACTERS = 128
-"""A stranger chooses these texts."""
+"""Limit of texts in the audit log that unauthenticated clients choose."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """The actions, and who may call them."""
+    """The actions and the keys that may call them."""
 
     actions: Mapping[str, Action[Any]]
     keys: Mapping[str, ApiKey]
@@ -54,7 +54,7 @@ class Service:
             answer = success(self._perform(message, request_id, line), request_id)
             line["code"] = "OK"
         except Exception as problem:
-            error = _told(problem, request_id)
+            error = _api_error(problem, request_id)
             answer = failure(error, request_id)
             line["code"] = error.code
         at = datetime.fromtimestamp(self.now(), UTC).isoformat(timespec="milliseconds")
@@ -67,7 +67,7 @@ class Service:
         name = message.common("Action")
         line |= {"action": name[:AUDITED_CHARACTERS], "client": message.common("RequestClient")[:AUDITED_CHARACTERS]}
         key = self._sender(message, line)
-        # Names that do not exist share one bucket: they would be without number.
+        # Unknown names share one bucket, as there is no limit to their number.
         self.limits.take(key.secret_id, name if name in mps_actions() else OTHERS)
         action = self._action(name, message.common("Version"))
         request = read_request(action.model, parameters(message))
@@ -105,7 +105,7 @@ def mps_actions() -> frozenset[str]:
     return frozenset(names)
 
 
-def _told(problem: Exception, request_id: str) -> ApiError:
+def _api_error(problem: Exception, request_id: str) -> ApiError:
     match problem:
         case ApiError():
             return problem

@@ -1,8 +1,7 @@
-"""Who sent a message: the signatures TC3-HMAC-SHA256 and, older, HmacSHA1 and HmacSHA256 (reference G.3). Pure.
+"""Authenticates a message by its signature: TC3-HMAC-SHA256, or the older HmacSHA1 and HmacSHA256 (reference G.3). Pure.
 
-Both derive from the secret key itself, so the server has to have the key as it is, and both leave something open: TC3 signs
-the headers that the client lists (not always the action), v1 does not tell `a=1&b=2` in a value from two parameters.
-Over a network that is not trusted, TLS has to be in front.
+Both kinds need the secret key in plain text, and both have gaps: TC3 signs only the headers that the client lists (not
+always the action), v1 cannot distinguish `a=1&b=2` in a value from two parameters. Put TLS in front on an untrusted network.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _AUTHORIZATION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a message says about its sender, not proven yet."""
+    """What a message claims about its sender, not verified yet."""
 
     secret_id: str
     timestamp: int
@@ -45,7 +44,7 @@ class Claim:
 
 
 def claim_of(message: Message) -> Claim:
-    """Who says to have sent it."""
+    """Read the claim of a message."""
     if message.common("Token"):
         raise ApiError("AuthFailure.TokenFailure", "Temporary credentials (Token) are not offered here.")
     return _tc3_claim(message) if message.is_tc3 else _v1_claim(message)
@@ -116,8 +115,8 @@ def _tc3_matches(message: Message, claim: Claim, secret_key: str) -> bool:
     for part in (claim.date, claim.service, "tc3_request"):
         key = hmac.digest(key, part.encode(), "sha256")
     sent = {name: message.headers[name].strip() for name in claim.signed_headers}
-    # The documentation has header values in lower case, the SDK for Python as they are sent; the one for Node signs the
-    # host without its port.
+    # The documentation signs header values in lower case, the SDK for Python as they are sent, and the one for Node the host
+    # without its port.
     bare = {**sent, "host": _without_port(sent["host"])}
     ways = (sent, {name: value.lower() for name, value in sent.items()}, bare)
     return any(
@@ -131,7 +130,7 @@ def _without_port(host: str) -> str:
 
 
 def _tc3_text(message: Message, claim: Claim, values: Mapping[str, str]) -> str:
-    """What is signed."""
+    """The text that is signed."""
     headers = "".join(f"{name}:{values[name]}\n" for name in claim.signed_headers)
     is_post = message.method == "POST"
     payload = message.body if is_post else b""

@@ -1,7 +1,7 @@
-"""MPS's wire: an HTTP request → the action's name and parameters; a result or an error → the bytes that answer it.
+"""MPS's wire format: parses an HTTP request into action and parameters, and formats a result or an error as the answer.
 
-A request comes in one of two dialects. TC3 has the common parameters (Action, Version, Timestamp …) in `X-TC-*` headers
-and the action's own in a JSON body, or flattened in the query. The older v1 has all of them flattened in one form.
+There are two dialects. TC3 has the common parameters (Action, Version, Timestamp …) in `X-TC-*` headers and the action's own
+in a JSON body, or flattened in the query. The older v1 has all of them flattened in one form.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from urllib.parse import parse_qsl
 from mps_dagster.api.error import ApiError
 
 CONTENT_TYPE = "application/json"
-"""Of every answer, exactly: with a charset behind it, the SDKs take an error for an empty success."""
+"""Exactly this in every answer: with a charset added, the SDKs mistake an error for an empty success."""
 FORM = "application/x-www-form-urlencoded"
 
 MAX_FIELDS = 10_000
-"""Names in a form."""
+"""Parameters of a form."""
 MAX_DEPTH = 32
 MAX_ITEMS = 1000
-"""Of a list. All three are a few times what MPS's own parameters have: what is larger only costs time."""
+"""Items of a list. All three limits are a few times above what MPS's own parameters need."""
 
 COMMON = frozenset({
     "Action", "Version", "Region", "Timestamp", "Nonce", "SecretId", "SignatureMethod", "Signature", "Token", "Language",
     "RequestClient",
 })  # fmt: skip
-"""What v1 has in the form beside the action's own parameters."""
+"""Common parameters, which v1 has in the form besides the action's own."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """An HTTP request as it came: signatures are over its very characters."""
+    """An HTTP request, unparsed, as its exact characters are signed."""
 
     method: str
     headers: Mapping[str, str]
@@ -65,12 +65,12 @@ class Message:
             raise ApiError("InvalidParameter", f"The body is not UTF-8: {error}.") from error
 
     def common(self, name: str) -> str:
-        """A common parameter; empty if it was not given."""
+        """A common parameter; empty if absent."""
         return self.headers.get(f"x-tc-{name.lower()}", "") if self.is_tc3 else self.form.get(name, "")
 
 
 def parameters(message: Message) -> dict[str, Any]:
-    """The action's own parameters. From a form they are all strings; the request models turn them into what they are."""
+    """The action's own parameters. From a form they are all strings, which the request models convert."""
     if message.method != "POST" or message.content_type == FORM:
         own = message.form.items()
         return unflatten(own if message.is_tc3 else [(name, value) for name, value in own if name not in COMMON])
@@ -88,7 +88,7 @@ def parameters(message: Message) -> dict[str, Any]:
 
 
 def unflatten(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """`A.B.0.C=1` → `{"A": {"B": [{"C": "1"}]}}`. Members that are all numbered from 0 are a list."""
+    """`A.B.0.C=1` → `{"A": {"B": [{"C": "1"}]}}`. Members numbered from 0 become a list."""
     root: dict[str, Any] = {}
     for name, value in pairs:
         *way, last = name.split(".")
@@ -127,7 +127,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def read_json(text: str) -> Any:
-    """ValueError for whatever is wrong with it, also for what only Python would take."""
+    """Raise ValueError for anything that is not strict JSON."""
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError as error:
@@ -143,7 +143,7 @@ def failure(error: ApiError, request_id: str) -> bytes:
 
 
 def _envelope(response: Mapping[str, Any]) -> bytes:
-    # ASCII: names of objects may hold what UTF-8 cannot (lone surrogates), and JSON can escape it.
+    # ASCII: names of objects may hold lone surrogates, which UTF-8 cannot encode and JSON can escape.
     return json.dumps({"Response": response}, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 

@@ -51,7 +51,7 @@ for command in (
 
 
 def main() -> None:
-    """Errors that we raise on purpose are shown as one line, not as tracebacks."""
+    """Show errors that we raise on purpose without a traceback."""
     try:
         mps()
     except MpsError as error:

@@ -17,7 +17,7 @@ from mps_dagster.control.deployment import Deployment
 from mps_dagster.settings import Settings
 
 SHOWN = 50
-"""Rows in the terminal; a file has all of them."""
+"""Rows in the terminal; a file has them all."""
 
 
 @click.group()
@@ -62,7 +62,7 @@ def run(**options: Any) -> None:
 
 
 def _backfill(options: dict[str, Any], *, launches: bool) -> None:
-    # Dagster and pandas cost 1.5 s, which no other command should pay.
+    # Importing Dagster and pandas takes 1.5 s; other commands do not need them.
     from mps_dagster.control.backfill import Scope, plan
     from mps_dagster.orchestration.backfill import launch, open_instance
     from mps_dagster.orchestration.history import read_history
@@ -85,7 +85,7 @@ def _backfill(options: dict[str, Any], *, launches: bool) -> None:
             return
         if not options["yes"]:
             click.confirm(f"Launch runs for {len(table)} sources?", abort=True)
-        # The plan is of the files as they are now; so must be what runs.
+        # The plan is of the current files, so the runs must use them, too.
         deployment.dagster.reload()
         for backfill_id in launch(instance, workflow, table):
             click.echo(f"{settings.ui_url}/runs/b/{backfill_id}")

@@ -1,8 +1,8 @@
-"""Notices that the process which holds the project's code is gone.
+"""Notices that the process with the project's code is gone.
 
-`dagster dev` replaces the code server when that one dies, but not the process that does the work under it (the one that
-the kernel ends when memory runs out): nothing is launched any more, while all servers answer. Dagster has no setting
-for that, so it is asked.
+`dagster dev` replaces a code server that died, but not its child process that does the work (the one that the kernel kills
+when memory runs out): nothing is launched any more, although all servers answer. Dagster has no setting for that, so its
+web server is polled.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from dataclasses import dataclass
 from mps_dagster.control.graphql import Dagster
 from mps_dagster.errors import MpsError
 
-ASK_EVERY_S = 5.0
+POLL_EVERY_S = 5.0
 RELOAD_AFTER_S = 15
-"""Dagster itself tries for 10 s before it says so."""
+"""Dagster itself tries for 10 s before it reports an error."""
 GIVE_UP_AFTER_S = 140
-"""As long as a start may take, after the reload: a code server that Dagster replaces says nothing until it has loaded."""
+"""As long as a start may take, after the reload: a new code server does not answer until it has loaded."""
 
 
 @dataclass
 class CodeWatch:
-    """Whether Dagster reaches the code, asked every few seconds."""
+    """Whether Dagster reaches the code, polled every few seconds."""
 
     dagster: Dagster
     lost: bool = False
-    """Not even a reload has brought it back."""
+    """True when not even a reload has brought the code back."""
     _since: float | None = None
     _reloaded: bool = False
 
-    def look(self, now: float) -> None:
+    def poll(self, now: float) -> None:
         try:
             reached = self.dagster.reaches_code()
         except Exception:
-            # That the UI does not answer, or says something else, tells nothing of the code; the watch goes on.
+            # No answer, or another error, shows nothing about the code; the watch goes on.
             return
         if reached:
             self._since, self._reloaded = None, False
@@ -46,21 +46,21 @@ class CodeWatch:
         self.lost = now - self._since > GIVE_UP_AFTER_S
         if now - self._since > RELOAD_AFTER_S and not self._reloaded:
             self._reloaded = True
-            # It tells of the dead process even when it has replaced it; the next look shows which.
+            # Raises for the dead process even if it has replaced it; the next poll shows whether it has.
             with suppress(MpsError):
                 self.dagster.reload()
 
 
 @contextmanager
 def watched_code(dagster: Dagster) -> Iterator[CodeWatch]:
-    """Looked at for as long as the block lasts; in a thread, because a reload takes as long as the project takes to load."""
+    """Watch during the block; in a thread, because a reload takes as long as the project takes to load."""
     watch, ended = CodeWatch(dagster), threading.Event()
 
-    def look() -> None:
-        while not ended.wait(ASK_EVERY_S):
-            watch.look(time.monotonic())
+    def run() -> None:
+        while not ended.wait(POLL_EVERY_S):
+            watch.poll(time.monotonic())
 
-    threading.Thread(target=look, name="code-watch", daemon=True).start()
+    threading.Thread(target=run, name="code-watch", daemon=True).start()
     try:
         yield watch
     finally:

@@ -1,4 +1,4 @@
-"""`mps demo`: the main job from end to end on this machine."""
+"""`mps demo`: one upload from end to end on this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.markup import escape
 from mps_dagster.cli.demo_source import make_demo_source
 from mps_dagster.cli.services import prepare, running, services
 from mps_dagster.cli.show import outputs_table, summary, whole_lines
-from mps_dagster.cli.status import followed
+from mps_dagster.cli.status import follow
 from mps_dagster.control import tags
 from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.task_run import TaskRun, task_id
@@ -35,27 +35,27 @@ NOTIFICATION_TIMEOUT_S = 90
 
 
 class NothingHappened(MpsError):
-    """The sensor or the notification did not come."""
+    """No run was launched, or no notification arrived."""
 
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--seconds", type=click.IntRange(2, 600), default=20, show_default=True, help="Length of the made source."
+    "--seconds", type=click.IntRange(2, 600), default=20, show_default=True, help="Length of the generated source."
 )
 def demo(file: Path | None, seconds: int) -> None:
-    """Drop a video (FILE, or one that is made) into the inbox and watch what the workflow `demo` makes of it."""
+    """Drop a video (FILE, or a generated one) into the inbox and watch what the workflow `demo` makes of it."""
     settings = Settings()
     console = whole_lines()
     if file is not None and not file.is_file():
         raise InvalidInput(f"there is no file {file}")
     prepare(settings)
-    # Somebody may have `mps up` running; then the demo is one more upload to it.
-    with nullcontext() if running(settings) else _starting(console, settings):
+    # If `mps up` is running, the demo is one more upload to it.
+    with nullcontext() if running(settings) else _start(console, settings):
         deployment = Deployment.of(settings)
         deployment.workflow(WORKFLOW)
         key = _drop(console, settings, file, seconds)
-        run = followed(deployment, _picked_up(console, deployment, key))
+        run = follow(deployment, _wait_for_run(console, deployment, key))
         console.print(summary(run))
         console.print(outputs_table(run))
         body = _notification(settings, run)
@@ -64,13 +64,13 @@ def demo(file: Path | None, seconds: int) -> None:
         raise SystemExit(1)
 
 
-def _starting(console: Console, settings: Settings) -> Any:
+def _start(console: Console, settings: Settings) -> Any:
     console.print("starting Dagster (UI, daemons) and the file server …")
     return services(settings)
 
 
 def _drop(console: Console, settings: Settings, file: Path | None, seconds: int) -> str:
-    """Publish the source into the inbox as an uploader would: whole, under a name of its own."""
+    """Publish the source into the inbox as a whole, under a new name."""
     inbox = Buckets(settings).get("inbox")
     with tempfile.TemporaryDirectory(dir=settings.home) as folder:
         source = Path(folder) / (file.name if file else "demo.mp4")
@@ -85,8 +85,8 @@ def _drop(console: Console, settings: Settings, file: Path | None, seconds: int)
     return key
 
 
-def _picked_up(console: Console, deployment: Deployment, key: str) -> str:
-    """Wait until the sensor has found the file and a run was created."""
+def _wait_for_run(console: Console, deployment: Deployment, key: str) -> str:
+    """Wait until the sensor has launched a run for the file; return the TaskId."""
     console.print("waiting for the sensor to find it …")
     deadline = time.monotonic() + PICKUP_TIMEOUT_S
     while time.monotonic() < deadline:
@@ -101,7 +101,7 @@ def _picked_up(console: Console, deployment: Deployment, key: str) -> str:
 
 
 def _notification(settings: Settings, run: TaskRun) -> dict[str, Any]:
-    """The event of this run, taken from the queue as a consumer would; other messages are left in it."""
+    """Receive the event of this run from the queue, as a consumer would; other messages stay in it."""
     queue = LocalQueue(settings.queue_path)
     deadline = time.monotonic() + NOTIFICATION_TIMEOUT_S
     while time.monotonic() < deadline:

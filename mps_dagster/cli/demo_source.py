@@ -1,4 +1,4 @@
-"""A video to try things on: it moves, plays a tune and shows a clock, so that a picture's time can be read off it."""
+"""A test video that moves, plays a tune and shows a clock, so that the time of a picture can be read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import ffmpeg
 from mps_dagster.ffmpeg.program import Ffmpeg
 from mps_dagster.media.fonts import LATIN
 
-# A note every half second, up and down a scale, each dying away: easy to hear whether sound and picture keep step.
+# A note every half second, up and down a scale: it is easy to hear whether sound and picture are in sync.
 _TUNE = "0.35*sin(2*PI*220*pow(2\\,(2*abs(mod(floor(2*t)\\,14)-7))/12)*t)*exp(-4*mod(t\\,0.5))"
 _CLOCK = "%{pts:hms}"
 

@@ -38,7 +38,7 @@ def lineage(address: str, places: tuple[str, ...]) -> None:
     if _show_output(console, bucket, key, deployment.buckets, settings):
         return
     results = []
-    for place in sorted({bucket, *places, *_known(deployment.project.workflows, settings)}):
+    for place in sorted({bucket, *places, *_known_buckets(deployment.project.workflows, settings)}):
         try:
             results += results_of(bucket, key, deployment.buckets.get(place))
         except MpsError as error:
@@ -48,16 +48,16 @@ def lineage(address: str, places: tuple[str, ...]) -> None:
     _show_source(console, results, bucket, key, deployment.buckets)
 
 
-def _known(workflows: tuple[Workflow, ...], settings: Settings) -> Iterator[str]:
-    """The buckets of the workflows' outputs, and all folders that are buckets."""
+def _known_buckets(workflows: tuple[Workflow, ...], settings: Settings) -> Iterator[str]:
+    """The buckets of the workflows' outputs, and all local buckets."""
     for workflow in workflows:
-        yield from workflow.written
+        yield from workflow.written_buckets
     with suppress(FileNotFoundError):
         yield from (folder.name for folder in settings.buckets_dir.iterdir() if folder.is_dir())
 
 
 def _show_output(console: Console, bucket: str, key: str, buckets: Buckets, settings: Settings) -> bool:
-    """Each step on the way up to the upload; whether there is one."""
+    """Print each step from the output up to the upload; return whether there is any."""
     shown = False
     for place, name, record in way_up(bucket, key, buckets):
         shown = True
@@ -93,7 +93,7 @@ def _facts(
 def _show_source(console: Console, results: list[TaskResult], bucket: str, key: str, buckets: Buckets) -> None:
     etag = next((result.source.etag for result in results if not result.source.upload_key), "")
     state = state_of(buckets.get(bucket), key, etag)
-    # Only serial tasks are known: not which content they began with.
+    # The etag is unknown if there are only results of serial tasks.
     status = f", etag {etag}: {state}" if etag else ": gone" if state == "gone" else ""
     console.print(f"[bold]{escape(f'{bucket}/{key}')}[/]{escape(status)}")
     table = Table("workflow", "task", "output", "path", "state", "revision", box=box.SIMPLE_HEAD)
@@ -106,7 +106,7 @@ def _show_source(console: Console, results: list[TaskResult], bucket: str, key: 
 
 
 def _newest(results: list[TaskResult]) -> Iterator[tuple[TaskResult, SubtaskResult, OutputObject]]:
-    """Each output once, as it was made last."""
+    """The newest result of each output."""
     seen = set()
     for result in results:
         for member in result.results:

@@ -76,53 +76,53 @@ def waiting(*, as_json: bool) -> None:
     _show(_outbox().waiting(), as_json=as_json)
 
 
-def _choosing(command: Callable[..., None]) -> Callable[..., None]:
+def _selection(command: Callable[..., None]) -> Callable[..., None]:
     command = click.option("--sink", help="Only those for this sink, as it is listed.")(command)
     command = click.option("--all", "everything", is_flag=True, help="All of them.")(command)
     return click.argument("event_ids", nargs=-1, metavar="[EVENT]...")(command)
 
 
 @notifications.command()
-@_choosing
+@_selection
 def resend(event_ids: tuple[str, ...], sink: str | None, *, everything: bool) -> None:
     """Send dead letters again, at once and with a new set of attempts."""
     outbox = _outbox()
-    chosen = _chosen(outbox.dead(), event_ids, sink, everything=everything)
-    for item in chosen:
-        outbox.revive(item)
-    click.echo(f"{len(chosen)} will be sent again")
+    deliveries = _select(outbox.dead(), event_ids, sink, everything=everything)
+    for delivery in deliveries:
+        outbox.revive(delivery)
+    click.echo(f"{len(deliveries)} will be sent again")
 
 
 @notifications.command()
-@_choosing
+@_selection
 def discard(event_ids: tuple[str, ...], sink: str | None, *, everything: bool) -> None:
     """Discard events that wait or are dead letters: their receiver is gone for good."""
     outbox = _outbox()
-    chosen = _chosen([*outbox.dead(), *outbox.waiting()], event_ids, sink, everything=everything)
-    for item in chosen:
-        outbox.discard(item, time.time())
-    click.echo(f"{len(chosen)} will not be sent")
+    deliveries = _select([*outbox.dead(), *outbox.waiting()], event_ids, sink, everything=everything)
+    for delivery in deliveries:
+        outbox.discard(delivery, time.time())
+    click.echo(f"{len(deliveries)} will not be sent")
 
 
 def _outbox() -> Outbox:
     return Outbox(Settings().outbox_path)
 
 
-def _chosen(
-    listed: list[Delivery], event_ids: tuple[str, ...], sink: str | None, *, everything: bool
+def _select(
+    deliveries: list[Delivery], event_ids: tuple[str, ...], sink: str | None, *, everything: bool
 ) -> list[Delivery]:
     if not event_ids and not everything and not sink:
         raise click.UsageError("name events, or give --all or --sink")
-    listed = [item for item in listed if sink in (None, item.address)]
-    unknown = set(event_ids) - {item.event.id for item in listed}
+    deliveries = [item for item in deliveries if sink in (None, item.address)]
+    unknown = set(event_ids) - {item.event.id for item in deliveries}
     if unknown:
         hint = "mps notifications dead, mps notifications waiting"
         raise InvalidInput(f"{', '.join(sorted(unknown))}: not among them", hint=hint)
-    return [item for item in listed if not event_ids or item.event.id in event_ids]
+    return [item for item in deliveries if not event_ids or item.event.id in event_ids]
 
 
 def _show(deliveries: list[Delivery], *, as_json: bool) -> None:
-    """A block of lines each, none of them broken: ids and sinks are copied from here."""
+    """Print a block of unbroken lines for each, so that ids and sinks can be copied."""
     for item in deliveries:
         next_at = max(item.due_at, time.time()) if item.state == "waiting" else None
         if as_json:
@@ -131,9 +131,9 @@ def _show(deliveries: list[Delivery], *, as_json: bool) -> None:
             continue
         again = f", again at {iso(next_at)}" if next_at else ""
         lines = [f"to {item.address}", f"{item.attempts} attempts{again}", *item.error.splitlines()]
-        click.echo("\n  ".join(_harmless(line) for line in (item.event.id, *lines)))
+        click.echo("\n  ".join(_printable(line) for line in (item.event.id, *lines)))
 
 
-def _harmless(line: str) -> str:
-    """Part of it are a receiver's words, which must not move the terminal's cursor."""
+def _printable(line: str) -> str:
+    """Without control characters: a line may quote a receiver, which must not move the terminal's cursor."""
     return "".join(char if char.isprintable() else "?" for char in line)

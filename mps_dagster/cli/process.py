@@ -31,7 +31,7 @@ def process(source: str, name: str | None, document: str | None, output: str, qu
         raise click.UsageError("give either --workflow or --tasks")
     deployment = Deployment.of(Settings())
     path = Path(source)
-    # Before anything is uploaded: what nobody runs would only lie there.
+    # Fail before the upload if Dagster does not answer.
     deployment.dagster.ask("{ version }")
     if name is not None:
         click.echo(_by_workflow(deployment, name, source, path))
@@ -46,7 +46,7 @@ def process(source: str, name: str | None, document: str | None, output: str, qu
 
 @contextmanager
 def _uploaded(deployment: Deployment, path: Path) -> Iterator[tuple[str, str]]:
-    """In the bucket of what is processed by hand; removed again if that is refused."""
+    """Upload to the bucket for processing by hand; delete the object again if the call is refused."""
     bucket, key = upload_by_hand(deployment, path)
     try:
         yield bucket, key
@@ -70,7 +70,7 @@ def _by_workflow(deployment: Deployment, name: str, source: str, path: Path) -> 
 
 
 def _tasks(document: str) -> dict[str, Any]:
-    """YAML is JSON's superset; a name of a file is its content."""
+    """Parse YAML or JSON, given as text or as the name of a file."""
     path = Path(document)
     try:
         text = path.read_text() if len(document) < 4096 and path.is_file() else document

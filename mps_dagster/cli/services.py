@@ -29,18 +29,18 @@ LOG_BYTES = 50_000_000
 
 
 class ServiceDown(MpsError):
-    """One of our servers did not come up."""
+    """A server did not start, or has ended."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """What was started, by its log."""
+    """The running processes, by their log files."""
 
     processes: Mapping[Path, Server]
     code: CodeWatch | None = None
 
     def check(self) -> None:
-        """Raise `ServiceDown` if one of them has ended: the others are of no use alone. Start a new file for logs that are long."""
+        """Raise `ServiceDown` if a process has ended, as the others are useless alone. Rotate long logs."""
         for log, process in self.processes.items():
             if process.poll() is not None:
                 name, code = _ended(log, process)
@@ -53,7 +53,7 @@ class Services:
             )
 
     def wait(self, url: str) -> None:
-        """Until it is answered."""
+        """Wait until the URL answers; raise `ServiceDown` if it does not in time."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             self.check()
@@ -69,7 +69,7 @@ class Services:
 
 
 def prepare(settings: Settings) -> None:
-    """Make the folders of the home and of local inboxes, and link the project's dagster.yaml to where Dagster looks for it."""
+    """Create the folders of the home and of local inboxes, and link the project's dagster.yaml into Dagster's home."""
     config = settings.project / "dagster.yaml"
     if not config.is_file():
         raise ServiceDown(
@@ -89,7 +89,7 @@ def prepare(settings: Settings) -> None:
 
 @contextmanager
 def services(settings: Settings) -> Iterator[Services]:
-    """Run everything for as long as the block lasts; ready when the block begins."""
+    """Run all processes during the block; they are ready when it begins."""
     prepare(settings)
     check_database(settings)
     make_first_key(settings)
@@ -100,7 +100,7 @@ def services(settings: Settings) -> Iterator[Services]:
     environment = _environment(settings)
     dagster = [
         str(programs / "dagster"), "dev", "--host", "127.0.0.1", "--port", str(settings.ui_port),
-        # Below that it has two lines for each tick of a sensor, 70 MB a day; the UI shows the ticks.
+        # At a lower level it logs two lines per sensor tick, 70 MB a day; the UI shows ticks anyway.
         "--log-level", "warning",
         "--workspace", str(settings.project / "workspace.yaml"),
     ]  # fmt: skip
@@ -136,19 +136,19 @@ def _environment(settings: Settings) -> dict[str, str]:
         # Run-status sensors take 5 runs a tick by default: 10 a minute.
         "DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT": "50",
         "DAGSTER_RUN_STATUS_SENSOR_FETCH_LIMIT": "200",
-        # While the code is being reloaded, Dagster would take a backfill's assets for deleted and cancel all of its runs.
+        # During a reload of the code, Dagster would consider a backfill's assets deleted and cancel all its runs.
         "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
         "PYTHONWARNINGS": "ignore",
     }
 
 
 def _runner() -> dict[str, list[str]]:
-    """Elsewhere a process that has loaded much does not bear a fork; there the code server starts runs."""
+    """Only on Linux is it safe to fork a process that has loaded much; elsewhere the code server starts runs."""
     return {"runs": [sys.executable, "-m", "mps_dagster.orchestration.runner"]} if sys.platform == "linux" else {}
 
 
 def _rotate(log: Path) -> None:
-    """Copied and emptied, not renamed: the servers and their runs hold it open, and append. The last one before is kept."""
+    """Copy and truncate the log, as the servers and their runs keep it open for appending. One old log is kept."""
     with suppress(OSError):
         if log.stat().st_size > LOG_BYTES:
             shutil.copyfile(log, log.with_name(f"{log.name}.1"))
@@ -156,11 +156,11 @@ def _rotate(log: Path) -> None:
 
 
 def _ended(log: Path, process: Server) -> tuple[str, str]:
-    """Which process has ended, and with what. `dagster dev` ends well when one of its own did not, but says which."""
+    """Name and exit code of the process that ended. `dagster dev` exits with 0 if a child fails, but logs which."""
     text = log.read_text(errors="replace") if log.is_file() else ""
-    said = re.findall(r"(\S+) process shut down unexpectedly with return code (-?\d+)", text)
-    if process.returncode == 0 and said:
-        name, code = said[-1]
+    failures = re.findall(r"(\S+) process shut down unexpectedly with return code (-?\d+)", text)
+    if process.returncode == 0 and failures:
+        name, code = failures[-1]
         return name, code
     return log.stem, str(process.returncode)
 

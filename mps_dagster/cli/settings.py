@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from mps_dagster.settings import variables
 
 SHOWN = {"MPS_PROJECT": "current folder", "MPS_HOME": "`.mps` there", "MPS_CORES": "cores of the machine"}
-"""Defaults that are of the machine or the moment."""
+"""Defaults that depend on the machine or the working directory."""
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""How task runs look in a terminal."""
+"""Shows task runs in a terminal."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mps_dagster.control.task_run import SubtaskState, TaskRun
 from mps_dagster.tasks.result import OutputObject
 
 WIDE = 4000
-"""Columns of a pipe or a file: a folded path cannot be copied or searched for."""
+"""Columns of a pipe or a file, where a folded path could not be searched for."""
 COLORS = {"SUCCESS": "green", "FAIL": "red", "PROCESSING": "yellow"}
 
 
 def whole_lines() -> Console:
-    """A console that breaks lines for a terminal only."""
+    """A console that breaks lines only in a terminal."""
     console = Console(soft_wrap=True)
     if not console.is_terminal:
         console.width = WIDE
@@ -30,7 +30,7 @@ def whole_lines() -> Console:
 def progress_bars() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
-        # Half of rich's own: names have the rest of 80 columns.
+        # Half of rich's default, to leave room for names in 80 columns.
         BarColumn(bar_width=20),
         TaskProgressColumn(),
         TimeElapsedColumn(),
@@ -65,9 +65,9 @@ def summary(run: TaskRun) -> str:
 
 
 def outputs_table(run: TaskRun) -> Group:
-    """The outputs of each subtask below its name, a long series by its ends; the common beginning of all paths is above.
+    """The outputs of each subtask below its name, with long series shortened; the common prefix of all paths is the title.
 
-    No columns, which names would be cut to fit.
+    No table, as it would cut long names.
     """
     every = [row for subtask in run.subtasks for row in _rows(subtask)]
     prefix = posixpath.dirname(posixpath.commonprefix([path for path, _ in every]))
@@ -89,7 +89,7 @@ def outputs_table(run: TaskRun) -> Group:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A path behind its facts, or below them where the line is too short for both."""
+    """A path after its facts, or below them if the line is too short for both."""
 
     facts: str
     path: str

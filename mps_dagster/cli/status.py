@@ -15,11 +15,11 @@ from mps_dagster.settings import Settings
 
 @click.command()
 @click.argument("task_id")
-@click.option("--follow", is_flag=True, help="Show progress until the task has ended.")
-def status(task_id: str, *, follow: bool) -> None:
+@click.option("--follow", "follows", is_flag=True, help="Show progress until the task has ended.")
+def status(task_id: str, *, follows: bool) -> None:
     """Show a task and its subtasks. The exit code is 1 if the task has ended and something in it failed."""
     deployment = Deployment.of(Settings())
-    run = followed(deployment, task_id) if follow else describe(deployment, task_id)
+    run = follow(deployment, task_id) if follows else describe(deployment, task_id)
     console = whole_lines()
     console.print(summary(run))
     console.print(outputs_table(run))
@@ -27,7 +27,7 @@ def status(task_id: str, *, follow: bool) -> None:
         raise SystemExit(1)
 
 
-def followed(deployment: Deployment, task_id: str) -> TaskRun:
+def follow(deployment: Deployment, task_id: str) -> TaskRun:
     """Draw a bar per subtask until the task run ends."""
     with progress_bars() as bars:
         while True:

@@ -27,8 +27,8 @@ def tasks(status: str | None, limit: int) -> None:
     count = deployment.dagster.count({"statuses": list(statuses)} if statuses else {})
     for run in list_tasks(deployment, limit=limit, statuses=statuses):
         created = datetime.fromtimestamp(run.created_s).astimezone().isoformat(" ", "seconds")
-        # The source last: it may hold anything.
+        # The source is last, as it may contain any characters.
         click.echo(f"{run.task_id}  {run.outcome:<8}  {created}  {run.workflow}  {f'{run.bucket}/{run.key}'!r}")
     if count > limit:
-        # Not among the tasks, which a program may read.
+        # On stderr, as a program may read the tasks.
         click.echo(f"these are the newest {limit} of {count} runs; --limit shows more", err=True)

@@ -20,7 +20,7 @@ def templates(definition: str | None, kind: str | None) -> None:
     known = Templates.load(Settings().templates_dir).by_name
     templates_by_id = {
         (of, template.definition): template for (of, _), template in known.items() if kind in (None, of)
-    }  # each template is known by its ID and by its name
+    }  # `known` has each template twice: by ID and by name
     if definition is None:
         whole_lines().print(_table(templates_by_id))
         return

@@ -151,7 +151,9 @@ def _lacks_outputs(key: str, tasks: tuple[str, ...], workflow: Workflow, buckets
         # One of our outputs, among the uploads.
         return False
     try:
-        results = [result for place in workflow.written for result in results_of(upload, key, buckets.get(place))]
+        results = [
+            result for place in workflow.written_buckets for result in results_of(upload, key, buckets.get(place))
+        ]
     except StorageFailed:
         # Usually a folder that the first output will create. A run that was not needed encodes nothing again.
         return True

@@ -141,7 +141,7 @@ def _space(settings: Settings) -> Finding:
 
 def _places(workflows: tuple[Workflow, ...]) -> tuple[set[str], set[str]]:
     """The buckets that uploads come from, and those that are written to."""
-    written = {bucket for workflow in workflows for bucket in workflow.written}
+    written = {bucket for workflow in workflows for bucket in workflow.written_buckets}
     return {workflow.trigger.bucket for workflow in workflows}, written
 
 
@@ -214,10 +214,10 @@ def _connect(url: str) -> str:
 
 
 def _dead_letters(settings: Settings) -> Finding:
-    files = sum(1 for _ in settings.set_aside_dir.rglob("*.json")) if settings.set_aside_dir.is_dir() else 0
+    files = sum(1 for _ in settings.dead_letters_dir.rglob("*.json")) if settings.dead_letters_dir.is_dir() else 0
     dead = len(Outbox(settings.outbox_path).dead()) if settings.outbox_path.exists() else 0
     state: Literal["ok", "warning"] = "warning" if files or dead else "ok"
-    detail = f"{files} announcements in {settings.set_aside_dir}, {dead} notifications (mps notifications dead)"
+    detail = f"{files} announcements in {settings.dead_letters_dir}, {dead} notifications (mps notifications dead)"
     return Finding("dead letters", state, detail)
 
 

@@ -1,4 +1,4 @@
-"""Hears of uploads: reads the queue in which a bucket announces them."""
+"""Reads the queue in which a bucket announces uploads."""
 
 import itertools
 import time
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from mps_dagster.control.uploads import Clock, Ledger, Poll, Verdict
 from mps_dagster.errors import InvalidInput
-from mps_dagster.storage.announcements import VISIBILITY_S, AnnouncementQueue, Message, announced, set_aside
+from mps_dagster.storage.announcements import VISIBILITY_S, AnnouncementQueue, Message, announced, keep_dead_letter
 from mps_dagster.workflow.model import Workflow
 
 
 class QueueListener:
     """Deletes a message when every upload that it announces is in the ledger.
 
-    One that announces an upload that cannot be looked at stays, and comes again.
+    A message with an upload that cannot be checked stays, and is received again.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class QueueListener:
         dead_letters: Path,
         clock: Clock = time.monotonic,
     ) -> None:
-        """`dead_letters` is the folder for messages that nobody can read."""
+        """`dead_letters` is the folder for messages that cannot be read."""
         self._trigger = workflow.trigger
         self._open_queue, self._dead_letters, self._clock = open_queue, dead_letters, clock
         self._queue: AnnouncementQueue | None = None
@@ -32,7 +32,7 @@ class QueueListener:
         """When a message becomes visible again, and the run keys that it waits for."""
 
     def listen(self, poll: Poll) -> None:
-        """Have the poll consider what was announced. Raise `MpsError` if queue or bucket do not answer."""
+        """Let the poll consider what was announced. Raise `MpsError` if queue or bucket do not answer."""
         self._queue = queue = self._queue or self._open_queue()
         self._delete_handled(queue, poll.ledger)
         # Half of the time, so that a busy queue does not stop the sweep.
@@ -52,8 +52,8 @@ class QueueListener:
         try:
             uploads = announced(message.body)
         except InvalidInput as error:
-            path = set_aside(self._dead_letters, message, str(error))
-            poll.remarks.append(f"{error}; put aside as {path}")
+            path = keep_dead_letter(self._dead_letters, message, str(error))
+            poll.remarks.append(f"{error}; kept as {path}")
             return True
         considered = {
             poll.consider(upload.key)
@@ -61,7 +61,7 @@ class QueueListener:
             if upload.bucket == bucket and self._trigger.takes(upload.key)
         }
         if not all(verdict.is_final for verdict, _ in considered):
-            # It stays, and comes again; what the queue does with one that came too often is the queue's own policy.
+            # It is received again; the queue's own policy handles a message that was received too often.
             return False
         new = frozenset(key for verdict, key in considered if verdict is Verdict.NEW)
         if new:
@@ -69,7 +69,7 @@ class QueueListener:
         return not new
 
     def _delete_handled(self, queue: AnnouncementQueue, ledger: Ledger) -> None:
-        """Those whose runs are known by now. The others are received again when they become visible."""
+        """Delete messages whose uploads are all in the ledger. The others are received again when they become visible."""
         known = ledger.among(itertools.chain.from_iterable(keys for _, _, keys in self._pending))
         handled = [message for _, message, keys in self._pending if keys <= known]
         now = self._clock()

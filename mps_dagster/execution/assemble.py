@@ -19,19 +19,19 @@ class MemberMissing(MpsError):
 
 
 def manifests(bucket: str, upload: str) -> str:
-    """The prefix of all manifests of an upload, in whatever bucket they lie."""
-    # Hashed: an upload's own name may already be as long as a key can be.
+    """The prefix of all manifests of an upload, the same in every bucket."""
+    # Hashed, as an upload's own name may already be as long as a key can be.
     digest = hashlib.sha256("\n".join((bucket, upload)).encode()).hexdigest()[:40]
     return f"{RECORDS_DIR}manifests/{digest}/"
 
 
 def manifest_key(bucket: str, upload: str, workflow: str, run_id: str, task: str) -> str:
-    """Where a task's result on an upload lies, in the bucket of its first output; the run is the root run."""
+    """The key of a task's manifest, in the bucket of its first output; the run is the root run."""
     return f"{manifests(bucket, upload)}{workflow}.{run_id}/{task}.json"
 
 
 def assemble(members: Members, run_id: str, results: Sequence[SubtaskResult], buckets: Buckets) -> TaskResult:
-    """The task's result, its subtasks in the order in which they were planned; raise if one of them is missing."""
+    """The task's result, with subtasks in the planned order. Raise if one of them is missing."""
     task, source = members.task, members.source
     by_id = {result.id: result for result in results}
     missing = [member for member in members.ids if member not in by_id]

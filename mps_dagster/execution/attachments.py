@@ -1,4 +1,4 @@
-"""Watermark pictures: looked up, checked and hashed when subtasks are planned; copied into the work folder when they run."""
+"""Watermark pictures: checked and hashed when subtasks are planned, copied into the work folder when they run."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from mps_dagster.tasks.spec import Spec
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 4096 * 4096
 MAX_MOVING_PIXELS = 8 * MAX_PIXELS
-"""Of all pictures of an animation: they are in memory at once while it is rewritten, 4 bytes a pixel."""
+"""Limit for all pictures of an animation together: they are in memory while it is rewritten, 4 bytes per pixel."""
 
 
 def with_digests(spec: Spec, buckets: Buckets, templates_dir: Path) -> Spec:
-    """The spec with every watermark image looked at: its content's hash, and whether it moves."""
+    """The spec with each watermark image's hash, and whether it is animated."""
     marks: tuple[Watermark, ...] = getattr(spec, "watermark_set", ())
     if not any(mark.image_template for mark in marks):
         return spec
@@ -62,7 +62,7 @@ def _looked_at(mark: Watermark, buckets: Buckets, templates_dir: Path) -> Waterm
 
 
 def _planned(attachment: StoredImage, buckets: Buckets, templates_dir: Path) -> bytes:
-    """The content that the plan was made for: another one may be animated, and would be published as something else."""
+    """The planned content; raise `AttachmentChanged` if it was replaced, as the plan does not fit another picture."""
     content = _content(attachment.image, buckets, templates_dir)
     if hashlib.sha256(content).hexdigest() != attachment.digest:
         raise AttachmentChanged(
@@ -73,7 +73,7 @@ def _planned(attachment: StoredImage, buckets: Buckets, templates_dir: Path) -> 
 
 
 def _content(reference: str, buckets: Buckets, templates_dir: Path) -> bytes:
-    """`logo.png` lies in the templates folder, `bucket/path/logo.png` in a bucket. What can pass is raised as it is."""
+    """Read `logo.png` from the templates folder, or `bucket/path/logo.png` from a bucket. Retryable errors are not wrapped."""
     try:
         if "/" in reference:
             bucket, _, key = reference.rpartition("://")[2].partition("/")
@@ -111,7 +111,7 @@ def _opened(content: bytes, reference: str) -> Image.Image:
 
 
 def _png(content: bytes, reference: str) -> bytes:
-    """Any accepted picture as PNG or APNG, rewritten: ffmpeg sees nothing that came from outside."""
+    """Rewrite any accepted picture as PNG or APNG, so that ffmpeg reads no file from outside."""
     with _opened(content, reference) as image:
         buffer = io.BytesIO()
         if getattr(image, "is_animated", False):

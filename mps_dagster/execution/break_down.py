@@ -1,4 +1,4 @@
-"""Break-down: source facts + task → subtasks. One output spec is one subtask; all its small stills are one, too."""
+"""Break-down of a task into subtasks: one for each output spec, also if that is a series of pictures."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from mps_dagster.workflow.parse import parse_task
 from mps_dagster.workflow.templates import Templates
 
 REVISION = 1
-"""Raised when the same plan would give other bytes: every fingerprint changes with it."""
+"""Increased when the same plan gives other bytes; it changes every fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskPlan:
-    """A task, what it works on, and one subtask for each of its outputs."""
+    """A task, its source, and one subtask for each of its outputs."""
 
     source: Source | None = None
     task: Task | None = None
-    """Without the outputs whose parameters are wrong; None if there are no others."""
+    """Without outputs whose parameters are wrong; None if no valid ones are left."""
     subtasks: tuple[Subtask, ...] = ()
 
     def members(self, workflow: str) -> Members | None:
@@ -42,7 +42,7 @@ class TaskPlan:
 
 
 def plan_task(document: Mapping[str, Any], upstream: Upload | TaskResult, worker: Worker) -> TaskPlan:
-    """Break down a task as run config has it; one without outputs has no subtasks.
+    """Break down a task of the run config; a task without outputs has no subtasks.
 
     A workflow's outputs were checked when its file was loaded. Those of ProcessMedia were not: a wrong one becomes a
     subtask that fails, because MPS reports it in the task's result.
@@ -64,7 +64,7 @@ def plan_task(document: Mapping[str, Any], upstream: Upload | TaskResult, worker
 def _parsed(
     document: Mapping[str, Any], place: Place, templates: Templates
 ) -> tuple[Task | None, Mapping[int, MpsError]]:
-    """The task with the outputs that are valid, and the errors of the others by their number."""
+    """The task with its valid outputs, and the errors of the others by index."""
     inherited = {key: value for key, value in place.model_dump().items() if value}
     name, body = document["name"], {key: value for key, value in document.items() if key != "name"}
     valid, errors = [], dict[int, MpsError]()
@@ -80,7 +80,7 @@ def _parsed(
 
 
 def _refused(document: Mapping[str, Any], number: int, error: MpsError, source: Source) -> Subtask:
-    """An output whose parameters are wrong: it fails alone, and says why."""
+    """The subtask of an output with wrong parameters: it fails alone, with the reason."""
     output = document["outputs"][number]
     label = str(output.get("name") or output.get("definition") or 0)
     return Subtask(
@@ -105,7 +105,7 @@ def break_down(task: Task, source: Source, worker: Worker) -> tuple[Subtask, ...
             _check_taken(plan, bucket, spec.label, taken)
         except MpsError as error:
             if error.retryable:
-                # It says nothing about this output; the whole step is tried again.
+                # A temporary error of the bucket, not of this output: retry the whole step.
                 raise
             plan, refusal = None, Refusal.of(error)
         subtask = Subtask(
@@ -119,7 +119,7 @@ def break_down(task: Task, source: Source, worker: Worker) -> tuple[Subtask, ...
 
 
 def output_keys(plan: Plan) -> Iterable[str]:
-    """Every key that is known before the run (segments are not)."""
+    """All keys that are known before the run, which those of segments are not."""
     yield from (output.key for output in plan.outputs)
     yield from (text.key for text in plan.texts)
 
@@ -139,7 +139,7 @@ def _check_keys(plan: Plan, source: Source, bucket: str) -> None:
 
 
 def _check_taken(plan: Plan, bucket: str, label: str, taken: dict[tuple[str, str], str]) -> None:
-    """Of two outputs on one path only the first is made: they would overwrite each other, and both would count as up to date."""
+    """Fail all but the first of several outputs on one path, which would overwrite each other."""
     segments = [plan.segments.key(0)] if plan.segments else []
     keys = [(bucket, key) for key in [*output_keys(plan), *segments]]
     other = next((taken[key] for key in keys if key in taken), None)
@@ -152,7 +152,7 @@ def _check_taken(plan: Plan, bucket: str, label: str, taken: dict[tuple[str, str
 
 
 def _identifier(number: int, label: str) -> str:
-    """A Dagster mapping key that a person can read."""
+    """A readable Dagster mapping key."""
     return re.sub(r"[^A-Za-z0-9_]", "_", f"{number}_{label}")[:64]
 
 

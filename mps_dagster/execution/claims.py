@@ -29,16 +29,16 @@ from mps_dagster.storage.buckets import Buckets
 from mps_dagster.tasks.result import SubtaskResult
 
 ATTEMPTS = 20
-"""S3 also answers "conflict" when another write has only been under way."""
+"""S3 also answers "conflict" when another write is merely in progress."""
 WAIT_S, POLL_S = 60.0, 0.5
-"""How long a run that is publishing is waited for; after that it was killed, or loses the path."""
+"""How long to wait for a run that is publishing; after that it counts as killed and loses the path."""
 OTHER_SOURCE = "put {inputFormat} into output_object_path or the output dir, or remove the other source"
 OTHER_OUTPUT = "set other paths on one of them"
 OTHER_RUN = "the other run's outputs are there; run this one again to replace them"
 
 
 def claimed_paths(subtask: Subtask, plan: Plan) -> list[str]:
-    """The primary output's, and those of the subtask's other outputs: one for all members of a series."""
+    """The path of the primary output, then those of the other outputs, one per series."""
     series = subtask.paths.get("output_object_path", "").lstrip("/")
     stills = [series + posixpath.splitext(plan.primary_key)[1]] if "{number}" in series else []
     segments = [plan.segments.key_pattern] if plan.segments else []
@@ -49,7 +49,7 @@ def claimed_paths(subtask: Subtask, plan: Plan) -> list[str]:
 
 @dataclass(frozen=True)
 class Claim:
-    """One subtask's hold on its paths."""
+    """The claim of one subtask on its paths."""
 
     subtask: Subtask
     paths: list[str]
@@ -69,7 +69,7 @@ class Claim:
         return cls(subtask, paths, mine, buckets.get(subtask.bucket), buckets, wait_s)
 
     def take(self) -> None:
-        """Before the work: raise `OutputTaken` if a path is another source's that still exists, or another output's."""
+        """Claim the paths before the work. Raise `OutputTaken` if one belongs to another existing source or another output."""
         for path in self.paths:
             self._take(path)
 
@@ -80,7 +80,7 @@ class Claim:
             if record:
                 self._check_may_take(path, record)
                 if record.owner == self.mine.source and self._is_published_by_another_run(record):
-                    # That run may end first; `begin` waits for it.
+                    # The other run may end first; `begin` waits for it.
                     return
             claimed = (record or self._record()).model_copy(update={"claim": self.mine})
             if self.bucket.swap(record_key(path), content, claimed.model_dump_json().encode()):
@@ -88,7 +88,7 @@ class Claim:
         raise self._busy(path)
 
     def begin(self) -> SubtaskResult | None:
-        """Before the first output is published; return the result of another run, if that has published the same meanwhile."""
+        """Begin to publish; return the result of another run if it has published the same outputs meanwhile."""
         path, deadline = self.paths[0], time.monotonic() + self.wait_s
         while True:
             content = read_content(self.bucket, path)
@@ -104,7 +104,7 @@ class Claim:
                 return None
 
     def check(self) -> None:
-        """While outputs are published: raise `OutputTaken` if another run has begun to."""
+        """Raise `OutputTaken` if another run has begun to publish meanwhile."""
         for path in self.paths:
             record = read_record(self.bucket, path)
             claim = record.claim if record else None
@@ -113,7 +113,7 @@ class Claim:
                 raise self._lost(path, record)
 
     def end(self, result: SubtaskResult) -> None:
-        """After the last one: the set is complete."""
+        """Record that the set of outputs is complete."""
         path = self.paths[0]
         for _ in range(ATTEMPTS):
             content = read_content(self.bucket, path)
@@ -157,7 +157,7 @@ class Claim:
         return True
 
     def _is_published_by_another_run(self, record: Record) -> bool:
-        """Or it was killed while it published."""
+        """True also for a run that was killed while it published."""
         claim = record.claim
         return claim is not None and claim.publishing and not claim.is_same_subtask(self.mine)
 
@@ -169,7 +169,7 @@ class Claim:
         return StorageFailed(f"cannot claim {self.bucket.name}/{path}: other runs change its record all the time")
 
     def _lost(self, path: str, record: Record | None) -> OutputTaken:
-        by = "somebody else"
+        by = "another writer"
         if record:
             by = f"run {_maker(record)[0]} on {'/'.join(record.owner)}"
         return OutputTaken(f"{self.bucket.name}/{path} was taken by {by} meanwhile", hint=OTHER_RUN)

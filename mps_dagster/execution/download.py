@@ -1,4 +1,4 @@
-"""A URL that a user names becomes an object. Only this fetches from the web; ffmpeg never does."""
+"""Downloads a URL of a user into a bucket. Only this module fetches from the web; ffmpeg never does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZE_HINT = "a task takes sources of up to MPS_MAX_SOURCE_BYTES"
 
 
 def download(url: str, bucket: Bucket, key: str, settings: Settings) -> None:
-    """Fetch the URL into the bucket, whole or not at all; nothing is done if it is there already (a run tried again)."""
+    """Fetch the whole URL into the bucket; do nothing if the object exists already, as in a retry."""
     with suppress(SourceNotAccessible):
         bucket.head(key)
         return
@@ -32,7 +32,7 @@ def download(url: str, bucket: Bucket, key: str, settings: Settings) -> None:
 
 
 def fetch(url: str, path: Path, web: WebSettings, *, max_bytes: int, seconds: float) -> None:
-    """Fetch the URL into a file, within the limits on size and time, whatever its server does."""
+    """Fetch the URL into a file within the limits of size and time."""
     what = f"cannot fetch {without_userinfo(url)}"
     late = f"it takes longer than {seconds:g} s"
     try:
@@ -45,7 +45,7 @@ def fetch(url: str, path: Path, web: WebSettings, *, max_bytes: int, seconds: fl
     except InvalidIPAddress as error:
         raise SourceNotAccessible(f"{what}: it leads to {error}", hint=HINT) from error
     except (ValueError, requests.TooManyRedirects) as error:
-        # Addresses that cannot be, its own or one that it leads to.
+        # An invalid URL: this one, or one that it redirects to.
         raise SourceNotAccessible(f"{what}: {without_userinfo(str(error))}") from error
     except (requests.RequestException, HTTPError) as error:
         raise StorageFailed(f"{what}: {late if session.is_over else without_userinfo(str(error))}") from error

@@ -1,4 +1,4 @@
-"""From an output back to its source and how it was made; from a source to all its outputs. Read from the buckets alone."""
+"""Traces an output back to its source, and a source to all its outputs, from the records in the buckets alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LineageLost(MpsError):
 
 
 def record_of(bucket: Bucket, key: str) -> Record | None:
-    """How an output was made, also if it is gone; None if the object is an upload."""
+    """The record of an output, even if the output is gone; None if the object is an upload."""
     try:
         address = bucket.head(key).record
     except SourceNotAccessible:
@@ -39,7 +39,7 @@ def record_of(bucket: Bucket, key: str) -> Record | None:
 
 
 def way_up(bucket: str, key: str, buckets: Buckets) -> Iterator[tuple[str, str, Record]]:
-    """Bucket, key and record of an output, and of each output that it was made of, up to the upload."""
+    """Bucket, key and record of an output, then of each output upstream of it, up to the upload."""
     seen = set()
     while (bucket, key) not in seen and (record := record_of(buckets.get(bucket), key)):
         seen.add((bucket, key))
@@ -48,14 +48,14 @@ def way_up(bucket: str, key: str, buckets: Buckets) -> Iterator[tuple[str, str, 
 
 
 def results_of(bucket: str, upload: str, place: Bucket) -> list[TaskResult]:
-    """The results that were made of an upload in this bucket, newest first; an output that was made again is there each time."""
+    """All results of an upload in this bucket, newest first, also earlier ones of the same output."""
     infos = sorted(place.list(manifests(bucket, upload)), key=lambda info: info.modified, reverse=True)
     results = (_manifest(place, info.key) for info in infos)
     return [result for result in results if result]
 
 
 def state_of(bucket: Bucket, key: str, etag: str) -> State:
-    """Whether an object still is what it was."""
+    """Whether an object is unchanged, replaced or gone."""
     try:
         return "unchanged" if bucket.head(key).etag == etag else "replaced"
     except SourceNotAccessible:

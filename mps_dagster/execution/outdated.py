@@ -1,4 +1,4 @@
-"""Records and manifests of outputs that are gone, and their previews: removed, a bucket at a time."""
+"""Removes the records, manifests and previews of outputs that no longer exist, one bucket at a time."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ MANIFESTS = f"{RECORDS_DIR}manifests/"
 
 @dataclass(slots=True)
 class Outdated:
-    """One look through a bucket's records, in the order of their keys; a later one goes on where it ended.
+    """One scan of a bucket's records, in key order; a later scan goes on where it ended.
 
-    Raises `MpsError` where this bucket fails, and then has removed nothing on account of that.
+    Raises `MpsError` if this bucket fails; nothing is removed because of a failure.
     """
 
     bucket: Bucket
     buckets: Buckets
     before: datetime
-    """What was written since stays: its outputs may be about to be made."""
+    """Records written since then stay, as their outputs may not be published yet."""
     after: str = ""
-    """The last one that was looked at; empty once it is through."""
+    """The last record that was checked; empty once all are."""
     removed: int = 0
     unseen: dict[str, MpsError] = field(default_factory=dict)
-    """Why what is said of these buckets could not be looked at, so that it stays. One may be gone for good, and must not
-    keep the look from what comes behind."""
+    """Errors of buckets that could not be checked, so that their records stay. They must not stop the scan, as a bucket may
+    be gone for good."""
     _in_use: dict[str, bool] = field(default_factory=dict)
 
     def remove(self, over: Callable[[], bool]) -> None:
-        """Until it is through, or the time is over."""
+        """Remove until all records are checked or the time is up."""
         for prefix in (MANIFESTS, RECORDS):
             for info in self.bucket.list(prefix, after=self.after):
                 if over():
@@ -56,7 +56,7 @@ class Outdated:
             return
         try:
             if self.bucket.head(info.key).etag != info.etag:
-                # Rewritten since: a run makes the outputs again.
+                # The record was rewritten meanwhile, by a run that makes the outputs again.
                 return
         except SourceNotAccessible:
             return
@@ -67,7 +67,7 @@ class Outdated:
         self.removed += 1
 
     def _results(self, key: str) -> tuple[SubtaskResult, ...] | None:
-        """The outputs that it describes; None if that cannot be known, or if it claims a path for a source that exists."""
+        """The outputs of a record; None if they are unknown, or if it claims a path for a source that exists."""
         try:
             content = self.bucket.read(key)
             if key.startswith(MANIFESTS):
@@ -85,7 +85,7 @@ class Outdated:
         return not any(self._may_exist(result.bucket, key) for key in result.keys)
 
     def _may_exist(self, bucket: str, key: str) -> bool:
-        # One that does not answer costs a minute each time.
+        # Cached, as a bucket that does not answer takes a minute each time.
         if bucket in self.unseen and bucket != self.bucket.name:
             return True
         try:
@@ -97,7 +97,7 @@ class Outdated:
         return True
 
     def _is_in_use(self, bucket: str) -> bool:
-        """An empty one may be a disk that is not mounted: that nothing is in it says nothing."""
+        """False also if the bucket is empty: it may be a disk that is not mounted."""
         if bucket not in self._in_use:
             try:
                 self._in_use[bucket] = next(self.buckets.get(bucket).list(), None) is not None

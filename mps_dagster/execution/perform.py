@@ -1,4 +1,4 @@
-"""Doing one subtask: stage in → claim → run → verify → publish, each in a module of its own."""
+"""Performs one subtask: stage in → claim → run → verify → publish, each in a module of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mps_dagster.workflow.model import Source
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What every subtask of this process works with."""
+    """Settings, buckets and ffmpeg for the subtasks of this process."""
 
     settings: Settings
     buckets: Buckets
@@ -38,7 +38,7 @@ class Worker:
         return cls(settings, buckets, Ffmpeg.of(settings))
 
     def fetch_source(self, bucket: str, key: str, etag: str | None, run_id: str) -> Source:
-        """Stage and probe an upload. `etag` is the announced one; None takes the object as it is now."""
+        """Stage and probe an upload. Raise `SourceChanged` if it has not this `etag`; None accepts any."""
         origin = self.buckets.get(bucket)
         info = origin.head(key)
         run_dir = self.settings.scratch_dir / run_id
@@ -53,7 +53,7 @@ class Worker:
         return Source(bucket=bucket, key=key, etag=etag or info.etag, size_bytes=info.size, media=media)
 
     def perform(self, subtask: Subtask, run_id: str, report: Report) -> SubtaskResult:
-        """Make, check and publish one subtask's outputs; outputs that are up to date are left as they are."""
+        """Make, verify and publish one subtask's outputs; up-to-date outputs are left as they are."""
         if subtask.refusal or subtask.plan is None:
             raise subtask.refusal.error() if subtask.refusal else InvalidConfiguration("the subtask has no plan")
         bucket = self.buckets.get(subtask.bucket)
@@ -63,12 +63,12 @@ class Worker:
         run_dir = self.settings.scratch_dir / run_id
         origin = self.buckets.get(subtask.source.bucket)
         source = staged(origin, subtask.source.key, subtask.source.etag, run_dir)
-        # A run of content that was replaced takes no path from the run of the new one.
+        # A run of replaced content must not take the path of the new content's run.
         check_unchanged(origin, subtask.source.key, subtask.source.etag)
         claim = Claim.of(subtask, subtask.plan, run_id, self.buckets, self.claim_wait_s)
         claim.take()
         with work_folder(run_dir, f"{subtask.task}.{subtask.id}") as folder:
-            # The name on the command line is ours; the upload's own may be anything.
+            # A name of our own, as the upload's may contain anything.
             (folder / SOURCE).symlink_to(source)
             lay_out(subtask.plan.attachments, folder, self.buckets, self.settings.templates_dir)
             runs = self._run(subtask.plan, folder, report)

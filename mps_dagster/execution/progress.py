@@ -1,4 +1,4 @@
-"""How far a running subtask has come: one small file each, for whoever watches. No record of anything."""
+"""The progress of running subtasks: one small, temporary file each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Report = Callable[[float, float], None]
 
 @dataclass(slots=True)
 class ProgressFile:
-    """Writes `<folder>/<run>/<step>.json` at most twice a second. No work fails because nobody can watch it."""
+    """Writes `<folder>/<run>/<step>.json` at most twice a second. Errors in writing it do not fail the subtask."""
 
     path: Path
     _written: float = field(default=0.0)
@@ -30,7 +30,7 @@ class ProgressFile:
     @classmethod
     def of(cls, folder: Path, run_id: str, step: str) -> ProgressFile:
         path = folder / run_id / f"{step}.json"
-        with suppress(OSError):  # The first report tells.
+        with suppress(OSError):  # The first report logs the error.
             path.parent.mkdir(parents=True, exist_ok=True)
         return cls(path)
 
@@ -39,7 +39,7 @@ class ProgressFile:
         if now - self._written < EVERY_S and fraction < 1:
             return
         self._written = now
-        # A reader may look at any moment; a rename shows it the old or the new content.
+        # Renamed, so that a reader sees either the old or the new content.
         draft = self.path.with_suffix(".new")
         try:
             draft.write_text(json.dumps({"fraction": round(min(1.0, fraction), 4), "speed": round(speed, 2)}))

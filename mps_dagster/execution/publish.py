@@ -1,4 +1,4 @@
-"""Verified files become objects, and the record of them: outputs, segments, texts, a preview."""
+"""Publishes verified files (outputs, segments, texts, a preview) and their record."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mps_dagster.workflow.model import RECORDS_DIR
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What a subtask's processes left, and who ran them."""
+    """The files and costs of a subtask's processes, and the run that executed them."""
 
     files: tuple[Produced, ...]
     runs: list[Completed]
@@ -61,7 +61,7 @@ def publish(subtask: Subtask, plan: Plan, encoded: Encoded, claim: Claim) -> Sub
 
 
 def _unpublish_index(plan: Plan, bucket: Bucket) -> None:
-    """Delete an earlier playlist or index before its files are overwritten: nobody shall play a mixture of two sets."""
+    """Delete an earlier playlist or index before its files are overwritten, so that no player mixes two sets."""
     for key in ([plan.primary_key] if plan.segments else []) + [text.key for text in plan.texts]:
         with suppress(SourceNotAccessible):
             bucket.head(key)
@@ -71,7 +71,7 @@ def _unpublish_index(plan: Plan, bucket: Bucket) -> None:
 def _segments(
     plan: Plan, playlist: Produced, publisher: _Publisher, claim: Claim
 ) -> tuple[SegmentSet | None, tuple[OutputObject, ...]]:
-    """The segments, and their fMP4 header; then their names in the playlist are the published ones."""
+    """Publish the segments and their fMP4 header, and write the published names into the playlist."""
     if plan.segments is None:
         return None, ()
     folder = playlist.path.parent
@@ -128,7 +128,7 @@ class _Publisher:
 
 
 def _preview(plan: Plan, first: Produced, bucket: Bucket) -> str:
-    """The key of a picture of the output: the output itself where it is small, or one beside our records."""
+    """The key of a picture of the output: the output itself if it is a small one, or a preview with our records."""
     kind = plan.outputs[0].expected.kind
     if first.width is None or first.height is None:
         return ""
@@ -146,6 +146,6 @@ def _preview(plan: Plan, first: Produced, bucket: Bucket) -> str:
 
 
 def _shown(command: tuple[str, ...], source_key: str) -> str:
-    """For the shell of a person who has the source beside them."""
+    """The command for a shell, in a folder with the source."""
     name = posixpath.basename(source_key)
     return shlex.join(["ffmpeg", *(f"file:{name}" if part == f"file:{SOURCE}" else part for part in command)])

@@ -1,7 +1,7 @@
 """Records of outputs: one small file per subtask, in the bucket of its outputs.
 
-It is written before any work (it says to whom the path belongs: claims.py), before the first output and again after the
-last one, so that a complete set can be told from a part. Every output is marked with its record's key.
+It is written before any work (it says which source owns the path: claims.py), before the first output and after the last
+one, so that a complete set differs from a partial one. Every output is marked with its record's key.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PREFIX = f"{RECORDS_DIR}records/"
 
 
 class Claimant(Facts):
-    """Who works on an output path, or did last: one subtask of one run on one source."""
+    """The last user of an output path: one subtask of one run on one source."""
 
     bucket: str
     key: str
@@ -35,7 +35,7 @@ class Claimant(Facts):
     path: str
     """The primary output's."""
     publishing: bool = False
-    """Whether outputs are being published at this moment: the set is not complete."""
+    """Whether outputs are being published now, so that the set is not complete."""
 
     @property
     def source(self) -> tuple[str, str]:
@@ -52,21 +52,21 @@ class Record(Facts):
     result: SubtaskResult | None = None
     """Set when the whole set is published."""
     claim: Claimant | None = None
-    """Who is about to publish something else there; the other fields describe the outputs that are still there."""
+    """The next user, which has not published yet; the other fields describe the existing outputs."""
 
     @property
     def owner(self) -> tuple[str, str]:
-        """The source whose path it is."""
+        """The source that owns the path."""
         return self.claim.source if self.claim else (self.source_bucket, self.source_key)
 
 
 def record_key(primary_key: str) -> str:
-    # Hashed: an output's own name may already be as long as a name can be.
+    # Hashed, as an output's own name may already be as long as a name can be.
     return f"{PREFIX}{hashlib.sha256(primary_key.encode()).hexdigest()[:40]}.json"
 
 
 def read_content(bucket: Bucket, path: str) -> bytes | None:
-    """The record of an output path as it is stored, for `Bucket.swap`; None if there is none."""
+    """The stored bytes of an output path's record, for `Bucket.swap`; None if there is none."""
     try:
         return bucket.read(record_key(path))
     except SourceNotAccessible:
@@ -74,7 +74,7 @@ def read_content(bucket: Bucket, path: str) -> bytes | None:
 
 
 def parse_record(content: bytes | None) -> Record | None:
-    """A record of another version is read as far as this one understands it: to whom the path belongs. None if not even that."""
+    """Parse a record; of another version's record only the owner of the path. None if not even that is possible."""
     if content is None:
         return None
     with suppress(ValidationError):
@@ -90,7 +90,7 @@ def read_record(bucket: Bucket, path: str) -> Record | None:
 
 
 def up_to_date(record: Record | None, subtask: Subtask, bucket: Bucket) -> SubtaskResult | None:
-    """The earlier result, if it has the same fingerprint and every object is still as it was published."""
+    """The earlier result, if it has the same fingerprint and all its objects are unchanged."""
     if record is None or record.result is None or record.result.fingerprint != subtask.fingerprint:
         return None
     try:

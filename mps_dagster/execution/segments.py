@@ -1,4 +1,4 @@
-"""HLS segments as one value: several are published at a time, they are compared with one listing, and no event names each."""
+"""HLS segments as one value: several are published at the same time, one listing compares them, and no event lists them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.tasks.result import SegmentSet
 
 AT_ONCE = 8
-"""Uploads: with S3 each mostly waits for an answer. CONNECTIONS in storage/s3.py goes with it."""
+"""Parallel uploads, which with S3 mostly wait for answers. CONNECTIONS in storage/s3.py must allow for them."""
 BATCH = 64
-"""Segments between two looks at whether the path is still ours."""
+"""Segments between two checks that the path is still ours."""
 
 
 def segment_files(segments: Segments, folder: Path) -> list[Path]:
@@ -32,7 +32,7 @@ def header_key(playlist_key: str) -> str:
 def publish_segments(
     names: Segments, files: list[Path], publish: Callable[[Path, str], ObjectInfo], between: Callable[[], None]
 ) -> SegmentSet:
-    """Put them all; `between` is called every now and then, and what it raises ends it."""
+    """Publish all of them; `between` is called after each batch, and an error that it raises stops the upload."""
     keyed = [(file, names.key(number)) for number, file in enumerate(files)]
     infos: list[ObjectInfo] = []
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="publish") as pool:
@@ -45,7 +45,7 @@ def publish_segments(
 
 
 def segments_unchanged(segments: SegmentSet, bucket: Bucket) -> bool:
-    """Whether each of them is still as it was published."""
+    """Whether all segments are as they were published."""
     return digest_of(_listed(segments, bucket)) == segments.digest
 
 
@@ -57,7 +57,7 @@ def digest_of(infos: Iterable[ObjectInfo]) -> str:
 
 
 def _listed(segments: SegmentSet, bucket: Bucket) -> Iterator[ObjectInfo]:
-    """Out of one listing: asking for each would take minutes. Others may lie between them."""
+    """From one listing, as single requests would take minutes. Other objects may be listed between them."""
     keys = set(segments.keys)
     last = max(keys)
     for info in bucket.list(posixpath.commonprefix(list(keys))):

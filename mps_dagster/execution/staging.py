@@ -1,4 +1,4 @@
-"""Scratch: a source is fetched once per run and host and shared by the run's subtasks; each works in its own folder."""
+"""Scratch files: a run's subtasks share one copy of the source per host, and each works in its own folder."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mps_dagster.errors import ContentUnsupported, SourceChanged, StorageFailed
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
 
 STALE_S = 48 * 3600
-"""Scratch of a run that nothing has touched for so long belongs to a run that died with its host."""
+"""Scratch that was not touched for so long belongs to a run that died with its host."""
 
 
 def staged(bucket: Bucket, key: str, etag: str, run_dir: Path) -> Path:
-    """The object as a local file; fetched if it is not there yet. Safe for several processes at once."""
+    """The object as a local file, fetched if needed. Safe for several processes at the same time."""
     name = hashlib.sha256(f"{bucket.name}\n{key}\n{etag}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
     folder = run_dir / "sources"
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def staged(bucket: Bucket, key: str, etag: str, run_dir: Path) -> Path:
 
 
 def check_room(folder: Path, info: ObjectInfo, *, max_bytes: int) -> None:
-    """Refuse a source that is too big, and one for which the scratch disk has no room (its outputs need some, too)."""
+    """Raise if a source is too big, or the scratch disk has no space for it and its outputs."""
     if info.size > max_bytes:
         raise ContentUnsupported(
             f"the source has {info.size} bytes, more than {max_bytes} are not taken", hint="MPS_MAX_SOURCE_BYTES"
@@ -46,7 +46,7 @@ def check_room(folder: Path, info: ObjectInfo, *, max_bytes: int) -> None:
 
 
 def check_unchanged(bucket: Bucket, key: str, etag: str) -> None:
-    """The outputs must be of what was announced."""
+    """Raise `SourceChanged` if the content is not the announced one."""
     if bucket.head(key).etag != etag:
         raise SourceChanged(
             f"{bucket.name}/{key} was replaced while it was being processed", hint="its new content is a new upload"
@@ -55,7 +55,7 @@ def check_unchanged(bucket: Bucket, key: str, etag: str) -> None:
 
 @contextmanager
 def work_folder(run_dir: Path, name: str) -> Iterator[Path]:
-    """An empty folder that is gone afterwards, whatever happens."""
+    """An empty folder that is always removed afterwards."""
     folder = run_dir / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -66,7 +66,7 @@ def work_folder(run_dir: Path, name: str) -> Iterator[Path]:
 
 
 def sweep(scratch: Path, ended: set[str]) -> list[str]:
-    """Remove the scratch of runs that have ended, and what died long ago; return their names."""
+    """Remove the scratch of ended runs and of runs that died long ago; return their names."""
     if not scratch.is_dir():
         return []
     gone = [run for run in scratch.iterdir() if run.name in ended or _is_stale(run)]
@@ -76,7 +76,7 @@ def sweep(scratch: Path, ended: set[str]) -> list[str]:
 
 
 def _is_stale(folder: Path) -> bool:
-    # It may go meanwhile: what fetches a URL has a folder of its own.
+    # It may be removed meanwhile, as a download has a temporary folder here.
     with suppress(FileNotFoundError):
         return time.time() - folder.stat().st_mtime > STALE_S
     return False

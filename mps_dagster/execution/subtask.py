@@ -1,4 +1,4 @@
-"""The values that steps hand to one another: `Upload` → `Subtask`s and their `Members` → `TaskResult`. JSON both ways."""
+"""The values that steps pass on, as JSON: `Upload` → `Subtask`s and their `Members` → `TaskResult`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mps_dagster.workflow.model import Place, Source, Task
 
 
 class Upload(Facts):
-    """What the source step makes: the object, and the place that its tasks inherit."""
+    """The result of the source step: the object, and the place that its tasks inherit."""
 
     source: Source
     output: Place = Place()
@@ -25,10 +25,10 @@ class Upload(Facts):
 
 
 class Refusal(Facts):
-    """An error as a value: why an output cannot be made of this source, known before anything runs."""
+    """An error as a value: why an output cannot be made from this source, known before the run."""
 
     kind: str
-    """Class of errors.py."""
+    """Name of a class of errors.py."""
     message: str
     hint: str = ""
 
@@ -42,31 +42,31 @@ class Refusal(Facts):
 
 
 class Subtask(Facts):
-    """One ffmpeg job, run alone, on any worker."""
+    """One ffmpeg job, which any worker can run independently."""
 
     id: str
     """`[A-Za-z0-9_]+`, unique in its task; Dagster's mapping key."""
     task: str
     type: str
     label: str
-    """What people call the output: its name or template ID."""
+    """The name or template ID of the output."""
     source: Source
     bucket: str
-    """Where the outputs go."""
+    """The bucket of the outputs."""
     spec: dict[str, Any]
     plan: Plan | None
     refusal: Refusal | None = None
-    """Set instead of a plan. Only this subtask fails with it; its siblings run."""
+    """Set instead of a plan. Only this subtask fails; the others run."""
     fingerprint: str = ""
     """Of source, plan and tool: outputs with the same one are up to date and not encoded again."""
     revision: str = ""
     """Of the task."""
     paths: dict[str, str] = Field(default_factory=dict)
-    """Of its outputs, by parameter: as MPS shows them before they exist."""
+    """Paths of the outputs by parameter, as MPS shows them before they exist."""
 
 
 class Members(Facts):
-    """A task and the subtasks that have to be there at its assembly."""
+    """A task and the subtasks whose results its assembly needs."""
 
     workflow: str
     task: Task
@@ -75,24 +75,24 @@ class Members(Facts):
 
     @property
     def version(self) -> str:
-        """Data version of the task's asset: the task's revision, and the content that it worked on."""
+        """Data version of the task's asset: the task's revision and the source's content."""
         return f"{self.task.revision}.{self.source.etag}"
 
 
 class TaskResult(Facts):
-    """What a whole task made: the assembly's value, and the manifest's content."""
+    """The result of a task: the assembly's value, and the manifest's content."""
 
     workflow: str
     task: str
     type: str
     run_id: str
-    """Dagster's, of the run or of the one that it is a retry of."""
+    """Dagster's id of the run, or of the run that it retries."""
     source: Source
     results: tuple[SubtaskResult, ...]
     manifest_key: str = ""
 
     def as_source(self, label: str) -> Source:
-        """One output as the source of a serial task; its probe is the one it was verified with."""
+        """An output as the source of a serial task, with the probe result of its verification."""
         result = next((r for r in self.results if not label or r.label == label), None)
         if result is None or result.main[0].media is None:
             raise errors.InvalidConfiguration(f"task {self.task} has no output {label!r} that another task can work on")

@@ -1,4 +1,4 @@
-"""Outputs are checked before they are published: ffmpeg exits 0 on truncated sources and on pictures that it never wrote."""
+"""Checks outputs before they are published: ffmpeg exits 0 on truncated sources and on pictures that it never wrote."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mps_dagster.media.probe import probe
 from mps_dagster.storage.bucket import CHUNK_BYTES
 
 SAMPLE = "sample"
-"""The start of a playlist's media as one file, for whoever needs to look into it."""
+"""The start of a playlist's media as one file, to be probed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Produced:
 
 
 def verified(plan: Plan, folder: Path) -> tuple[Produced, ...]:
-    """Every file that the plan promised, or `OutputRejected`."""
+    """All files of the plan, verified. Raise `OutputRejected` if one is missing or not as planned."""
     return tuple(_one(output, plan, folder) for output in plan.outputs)
 
 
@@ -78,7 +78,7 @@ def _probed(path: Path, key: str) -> MediaInfo:
 
 
 def _playlist(path: Path, plan: Plan, folder: Path) -> tuple[MediaInfo, float]:
-    """The first segment says what is in the set, the playlist how long it is."""
+    """Media information from the first segment, with the duration of the playlist."""
     if plan.segments is None:
         raise OutputRejected(f"{path.name} is a playlist of nothing")
     text = path.read_text()
@@ -95,7 +95,7 @@ def _playlist(path: Path, plan: Plan, folder: Path) -> tuple[MediaInfo, float]:
 
 
 def _first_end(playlist: str) -> int:
-    """Where the first segment ends in its file: all segments may lie in one, of any size."""
+    """The end of the first segment in its file, which may hold all segments."""
     last = re.search(r"^#EXT-X-BYTERANGE:(\d+)(?:@(\d+))?", playlist, re.MULTILINE)
     return int(last[1]) + int(last[2] or 0) if last else sys.maxsize
 
@@ -124,7 +124,7 @@ def _check(key: str, expected: Expected, media: MediaInfo, duration_s: float) ->
 
 
 def _check_copied(key: str, copied: Copied, media: MediaInfo) -> None:
-    """A muxer may write what it cannot say: which codec it is, a turn, the shape of pixels."""
+    """Check that the file declares what it holds: a muxer may lose the codec, the rotation or the pixels' shape."""
     video, sounds = media.video, {stream.codec for stream in media.audio}
     if copied.audio and not sounds <= set(copied.audio):
         raise OutputRejected(f"{key} is a copy of {copied.audio} audio, and reads as {sounds}", hint="name a codec")

@@ -1,4 +1,4 @@
-"""The event of a task run in the shape of MPS's callback (reference E.2): what `ParseNotification` of the SDK reads."""
+"""The event of a task run as MPS's callback (reference E.2), which `ParseNotification` of the SDK reads."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from mps_dagster.workflow.naming import is_schedule
 
 
 def event(run: TaskRun, settings: Settings) -> Event:
-    """The event of an ended task run. Its id is the same each time it is made, so receivers can tell a repeat."""
+    """The event of an ended task run. Its id is always the same, so that receivers notice a repeat."""
     return Event(id=event_id(run.task_id, run.run_id, run.outcome), task_id=run.task_id, body=callback(run, settings))
 
 
 def change(run: TaskRun, subtask: SubtaskState, settings: Settings) -> Event:
-    """The event of one ended subtask: the run as it is now, but for its end, which is told by an event of its own."""
-    going_on = replace(run, state="PROCESSING", code="", number=0, message="")
-    return Event(id=change_id(run, subtask), task_id=run.task_id, body=callback(going_on, settings))
+    """The event of one ended subtask: the run as still going on, since its end has an event of its own."""
+    processing = replace(run, state="PROCESSING", code="", number=0, message="")
+    return Event(id=change_id(run, subtask), task_id=run.task_id, body=callback(processing, settings))
 
 
 def change_id(run: TaskRun, subtask: SubtaskState) -> str:
@@ -34,12 +34,12 @@ def change_id(run: TaskRun, subtask: SubtaskState) -> str:
 
 
 def event_id(task_id: str, run_id: str, outcome: str) -> str:
-    """Known before the event is made, which reads all that the run recorded."""
+    """Cheap, unlike the event itself, which needs all records of the run."""
     return f"{task_id}:{run_id}:{outcome}"
 
 
 def callback(run: TaskRun, settings: Settings) -> Body:
-    """What is sent: no `Response` around it and no RequestId."""
+    """The body that is sent; unlike an answer it has no `Response` around it and no RequestId."""
     scheduled = is_schedule(run.workflow)
     body = {
         "EventType": "ScheduleTask" if scheduled else "WorkflowTask",
@@ -52,7 +52,7 @@ def callback(run: TaskRun, settings: Settings) -> Body:
 
 
 def pointer(body: Mapping[str, Any]) -> Body:
-    """The same without its results: who needs them reads the manifests, which `ExtInfo` names."""
+    """The body without its results, which are in the manifests that `ExtInfo` names."""
     member, results = ("WorkflowTaskEvent", "MediaProcessResultSet")
     if body.get("ScheduleTaskEvent"):
         member, results = ("ScheduleTaskEvent", "ActivityResultSet")
@@ -60,7 +60,7 @@ def pointer(body: Mapping[str, Any]) -> Body:
 
 
 def _manifests(run: TaskRun) -> list[str]:
-    """`bucket/key` of the manifest of each task that was assembled: all its results are in it."""
+    """`bucket/key` of the manifest of each assembled task, with all its results."""
     tasks: dict[str, list[SubtaskState]] = {}
     for subtask in run.subtasks:
         tasks.setdefault(subtask.task, []).append(subtask)

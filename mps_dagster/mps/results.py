@@ -1,4 +1,4 @@
-"""MPS's WorkflowTask (reference B.2): the state of a task run in the words of its API. Callbacks and queries show the same tree."""
+"""The state of a task run as MPS's WorkflowTask (reference B.2), the same in callbacks and queries."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Body = dict[str, Any]
 SHOWN: Mapping[str, tuple[TaskType[Any], MpsTask]] = {
     task.wire: (task, task.mps) for task in TASKS.values() if task.mps
 }
-"""By MPS's type of a result, the task type whose input and output it shows."""
+"""By MPS's result type, the task type whose input and output it shows."""
 MEMBERS = {
     **{kind: words.task for kind, (_, words) in SHOWN.items()},
     "AdaptiveDynamicStreaming": "AdaptiveDynamicStreamingTask",
 }
-"""MPS's result types and the one member that each of them fills."""
+"""MPS's result types, and the member that each of them fills."""
 
 NEVER = "0000-00-00T00:00:00Z"
 
 
 def workflow_task(run: TaskRun) -> Body:
-    """MPS's WorkflowTask: a failed output leaves `Status` FINISH and `ErrCode` 0 here and speaks for itself below."""
+    """MPS's WorkflowTask. A failed output has its error in its own result; `Status` is FINISH and `ErrCode` 0 here."""
     return {
         "TaskId": run.task_id,
         "Status": "FINISH" if run.state == "FINISH" else "PROCESSING",
@@ -49,12 +49,12 @@ def workflow_task(run: TaskRun) -> Body:
 
 
 def _place(subtask: SubtaskState) -> int:
-    """In the order of MPS's task sets, whichever began first."""
+    """The place in the order of MPS's task sets."""
     return list(MEMBERS).index(TASKS[subtask.type].wire) if subtask.type in TASKS else len(MEMBERS)
 
 
 def schedule_task(run: TaskRun) -> Body:
-    """MPS's ScheduleTask: the same of a schedule, whose nodes are the workflow's tasks."""
+    """MPS's ScheduleTask: the same for a schedule, whose nodes are the workflow's tasks."""
     task = workflow_task(run)
     results = [
         {
@@ -68,13 +68,13 @@ def schedule_task(run: TaskRun) -> Body:
 
 
 def iso(at_s: float | None) -> str:
-    """As MPS writes times, UTC to the second."""
+    """A time as MPS writes it: UTC to the second."""
     return NEVER if at_s is None else datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _result(subtask: SubtaskState) -> Body:
     kind = TASKS[subtask.type].wire if subtask.type in TASKS else subtask.type
-    # A task whose process died may be of a type that nobody knows any more.
+    # The task type of an old run may have been removed.
     task, words = SHOWN.get(kind, (None, None))
     body: Body = {"Type": kind, **dict.fromkeys(MEMBERS.values())}
     detail: Body = {
@@ -98,7 +98,7 @@ def _output(result: SubtaskResult, words: MpsTask) -> Body:
 
 
 def _input(subtask: SubtaskState, task: TaskType[Any], words: MpsTask) -> Body:
-    """What was asked for; where it goes is told as soon as it is known."""
+    """The parameters of the subtask; with its bucket as soon as that is known."""
     spec = subtask.spec
     bucket = subtask.result.bucket if subtask.result else subtask.bucket
     body: Body = {
@@ -108,7 +108,7 @@ def _input(subtask: SubtaskState, task: TaskType[Any], words: MpsTask) -> Body:
         **shown_empty(words.not_offered),
     }
     for name, info in parameters(task.spec, "task").items():
-        body[to_pascal(name)] = _path(subtask, name) if Api.of(info).path else _given(name, spec, info)
+        body[to_pascal(name)] = _path(subtask, name) if Api.of(info).path else _parameter(name, spec, info)
     if task.numbered:
         body["ObjectNumberFormat"] = pascal(spec.get("object_number_format"))
     if words.raw:
@@ -122,23 +122,22 @@ def _path(subtask: SubtaskState, parameter: str) -> str:
     return subtask.paths.get(parameter) or subtask.spec.get(parameter) or ""
 
 
-def _given(name: str, spec: Mapping[str, Any], info: FieldInfo) -> Any:
+def _parameter(name: str, spec: Mapping[str, Any], info: FieldInfo) -> Any:
     value = spec.get(name) or info.default
     return [_watermark(mark) for mark in value] if name == "watermark_set" else pascal(value)
 
 
 def _template_parameters(model: Any, spec: Mapping[str, Any]) -> Body:
-    """What MPS has in `RawParameter`, for a task without a template; without what MPS does not have."""
-    fields = parameters(model, "template").items()
-    given = {name: (info.annotation, spec[name]) for name, info in fields if name in spec and Api.of(info).shown}
+    """`RawParameter` of a task without a template, with the parameters that MPS has."""
     return {
-        name: _template_parameters(kind, value) if isinstance(value, Mapping) else value
-        for name, (kind, value) in given.items()
+        name: _template_parameters(info.annotation, spec[name]) if isinstance(spec[name], Mapping) else spec[name]
+        for name, info in parameters(model, "template").items()
+        if name in spec and Api.of(info).shown
     }
 
 
 def shown_empty(not_offered: Mapping[str, Any]) -> Body:
-    """Parameters that are not offered, as MPS shows them where they are not used."""
+    """Parameters that are not offered, as MPS shows them when they are not used."""
     return {name: value for name, value in not_offered.items() if value is not ...}
 
 
@@ -172,7 +171,7 @@ def _audio(stream: AudioStream) -> Body:
 
 
 def _number(spec: Mapping[str, Any]) -> int:
-    """Templates may go by a name here; MPS's have numbers only."""
+    """The template's ID; 0 if it has a name, which MPS does not know."""
     definition = spec.get("definition", 0)
     return definition if isinstance(definition, int) else 0
 
@@ -184,7 +183,7 @@ def _watermark(mark: Mapping[str, Any]) -> Body:
 
 
 def pascal(value: Any) -> Any:
-    """Field names as on the wire, and streams as MPS shows them."""
+    """The value with MPS's field names, and streams as MPS shows them."""
     match value:
         case VideoStream():
             return _video(value)

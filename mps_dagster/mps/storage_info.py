@@ -1,4 +1,4 @@
-"""MPS's way of naming a place (reference A.2, A.3) to our bucket names, and back."""
+"""Conversion between MPS's description of a place (reference A.2, A.3) and our bucket names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Info = dict[str, Any]
 
 
 def cos_bucket(name: str, settings: Settings) -> str:
-    """COS itself where its key is set; otherwise a COS bucket is a local one of the same name."""
+    """A bucket of COS if its key is set; otherwise the local bucket of the same name."""
     return f"cos://{name}" if settings.cos.secret_id else name
 
 
@@ -20,7 +20,7 @@ def s3_bucket(name: str) -> str:
 
 
 def object_key(path: str) -> str:
-    """MPS writes paths with a leading slash."""
+    """The key of a path, which has a leading slash in MPS."""
     key = path.removeprefix("/")
     if not key:
         raise InvalidInput("the object has no path")
@@ -28,7 +28,7 @@ def object_key(path: str) -> str:
 
 
 def input_info(bucket: str, key: str, url: str = "") -> Info:
-    """MPS's MediaInputInfo of a source, but for its region."""
+    """MPS's MediaInputInfo of a source, without its region."""
     empty: Info = {"Type": "COS", "CosInputInfo": None, "UrlInputInfo": None, "S3InputInfo": None}
     if url:
         return empty | {"Type": "URL", "UrlInputInfo": {"Url": url}}
@@ -39,7 +39,7 @@ def input_info(bucket: str, key: str, url: str = "") -> Info:
 
 
 def output_storage(bucket: str) -> Info:
-    """MPS's TaskOutputStorage of a bucket, but for its region."""
+    """MPS's TaskOutputStorage of a bucket, without its region."""
     service, name = _split(bucket)
     if service == "s3":
         return {"Type": "AWS-S3", "CosOutputStorage": None, "S3OutputStorage": {"S3Bucket": name}}
@@ -47,24 +47,24 @@ def output_storage(bucket: str) -> Info:
 
 
 def with_regions(shown: Info, settings: Settings) -> Info:
-    """The same with the region of every bucket in it: as the deployment has them, whatever the requests named.
+    """Add the region of every bucket, from the settings, whatever the requests named.
 
-    A local bucket stands in for one of COS, and is told to lie in COS's region.
+    A local bucket replaces one of COS, and gets COS's region.
     """
-    filled = {name: _located(item, settings) for name, item in shown.items()}
-    if "Bucket" in filled:
-        filled["Region"] = settings.cos.region
-    if "S3Bucket" in filled:
-        filled["S3Region"] = settings.s3.region or ""
-    return filled
+    info = {name: _add_regions(item, settings) for name, item in shown.items()}
+    if "Bucket" in info:
+        info["Region"] = settings.cos.region
+    if "S3Bucket" in info:
+        info["S3Region"] = settings.s3.region or ""
+    return info
 
 
-def _located(item: Any, settings: Settings) -> Any:
+def _add_regions(item: Any, settings: Settings) -> Any:
     if isinstance(item, list):
-        return [_located(member, settings) for member in item]
+        return [_add_regions(member, settings) for member in item]
     return with_regions(item, settings) if isinstance(item, dict) else item
 
 
 def _split(bucket: str) -> tuple[str, str]:
-    service, found, name = bucket.rpartition("://")
-    return (service if found else "", name)
+    service, _, name = bucket.rpartition("://")
+    return service, name

@@ -1,4 +1,4 @@
-"""Launching a planned backfill as Dagster's own, and opening the instance that it is planned from."""
+"""Launches a planned backfill as Dagster backfills, and opens the instance that it is planned from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.naming import partition_key, uploads_name
 
 PRIORITY = -1
-"""Uploads that come meanwhile go first."""
+"""Below that of new uploads, which go first."""
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def open_instance(settings: Settings) -> Iterator[DagsterInstance]:
 
 
 def launch(instance: DagsterInstance, workflow: Workflow, table: pd.DataFrame) -> Iterator[str]:
-    """Queue a plan as Dagster's own backfills, one for each set of tasks that some sources lack; yield each one's id at once."""
+    """Queue a plan as Dagster backfills, one for each set of missing tasks; yield each id as soon as it is queued."""
     assets = workflow_assets(workflow, workflow_graphs(workflow))
     for tasks, rows in table.groupby("tasks", sort=False):
         partitions = [partition_key(key) for key in rows["key"]]
@@ -44,5 +44,5 @@ def launch(instance: DagsterInstance, workflow: Workflow, table: pd.DataFrame) -
                 title=f"{workflow.name}: {', '.join(names)} of {len(partitions)} sources",
                 tags=workflow_tags(workflow, priority=PRIORITY),
             )  # fmt: skip
-        # The upload sensor need not launch these, too. Only now, so that none is lost if a backfill could not be queued.
+        # Keeps the upload sensor from launching these, too. Last, so that none is lost if a backfill cannot be queued.
         PartitionLedger(instance, workflow.name).add(key for key in rows["run_key"] if key)

@@ -10,27 +10,27 @@ from mps_dagster.control.run_config import run_config
 from mps_dagster.errors import InvalidInput
 from mps_dagster.orchestration.ops import op, work
 from mps_dagster.workflow.model import Workflow
-from mps_dagster.workflow.naming import BACKFILL, backfill_name, ours
+from mps_dagster.workflow.naming import BACKFILL, backfill_name, op_name
 
 LAUNCH = "plan_and_launch"
 SHOWN = 100
-"""Rows of the plan on the run's page; the file has all of them."""
+"""Rows of the plan on the run's page; the file has them all."""
 
 
 class BackfillConfig(dg.Config):
     workflow: str
-    max_sources: int = Field(1000, description="At most so many; the next time goes on.")
+    max_sources: int = Field(1000, description="Limit of one run; the next one goes on.")
 
 
 def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
     by_name = {workflow.name: workflow for workflow in workflows}
 
     @op(
-        name=ours(LAUNCH),
+        name=op_name(LAUNCH),
         description="Compare a workflow's uploads with their outputs, and launch a backfill of those that are missing.",
     )
     def plan_and_launch(context: dg.OpExecutionContext, config: BackfillConfig) -> None:
-        # pandas, which nothing else needs, costs each run's process 0.4 s.
+        # Importing pandas takes 0.4 s, and no other run needs it.
         from mps_dagster.control.backfill import Scope, plan
         from mps_dagster.orchestration.backfill import launch
         from mps_dagster.orchestration.history import read_history
@@ -43,7 +43,7 @@ def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
             file = worker.settings.home / "backfills" / f"{context.run_id}.parquet"
             file.parent.mkdir(parents=True, exist_ok=True)
             planned.table.to_parquet(file)
-            # One after the other: each night's thousand would only wait behind the last one's. A retry launches the rest.
+            # Not while the last backfill is under way: this one would only wait behind it. A retry launches the rest.
             waits = planned.under_way and not context.retry_number
             launched = [] if waits else list(launch(context.instance, workflow, planned.table))
         shown = planned.table.head(SHOWN).assign(tasks=planned.table["tasks"].head(SHOWN).map(" ".join))
@@ -79,7 +79,7 @@ def backfill_schedules(workflows: Iterable[Workflow], job: dg.JobDefinition) -> 
             run_config=run_config({LAUNCH: {"workflow": workflow.name, "max_sources": workflow.backfill.max_sources}}),
             tags={tags.PLANS: workflow.name},
             default_status=dg.DefaultScheduleStatus.RUNNING,
-            description=f"Makes up for what {workflow.name} missed.",
+            description=f"Processes the uploads that {workflow.name} missed.",
         )
         for workflow in workflows
         if workflow.backfill

@@ -24,37 +24,37 @@ from mps_dagster.workflow.templates import BadFile
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
-    """All that the project's folder configures."""
+    """Everything that the project's folder configures."""
     definitions, _ = build_project(settings)
     return definitions
 
 
 def build_project(settings: Settings) -> tuple[dg.Definitions, Project]:
-    """The same, and what is in it: a file that Dagster does not take is as bad as one that is no YAML."""
+    """The definitions and the project; a workflow that Dagster refuses is a bad file like one that is not YAML."""
     project = Project.load(settings)
     try:
         return _validated(settings, project.files, project.bad), project
     except Exception:
-        # Whatever it is, it would keep all workflows from being loaded.
+        # One bad file must not keep the other workflows from being loaded.
         files, refused = _loadable(settings, project.files, ())
     project = replace(project, files=files, bad=(*project.bad, *refused))
     return _validated(settings, project.files, project.bad), project
 
 
-Sorted = tuple[tuple[WorkflowFile, ...], tuple[BadFile, ...]]
+Files = tuple[WorkflowFile, ...]
 
 
-def _loadable(settings: Settings, files: tuple[WorkflowFile, ...], beside: tuple[WorkflowFile, ...]) -> Sorted:
-    """The files that Dagster takes beside these, and the others."""
-    problem = _problem(settings, [*beside, *files]) if files else ""
+def _loadable(settings: Settings, files: Files, loaded: Files) -> tuple[Files, tuple[BadFile, ...]]:
+    """Split the files into those that Dagster accepts together with the loaded ones, and the others, by bisection."""
+    problem = _problem(settings, [*loaded, *files]) if files else ""
     if not problem:
         return files, ()
     if len(files) == 1:
         path = files[0].path
         return (), (BadFile(path, f"{path.name}: Dagster does not take this workflow: {problem}"),)
     middle = len(files) // 2
-    first, bad_first = _loadable(settings, files[:middle], beside)
-    second, bad_second = _loadable(settings, files[middle:], (*beside, *first))
+    first, bad_first = _loadable(settings, files[:middle], loaded)
+    second, bad_second = _loadable(settings, files[middle:], (*loaded, *first))
     return (*first, *second), (*bad_first, *bad_second)
 
 
@@ -67,7 +67,7 @@ def _problem(settings: Settings, files: Sequence[WorkflowFile]) -> str:
 
 
 def _validated(settings: Settings, files: Sequence[WorkflowFile], bad: Sequence[BadFile]) -> dg.Definitions:
-    """Raises whatever Dagster has against them."""
+    """Raises Dagster's error if it does not accept them."""
     definitions = _definitions(settings, [file.workflow for file in files], bad)
     dg.Definitions.validate_loadable(definitions)
     return definitions
@@ -104,7 +104,7 @@ def _job(workflow: Workflow, executor: dg.ExecutorDefinition) -> Any:
         selection=dg.AssetSelection.groups(workflow.name),
         description=workflow.description
         or f"What happens to each upload to {workflow.trigger.bucket}{workflow.trigger.dir}.",
-        # Runs that a person launches have them, too, so that a backfill knows which revision they were of.
+        # Also for runs launched in the UI, so that a backfill knows which revision they ran.
         tags=workflow_tags(workflow),
         executor_def=executor,
     )

@@ -1,8 +1,8 @@
-"""Dagster's own storages, with connections that are kept.
+"""Dagster's own storages, with pooled connections.
 
-Dagster opens a connection (and compiles statements anew) for each event and each query, and each process loads all of
-alembic's migrations once per database to find that there is nothing to do: a third of what a step cost. Here a process keeps
-one engine for each database, whichever instance asks; a database that has a schema is not checked again.
+Dagster opens a connection and compiles the statement again for each event and each query, and each process loads all of
+alembic's migrations for each database only to see that there is nothing to do: a third of a step's time. Here a process
+keeps one engine for each database, shared by its instances, and does not check a database that has a schema.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from dagster_postgres import DagsterPostgresStorage
 
 FILES = 16
-"""Databases that a process keeps open at most. Each run has one; the web server opens those that somebody looks at."""
+"""Databases that a process keeps open at most. Each run has one; the web server opens those of the runs it shows."""
 
 
 @dataclass(slots=True)
 class _File:
     engine: Engine
     inode: int
-    """Of what it was opened on: writes to a file that was removed are lost."""
+    """Of the file that was opened: writes to a file that was removed are lost."""
 
 
 class _Files:
-    """The SQLite databases of this process, by path, the last used ones."""
+    """The SQLite databases that this process used last, by path."""
 
     def __init__(self) -> None:
         self._files: OrderedDict[str, _File] = OrderedDict()
@@ -65,9 +65,9 @@ _SERVERS: dict[str, Engine] = {}
 
 
 def close_idle_connections() -> None:
-    """Before a fork: two processes cannot share a connection, neither to SQLite nor to PostgreSQL. They are opened anew.
+    """Call before a fork, as two processes cannot share a connection; it is opened again when needed.
 
-    And before a process ends: SQLite clears away a database's log when the last one that has it open closes it.
+    Call before a process ends, too: SQLite removes a database's log when its last connection is closed.
     """
     _FILES.close()
     for engine in _SERVERS.values():
@@ -79,11 +79,11 @@ def _open(url: str, path: str) -> _File:
         url,
         poolclass=QueuePool,
         pool_size=1,
-        # More than one thread at a time gets a connection that is closed again.
+        # A second thread at the same time gets a connection that is closed after use.
         max_overflow=-1,
         connect_args={"timeout": internals.SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
     )
-    # SQLite makes the file.
+    # Connecting creates the file.
     with engine.connect():
         return _File(engine, _inode(path))
 
@@ -95,12 +95,12 @@ def _inode(path: str) -> int:
 
 
 def _has_schema(engine: Engine) -> bool:
-    """As Dagster decides it: somebody has written down which revision the tables are of."""
+    """As Dagster decides it: the revision of the tables is recorded."""
     try:
         with engine.connect() as connection:
             return connection.scalar(sa.text("SELECT version_num FROM alembic_version LIMIT 1")) is not None
     except DatabaseError:
-        # There is no such table, or it is being made.
+        # There is no such table, or it is being created.
         return False
 
 
@@ -110,8 +110,8 @@ def _transaction(url: str) -> Iterator[Connection]:
         yield connection
 
 
-class _KeptConnections:
-    """Dagster's run and schedule storages; only the connections are ours."""
+class _PooledConnections:
+    """Mixin for Dagster's run and schedule storages."""
 
     database: ClassVar[str]
     _conn_string: str
@@ -127,16 +127,16 @@ class _KeptConnections:
         return _transaction(self._conn_string)
 
 
-class SqliteRuns(_KeptConnections, internals.SqliteRunStorage):  # type: ignore[misc]
+class SqliteRuns(_PooledConnections, internals.SqliteRunStorage):  # type: ignore[misc]
     database = "runs"
 
 
-class SqliteSchedules(_KeptConnections, internals.SqliteScheduleStorage):  # type: ignore[misc]
+class SqliteSchedules(_PooledConnections, internals.SqliteScheduleStorage):  # type: ignore[misc]
     database = "schedules"
 
 
 class SqliteEvents(internals.SqliteEventLogStorage):
-    """Dagster's event storage; only the connections are ours."""
+    """Dagster's event storage with pooled connections."""
 
     def _initdb(self, engine: Engine, for_index_shard: bool = False) -> None:
         if not _has_schema(engine):
@@ -157,7 +157,7 @@ class SqliteEvents(internals.SqliteEventLogStorage):
 
 
 class SqliteRecords(internals.DagsterSqliteStorage):
-    """The three together, in the folders where Dagster has them."""
+    """The three storages together, in Dagster's own folders."""
 
     def __init__(self, base_dir: str, inst_data: internals.ConfigurableClassData | None = None) -> None:
         self.base_dir = base_dir
@@ -166,17 +166,17 @@ class SqliteRecords(internals.DagsterSqliteStorage):
         self._run_storage = SqliteRuns.from_local(runs)
         self._event_log_storage = SqliteEvents(events)
         self._schedule_storage = SqliteSchedules.from_local(schedules)
-        # The parent's would open all three anew.
+        # The parent's __init__ would open all three again.
         super(internals.DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
 
 
 def postgresql_records(url: str, inst_data: internals.ConfigurableClassData | None) -> DagsterPostgresStorage:
-    """dagster-postgres's storage; all of this process share a few connections."""
+    """dagster-postgres's storage; all storages of this process share one pool."""
     from dagster_postgres import DagsterPostgresStorage
 
     storage = DagsterPostgresStorage(url, should_autocreate_tables=url not in _SERVERS, inst_data=inst_data)
     if url not in _SERVERS:
-        # As dagster-postgres makes it, but for the pool. A server that was restarted is noticed before it is used.
+        # As dagster-postgres creates it, except for the pool. The ping notices a server that was restarted.
         _SERVERS[url] = sa.create_engine(
             url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1, pool_pre_ping=True
         )

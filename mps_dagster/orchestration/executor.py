@@ -1,7 +1,7 @@
-"""How a run's steps are run: by a few worker processes of the run, each of which takes one step after another.
+"""Executor that runs a run's steps in a few worker processes, each of which takes one step after another.
 
 Dagster's multiprocess executor starts a process for each step, which takes 0.25 CPU-seconds. Events, retries, cancellation
-and what happens when a process dies are the same here.
+and the handling of a process that dies are the same here.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from mps_dagster.orchestration.workers import Broken, Died, Ended, Run, Workers
 from mps_dagster.settings import Settings
 
 POLL_S = 0.5
-"""For an interrupt, and for a step whose time to be retried has come; what a worker sends is read at once."""
+"""How often interrupts and due retries are looked for; a worker's message is read at once."""
 INTERRUPTS = {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}
 
 
 def subtask_executor(settings: Settings) -> dg.ExecutorDefinition:
-    """As many subtasks at once as there are cores."""
+    """Runs as many subtasks at once as there are cores."""
 
     @dg.executor(name="workers", config_schema={}, requirements=dg.multiple_process_executor_requirements())
     def workers(_: dg.InitExecutorContext) -> dg.Executor:
@@ -34,10 +34,10 @@ def subtask_executor(settings: Settings) -> dg.ExecutorDefinition:
 
 
 def end_with_the_run(context: dg.OpExecutionContext) -> None:
-    """Fail if the run was told to end before this step began.
+    """Fail if the run ended, or was canceled, before this step began.
 
-    A termination reaches the steps that a worker works on, and no other: one that is just being handed to it would go on
-    for as long as it takes, and publish for a run that was canceled.
+    A termination interrupts only steps that are running: one that is just being handed to a worker would run to its end
+    and publish for a canceled run.
     """
     run = context.instance.get_run_by_id(context.run_id)
     if run is not None and (run.is_finished or run.status is dg.DagsterRunStatus.CANCELING):
@@ -45,7 +45,7 @@ def end_with_the_run(context: dg.OpExecutionContext) -> None:
 
 
 class StepExecutor(dg.Executor):
-    """Hands steps that can be run to workers, and passes their events on to Dagster."""
+    """Hands steps that are ready to workers, and passes their events on to Dagster."""
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
@@ -85,14 +85,14 @@ class StepExecutor(dg.Executor):
 
 @dataclass(slots=True)
 class _Steps:
-    """One run's."""
+    """The steps of one run."""
 
     _executor: StepExecutor
     _context: internals.PlanOrchestrationContext
     _active: internals.ActiveExecution
     _workers: Workers
     _errors: dict[int, internals.SerializableErrorInfo] = field(default_factory=dict)
-    """Of processes that did not end as their steps do, by process."""
+    """Of steps that were interrupted or lost their worker, by process id."""
 
     def execute(self, at_once: int) -> Iterator[dg.DagsterEvent]:
         interrupted = False
@@ -110,7 +110,7 @@ class _Steps:
         steps = self._workers.busy
         yield dg.DagsterEvent.engine_event(
             self._context,
-            "Termination was asked for: it is forwarded to the steps",
+            "The run is being terminated: interrupting its steps",
             internals.EngineEventData.interrupted(steps),
         )
         self._active.mark_interrupted()
@@ -123,7 +123,7 @@ class _Steps:
 
     def _listen(self) -> Iterator[dg.DagsterEvent]:
         if not self._workers.busy:
-            # Nothing to run now: a retry's time has not come.
+            # Nothing to run now: a retry is not due yet.
             if not self._active.is_complete:
                 time.sleep(min(POLL_S, max(0.0, self._active.sleep_interval())))
             return
@@ -153,7 +153,7 @@ class _Steps:
             self._errors[message.pid] = error
 
     def _failed(self, step: str, error: internals.SerializableErrorInfo) -> dg.DagsterEvent:
-        """Or to be retried, if its policy says so."""
+        """Record that the step failed or, if its policy says so, is up for retry."""
         context = self._context.for_step(self._active.get_step_by_key(step))
         event = self._executor.log_failure_or_retry_event_after_error(context, error, self._active.get_known_state())
         self._active.handle_event(event)

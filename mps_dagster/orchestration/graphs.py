@@ -1,7 +1,7 @@
-"""The seed's picture as Dagster graphs: each task is break_down → subtask × N → assemble.
+"""Tasks as Dagster graphs: each is break_down → subtask × N → assemble.
 
-A workflow's task is a graph-backed asset `[workflow, task]` below the asset `[workflow, "source"]`; `process_media` is a
-plain job of the same graphs, one slot per task type.
+A workflow's task is a graph-backed asset `[workflow, task]` downstream of the asset `[workflow, "source"]`; `process_media`
+is a plain job of the same graphs, one slot per task type.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from mps_dagster.execution.subtask import Upload
 from mps_dagster.orchestration.ops import UploadConfig, assemble, break_down, fetch_source, op, source_op, subtask
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import UPLOAD, Place, Task, Workflow
-from mps_dagster.workflow.naming import PROCESS_MEDIA, by_hand_name, node_name, object_key, ours, uploads_name
+from mps_dagster.workflow.naming import PROCESS_MEDIA, by_hand_name, node_name, object_key, op_name, uploads_name
 
 Graphs = Mapping[str, dg.GraphDefinition]
 
 
 def uploads(workflow: str) -> dg.DynamicPartitionsDefinition:
-    """The source object is the partition: one dynamic set per workflow, its keys the object keys."""
+    """One dynamic partition set per workflow; each source object is a partition."""
     return dg.DynamicPartitionsDefinition(name=uploads_name(workflow))
 
 
@@ -46,11 +46,11 @@ def workflow_graphs(workflow: Workflow) -> Graphs:
 
 
 def by_hand_job(workflow: Workflow, graphs: Graphs, executor: dg.ExecutorDefinition) -> dg.JobDefinition:
-    """A workflow on one object of any bucket, which is no upload of its own and so no partition; filled by run config."""
+    """A workflow on one object of any bucket, named in the run config; not an upload, and so not partitioned."""
 
     @dg.job(
         name=by_hand_name(workflow.name),
-        description=f"{workflow.title or workflow.name}, by hand: what ProcessMedia runs for its ScheduleId.",
+        description=f"{workflow.title or workflow.name}, by hand: the job that ProcessMedia runs for its ScheduleId.",
         executor_def=executor,
         tags={tags.WORKFLOW: workflow.name},
     )
@@ -63,10 +63,10 @@ def by_hand_job(workflow: Workflow, graphs: Graphs, executor: dg.ExecutorDefinit
 
 
 def process_media_job(executor: dg.ExecutorDefinition) -> dg.JobDefinition:
-    """All task types over one object of any bucket, filled by run config; an empty slot does nothing."""
+    """All task types on one object of any bucket; the run config fills the slots, an empty one does nothing."""
 
     slots = {
-        name: _task_graph(ours(name), PROCESS_MEDIA, {"name": name, "type": name, "outputs": []}, heavy=task.heavy)
+        name: _task_graph(op_name(name), PROCESS_MEDIA, {"name": name, "type": name, "outputs": []}, heavy=task.heavy)
         for name, task in TASKS.items()
     }
 
@@ -105,7 +105,7 @@ def _source_asset(workflow: Workflow) -> dg.AssetsDefinition:
     def source(context: dg.OpExecutionContext, config: UploadConfig) -> dg.Output[Upload]:
         return fetch_source(context, bucket, object_key(context.partition_key), config.etag, Place())
 
-    # Not `@dg.asset`: it makes the op's name of the key, which may then be that of another workflow's task.
+    # Not `@dg.asset`: it names the op after the key, which may clash with another workflow's task.
     return dg.AssetsDefinition.from_op(
         source,
         keys_by_output_name={"result": dg.AssetKey([workflow.name, UPLOAD])},
@@ -121,7 +121,7 @@ def _task_asset(workflow: Workflow, task: Task, graph: dg.GraphDefinition) -> dg
         graph,
         keys_by_input_name={"source": dg.AssetKey([workflow.name, task.upstream])},
         keys_by_output_name={"result": dg.AssetKey([workflow.name, task.name])},
-        # A task that was changed shows as out of date in the UI.
+        # The UI shows the outputs of a changed task as out of date.
         code_versions_by_output_name={"result": task.revision},
         partitions_def=uploads(workflow.name),
         group_name=workflow.name,
@@ -130,10 +130,10 @@ def _task_asset(workflow: Workflow, task: Task, graph: dg.GraphDefinition) -> dg
 
 
 def _task_graph(name: str, workflow: str, task: Mapping[str, Any], *, heavy: bool) -> dg.GraphDefinition:
-    """One task. Its config is the task itself, so that a run says all that it did; the default is what is configured."""
+    """One task. Its config is the task itself, so that a run records all it did; the default is the workflow's task."""
 
     def fill(config: dict[str, Any]) -> dict[str, Any]:
-        # A slot that the launchpad fills says only what it wants; name and type are the slot's.
+        # In the launchpad only the outputs are written; name and type are the slot's.
         return {"break_down": {"config": {"workflow": workflow, "task": {**task, **config["task"]}}}}
 
     # Heavy subtasks first: a long one that starts last leaves the other cores idle.

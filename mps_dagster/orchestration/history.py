@@ -1,4 +1,4 @@
-"""What Dagster recorded of a workflow's uploads, read in bulk."""
+"""Dagster's records of a workflow's uploads, read in bulk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AT_ONCE = 500
 def read_history(instance: DagsterInstance, workflow: Workflow) -> History:
     backfills = _under_way(instance, workflow.name)
     requested = {pair for backfill in backfills for pair in _requested(backfill, workflow.name)}
-    # In this order: what is made meanwhile then counts as under way or as made, and never as missing.
+    # In this order: an output made meanwhile counts as under way or as made, but never as missing.
     attempts = {name: _attempts(instance, workflow.name, name) for name in workflow.tasks}
     runs = _runs(instance, {run for by_partition in attempts.values() for run in by_partition.values()})
     outputs = {name: _outputs(instance, workflow.name, name) for name in workflow.tasks}

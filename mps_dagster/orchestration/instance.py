@@ -1,6 +1,6 @@
-"""The parts of the Dagster instance that our settings decide; dagster.yaml, which stays one static file, names them.
+"""The parts of the Dagster instance that our settings configure; dagster.yaml, a static file, names them.
 
-Every process of Dagster makes them anew from the environment, so that a password is in no file and in no list of processes.
+Every Dagster process builds them from the environment, so that no file or command line holds a password.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class Storage(internals.DagsterStorage, internals.ConfigurableClass):
     ) -> internals.DagsterStorage:
         settings = Settings()
         if settings.database_url is None:
-            # Not DAGSTER_HOME, which may be set in a shell for something else.
+            # Not DAGSTER_HOME, which a shell may have set for something else.
             return SqliteRecords(str(settings.dagster_home), inst_data)
         return postgresql_records(settings.sqlalchemy_url, inst_data)
 
 
 class StepLogs(internals.LocalComputeLogManager):
-    """What a step prints, in a file of its own, which the UI shows. In no other place.
+    """Writes what a step prints only to a file of its own, which the UI shows.
 
-    Stock copies it to the server's own output, too, by four more processes a step (two of them Python): 0.15 CPU-seconds.
+    Dagster also copies it to the server's output, with four more processes per step: 0.15 CPU-seconds.
     """
 
     @classmethod
@@ -59,19 +59,19 @@ class StepLogs(internals.LocalComputeLogManager):
         Path(stdout).parent.mkdir(parents=True, exist_ok=True)
         with internals.redirect_to_file(sys.stdout, stdout), internals.redirect_to_file(sys.stderr, stderr):
             yield internals.CapturedLogContext(log_key)
-        # By this the UI knows that there will be no more.
+        # Tells the UI that the log is complete.
         Path(self.complete_artifact_path(log_key)).touch()  # type: ignore[no-untyped-call]
 
 
 class RunQueue(QueuedRunCoordinator):
-    """Dagster's own queue, its limits from `MPS_MAX_RUNS` and `MPS_MAX_BACKFILL_RUNS`."""
+    """Dagster's run queue with the limits of `MPS_MAX_RUNS` and `MPS_MAX_BACKFILL_RUNS`."""
 
     @classmethod
     def from_config_value(cls, inst_data: internals.ConfigurableClassData | None, config_value: Any) -> RunQueue:
         settings = Settings()
         limits = [
             {"key": tags.BACKFILL, "limit": settings.backfill_runs},
-            # Two plans at once would ask for the same.
+            # Two backfill plans at once would launch the same uploads.
             {"key": tags.PLANS, "limit": 1, "value": {"applyLimitPerUniqueValue": True}},
         ]
         return cls(

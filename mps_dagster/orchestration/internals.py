@@ -1,6 +1,6 @@
-"""All that we use of Dagster beyond its public API, and what for: an upgrade that changes it breaks here.
+"""Everything we use of Dagster beyond its public API, and what for: an upgrade that changes it breaks here.
 
-tests/orchestration/test_internals.py says for each what we rely on; ruff keeps other modules from importing past it.
+tests/orchestration/test_internals.py checks what we rely on; ruff keeps other modules from importing Dagster's internals.
 """
 
 import time
@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-# Executor: what it is given, and what keeps account of steps that wait, run, fail and are tried again.
+# Executor: its arguments, and the bookkeeping of steps that wait, run, fail and are retried.
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.active import ActiveExecution
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 from dagster._core.execution.retries import RetryMode
 
-# Workers: a job and an instance that another process can open, and one step of a plan.
+# Workers: a job and an instance that another process can open, and the execution of one step.
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.definitions.repository_definition import RepositoryLoadData
 from dagster._core.execution.api import execute_plan_iterator
@@ -23,32 +23,32 @@ from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.instance import InstanceRef
 from dagster._core.system_config.objects import ResolvedRunConfig
 
-# Processes of a run: what they report to its event log, and how they are interrupted.
+# Processes of a run: reports to its event log, and interrupts.
 from dagster._core.events import EngineEventData
 from dagster._utils import get_run_crash_explanation
 from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster._utils.interrupts import capture_interrupts
 from dagster_shared.error import SerializableErrorInfo
 
-# Runner: a whole run, as the code server's process for it does it.
+# Runner: the execution of a whole run, as in the code server's process.
 from dagster._core.origin import JobPythonOrigin
 from dagster._grpc.impl import core_execute_run
 from dagster._utils.hosted_user_process import recon_job_from_origin
 
-# Launcher: whose code a run is of, what run monitoring asks, and what a code server answers.
+# Launcher: which code a run uses, health checks by run monitoring, and answers of a code server.
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.errors import DagsterUserCodeProcessError, DagsterUserCodeUnreachableError
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 
-# Instance: what dagster.yaml can name, and where logs of steps lie.
+# Instance: classes that dagster.yaml can name, and the logs of steps.
 from dagster._core.execution.compute_logs import redirect_to_file
 from dagster._core.storage.compute_log_manager import CapturedLogContext
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
-# Database: runs, events and schedules, over connections that we keep.
+# Database: storages of runs, events and schedules.
 from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
@@ -58,17 +58,17 @@ from dagster._core.storage.sqlite_storage import (
     DagsterSqliteStorage, _event_logs_directory, _runs_directory, _schedule_directory,
 )  # fmt: skip
 
-# Backfills: those under way, and how one is queued.
+# Backfills: listing and queueing them.
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from dagster._core.utils import make_new_backfill_id
 
 PRELOADED = ("dagster._core.executor.child_process_executor", "dagster._core.storage.legacy_storage")
-"""What a run imports on top of what is imported here."""
+"""Modules that a run imports besides those above."""
 
 
 def execute_run(origin: JobPythonOrigin, run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
-    """All of a run, as the code server's process for it does it. `origin` is where its job is."""
+    """Execute a whole run, as the code server's process for it does. `origin` is where its job is."""
     for _ in core_execute_run(recon_job_from_origin(origin), run, instance, inject_env_vars=True):
         pass
 
@@ -87,7 +87,7 @@ def add_backfill(
     title: str,
     tags: Mapping[str, str],
 ) -> str:
-    """Queue a backfill for Dagster's daemon, as its web server does; return the id. `assets` are those that there are."""
+    """Queue a backfill for Dagster's daemon, as its web server does; return the id. `assets` are all of the workflow's."""
     backfill = PartitionBackfill.from_asset_partitions(
         backfill_id=make_new_backfill_id(), asset_graph=AssetGraph.from_assets(assets), partition_names=partitions,
         asset_selection=selection, backfill_timestamp=time.time(), tags=tags, dynamic_partitions_store=instance,

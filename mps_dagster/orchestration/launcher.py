@@ -1,7 +1,7 @@
-"""Run launcher that has runs started by the runner, and notices when a run's process is gone.
+"""Run launcher that starts runs through the runner, and notices when a run's process is gone.
 
 `DefaultRunLauncher` learns of a dead worker from the code server that started it. When both died (reboot, container
-killed) nobody tells, and the run would stay STARTED for ever. Run monitoring asks this one.
+killed), the run would stay STARTED for ever. Run monitoring calls this launcher instead.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from mps_dagster.settings import Settings
 
 DEFINITIONS = "mps_dagster.definitions"
 CLOCKS_DIFFER_S = 2
-"""/proc tells the boot's time in whole seconds."""
+"""/proc has the boot time in whole seconds."""
 
 
 class CheckingRunLauncher(DefaultRunLauncher):
-    """For one host: workers are processes that can be looked for."""
+    """For one host, where the process of a run can be checked."""
 
     @property
     def supports_check_run_worker_health(self) -> bool:
         return True
 
     def launch_run(self, context: internals.LaunchRunContext) -> None:
-        """By the runner, if there is one that has the run's code; else by the code server."""
+        """Through the runner, if it is up and has the run's code; else through the code server."""
         run = context.dagster_run
         if not (_is_ours(run) and start_run(Settings().dagster_home, run.run_id)):
             super().launch_run(context)
@@ -45,7 +45,7 @@ class CheckingRunLauncher(DefaultRunLauncher):
                 reply = client.can_cancel_execution(internals.CanCancelExecutionRequest(run_id=run.run_id), timeout=5)
                 if deserialize_value(reply, internals.CanCancelExecutionResult).can_cancel:
                     return internals.CheckRunHealthResult(internals.WorkerStatus.RUNNING)
-        # The code server is gone, or another one: the worker itself may live on.
+        # The code server is gone or was replaced: the worker itself may live on.
         worker = _worker(self._instance, run.run_id)
         if worker is None or worker.alive:
             return internals.CheckRunHealthResult(internals.WorkerStatus.RUNNING)
@@ -54,7 +54,7 @@ class CheckingRunLauncher(DefaultRunLauncher):
         )
 
     def terminate(self, run_id: str) -> bool:
-        """Also a run that the code server does not know: of the runner, or of a code server before it."""
+        """Also a run that the code server does not know: one of the runner, or of an earlier code server."""
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
@@ -78,11 +78,11 @@ class RunProcess:
 
     pid: int
     reported_s: float
-    """When it did, in Unix seconds."""
+    """Unix seconds."""
 
     @property
     def alive(self) -> bool:
-        """Numbers are given anew, in a container from a small one on: who started since then is somebody else."""
+        """Process ids are reused, in a container soon: a process that started after the report is another one."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -94,7 +94,7 @@ class RunProcess:
 
 
 def _is_ours(run: DagsterRun) -> bool:
-    """Whether its code is what the runner has loaded; a workspace may hold other projects, too."""
+    """Whether the runner has the run's code; a workspace may hold other projects, too."""
     if run.job_code_origin is None:
         return False
     pointer = run.job_code_origin.get_repo_pointer()
@@ -103,7 +103,7 @@ def _is_ours(run: DagsterRun) -> bool:
 
 
 def _worker(instance: DagsterInstance, run_id: str) -> RunProcess | None:
-    """None before it has reported it (the start timeout covers that)."""
+    """None until the process has reported itself (the start timeout covers that)."""
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
         event = entry.dagster_event
         if (

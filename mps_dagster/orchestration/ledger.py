@@ -1,9 +1,9 @@
-"""The dedup ledger of an upload sensor: which uploads got a run, or need none.
+"""The dedup ledger of an upload sensor: the uploads that have a run, or need none.
 
-An upload is added only once its run is in Dagster's queue. Until then, Dagster's own `run_key` keeps it from a second
-one; so whatever is killed at whatever moment, an upload is asked for again rather than lost, and never run twice.
-The ledger is a set of dynamic partitions that no asset uses: Dagster has an index on it, and it outlives deleted runs,
-which `run_key` alone does not.
+An upload is added only once its run is in Dagster's queue. Until then, Dagster's `run_key` prevents a second run. So
+whenever a process is killed, no upload is lost and none is run twice.
+The ledger is a set of dynamic partitions that no asset uses: Dagster has an index on it, and unlike `run_key` it survives
+the deletion of runs.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from mps_dagster.control import tags
 from mps_dagster.workflow.naming import requested_name, sensor_name
 
 OVERLAP_S = 30.0
-"""How far before the newest change of a run it reads again: runs are created in several threads, and on several hosts."""
+"""How far before the newest change the next read begins: runs are created in several threads, and on several hosts."""
 FIRST_LOOK_BACK_S = 24 * 3600.0
-"""Where it begins when the cursor is new or was reset; what is older was added long ago."""
+"""Where reading begins when the cursor is new or was reset; older runs were added long ago."""
 AT_ONCE = 1000
 
 
 class PartitionLedger:
-    """Run keys of one workflow's uploads; `control.uploads.Ledger` for a poll."""
+    """Run keys of one workflow's uploads; implements `control.uploads.Ledger`."""
 
     def __init__(self, instance: dg.DagsterInstance, workflow: str) -> None:
         self._instance = instance
@@ -33,17 +33,17 @@ class PartitionLedger:
         self._set = requested_name(workflow)
 
     def add_runs(self, since: float | None, now: float) -> float:
-        """Add the uploads whose runs were queued or changed since; return the time from which to read the next time."""
+        """Add the uploads whose runs were queued or changed since; return the `since` of the next call."""
         start = (since or now - FIRST_LOOK_BACK_S) - OVERLAP_S
         filters = dg.RunsFilter(tags={tags.SENSOR: self._sensor}, updated_after=datetime.fromtimestamp(start, UTC))
         records = self._instance.get_run_records(filters)
-        # One that was created and could not be put into the queue may never run; asked for again, Dagster takes it up.
+        # A run that was created but not queued may never run; when it is requested again, Dagster queues it.
         known = [
             record.dagster_run.tags
             for record in records
             if record.dagster_run.status is not dg.DagsterRunStatus.NOT_STARTED
         ]
-        # A run that a person launched anew with other tags may have none.
+        # A run that was re-executed with other tags may have none.
         self.add(run_tags[tags.RUN_KEY] for run_tags in known if tags.RUN_KEY in run_tags)
         newest = max((record.update_timestamp.timestamp() for record in records), default=start + OVERLAP_S)
         # Another host's clock may be ahead.
@@ -55,5 +55,5 @@ class PartitionLedger:
             self._instance.add_dynamic_partitions(self._set, fresh[start : start + AT_ONCE])
 
     def among(self, keys: Iterable[str]) -> AbstractSet[str]:
-        """Those of the keys that are in it; one indexed query."""
+        """The keys that are in the ledger; one indexed query."""
         return self._instance.get_existing_dynamic_partitions(self._set, list(keys))

@@ -1,4 +1,4 @@
-"""What a person sees in the Dagster UI about a source, a subtask and a task; and, as JSON, what the API reads back."""
+"""Metadata of sources, subtasks and tasks: what the Dagster UI shows and, as JSON, what the API reads back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mps_dagster.workflow.model import Source
 Metadata = dict[str, Any]
 
 SHOWN = 12
-"""Pictures that one asset's page shows; more would only slow it."""
+"""Pictures on one asset's page; more would only slow it."""
 
 
 def source_metadata(source: Source) -> Metadata:
@@ -30,7 +30,7 @@ def source_metadata(source: Source) -> Metadata:
 
 
 def plan_metadata(subtasks: Sequence[Subtask], task: Mapping[str, Any]) -> Metadata:
-    """Of a task's break-down: what is to be made, before anything is."""
+    """Of a task's break-down: the planned subtasks."""
     fields = {"id", "task", "type", "label", "spec", "bucket", "paths"}
     planned = [
         {**subtask.model_dump(mode="json", include=fields), "override": output.get("override_parameter")}
@@ -113,7 +113,7 @@ def _media_metadata(media: MediaInfo) -> Metadata:
 
 
 def _picture(result: SubtaskResult, files_url: str) -> str:
-    """Markdown with an http address is shown inline; a data: address would be folded away and bloat the event log."""
+    """Markdown. The UI shows an http address inline; a data: address would be collapsed and bloat the event log."""
     if not result.preview_key:
         return ""
     address = f"{files_url}/{quote(result.bucket, safe='')}/{quote(result.preview_key)}"

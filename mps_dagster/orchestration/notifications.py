@@ -1,7 +1,7 @@
-"""What is sent when a task run ends: run-status sensors put an event into the outbox, a delivery sensor drains it.
+"""Notifications of runs: run-status sensors add an event to the outbox, a delivery sensor sends what it holds.
 
-A run-status sensor loses its event when it raises, and sees no run that ended before its first tick. So the delivery
-sensor also sweeps over the runs that ended lately, and adds the events that are missing.
+A run-status sensor loses its event when it raises, and misses runs that ended before its first tick. So the delivery
+sensor also scans the runs that ended lately, and adds the events that are missing.
 """
 
 import time
@@ -35,16 +35,16 @@ KEEP_DELIVERED = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one sweep over ended runs."""
+    """Of one scan of ended runs."""
 
     seconds: float = 10.0
-    """An event takes some hundredths of a second, and Dagster gives up a tick after 60 s."""
+    """An event takes some hundredths of a second, and Dagster aborts a tick after 60 s."""
     runs: int = 2000
-    """Dagster takes 0.1 to 0.4 s to load them. The next sweep goes on."""
+    """Dagster takes 0.1 to 0.4 s to load so many. The next scan goes on."""
     overlap: timedelta = timedelta(minutes=10)
-    """How far before now the next sweep begins: clocks of other hosts differ, and an event that failed is tried again."""
+    """How far before now the next scan begins: clocks of other hosts differ, and an event that failed is tried again."""
     first_look_back: timedelta = timedelta(days=1)
-    """Where it begins when the cursor is new or was reset."""
+    """Where the scan begins when the cursor is new or was reset."""
 
 
 LIMITS = Limits()
@@ -52,7 +52,7 @@ LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Notifier:
-    """Puts events of runs into the outbox, each once, for the sinks of the run. Its methods return how many were new."""
+    """Adds events of runs to the outbox, each once, for the sinks of the run. Its methods return how many were new."""
 
     settings: Settings
     workflows: Mapping[str, Workflow]
@@ -62,9 +62,9 @@ class Notifier:
         return Outbox(self.settings.outbox_path)
 
     def add_end(self, instance: DagsterInstance, run: DagsterRun) -> int:
-        """The event of a run that ended, and those of its subtasks."""
+        """Add the event of a run that ended, and those of its subtasks."""
         sinks = self._sinks(run)
-        # A failed run that Dagster will retry has not ended yet for anybody outside.
+        # For a receiver, a failed run that Dagster will retry has not ended yet.
         if not sinks or run.tags.get(tags.WILL_RETRY) == "true":
             return 0
         outbox = self.outbox
@@ -75,7 +75,7 @@ class Notifier:
         return int(outbox.add(event(state, self.settings), sinks) > 0)
 
     def add_changes(self, instance: DagsterInstance, run: DagsterRun) -> int:
-        """An event for each subtask of a running run that ended."""
+        """Add an event for each ended subtask of a run that goes on."""
         sinks = self._sinks(run)
         if not any(sink.notify_mode == "change" for sink in sinks):
             return 0
@@ -91,13 +91,13 @@ class Notifier:
 
     def _state(self, instance: DagsterInstance, run: DagsterRun) -> TaskRun:
         workflow = self._workflow(run)
-        # Only what the run was to make: somebody may have materialized one task alone.
+        # Only the selected tasks: one task may be materialized alone.
         selected = {key.path[-1] for key in run.asset_selection or ()}
         tasks = [task for task in workflow.tasks.values() if not selected or task.name in selected] if workflow else []
         return task_run(run_record(instance, run, workflow), tasks=tasks)
 
     def _sinks(self, run: DagsterRun) -> tuple[SinkConfig, ...]:
-        """Those that ProcessMedia named, else the workflow's; if that is gone, those that it had when the run began."""
+        """Those of ProcessMedia, else the workflow's; if that was removed, those it had when the run began."""
         named, workflow = source_config(run.run_config).get("notify"), self._workflow(run)
         if not named and workflow:
             return workflow.notify
@@ -120,7 +120,7 @@ def _status_sensor(status: DagsterRunStatus, notifier: Notifier) -> dg.SensorDef
         name=f"notify_{status.value.lower()}",
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Puts the event of each run that ends as {status.value} into the outbox.",
+        description=f"Adds the event of each run that ends as {status.value} to the outbox.",
     )
     def notify(context: dg.RunStatusSensorContext) -> None:
         notifier.add_end(context.instance, context.dagster_run)
@@ -142,38 +142,40 @@ def _delivery_sensor(notifier: Notifier, limits: Limits) -> dg.SensorDefinition:
         outbox = notifier.outbox
         send = partial(deliver_due, outbox, partial(open_sink, settings=settings, shorten=pointer))
         start = datetime.fromisoformat(context.cursor) if context.cursor else datetime.now(UTC) - limits.first_look_back
-        # What waits goes first, so that nothing that the sweep runs into holds it up.
+        # Before the scan, so that none of its problems delays what waits.
         deliveries = [str(send())]
-        sweep = _Sweep(context, notifier, limits)
-        sweep.add_changes()
-        next_start, ended = sweep.add_ends(start)
-        _clean_up(settings, ended)
+        scan = _Scan(context, notifier, limits)
+        scan.add_changes()
+        next_start, ended = scan.add_ends(start)
+        remove_scratch(settings.scratch_dir, ended)
+        for run_id in ended:
+            forget(settings.progress_dir, run_id)
         context.update_cursor(next_start.isoformat())
-        if sweep.added:
+        if scan.added:
             deliveries.append(str(send()))
         outbox.prune(time.time() - KEEP_DELIVERED.total_seconds())
-        return dg.SkipReason("\n".join([f"{sweep.added} events added; {'; '.join(deliveries)}", *sweep.problems]))
+        return dg.SkipReason("\n".join([f"{scan.added} events added; {'; '.join(deliveries)}", *scan.problems]))
 
     return deliver
 
 
 @dataclass(slots=True)
-class _Sweep:
-    """Adds the events that are missing. Every run that ends comes into one sweep, however long the sensor was down."""
+class _Scan:
+    """Adds the events that are missing. Every run that ends is scanned, however long the sensor was down."""
 
     context: dg.SensorEvaluationContext
     notifier: Notifier
     limits: Limits
     added: int = 0
     problems: list[str] = field(default_factory=list)
-    """Of single runs, while the others go on. A tick that failed could not move its cursor, and would fail for ever."""
+    """Of single runs, which do not fail the tick: its cursor would never move on."""
 
     def add_changes(self) -> None:
         for record in self.context.instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
             self._add(record.dagster_run, self.notifier.add_changes)
 
     def add_ends(self, start: datetime) -> tuple[datetime, set[str]]:
-        """Of runs that ended after `start`, oldest first, until the time is up. Where the next sweep begins; which ended."""
+        """For runs that ended after `start`, oldest first, within the time limit. Return the next start, and those runs."""
         now, deadline = datetime.now(UTC), time.monotonic() + self.limits.seconds
         records = self.context.instance.get_run_records(
             RunsFilter(statuses=list(ENDED), updated_after=start),
@@ -191,7 +193,7 @@ class _Sweep:
                 if time.monotonic() > deadline:
                     break
         if len(ended) < len(records) or len(records) == self.limits.runs:
-            # `updated_after` excludes the moment itself, in which another run may have ended, too.
+            # `updated_after` excludes the time itself, at which another run may have ended, too.
             return records[len(ended) - 1].update_timestamp - timedelta(microseconds=1), ended
         return now - self.limits.overlap, ended
 
@@ -199,17 +201,11 @@ class _Sweep:
         try:
             self.added += add(self.context.instance, run)
         except StorageFailed:
-            # The outbox itself cannot be used: no run is passed over.
+            # The outbox itself cannot be used: fail the tick, so that no run is skipped.
             raise
         except Exception as error:
-            self.problems.append(f"run {run.run_id} could not be told: {type(error).__name__}: {error}")
+            self.problems.append(f"no event for run {run.run_id}: {type(error).__name__}: {error}")
             self.context.log.exception(self.problems[-1])
-
-
-def _clean_up(settings: Settings, ended: set[str]) -> None:
-    remove_scratch(settings.scratch_dir, ended)
-    for run_id in ended:
-        forget(settings.progress_dir, run_id)
 
 
 def _event_id(run: DagsterRun) -> str:

@@ -1,4 +1,4 @@
-"""The ops that every workflow and `process_media` are made of: break_down → subtask × N → assemble."""
+"""The ops of every workflow and of `process_media`: break_down → subtask × N → assemble."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,21 +19,21 @@ from mps_dagster.orchestration.executor import end_with_the_run
 from mps_dagster.orchestration.metadata import plan_metadata, source_metadata, subtask_metadata, task_metadata
 from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import UPLOAD, Place
-from mps_dagster.workflow.naming import ours
+from mps_dagster.workflow.naming import op_name
 
 RETRIES = dg.RetryPolicy(max_retries=2, delay=3, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-"""Only errors that a retry can help get here: the others are failures that allow none."""
+"""For retryable errors only: the others are failures that allow no retries."""
 
 op = partial(dg.op, required_resource_keys={"worker"}, retry_policy=RETRIES)
 
 UPSTREAM = dg.PythonObjectDagsterType((Upload, TaskResult, type(None)), name="Upstream")
-"""What a task works on. A slot of `process_media`, and a task by hand, that makes nothing hands on None."""
+"""The input of a task. None comes from an empty slot of `process_media` or an empty task by hand."""
 
 
 class UploadConfig(dg.Config):
     """Config of a run on an upload. A bare `dict` is a free mapping; Dagster's `dict[str, Any]` takes no nulls."""
 
-    etag: str = Field("", description="Refuse other content than this; empty takes what is there.")
+    etag: str = Field("", description="Refuse content with another ETag; empty accepts any.")
     notify: list[dict] = Field([], description="Sinks, as in a workflow file.")  # type: ignore[type-arg]
 
 
@@ -55,16 +55,16 @@ class TaskConfig(dg.Config):
 
 @contextmanager
 def work(context: dg.OpExecutionContext, **facts: Any) -> Iterator[Worker]:
-    """What every op works in: it does not begin after its run's end, and its errors become failures with our metadata.
+    """Wraps the body of every op: it does not begin after its run's end, and its errors become failures with our metadata.
 
-    Only what a retry can help is retried. The last attempt allows no retry, because Dagster would then report "exceeded
+    Only retryable errors are retried. The last attempt allows no retry, because Dagster would then report "exceeded
     max_retries" in place of the failure.
     """
     end_with_the_run(context)
     try:
         yield context.resources.worker
     except Exception as error:
-        # Anything that is not ours is a bug: its traceback is the cause's.
+        # Any other error is a bug or unforeseen; its traceback stays with the cause.
         known = error if isinstance(error, MpsError) else MpsError(f"{type(error).__name__}: {error}")
         raise failure(known, allow_retries=context.retry_number < RETRIES.max_retries, **facts) from error
 
@@ -78,15 +78,15 @@ def failure(error: MpsError, *, allow_retries: bool = False, **facts: Any) -> dg
 
 
 def fetch_source(context: dg.OpExecutionContext, bucket: str, key: str, etag: str, output: Place) -> dg.Output[Upload]:
-    """Stage and probe one upload; what the `source` asset and op do."""
+    """Stage and probe one object, for the `source` asset and op."""
     with work(context, input={"bucket": bucket, "key": key}) as worker:
         source = worker.fetch_source(bucket, key, etag or None, context.run_id)
         context.add_output_metadata(source_metadata(source))
-    # What is made of the same content stays up to date, however often that is fetched.
+    # Outputs stay up to date when the same content is fetched again.
     return dg.Output(Upload(source=source, output=output), data_version=dg.DataVersion(source.etag))
 
 
-@op(name=ours(UPLOAD), description="Fetch one object to scratch and probe it.")
+@op(name=op_name(UPLOAD), description="Fetch one object to scratch and probe it.")
 def source_op(context: dg.OpExecutionContext, config: SourceConfig) -> dg.Output[Upload]:
     if config.url:
         with work(context, input={"url": config.url}) as worker:
@@ -95,13 +95,13 @@ def source_op(context: dg.OpExecutionContext, config: SourceConfig) -> dg.Output
 
 
 @op(
-    name=ours("break_down"),
-    description="Source facts + task → one subtask per output. An empty task has none.",
+    name=op_name("break_down"),
+    description="Break a task down into one subtask per output. An empty task has none.",
     ins={"source": dg.In(UPSTREAM)},
     out={
         # Required, though it may yield nothing: an optional one that stays empty would skip the assembly.
         "subtasks": dg.DynamicOut(Subtask),
-        "members": dg.Out(dg.Optional[Members], description="Who must be there at the assembly."),
+        "members": dg.Out(dg.Optional[Members], description="The subtasks whose results the assembly needs."),
     },
 )
 def break_down(context: dg.OpExecutionContext, config: TaskConfig, source: Upload | TaskResult) -> Iterator[Any]:
@@ -114,8 +114,8 @@ def break_down(context: dg.OpExecutionContext, config: TaskConfig, source: Uploa
 
 
 @op(
-    name=ours("subtask"),
-    description="One ffmpeg job: stage in, run, verify, publish. Does nothing where its outputs stand already.",
+    name=op_name("subtask"),
+    description="One ffmpeg job: stage in, run, verify, publish. Does nothing if its outputs are up to date.",
 )
 def subtask(context: dg.OpExecutionContext, job: Subtask) -> SubtaskResult:
     with work(context) as worker:
@@ -127,7 +127,7 @@ def subtask(context: dg.OpExecutionContext, job: Subtask) -> SubtaskResult:
 
 
 @op(
-    name=ours("assemble"),
+    name=op_name("assemble"),
     description="Collect the subtasks' results, write the manifest, record the outputs.",
     ins={"members": dg.In(dg.Optional[Members])},
     out=dg.Out(dg.Optional[TaskResult]),

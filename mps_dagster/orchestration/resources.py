@@ -1,4 +1,4 @@
-"""Resources: the worker that ops call, S3 through dagster-aws, and where step values lie."""
+"""Resources: the worker that ops call, S3 through dagster-aws, and the storage of step values."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class S3(S3Resource):
 
 
 def resources(settings: Settings) -> dict[str, Any]:
-    """`worker` is a plain object: every op of a process shares its buckets, and an S3 client is made at first need."""
+    """`worker` is a plain object: all ops of a process share its buckets, and S3 clients are created when first needed."""
     s3 = S3.of(settings.s3)
     return {
         "s3": s3,

@@ -1,4 +1,4 @@
-"""What is thrown away when: a schedule once a day. Ticks are Dagster's own (dagster.yaml), scratch goes when its run ends."""
+"""Daily removal of old data. Dagster itself removes ticks (dagster.yaml); scratch is removed when its run ends."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from mps_dagster.orchestration.values import ASSETS, value_name
 from mps_dagster.settings import Settings
 from mps_dagster.storage.drafts import write_whole
 from mps_dagster.workflow.model import RECORDS_DIR, UPLOAD, Workflow
-from mps_dagster.workflow.naming import RETENTION, ours, uploads_name
+from mps_dagster.workflow.naming import RETENTION, op_name, uploads_name
 
 DAY_S = 24 * 3600
 ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
@@ -30,12 +30,12 @@ UNFINISHED = [status for status in DagsterRunStatus if status not in ENDED]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one day's removal; the next day goes on."""
+    """Of one day's removal; the next day continues."""
 
     seconds: float = 15 * 60.0
     """Each for runs, partitions and records."""
     at_once: int = 500
-    """Runs or partitions between two looks at the clock; Dagster removes them one by one, at some 10 ms each."""
+    """Runs or partitions between two checks of the clock; Dagster removes each in some 10 ms."""
 
 
 LIMITS = Limits()
@@ -44,11 +44,11 @@ LIMITS = Limits()
 def retention_job(
     settings: Settings, workflows: tuple[Workflow, ...], *, are_all: bool = True, limits: Limits = LIMITS
 ) -> dg.JobDefinition:
-    """`are_all` is False while a file is not valid: what belongs to its workflow is not known, and stays."""
+    """`are_all` is False while a file is not valid: its workflow's values are not known, so all values stay."""
 
     @dg.op(
-        name=ours("remove_old"),
-        description="Remove what is older than the settings keep.",
+        name=op_name("remove_old"),
+        description="Remove data that is older than the settings allow.",
         required_resource_keys={"worker"},
     )
     def remove_old(context: dg.OpExecutionContext) -> None:
@@ -68,7 +68,7 @@ def retention_job(
         context.log.info(f"removed: {removed}")
 
     @dg.job(
-        name=RETENTION, description="Once a day: what MPS_KEEP_RUNS_DAYS, _PARTITIONS, _LOGS_DAYS and _RECORDS_DAYS do not keep.",
+        name=RETENTION, description="Daily removal by MPS_KEEP_RUNS_DAYS, _PARTITIONS, _LOGS_DAYS and _RECORDS_DAYS.",
         executor_def=dg.in_process_executor, tags={tags.PRIORITY: "-2"},
     )  # fmt: skip
     def retention() -> None:
@@ -82,7 +82,7 @@ def retention_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
 
 
 def _repeated(removals: Iterable[Callable[[], int]], seconds: float) -> int:
-    """Each until it finds nothing more, or the time is over; how much they removed."""
+    """Repeat each removal until it removes nothing or the time is up; return the total."""
     deadline, total = time.monotonic() + seconds, 0
     for removal in removals:
         while time.monotonic() < deadline and (removed := removal()):
@@ -93,9 +93,9 @@ def _repeated(removals: Iterable[Callable[[], int]], seconds: float) -> int:
 def remove_runs(
     instance: DagsterInstance, keep_days: int, now: datetime | None = None, at_once: int = LIMITS.at_once
 ) -> int:
-    """Delete runs that ended so long ago, and with them what the UI shows of their partitions; 0 keeps all.
+    """Delete runs that ended before that, and with them the state of their partitions in the UI; 0 keeps all.
 
-    Outputs stay, and the ledger keeps that their uploads had a run.
+    Outputs stay, and so do the uploads' entries in the ledger.
     """
     if not keep_days:
         return 0
@@ -107,14 +107,13 @@ def remove_runs(
 
 
 def trim_partitions(instance: DagsterInstance, workflow: str, keep: int, at_once: int = LIMITS.at_once) -> int:
-    """Take the oldest uploads off the workflow's assets, but those that still wait for a run: the UI loads all
-    partitions of an asset at once."""
+    """Remove the oldest partitions, except those that wait for a run: the UI loads all partitions of an asset at once."""
     name = uploads_name(workflow)
     surplus = len(instance.get_dynamic_partitions(name)) - keep
     if surplus <= 0:
         return 0
     page = instance.get_paginated_dynamic_partitions(name, limit=min(surplus, at_once), ascending=True)
-    # A run of a partition that is gone fails.
+    # A run fails if its partition was removed.
     awaited = {run.tags.get(tags.PARTITION) for run in instance.get_runs(RunsFilter(statuses=UNFINISHED))}
     trimmed = [partition for partition in page.results if partition not in awaited]
     for partition in trimmed:
@@ -123,7 +122,7 @@ def trim_partitions(instance: DagsterInstance, workflow: str, keep: int, at_once
 
 
 def remove_files(instance: DagsterInstance, settings: Settings) -> int:
-    """Step values and compute logs: folders by run that nobody has written to for so long."""
+    """Remove the step values and compute logs of runs that wrote none for that long."""
     before = time.time() - settings.keep_logs_days * DAY_S
     removed = 0
     for folder in _run_folders(settings):
@@ -134,9 +133,9 @@ def remove_files(instance: DagsterInstance, settings: Settings) -> int:
 
 
 def remove_values(instance: DagsterInstance, settings: Settings, workflows: Iterable[Workflow]) -> int:
-    """Values of assets that were written so long ago, and whose upload or task the UI does not show any more.
+    """Remove values of assets that are that old, and whose upload or task the UI does not show any more.
 
-    The others stay however old they are: a task that is run alone reads them.
+    The others stay, however old: a task that is run alone reads them.
     """
     folder = settings.dagster_home / "values" / ASSETS
     before = time.time() - settings.keep_logs_days * DAY_S
@@ -152,7 +151,7 @@ def remove_values(instance: DagsterInstance, settings: Settings, workflows: Iter
 def remove_records(
     worker: Worker, workflows: Iterable[Workflow], warn: Callable[[str], None], seconds: float = LIMITS.seconds
 ) -> int:
-    """Records, manifests and previews of outputs that are gone, in every bucket that is known here."""
+    """Remove records, manifests and previews of outputs that no longer exist, in every known bucket."""
     settings, deadline, removed = worker.settings, time.monotonic() + seconds, 0
     if not settings.keep_records_days:
         return 0
@@ -160,7 +159,7 @@ def remove_records(
     cursors: dict[str, str] = (
         json.loads(settings.retention_path.read_text()) if settings.retention_path.exists() else {}
     )
-    # First where it got stuck the last time.
+    # Buckets that were not finished the last time come first.
     for name in sorted(_written(settings, workflows), key=lambda name: (name not in cursors, name)):
         try:
             outdated = Outdated(worker.buckets.get(name), worker.buckets, before, cursors.get(name, ""))
@@ -170,9 +169,9 @@ def remove_records(
                 removed += outdated.removed
                 cursors = {**cursors, name: outdated.after}
                 for other, why in outdated.unseen.items():
-                    warn(f"records in {name} of what may be in {other} stay: {why}")
+                    warn(f"records in {name} of outputs in {other} stay: {why}")
         except MpsError as error:
-            warn(f"records of {name} are left for tomorrow: {error}")
+            warn(f"records in {name} are left for tomorrow: {error}")
     write_whole(settings.retention_path, json.dumps({name: after for name, after in cursors.items() if after}).encode())
     return removed
 
@@ -180,13 +179,13 @@ def remove_records(
 def _written(settings: Settings, workflows: Iterable[Workflow]) -> set[str]:
     """Buckets with records: the workflows', and the local ones that ProcessMedia wrote to."""
     folders = settings.buckets_dir.iterdir() if settings.buckets_dir.is_dir() else ()
-    return {name for workflow in workflows for name in workflow.written} | {
+    return {name for workflow in workflows for name in workflow.written_buckets} | {
         folder.name for folder in folders if (folder / RECORDS_DIR).is_dir()
     }
 
 
 def _run_folders(settings: Settings) -> list[Path]:
-    # Values of assets are no folder of a run: a task that is run alone reads them.
+    # Without the values of assets, which belong to no run; a run id has 36 characters.
     places = (settings.dagster_home / "values", settings.dagster_home / "storage")
     return [folder for place in places if place.is_dir() for folder in place.iterdir() if len(folder.name) == 36]
 

@@ -1,10 +1,10 @@
-"""The process that runs are forked from: it has imported everything, and does nothing else.
+"""The process that runs are forked from: it imports everything once.
 
     python -m mps_dagster.orchestration.runner
 
-Stock, the code server starts a Python for each run, which imports Dagster and us for two CPU-seconds. The runner is asked
-over a socket in the home. It tells Dagster of a run whose process died. When the runner dies, its runs go on, and the
-code server starts the next ones.
+Dagster's code server starts a new Python for each run, which spends two CPU-seconds on imports. The launcher sends run ids
+to the runner over a socket in the home. The runner reports runs whose process died. If the runner itself dies, its runs go
+on, and the code server starts the next ones.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from mps_dagster.settings import Settings
 
 SOCKET = "runner.sock"
 POLL_S = 0.5
-"""For runs that have ended."""
+"""How often ended runs are looked for."""
 ANSWER_S = 10.0
 PRELOADED = (
-    # All but the definitions, which are loaded for each run, so that it is of the workflows as they are then.
+    # Not the definitions: each run loads them, to have the workflows as they are then.
     "mps_dagster.orchestration.build",
     "mps_dagster.orchestration.instance",
     "mps_dagster.orchestration.launcher",
-    # What a run would import on top; PYTHONPROFILEIMPORTTIME=1 shows what is left.
+    # What a run would import besides; PYTHONPROFILEIMPORTTIME=1 shows what is missing.
     *internals.PRELOADED,
     "alembic.config",
     "av",
@@ -46,23 +46,23 @@ POSTGRESQL = ("dagster_postgres.storage", "psycopg2", "sqlalchemy.dialects.postg
 
 
 def start_run(home: Path, run_id: str) -> bool:
-    """Have a run's process started; False if there is no runner."""
+    """Ask the runner to start a run's process; False if there is no runner."""
     try:
-        connection = _connected(home)
+        connection = _connect(home)
     except OSError:
         return False
     with connection:
         try:
             connection.sendall(run_id.encode())
-            answered = connection.recv(64)
+            answer = connection.recv(64)
         except OSError as error:
             raise internals.DagsterUserCodeUnreachableError(f"the runner did not answer: {error}") from error
-    if not answered:
-        raise internals.DagsterUserCodeUnreachableError("the runner went away before it had started the run")
+    if not answer:
+        raise internals.DagsterUserCodeUnreachableError("the runner closed the connection before it started the run")
     return True
 
 
-def _connected(home: Path) -> socket.socket:
+def _connect(home: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(ANSWER_S)
     try:
@@ -79,11 +79,11 @@ def main() -> None:
     settings = Settings()
     for module in (*PRELOADED, *(POSTGRESQL if settings.database_url else SQLITE)):
         importlib.import_module(module)
-    # A collection in a run would copy all that it shares with us.
+    # A garbage collection in a run would copy the memory that it shares with the runner.
     gc.collect()
     gc.freeze()
     with socket.socket(socket.AF_UNIX) as listener, _short_path(settings.dagster_home) as folder:
-        # Of a runner that was killed.
+        # Left by a runner that was killed.
         Path(folder, SOCKET).unlink(missing_ok=True)
         listener.bind(f"{folder}/{SOCKET}")
         Path(folder, SOCKET).chmod(0o600)
@@ -100,7 +100,7 @@ def _answer(listener: socket.socket, runs: dict[int, str]) -> None:
         connection, _ = listener.accept()
     except TimeoutError:
         return
-    # Who asked may be gone: that is no matter of ours.
+    # The launcher may have gone away.
     with connection, suppress(OSError):
         connection.settimeout(ANSWER_S)
         if run_id := connection.recv(64).decode():
@@ -110,7 +110,7 @@ def _answer(listener: socket.socket, runs: dict[int, str]) -> None:
 
 
 def _reap(listener: socket.socket, runs: dict[int, str]) -> None:
-    """As the code server does with its runs: one that did not come to its end has failed."""
+    """Report each run whose process failed, as the code server does."""
     with suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             pid, status = ended
@@ -120,7 +120,7 @@ def _reap(listener: socket.socket, runs: dict[int, str]) -> None:
 
 
 def _fork(work: Callable[[str], None], run_id: str, sockets: tuple[socket.socket, ...]) -> int:
-    """The work in a process of its own, which does not come back from here."""
+    """Run the work in a child process, which never returns from here."""
     sys.stdout.flush()
     sys.stderr.flush()
     if pid := os.fork():
@@ -147,14 +147,14 @@ def _execute(run_id: str) -> None:
     with internals.capture_interrupts(), dg.DagsterInstance.get() as instance:
         run = instance.get_run_by_id(run_id)
         if run is None or run.job_code_origin is None:
-            raise LookupError(f"Dagster has no run {run_id} that says where its job is")
+            raise LookupError(f"Dagster has no run {run_id}, or does not know where its job is")
         started = internals.EngineEventData.in_process(pid)
         instance.report_engine_event(f"Started process for run (pid: {pid}).", run, started)
-        # It writes down what fails before it raises.
+        # Failures are in the event log before it raises.
         with suppress(Exception, KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
             internals.execute_run(run.job_code_origin, run, instance)
         instance.report_engine_event(f"Process for run exited (pid: {pid}).", run)
-        # One that was terminated before it had begun is left alone by Dagster, until its monitoring finds it.
+        # A run that was terminated before it began would stay CANCELING until run monitoring notices it.
         run = instance.get_run_by_id(run_id)
         if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run)
@@ -172,7 +172,7 @@ def _report(run_id: str, code: int) -> None:
 
 @contextmanager
 def _short_path(folder: Path) -> Iterator[str]:
-    """A short path of it: a socket's address has 107 bytes."""
+    """A short path of the folder: a socket's address has at most 107 bytes."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{descriptor}"

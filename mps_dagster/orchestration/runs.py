@@ -15,7 +15,7 @@ from mps_dagster.workflow.model import Workflow
 
 
 def stored_run(run: DagsterRun, record: dg.RunRecord | None = None) -> StoredRun:
-    """Its times are in Dagster's own record of it."""
+    """The times come from the record."""
     return StoredRun(
         run_id=run.run_id, root_run_id=run.root_run_id or run.run_id, job=run.job_name, status=run.status.value,
         created_s=record.create_timestamp.timestamp() if record else 0.0,
@@ -25,7 +25,7 @@ def stored_run(run: DagsterRun, record: dg.RunRecord | None = None) -> StoredRun
 
 
 def run_record(instance: DagsterInstance, run: DagsterRun, workflow: Workflow | None) -> RunRecord:
-    """Everything that is known about one run."""
+    """The run with all events that matter to us."""
     stored = stored_run(run, instance.get_run_record_by_id(run.run_id))
     return stored.record(_events(instance, run.run_id), workflow)
 
@@ -55,7 +55,7 @@ def _events(instance: DagsterInstance, run_id: str) -> Iterator[StepEvent]:
 
 
 def _messages(error: Any) -> list[str]:
-    """Its own, and that of what caused it."""
+    """The messages of the error and of its causes."""
     return [error.message, *_messages(error.cause)] if error else []
 
 

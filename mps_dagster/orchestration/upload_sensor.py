@@ -1,4 +1,4 @@
-"""One sensor per workflow: it asks for a run for each upload that a poll finds (`control.uploads`)."""
+"""One sensor per workflow: it requests a run for each upload that a poll finds (`control.uploads`)."""
 
 import time
 
@@ -47,7 +47,7 @@ def upload_sensor(settings: Settings, workflow: Workflow, limits: Limits = LIMIT
 
 
 def bad_file_sensor(bad: BadFile) -> dg.SensorDefinition:
-    """A file of workflows or templates that is wrong shows in the UI as a sensor that fails with the reason."""
+    """Shows an invalid workflow or template file in the UI, as a sensor that fails with the reason."""
 
     @dg.sensor(
         name=bad_file_name(bad.path),
@@ -68,14 +68,14 @@ def _listener(settings: Settings, workflow: Workflow) -> QueueListener:
     def open_queue() -> AnnouncementQueue:
         return AnnouncementQueue(trigger.queue, make_sqs_client(settings, trigger.queue_region))
 
-    return QueueListener(workflow, open_queue, settings.set_aside_dir / workflow.name)
+    return QueueListener(workflow, open_queue, settings.dead_letters_dir / workflow.name)
 
 
 def _answer(context: dg.SensorEvaluationContext, poll: Poll, cursor: Cursor) -> dg.SensorResult:
     for problem in poll.problems():
         context.log.error(problem)
     if poll.failures and not poll.uploads and not poll.swept:
-        # A failed listing is not an empty bucket: nothing is decided from it, and the tick shows why.
+        # A failed listing is not an empty bucket: fail the tick, which shows why.
         raise dg.Failure(description="\n".join(poll.failures))
     text, workflow = cursor.model_dump_json(), poll.workflow
     if not poll.uploads:

@@ -1,4 +1,4 @@
-"""What steps hand to one another: small JSON files. Media bytes never pass here."""
+"""The values that steps pass to one another, as small JSON files. Media never passes here."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ ASSETS = "assets"
 class TypedValues(dg.ConfigurableIOManager):
     """One file per step output or asset partition, read as the type that the step declares.
 
-    Not `fs_io_manager`: it uses the partition key as a path, and object keys hold `..`, or one the other as a folder.
-    Nor pickles, which would run code from a scratch disk.
+    Not `fs_io_manager`: it uses the partition key as a path, but an object key may hold `..` or be another one's folder.
+    And it writes pickles, which would run code from a scratch disk.
     """
 
     folder: str
@@ -39,10 +39,9 @@ class TypedValues(dg.ConfigurableIOManager):
             return _adapter(context.dagster_type.typing_type).validate_json(path.read_bytes())
         except (FileNotFoundError, ValidationError) as error:
             name = context.asset_key.path[-1] if context.has_asset_key else context.name
-            gone = InvalidInput(
-                f"what {name} found or made of this upload is not kept any more; run the whole workflow on it"
-            )
-            raise failure(gone) from error
+            raise failure(
+                InvalidInput(f"the result of {name} for this upload was removed; run the whole workflow on it")
+            ) from error
 
     def _path(self, context: dg.OutputContext | dg.InputContext) -> Path:
         parts = list(context.get_identifier()) if not context.has_asset_key else list(context.asset_key.path)
@@ -58,5 +57,5 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def value_name(parts: Sequence[str]) -> str:
-    """The file of a value: of an asset's, by its path and partition."""
+    """The file name of a value; an asset's parts are its path and partition."""
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest() + ".json"

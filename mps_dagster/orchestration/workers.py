@@ -1,6 +1,6 @@
-"""The worker processes of one run. Each takes one step after another; one that is killed fails its step, and no other.
+"""The worker processes of one run. Each takes one step after another; one that is killed fails only its step.
 
-They are forked from the run's process, which has everything loaded already.
+They are forked from the run's process, which has everything loaded.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from mps_dagster.orchestration import internals
 from mps_dagster.orchestration.database import close_idle_connections
 
 ENDING_S = 10
-"""How long a step may take to end its ffmpeg and to remove what it has begun."""
+"""How long a step may take to end its ffmpeg and to remove its drafts."""
 PROCESSES: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-"""macOS's own libraries do not bear a fork."""
+"""macOS's own libraries do not survive a fork."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a worker has to know of its run."""
+    """What a worker needs of its run."""
 
     job: internals.ReconstructableJob
     record: dg.DagsterRun
@@ -49,12 +49,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A step has; its events said how."""
+    """A step has ended; its events tell how."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A step did not come to an end of its own: it was interrupted, or Dagster itself raised."""
+    """A step was interrupted, or Dagster itself raised."""
 
     pid: int
     error: internals.SerializableErrorInfo
@@ -62,7 +62,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """A worker has, in the middle of its step."""
+    """A worker died in the middle of its step."""
 
     pid: int
     how: str
@@ -83,13 +83,13 @@ class _Worker:
         process = PROCESSES.Process(target=_work, args=(theirs, run, os.getpid()), daemon=True)
         close_idle_connections()
         process.start()
-        # Else its end would not be noticed.
+        # Else the worker's end would not be noticed.
         theirs.close()
         return cls(process, ours)
 
     def order(self, step: str, known_state: internals.KnownExecutionState) -> None:
         self.step = step
-        # One that has just died says so when it is listened to.
+        # That a worker has just died shows when its pipe is read.
         with suppress(BrokenPipeError):
             self.pipe.send(Order(step, known_state))
 
@@ -115,7 +115,7 @@ def _how(exit_code: int | None) -> str:
 
 @dataclass(slots=True)
 class Workers:
-    """Those of a run, started as there is work for them."""
+    """The workers of a run, started when there is work."""
 
     run: Run
     _workers: list[_Worker] = field(default_factory=list)
@@ -124,7 +124,7 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing of them is left. Who still has a step was not waited for, and is interrupted."""
+        """End all workers. One that still has a step is interrupted first."""
         for worker in self._workers:
             if worker.step is not None:
                 worker.interrupt()
@@ -138,7 +138,7 @@ class Workers:
 
     @property
     def busy(self) -> Sequence[str]:
-        """The steps that are being worked on."""
+        """The keys of the steps that run now."""
         return [worker.step for worker in self._workers if worker.step is not None]
 
     def start(self, step: str, known_state: internals.KnownExecutionState) -> None:
@@ -150,7 +150,7 @@ class Workers:
         worker.order(step, known_state)
 
     def wait(self, timeout_s: float) -> Iterator[tuple[str, Message]]:
-        """What they say, by step."""
+        """The workers' messages, each with its step."""
         by_pipe = {worker.pipe: worker for worker in self._workers if worker.step is not None}
         for pipe in wait(list(by_pipe), timeout_s):
             worker = by_pipe[pipe]  # type: ignore[index]
@@ -168,14 +168,14 @@ class Workers:
 
 
 def _work(pipe: Connection, run: Run, parent: int) -> None:
-    """A worker's life: until it is told to end, or its run's process is gone."""
-    # The run's process keeps an interrupt for later; here it ends who waits.
+    """A worker's main function: works until it receives None or the run's process is gone."""
+    # The run's process defers interrupts; here one ends a worker that waits.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_end_after, args=(parent,), name="end-with-the-run", daemon=True).start()
     with suppress(KeyboardInterrupt, EOFError, BrokenPipeError), dg.DagsterInstance.from_ref(run.instance) as instance:
-        # Once for all steps, as it takes as long as the rest of a plan.
+        # Once for all steps, as it takes half of a plan's time.
         config = internals.ResolvedRunConfig.build(run.job.get_definition(), run.record.run_config)
-        # Who is younger has a copy of the run's end of our pipe, so that it may stay open though the run is gone.
+        # Workers forked later hold a copy of the run's end of this pipe, so it may stay open after the run is gone.
         while os.getppid() == parent and (order := pipe.recv()) is not None:
             with internals.capture_interrupts():
                 for message in _step(run, order, config, instance):
@@ -203,7 +203,7 @@ def _step(
 def _end_after(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
-    # What Dagster's Terminate sends: ffmpeg is ended, drafts are removed.
+    # As Dagster's Terminate does: ends ffmpeg and removes drafts.
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(ENDING_S)
     os._exit(1)

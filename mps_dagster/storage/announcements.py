@@ -104,8 +104,8 @@ def _of_cos(record: Mapping[str, Any]) -> list[Announced]:
     return [Announced(f"{bucket['name']}-{bucket['appid']}", name) for name in dict.fromkeys((key, unquote(key)))]
 
 
-def set_aside(folder: Path, message: Message, problem: str) -> Path:
-    """Keep a message that nobody can read, with the reason, before it is deleted from the queue."""
+def keep_dead_letter(folder: Path, message: Message, problem: str) -> Path:
+    """Write a message that cannot be read to a file, with the reason, before it is deleted from the queue."""
     folder.mkdir(parents=True, exist_ok=True)
     name = hashlib.sha256(message.id.encode()).hexdigest()[:16]
     path = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{name}.json"

@@ -1,7 +1,7 @@
-"""What the product can do: one module a task type, each a `Spec` and a pure `plan(spec, media, names) -> Plan`.
+"""The task types: one module each, with a `Spec` and a pure `plan(spec, media, names) -> Plan`.
 
-`TASKS` is the catalogue, in the order of MPS's task sets. Starts nothing, opens nothing; may import ffmpeg, media and
-errors, but no other task.
+`TASKS` is the catalogue, in the order of MPS's task sets. A task starts no process and opens no file; it may import ffmpeg,
+media and errors, but no other task.
 """
 
 from collections.abc import Mapping
@@ -27,4 +27,4 @@ TEMPLATES: Mapping[str, TemplateType] = {
     **{task.template.kind: task.template for task in TASKS.values() if task.template},
     **{module.TEMPLATE.kind: module.TEMPLATE for module in (watermark, adaptive_dynamic_streaming)},
 }
-"""The kinds of templates that the API has actions for."""
+"""The kinds of templates with actions in the API."""

@@ -1,4 +1,4 @@
-"""Templates of adaptive bitrate streaming: kept and shown. The task comes with a release of its own."""
+"""Templates of adaptive bitrate streaming: only stored and shown, as there is no such task yet."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class AdaptiveDynamicStreamingSpec(Spec):
     ] | None = Field(None, description="Empty = ts-segment for HLS, mp4-byterange for MPEG-DASH.")  # fmt: skip
 
     @model_validator(mode="after")
-    def _goes_together(self) -> AdaptiveDynamicStreamingSpec:
+    def _is_consistent(self) -> AdaptiveDynamicStreamingSpec:
         if self.format == "MPEG-DASH" and self.segment_type not in (None, "mp4-byterange", "mp4-mp4-byterange"):
             raise ValueError("SegmentType of MPEG-DASH is mp4-byterange or mp4-mp4-byterange")
         for stream in self.stream_infos:
@@ -53,12 +53,12 @@ class AdaptiveDynamicStreamingSpec(Spec):
         return self
 
 
-def _described(spec: AdaptiveDynamicStreamingSpec) -> dict[str, Any]:
+def _describe(spec: AdaptiveDynamicStreamingSpec) -> dict[str, Any]:
     return {"segment_type": spec.segment_type or ("ts-segment" if spec.format == "HLS" else "mp4-byterange")}
 
 
 TEMPLATE = TemplateType(
-    kind="adaptive_dynamic_streaming", wire="AdaptiveDynamicStreaming", model=AdaptiveDynamicStreamingSpec, most=100, rate=20,
+    kind="adaptive_dynamic_streaming", wire="AdaptiveDynamicStreaming", model=AdaptiveDynamicStreamingSpec, limit=100, rate=20,
     codes={
         "Comment": "", "StreamInfos": "", "PureAudio": "", "SegmentType": "",
         **{f"StreamInfos.Video.{name}": name for name in ("Codec", "Bitrate", "Fps", "Width", "Height", "Gop", "FillType")},
@@ -67,5 +67,5 @@ TEMPLATE = TemplateType(
         "StreamInfos.RemoveVideo": "RemoveVideo",
     },
     filters={"PureAudio": Filter(Literal[0, 1], lambda spec: spec.pure_audio)},
-    described=_described,
+    describe=_describe,
 )  # fmt: skip

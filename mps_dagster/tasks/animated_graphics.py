@@ -86,9 +86,9 @@ def plan(spec: AnimatedGraphicsSpec, media: MediaInfo, names: OutputNames) -> Pl
 def _gif(
     spec: AnimatedGraphicsSpec, media: MediaInfo, video: VideoStream, part: TimeRange, geometry: Geometry
 ) -> tuple[tuple[str, ...], ...]:
-    """Two passes: one would have to hold every frame in memory until the last colour is known."""
+    """Two passes: a single one would hold every frame in memory until the palette is known."""
     colors = max(16, min(256, round(256 * spec.quality / 75)))
-    # Of all pictures: stats_mode=diff, which favours what moves, leaves out the colours of the last one.
+    # Not stats_mode=diff: it favours moving parts, and leaves out the colours of the last picture.
     palette = _frames(spec, media, video, part, geometry).filter("palettegen", max_colors=colors, stats_mode="full")
     first = ffmpeg.output(palette, f"file:{PALETTE}", **{"f": "image2", "update": 1, "frames:v": 1})
     frames = _frames(spec, media, video, part, geometry)
@@ -110,12 +110,11 @@ def _webp(
 def _frames(
     spec: AnimatedGraphicsSpec, media: MediaInfo, video: VideoStream, part: TimeRange, geometry: Geometry
 ) -> Stream:
-    opened = section(media, part, (video,))
-    # round=up: each is the frame that a player shows at that time, not one of later on. eof_action=pass: a clip shorter
-    # than one frame of the animation still gives one.
-    frames = opened.picture(video).filter("fps", spec.fps, round="up", eof_action="pass")
+    # round=up: the frame that a player shows at that time, not a later one. eof_action=pass: a clip shorter than one frame
+    # of the animation still gives one.
+    frames = section(media, part, (video,)).picture(video).filter("fps", spec.fps, round="up", eof_action="pass")
     frames = frames.filter("trim", end_frame=max(1, math.ceil(part.duration_s * spec.fps - 0.01)))
-    # Both formats have transparency; GIF all or nothing.
+    # Both formats have transparency; in GIF a pixel is either transparent or opaque.
     return in_rgb(frames, video, geometry, keep_alpha=True)
 
 
@@ -138,7 +137,7 @@ TASK = TaskType(
     default_path="{inputName}_animatedGraphic_{definition}.{format}",
     mps=MpsTask("AnimatedGraphicTask", "action-animated-graphics", output),
     template=TemplateType(
-        kind="animated_graphics", wire="AnimatedGraphics", model=AnimatedGraphicsSpec, most=16,
+        kind="animated_graphics", wire="AnimatedGraphics", model=AnimatedGraphicsSpec, limit=16,
         codes={"Width": "Resolution", "Height": "Resolution", "ResolutionAdaptive": ""},
     ),
     heavy=True,

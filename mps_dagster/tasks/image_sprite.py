@@ -1,4 +1,4 @@
-"""Small pictures at even steps, tiled into sheets, and a WebVTT index that says which part of which sheet shows which time.
+"""Small pictures at even steps, tiled into sheets, and a WebVTT index that maps times to parts of the sheets.
 
 ```yaml
 scrubbing:
@@ -121,8 +121,8 @@ def _command(spec: ImageSpriteSpec, media: MediaInfo, video: VideoStream, times:
 def _index(
     spec: ImageSpriteSpec, times: tuple[float, ...], video: VideoStream, cell: Size, sheets: tuple[str, ...], path: str
 ) -> str:
-    """One cue per small picture, from its time to the next one's, with the sheet's path as seen from the index."""
-    # A player's bar begins at 0, also where the first picture comes later.
+    """One cue per small picture, from its time to the next one's, with the sheet's path relative to the index."""
+    # A player's seek bar begins at 0, even if the first picture comes later.
     starts = (0.0, *times[1:])
     ends = (*times[1:], max(video.end_s, times[-1] + 0.001))
     folder = posixpath.dirname(path) or "."
@@ -156,5 +156,5 @@ TASK = TaskType(
     wire="ImageSprites",
     default_path="{inputName}_imageSprite_{definition}_{number}.{format}",
     mps=MpsTask("ImageSpriteTask", "action-image-sprite", output),
-    template=TemplateType(kind="image_sprite", wire="ImageSprite", model=ImageSpriteSpec, most=16),
+    template=TemplateType(kind="image_sprite", wire="ImageSprite", model=ImageSpriteSpec, limit=16),
 )

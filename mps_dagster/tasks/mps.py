@@ -1,4 +1,4 @@
-"""What a task type declares for MPS's API: what its tasks and results are called, and which templates it has."""
+"""What a task type declares for MPS's API: the names of its tasks and results, and its kind of templates."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from mps_dagster.tasks.result import SubtaskResult
 
 @dataclass(frozen=True, slots=True)
 class MpsTask:
-    """A kind of task, as requests and results have it."""
+    """A kind of task in requests and results."""
 
     task: str
     """The member of results and of a schedule's node: `ImageSpriteTask`."""
     activity: str
     """The type of a schedule's node: `action-image-sprite`."""
     output: Callable[[SubtaskResult], Mapping[str, Any]]
-    """What `Output` tells of a result, in snake_case, beside its template and its bucket."""
+    """The members of `Output` except its template and bucket, in snake_case."""
     not_offered: Mapping[str, Any] = field(default_factory=dict)
-    """As `Facts.not_offered`, of a task's entry in a request and of `Input` in its result."""
+    """Like `Facts.not_offered`, for a task's entry in a request and for `Input` in its result."""
     raw: bool = False
     """Whether an entry takes a template's parameters: all as RawParameter, or some as OverrideParameter."""
     storage: str = "Storage"
     """The member of `Output` that names the bucket."""
     progress: bool = False
-    """Whether results tell the progress; otherwise they tell when the task began and ended."""
+    """Whether results have the progress; otherwise they have the task's begin and end."""
 
     @property
     def set(self) -> str:
@@ -41,35 +41,35 @@ class Filter:
 
     type: Any
     of: Callable[[Any], Any]
-    """What a template has, by its model."""
+    """A template's value, by its model."""
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateType:
-    """A kind of template, as its actions have it."""
+    """A kind of template with its actions."""
 
     kind: str
     """In template files: `image_sprite`."""
     wire: str
     """In the names of actions: `ImageSprite`."""
     model: type[Facts]
-    most: int
-    """So many of one's own."""
+    limit: int
+    """Templates that one owner may have."""
     rate: float = 100
-    """Calls a second of each action."""
+    """Calls per second of each action."""
     codes: Mapping[str, str] = field(default_factory=dict)
-    """What follows InvalidParameterValue, by the parameter's path, where that is not its own name; empty = nothing."""
+    """Suffixes of InvalidParameterValue, by the parameter's path, if not its own name; empty = no suffix."""
     filters: Mapping[str, Filter | None] = field(default_factory=dict)
-    """By MPS's name, beside those of all templates; None = not offered."""
+    """By MPS's name, besides those of all templates; None = not offered."""
     check: Callable[[Any], Any] | None = None
-    """Returns a request to create one, or raises if it does not name enough."""
-    stand_in: Mapping[str, Any] = field(default_factory=dict)
-    """For what the model needs and only a task has."""
-    described: Callable[[Any], Mapping[str, Any]] = lambda _: {}
-    """What Describe… shows of a model beside, or other than, its parameters; in snake_case."""
+    """Returns a request to create one, or raises if it is incomplete."""
+    placeholders: Mapping[str, Any] = field(default_factory=dict)
+    """Values for what the model requires but only a task names."""
+    describe: Callable[[Any], Mapping[str, Any]] = lambda _: {}
+    """Members that Describe… shows besides, or instead of, the parameters; in snake_case."""
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """To create, modify, delete and describe them."""
+        """Names of the actions that create, modify, delete and describe templates."""
         changes = (f"{verb}{self.wire}Template" for verb in ("Create", "Modify", "Delete"))
         return (*changes, f"Describe{self.wire}Templates")

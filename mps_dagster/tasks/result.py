@@ -1,4 +1,4 @@
-"""`SubtaskResult`: the objects that one subtask published, and what they cost. JSON both ways."""
+"""`SubtaskResult`: the objects that one subtask published, and what they cost. Read from and written as JSON."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class OutputObject(Facts):
 
     key: str
     role: Literal["main", "segment", "index"]
-    """Of segments only the fMP4 header; in results of earlier versions each of them."""
+    """`segment` is the fMP4 header; in results of earlier versions, each segment."""
     size_bytes: int
     etag: str
     md5: str
     width: int | None = None
     height: int | None = None
     media: MediaInfo | None = None
-    """Of video, audio and animations."""
+    """For video, audio and animations."""
 
 
 class SegmentSet(Facts):
-    """The segments of an HLS output, told of together: a film has thousands."""
+    """The segments of an HLS output, in one record: a film has thousands."""
 
     names: Segments
     """How they are numbered."""
@@ -42,7 +42,7 @@ class SegmentSet(Facts):
 
 
 class SubtaskResult(Facts):
-    """What one subtask made, and at what cost."""
+    """The outputs of one subtask and their cost."""
 
     id: str
     task: str
@@ -56,20 +56,20 @@ class SubtaskResult(Facts):
     facts: dict[str, Any] = Field(default_factory=dict)
     preview_key: str = ""
     commands: tuple[str, ...] = ()
-    """In copy-paste form, as they were run."""
+    """As they were run, ready for a shell."""
     ffmpeg_version: str = ""
     media_s: float = 0.0
-    """Seconds of media worked through."""
+    """Seconds of media processed."""
     wall_s: float = 0.0
     cpu_s: float = 0.0
     memory_bytes: int = 0
     fingerprint: str = ""
     revision: str = ""
-    """Of the task: the last one that asked for just this."""
+    """The latest revision of the task that has this output."""
     run_id: str = ""
-    """Dagster's, of the run that made it."""
+    """The Dagster run that made it."""
     reused: bool = False
-    """True if everything stood already."""
+    """True if all outputs were up to date already."""
 
     @property
     def main(self) -> tuple[OutputObject, ...]:
@@ -77,12 +77,12 @@ class SubtaskResult(Facts):
 
     @property
     def paths(self) -> list[str]:
-        """Of the main outputs, as MPS writes them."""
+        """Paths of the main outputs, with MPS's leading slash."""
         return [f"/{output.key}" for output in self.main]
 
     @property
     def watermark_definitions(self) -> list[int]:
-        """The watermark templates in it; MPS's have numbers only."""
+        """IDs of the watermark templates used; names are left out, as MPS has numbers only."""
         marks = self.spec.get("watermark_set") or []
         return [mark["definition"] for mark in marks if isinstance(mark.get("definition"), int) and mark["definition"]]
 
@@ -92,7 +92,7 @@ class SubtaskResult(Facts):
 
     @property
     def keys(self) -> list[str]:
-        """Of everything that was published."""
+        """Keys of all published objects."""
         return [output.key for output in self.outputs] + (self.segments.keys if self.segments else [])
 
     @property

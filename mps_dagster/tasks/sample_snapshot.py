@@ -26,7 +26,7 @@ from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.tasks.spec import OutputNames, SampleType, StillSpec, TaskType, need_video
 
 MAX_PICTURES = 10_000
-"""More would be a mistake in the interval: a day at one in 9 s."""
+"""A day with one picture every 9 s; more would be a mistake in the interval."""
 
 
 class SampleSnapshotSpec(StillSpec):
@@ -70,5 +70,5 @@ TASK = TaskType(
     wire="SampleSnapshot",
     default_path="{inputName}_sampleSnapshot_{definition}_{number}.{format}",
     mps=MpsTask("SampleSnapshotTask", "action-samplesnapshot", output),
-    template=TemplateType(kind="sample_snapshot", wire="SampleSnapshot", model=SampleSnapshotSpec, most=16),
+    template=TemplateType(kind="sample_snapshot", wire="SampleSnapshot", model=SampleSnapshotSpec, limit=16),
 )

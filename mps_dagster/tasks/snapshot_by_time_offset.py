@@ -40,19 +40,18 @@ class SnapshotByTimeOffsetSpec(StillSpec):
 
 
 def plan(spec: SnapshotByTimeOffsetSpec, media: MediaInfo, names: OutputNames) -> Plan:
-    """One picture a point, in the order they were asked for."""
+    """One picture per time point, in the order of the spec."""
     video = need_video(media, "a screenshot")
-    asked = tuple(
-        _seconds(point, media, video) for point in (*spec.ext_time_offset_set, *(f"{s}s" for s in spec.time_offset_set))
-    )
-    if not asked:
+    points = (*spec.ext_time_offset_set, *(f"{s}s" for s in spec.time_offset_set))
+    times = tuple(_seconds(point, media, video) for point in points)
+    if not times:
         raise InvalidTimeOffset("no time point is given", hint="for example ext_time_offset_set: [0s, 50%]")
-    keys = spec.series(names, TASK.default_path, format=spec.format, count=len(asked))
-    return still_plan(spec.stills(asked, keys, evenly=False), media, video)
+    keys = spec.series(names, TASK.default_path, format=spec.format, count=len(times))
+    return still_plan(spec.stills(times, keys, evenly=False), media, video)
 
 
 def _seconds(point: str, media: MediaInfo, video: VideoStream) -> float:
-    """Percent are of the video; seconds may go on to the end of the file, where the last picture still stands."""
+    """Percent are of the video; seconds may go up to the end of the file, where a player still shows the last picture."""
     if point.endswith("%"):
         percent = float(point[:-1])
         if percent > 100:
@@ -82,6 +81,6 @@ TASK = TaskType(
     default_path="{inputName}_snapshotByTimeOffset_{definition}_{number}.{format}",
     mps=MpsTask("SnapshotByTimeOffsetTask", "action-snapshotByTimeOffset", output),
     template=TemplateType(
-        kind="snapshot_by_time_offset", wire="SnapshotByTimeOffset", model=SnapshotByTimeOffsetSpec, most=16
+        kind="snapshot_by_time_offset", wire="SnapshotByTimeOffset", model=SnapshotByTimeOffsetSpec, limit=16
     ),
 )

@@ -1,4 +1,4 @@
-"""What every task module is made of: `Spec`, the wanted output; `OutputNames`, where it goes; `TaskType`, the catalogue's row."""
+"""The parts of a task module: `Spec` describes an output, `OutputNames` its keys, `TaskType` is the catalogue's row."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ WatermarkSet = Annotated[
 ]
 
 MAX_MEMBERS = 1_000_000
-"""Of a series; a day of one-second segments is a tenth of that."""
+"""Most members of a series; a day of one-second segments has a tenth of that."""
 VARIABLE = re.compile(r"\{(\w+)\}")
 MIN_VALUE_BYTES = 24
-"""Of a variable that is shortened: a beginning that people know it by, its hash and its extension."""
+"""Least length of a shortened value: a recognizable beginning, its hash and its extension."""
 HEADER_BYTES = 4
-"""By which the name of an fMP4 header (`…_init.mp4`) is longer than that of its playlist."""
+"""By how much the name of an fMP4 header (`…_init.mp4`) is longer than its playlist's."""
 
 
 class NumberFormat(Facts):
@@ -55,13 +55,13 @@ class NumberFormat(Facts):
 
     @property
     def max_bytes(self) -> int:
-        """Of any number that a series gets to."""
+        """Length of the longest number of a series."""
         last = len(str(self.initial_value + MAX_MEMBERS * self.increment))
         return last + len(self.place_holder.encode()) * max(0, self.min_length - last)
 
 
 class Spec(Facts):
-    """One wanted output: a template's parameters with the overrides already in place."""
+    """One output: a template's parameters with the overrides applied."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -80,20 +80,20 @@ class Spec(Facts):
 
     @property
     def is_media_file(self) -> bool:
-        """Whether the output is one video or audio file, on which a serial task can work."""
+        """Whether the output is one video or audio file, which a serial task can take as its source."""
         return False
 
     def extension(self, path: str = "output_object_path") -> str:  # noqa: ARG002
-        """What `{format}` stands for in a path, by its parameter."""
+        """The value of `{format}` in the path of this parameter."""
         return str(getattr(self, "format", ""))
 
     @property
     def label(self) -> str:
-        """How this output is told from its siblings in one task."""
+        """Distinguishes this output from the others of its task."""
         return self.name or str(self.definition)
 
     def series(self, names: OutputNames, default_path: str, *, format: str, count: int) -> tuple[str, ...]:
-        """The keys of numbered outputs; several on one path are refused."""
+        """The keys of numbered outputs. Raise `InvalidConfiguration` if several have the same path."""
         pattern = self.output_object_path or default_path
         if count > 1 and "{number}" not in pattern:
             raise InvalidConfiguration(
@@ -104,7 +104,7 @@ class Spec(Facts):
 
 
 class StillSpec(Spec):
-    """What both kinds of screenshots have in common (reference D.3, D.4)."""
+    """Parameters of both kinds of screenshots (reference D.3, D.4)."""
 
     width: Annotated[Side, Api(least=128)] = 0
     height: Annotated[Side, Api(least=128)] = 0
@@ -114,7 +114,6 @@ class StillSpec(Spec):
     watermark_set: WatermarkSet = ()
 
     def stills(self, times: tuple[float, ...], keys: tuple[str, ...], *, evenly: bool) -> Stills:
-        """The pictures of these times."""
         return Stills(
             times=times, keys=keys, picture=self.format, width=self.width, height=self.height,
             adaptive=self.resolution_adaptive, fill=self.fill_type, watermarks=self.watermark_set, evenly=evenly,
@@ -123,9 +122,9 @@ class StillSpec(Spec):
 
 @dataclass(frozen=True, slots=True)
 class OutputNames:
-    """Turns a path pattern into object keys: variables filled in, relative paths under the output dir.
+    """Turns a path pattern into object keys: fills in variables and puts relative paths under the output dir.
 
-    What would be longer than the bucket takes is shortened (docs/workflows.md), by names alone: the same key each time.
+    A key too long for the bucket is shortened (docs/workflows.md). The key depends only on names, so it is always the same.
     """
 
     input_name: str
@@ -135,55 +134,55 @@ class OutputNames:
     definition: str
     key_bytes: int = MAX_KEY_BYTES
     number_bytes: int = NumberFormat().max_bytes
-    """Of the longest `{number}`: all members of a series are cut alike."""
+    """Length of the longest `{number}`, for which all members of a series are shortened."""
 
     def key(self, pattern: str, *, format: str, number: str | None = None) -> str:
-        """The object key; with `number=None`, `{number}` stays in it."""
+        """The object key; `number=None` leaves `{number}` in it."""
         values = {"inputName": self.input_name, "inputFormat": self.input_format, "definition": self.definition}
         values |= {"format": format, "number": "{number}" if number is None else number}
         # MPS stores paths without the extension and adds it; a pattern that names it already keeps it once.
-        if "{format}" not in pattern and not with_values(pattern, values).endswith(f".{format}"):
+        if "{format}" not in pattern and not fill(pattern, values).endswith(f".{format}"):
             pattern += ".{format}"
         *parts, last = pattern.removeprefix("/").split("/")
         above = "".join(f"{self._name(part, values, MAX_NAME_BYTES)}/" for part in parts)
         folder = "" if pattern.startswith("/") else self.output_dir
         longest = MAX_NAME_BYTES - (HEADER_BYTES if format == "m3u8" else 0)
-        room = self.key_bytes - size_of(above)
+        room = self.key_bytes - _size(above)
         try:
-            name = self._name(last, values, min(longest, room - size_of(folder)))
+            name = self._name(last, values, min(longest, room - _size(folder)))
         except InvalidConfiguration:
             folder = shortened_dir(folder, room - longest)
-            name = self._name(last, values, min(longest, room - size_of(folder)))
+            name = self._name(last, values, min(longest, room - _size(folder)))
         return f"{folder}{above}{name}"
 
     def _name(self, pattern: str, values: Mapping[str, str], size: int) -> str:
-        """A part of the path; the room that it takes does not hang on its number."""
-        return filled(pattern, values, size, {**values, "number": "0" * self.number_bytes})
+        """A part of the path; how it is shortened does not depend on its number."""
+        return fill_within(pattern, values, size, {**values, "number": "0" * self.number_bytes})
 
 
-def filled(pattern: str, values: Mapping[str, str], size: int, longest: Mapping[str, str] | None = None) -> str:
-    """A name of at most so many bytes: the variables filled in, the longest of them shortened if need be.
+def fill_within(pattern: str, values: Mapping[str, str], size: int, longest: Mapping[str, str] | None = None) -> str:
+    """Fill the variables in; shorten the longest value if the name would have more than `size` bytes.
 
-    `longest` has the values by which it is measured. Raise `InvalidConfiguration` if the pattern itself is too long.
+    `longest` has the values that are measured. Raise `InvalidConfiguration` if the pattern itself is too long.
     """
     longest = longest or values
-    over = size_of(with_values(pattern, longest)) - size
+    over = _size(fill(pattern, longest)) - size
     if over <= 0:
-        return with_values(pattern, values)
+        return fill(pattern, values)
     used = [name for name in VARIABLE.findall(pattern) if name in values and name not in ("number", "format")]
-    cut = max(used, key=lambda name: size_of(values[name]), default="")
-    room = size_of(values[cut]) - math.ceil(over / used.count(cut)) if used else 0
+    cut = max(used, key=lambda name: _size(values[name]), default="")
+    room = _size(values[cut]) - math.ceil(over / used.count(cut)) if used else 0
     if room < MIN_VALUE_BYTES:
         raise InvalidConfiguration(f"{pattern!r} makes a name of more than {size} bytes", hint="choose a shorter path")
-    return with_values(pattern, {**values, cut: shortened(values[cut], room)})
+    return fill(pattern, {**values, cut: shortened(values[cut], room)})
 
 
-def with_values(pattern: str, values: Mapping[str, str]) -> str:
-    """The pattern with its variables filled in; what is no variable stays."""
-    return VARIABLE.sub(lambda found: values.get(found[1], found[0]), pattern)
+def fill(pattern: str, values: Mapping[str, str]) -> str:
+    """Fill the variables in; unknown ones stay as they are."""
+    return VARIABLE.sub(lambda match: values.get(match[1], match[0]), pattern)
 
 
-def size_of(text: str) -> int:
+def _size(text: str) -> int:
     """In bytes, as buckets count."""
     return len(text.encode())
 
@@ -203,15 +202,15 @@ class TaskType(Generic[S]):
     default_path: str
     """MPS's default of `output_object_path` (reference A.4)."""
     mps: MpsTask | None = None
-    """None = MPS has no such task; results show it as the one that `wire` names."""
+    """None = MPS has no such task; results show it as a task of type `wire`."""
     template: TemplateType | None = None
     """None = the API has no actions for its templates."""
     heavy: bool = False
-    """Whether a subtask keeps the machine busy for as long as the source lasts; heavy ones start first."""
+    """Whether a subtask works through the whole source; heavy ones start first."""
 
     @property
     def paths(self) -> dict[str, str]:
-        """The parameters that are paths beside `output_object_path`, with MPS's defaults."""
+        """The parameters that are paths, besides `output_object_path`, with MPS's defaults."""
         return {name: Api.of(info).path for name, info in parameters(self.spec, "task").items() if Api.of(info).path}
 
     @property
@@ -221,14 +220,14 @@ class TaskType(Generic[S]):
 
 
 def parameters(model: type[Facts], role: Literal["template", "task"]) -> dict[str, FieldInfo]:
-    """A model's own fields that are parameters of templates, or that come with each task."""
+    """A model's own fields with this role, without those of every `Spec`."""
     common = Spec.model_fields if issubclass(model, Spec) else {}
     fields = model.model_fields.items()
     return {name: info for name, info in fields if name not in common and Api.of(info).role == role}
 
 
 def need_video(media: MediaInfo, what: str) -> VideoStream:
-    """The video stream, or the error that MPS gives."""
+    """The video stream; raise `NoVideoMedia` if there is none. `what` starts the message."""
     if media.video is None:
         hint = "it has cover art, which is not a video" if media.cover_index is not None else ""
         raise NoVideoMedia(f"{what} needs a picture, and the source has no video stream", hint=hint)
@@ -236,7 +235,7 @@ def need_video(media: MediaInfo, what: str) -> VideoStream:
 
 
 def need_length(media: MediaInfo) -> None:
-    """Refuse a still picture."""
+    """Raise `ContentUnsupported` for a still picture."""
     if media.still:
         raise ContentUnsupported(
             "the source is a picture, which lasts no time",

@@ -54,7 +54,7 @@ class TranscodeSpec(Spec):
     )
 
     @model_validator(mode="after")
-    def _can_be_made(self) -> TranscodeSpec:
+    def _is_consistent(self) -> TranscodeSpec:
         if self.remove_video and self.remove_audio:
             raise contradiction("RemoveVideo", "remove_video and remove_audio together leave nothing")
         if MUXERS[self.container].audio_only and self.remove_audio:
@@ -87,7 +87,7 @@ class TranscodeSpec(Spec):
 def plan(spec: TranscodeSpec, media: MediaInfo, names: OutputNames) -> Plan:
     """One file, or an HLS playlist with its segments."""
     need_length(media)
-    wanted = Encoding(
+    encoding = Encoding(
         key=names.key(spec.output_object_path or TASK.default_path, format=spec.extension()),
         container=spec.container,
         start_time_offset=spec.start_time_offset,
@@ -98,7 +98,7 @@ def plan(spec: TranscodeSpec, media: MediaInfo, names: OutputNames) -> Plan:
         segments=_segments(spec, names) if spec.container == "hls" else None,
         hls_time=spec.video_template.hls_time,
     )
-    return encoding_plan(wanted, media)
+    return encoding_plan(encoding, media)
 
 
 def _segments(spec: TranscodeSpec, names: OutputNames) -> Segments:
@@ -125,17 +125,17 @@ def output(result: SubtaskResult) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _is_whole(given: Any) -> Any:
-    """Video, unless it is removed or the container has none; and likewise audio."""
-    if not given.video_template and not given.remove_video and not MUXERS[given.container].audio_only:
+def _check_templates(request: Any) -> Any:
+    """Video is required unless it is removed or the container holds none; audio unless it is removed."""
+    if not request.video_template and not request.remove_video and not MUXERS[request.container].audio_only:
         raise ValueError("VideoTemplate is required, unless RemoveVideo is 1")
-    if not given.audio_template and not given.remove_audio:
+    if not request.audio_template and not request.remove_audio:
         raise ValueError("AudioTemplate is required, unless RemoveAudio is 1")
-    return given
+    return request
 
 
-def _described(spec: TranscodeSpec) -> dict[str, Any]:
-    """MPS's ID of a transcode template is text, of the others a number."""
+def _describe(spec: TranscodeSpec) -> dict[str, Any]:
+    """MPS shows the ID of a transcode template as text, unlike other kinds."""
     video = {} if spec.with_video else {"video_template": None}
     return {"definition": str(spec.definition), "container_type": _container_type(spec), "alias_name": "", **video}
 
@@ -155,7 +155,7 @@ TASK = TaskType(
         not_offered={"BlindWatermark": ..., "MosaicSet": [], "HeadTailParameter": None},
     ),
     template=TemplateType(
-        kind="transcode", wire="Transcode", model=TranscodeSpec, most=1000, check=_is_whole, described=_described,
+        kind="transcode", wire="Transcode", model=TranscodeSpec, limit=1000, check=_check_templates, describe=_describe,
         codes={
             "Comment": "", "VideoTemplate": "", "VideoTemplate.Codec": "VideoCodec", "VideoTemplate.Bitrate": "VideoBitrate",
             "VideoTemplate.Fps": "Fps", "VideoTemplate.Width": "Resolution", "VideoTemplate.Height": "Resolution",
@@ -165,7 +165,7 @@ TASK = TaskType(
         },
         filters={
             "ContainerType": Filter(Literal["", "Video", "PureAudio"], _container_type),
-            # Top Speed and enhancement are refused, so there are only common ones.
+            # Top Speed and enhancement are refused, so all templates are common ones.
             "TEHDType": Filter(Literal["", "Common", "TEHD"], lambda _: "Common"),
             "TranscodeType": Filter(Literal["", "Common", "TEHD", "Enhance"], lambda _: "Common"),
             "SceneType": None, "CompressType": None, "EnhanceSceneType": None, "EnhanceTranscodeType": None, "EnhanceType": None,

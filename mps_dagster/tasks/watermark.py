@@ -1,4 +1,4 @@
-"""The video as it is, with images or texts laid over it; its sound untouched where the container holds all of its tracks.
+"""The video with images or texts laid over it; its sound is copied where the container holds all of its tracks.
 
 ```yaml
 branded:
@@ -62,34 +62,34 @@ class WatermarkSpec(Spec):
 
 
 def plan(spec: WatermarkSpec, media: MediaInfo, names: OutputNames) -> Plan:
-    """Size, frame rate and length stay the source's."""
+    """Size, frame rate and length stay as in the source."""
     need_video(media, "a watermark")
     need_length(media)
-    # All tracks or none: one encoder serves all of an output's tracks.
-    copied = can_copy_audio(media.audio, spec.container)
-    wanted = Encoding(
+    # All tracks or none: an output has one audio encoder for all its tracks.
+    copy_audio = can_copy_audio(media.audio, spec.container)
+    encoding = Encoding(
         key=names.key(spec.output_object_path or TASK.default_path, format=spec.container),
         container=spec.container,
         video=VideoTemplate(codec=spec.codec, vcrf=spec.vcrf, mode="CRF", effort=spec.effort),
-        audio=AudioTemplate(codec="copy" if copied else None, audio_channel=0),
+        audio=AudioTemplate(codec="copy" if copy_audio else None, audio_channel=0),
         watermarks=spec.watermark_set,
     )
-    return encoding_plan(wanted, media)
+    return encoding_plan(encoding, media)
 
 
-def _shows_something(given: Any) -> Any:
-    if given.type == "image" and not (given.image_template and given.image_template.image_content):
+def _check_content(request: Any) -> Any:
+    if request.type == "image" and not (request.image_template and request.image_template.image_content):
         raise contradiction("ImageTemplate", "an image watermark needs an ImageContent")
-    if given.type == "text" and not given.text_template:
+    if request.type == "text" and not request.text_template:
         raise contradiction("TextTemplate", "a text watermark needs a TextTemplate")
-    return given
+    return request
 
 
 TASK = TaskType(
     name="watermark",
     spec=WatermarkSpec,
     plan=plan,
-    # MPS has no such result type; to its clients this is one more transcoded video.
+    # MPS has no such result type; its clients see one more transcoded video.
     wire="Transcode",
     default_path="{inputName}_watermark_{definition}.{format}",
     heavy=True,
@@ -98,15 +98,15 @@ TEMPLATE = TemplateType(
     kind="watermark_template",
     wire="Watermark",
     model=Watermark,
-    most=1000,
+    limit=1000,
     codes={
         **{f"ImageTemplate.{name}": name for name in ("ImageContent", "Width", "Height", "RepeatType")},
         **{f"TextTemplate.{name}": "TextTemplate" for name in ("FontType", "FontSize", "FontColor", "TextContent")},
         "TextTemplate.FontAlpha": "TextAlpha",
     },
     filters={"Type": Filter(Literal["", "image", "text"], lambda mark: mark.type)},
-    check=_shows_something,
-    # Text may come with each task.
-    stand_in={"text_content": "text"},
+    check=_check_content,
+    # The text may come with each task.
+    placeholders={"text_content": "text"},
 )  # fmt: skip
-"""Of one watermark, which `watermark_set` of any task names."""
+"""A template of one watermark, for `watermark_set` of any task."""

@@ -1,4 +1,4 @@
-"""What an admin configures: `Workflow`, its trigger and tasks, templates and presets, the snapshot of their YAML files.
+"""What an admin configures: `Workflow` with its trigger and tasks, templates and presets, a snapshot of their YAML files.
 
-Pure but for reading and writing those. Knows what a task can be (tasks), not how one is run or stored.
+Pure except for reading and writing those files. Knows the task types, not how a task is run or stored.
 """

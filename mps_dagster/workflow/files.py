@@ -1,4 +1,4 @@
-"""The YAML files of a project: which of them have changed, and changing them while the service runs."""
+"""The YAML files of a project: detects changes, and changes them while the service runs."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from mps_dagster.storage.drafts import write_whole
 
 LOCK = ".lock"
 SETTLED_NS = 2 * 10**9
-"""The coarsest times that a file system keeps."""
+"""The coarsest resolution of a file system's times."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """A file, with facts that differ once its content does: the key under which what was read of it is kept."""
+    """A file, with attributes that change with its content: a cache key."""
 
     path: Path
     changed_ns: int = 0
-    """Not when it was modified, which `cp -p` and others set back."""
+    """The ctime: unlike the mtime, `cp -p` and others do not set it back."""
     size: int = 0
     inode: int = 0
-    """Our own changes are renames: the inode differs even where time and size do not."""
+    """Our own changes are renames, so the inode differs even if time and size do not."""
     seen_ns: int = 0
-    """When it was looked at, if it had just been changed: another write may get the same time, so it is read each time."""
+    """When it was checked, if it had just been changed: another write may get the same time, so it is not cached."""
 
 
 def yaml_files(folder: Path) -> tuple[FileState, ...]:
-    """In the order of their names; none if there is no such folder."""
+    """Sorted by name; empty if there is no such folder."""
     return tuple(_state(path) for path in sorted(folder.glob("*.yaml")))
 
 
@@ -42,7 +42,7 @@ def _state(path: Path) -> FileState:
     try:
         facts = path.stat()
     except OSError:
-        # Reading it tells what is wrong.
+        # Reading it will raise the error.
         return FileState(path)
     now = time.time_ns()
     seen_ns = now if now - facts.st_ctime_ns < SETTLED_NS else 0
@@ -50,13 +50,13 @@ def _state(path: Path) -> FileState:
 
 
 class Change:
-    """Files that are changed together."""
+    """A change of several files that can be undone."""
 
     def __init__(self) -> None:
         self._before: dict[Path, tuple[bytes, int] | None] = {}
 
     def write(self, path: Path, content: bytes, mode: int = 0o644) -> None:
-        """Whole or not at all."""
+        """Write the whole file or nothing."""
         self._remember(path)
         write_whole(path, content, mode)
 
@@ -65,7 +65,7 @@ class Change:
         path.unlink(missing_ok=True)
 
     def next_number(self, counter: Path, taken: Iterable[int]) -> int:
-        """A number above all that are taken and all that were given out before, also to files that are gone."""
+        """A number above those taken and those assigned before, also to files that were deleted."""
         last = [int(counter.read_text())] if counter.exists() else []
         number = max([*last, *taken]) + 1
         self.write(counter, str(number).encode())
@@ -85,9 +85,9 @@ class Change:
 
 @contextmanager
 def changing(folder: Path) -> Iterator[Change]:
-    """One change at a time, of all threads and processes; not to be nested. If the block raises, it is undone."""
+    """Lock the folder against other threads and processes; undo the change if the block raises. Cannot be nested."""
     folder.mkdir(parents=True, exist_ok=True)
-    # Each open file holds the lock for itself, so it keeps threads of one process apart, too.
+    # A lock belongs to the open file, so it excludes threads of the same process, too.
     with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         change = Change()

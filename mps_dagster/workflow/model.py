@@ -1,4 +1,4 @@
-"""`Workflow` and what it is made of; `Source` and `Task`, which travel from the request to the subtasks."""
+"""`Workflow` and its parts; `Source` and `Task`, which are passed from the request to the subtasks."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from mps_dagster.media.info import MediaInfo
 from mps_dagster.notify.config import SinkConfig
 from mps_dagster.storage.keys import MAX_NAME_BYTES, check_bucket_name, max_key_bytes
 from mps_dagster.tasks import TASKS
-from mps_dagster.tasks.spec import OutputNames, Spec, filled, with_values
+from mps_dagster.tasks.spec import OutputNames, Spec, fill, fill_within
 from mps_dagster.workflow.naming import OUR_JOBS, by_hand_name
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
-"""Names of workflows and tasks are names of Dagster jobs and assets, which take nothing else."""
+"""Names of workflows and tasks become names of Dagster jobs and assets, which allow no other characters."""
 
 UPLOAD = "source"
-"""What a task's `source` says when it works on the upload itself."""
+"""The `source` of a task that works on the upload itself."""
 
 TRIGGER_FORMATS = (
     "mp4", "ts", "flv", "wmv", "asf", "rm", "rmvb", "mpg", "mpeg", "3gp", "mov", "webm", "mkv", "avi", "m4v",
     "mp3", "m4a", "flac", "ogg", "wav", "amr", "aac",
 )  # fmt: skip
-"""MPS's list (reference C.1) without its two subtitle formats: there is no subtitle task."""
+"""MPS's list (reference C.1) without its two subtitle formats, as there is no subtitle task."""
 
 RECORDS_DIR = "_mps/"
 """Where each bucket keeps our records of its outputs. Never triggers."""
 
 BY_HAND_BUCKET = "uploads"
-"""Local bucket for files and URLs that are processed by hand and belong to no workflow."""
+"""Local bucket for files and URLs that are processed by hand, outside of any workflow."""
 
 
 class Source(Facts):
-    """One uploaded object, and what the probe found in it."""
+    """One uploaded object and its probed media information."""
 
     bucket: str
     key: str
@@ -51,7 +51,7 @@ class Source(Facts):
     size_bytes: int
     media: MediaInfo
     upload_key: str = ""
-    """For an output that a serial task works on: the upload that it was made of."""
+    """If the source is an output of another task: the upload that it was made from."""
     upload_bucket: str = ""
 
     @property
@@ -64,7 +64,7 @@ class Source(Facts):
 
 
 class Trigger(Facts):
-    """Which uploads a workflow takes."""
+    """Selects the uploads of a workflow."""
 
     bucket: str = Field(description="A local bucket (`inbox`), `s3://name` or `cos://name-appid`.")
     dir: str = Field("/", description="Only objects under it; `/` is the whole bucket.")
@@ -86,7 +86,7 @@ class Trigger(Facts):
 
     @field_validator("formats")
     @classmethod
-    def _as_extensions(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+    def _normalize(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
         for name in formats:
             if name != "*" and not re.fullmatch(r"\.?[A-Za-z0-9]+", name):
                 raise ValueError(f"{name!r} is no file extension; write mp4, or * for everything")
@@ -95,11 +95,11 @@ class Trigger(Facts):
     @model_validator(mode="after")
     def _learns_of_uploads(self) -> Trigger:
         if not self.listing and not self.queue:
-            raise ValueError("without listing there has to be a queue; else no upload is ever found")
+            raise ValueError("without listing there must be a queue; else no upload is ever found")
         if self.queue and "://" not in self.bucket:
             raise ValueError(f"bucket {self.bucket!r} is a folder, which announces nothing; remove the queue")
         if self.bucket == BY_HAND_BUCKET:
-            raise ValueError(f"bucket {self.bucket!r} is for what is processed by hand; upload into another one")
+            raise ValueError(f"bucket {self.bucket!r} is for objects processed by hand; upload into another one")
         return self
 
     @property
@@ -113,7 +113,7 @@ class Trigger(Facts):
         return 3600.0 if self.queue else 0.0
 
     def takes(self, key: str) -> bool:
-        """Whether an object is one of the uploads; our own records never are."""
+        """Whether an object is an upload of this trigger; our own records never are."""
         if not key.startswith(self.prefix) or key.startswith(RECORDS_DIR):
             return False
         extension = posixpath.splitext(key)[1].lower().removeprefix(".")
@@ -121,7 +121,7 @@ class Trigger(Facts):
 
 
 class Place(Facts):
-    """Where outputs go."""
+    """Bucket and dir of outputs."""
 
     bucket: str = Field("", description="Empty = the source's bucket.")
     dir: str = Field(
@@ -136,7 +136,7 @@ class Place(Facts):
 
 
 class Task(Facts):
-    """One kind of work with one or more outputs, every template resolved. JSON both ways: it travels in run config."""
+    """One or more outputs of one task type, all templates resolved. Written to and read from run config as JSON."""
 
     name: Name = Field(description="Given by its place under `tasks`.")
     type: str = Field(description="A task type: transcode, image_sprite …")
@@ -163,7 +163,7 @@ class Task(Facts):
         return name
 
     @model_validator(mode="after")
-    def _outputs_are_told_apart(self) -> Task:
+    def _labels_are_unique(self) -> Task:
         labels = [spec.label for spec in self.specs]
         for label in labels:
             if labels.count(label) > 1:
@@ -172,27 +172,27 @@ class Task(Facts):
 
     @cached_property
     def specs(self) -> tuple[Spec, ...]:
-        """The validated outputs."""
+        """The outputs, validated."""
         return tuple(TASKS[self.type].spec.model_validate(output) for output in self.outputs)
 
     @cached_property
     def revision(self) -> str:
-        """Changes when anything of the task changes: a spec, a template that it names, where outputs go."""
+        """Changes with the task: its specs, their templates, the place of its outputs."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
     @property
     def upstream(self) -> str:
-        """The task whose output this one works on; `source` for the upload."""
+        """The task whose output is this one's source; `source` for the upload."""
         return self.source.split("/")[0]
 
     def place(self, source: Source) -> Place:
-        """Where this task's outputs of `source` go, everything inherited filled in."""
+        """The place of this task's outputs of `source`, with all defaults filled in."""
         stem, extension = posixpath.splitext(posixpath.basename(source.upload))
         values = {"inputName": stem, "inputFormat": extension[1:]}
         above = {**values, "inputDir": posixpath.dirname(source.upload)}
         parts = (self.output.dir or "{inputDir}").split("/")
         folder = "/".join(
-            with_values(part, above) if "{inputDir}" in part else filled(part, values, MAX_NAME_BYTES) for part in parts
+            fill(part, above) if "{inputDir}" in part else fill_within(part, values, MAX_NAME_BYTES) for part in parts
         )
         return Place(bucket=self.output.bucket or source.bucket, dir=f"/{key_prefix(folder)}")
 
@@ -209,21 +209,21 @@ class Task(Facts):
         )
 
     def paths(self, spec: Spec, source: Source) -> dict[str, str]:
-        """The paths of an output, by parameter: as MPS tells them, resolved but for `{number}` and without extension."""
+        """The paths of an output, by parameter, as MPS shows them: `{number}` stays in, the extension is left out."""
         names, paths = self.names(spec, source), dict[str, str]()
         for name, pattern in _patterns(self, spec).items():
-            # Of one that cannot be the plan tells.
+            # The plan reports a path that is not possible.
             with suppress(InvalidConfiguration):
                 paths[name] = f"/{posixpath.splitext(names.key(pattern, format=spec.extension(name)))[0]}"
         return paths
 
 
 _CRON = re.compile(r"\S+ \S+ (L|[^ LW]+) \S+ ([^ ,L]+#\d|[^ #L]+)", re.IGNORECASE)
-"""What Dagster takes of what CronSim does: five fields, the last day of the month (L) and the second Monday (1#2) alone."""
+"""The part of CronSim's syntax that Dagster accepts: five fields, a single last day of the month (L) or nth weekday (1#2)."""
 
 
 class Backfill(Facts):
-    """When a workflow makes up for what is missing, failed or out of date."""
+    """When a workflow processes uploads whose outputs are missing, failed or out of date."""
 
     cron: str = Field(description="When to look: minute, hour, day of month, month, day of week.")
     timezone: str = Field("UTC", description="IANA name.")
@@ -231,7 +231,7 @@ class Backfill(Facts):
 
     @field_validator("cron")
     @classmethod
-    def _can_be(cls, cron: str) -> str:
+    def _is_valid(cls, cron: str) -> str:
         if not _is_cron(cron):
             raise ValueError('this is no cron expression; an example: "0 3 * * *" is every night at three')
         return cron
@@ -242,7 +242,7 @@ class Backfill(Facts):
         try:
             ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            # OSError: a folder of them, such as Europe.
+            # OSError: a folder of time zones, such as Europe.
             raise ValueError("this is no time zone; an example: Europe/Berlin") from error
         return name
 
@@ -251,7 +251,7 @@ def _is_cron(text: str) -> bool:
     fields = text.split()
     try:
         CronSim(text, datetime.now(UTC))
-        # The day on its own, too: Dagster takes none that never comes, whatever the weekday says.
+        # Also without the weekday: Dagster refuses a day of the month that never comes.
         CronSim(" ".join([*fields[:4], "*"]), datetime.now(UTC))
     except CronSimError:
         return False
@@ -290,7 +290,7 @@ class Workflow(Facts):
 
     @property
     def upstream_first(self) -> list[Task]:
-        """Its tasks, each behind the one that it works on."""
+        """The tasks, each after the one whose output is its source."""
         ordered: list[Task] = []
         while len(ordered) < len(self.tasks):
             ready = {UPLOAD, *(task.name for task in ordered)}
@@ -298,8 +298,8 @@ class Workflow(Facts):
         return ordered
 
     @property
-    def written(self) -> set[str]:
-        """The buckets that its outputs go to."""
+    def written_buckets(self) -> set[str]:
+        """The buckets of all outputs."""
         return {
             spec.output_bucket or task.output.bucket or self.trigger.bucket
             for task in self.tasks.values()
@@ -307,7 +307,7 @@ class Workflow(Facts):
         }
 
     def takes(self, key: str, modified: datetime) -> bool:
-        """Whether an upload is one of its own, by place, format and time."""
+        """Whether an upload belongs to the workflow, by place, format and time."""
         since = self.enabled_at and self.enabled_at.replace(tzinfo=self.enabled_at.tzinfo or UTC)
         return self.trigger.takes(key) and (since is None or modified >= since)
 
@@ -319,7 +319,7 @@ class Workflow(Facts):
 
 
 def derived_id(name: str) -> int:
-    """A WorkflowId for a workflow that an admin wrote by hand: made of its name, and above all that are given out."""
+    """A WorkflowId for a workflow that an admin wrote: a hash of its name, above all IDs that the API assigns."""
     return 2**40 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:4])
 
 
@@ -330,7 +330,7 @@ def key_prefix(folder: str) -> str:
 
 
 def _check_sources(tasks: dict[str, Task]) -> None:
-    """Every `source` names an output that is one file, and no task waits for itself."""
+    """Raise ValueError unless every `source` is an output that is one file, and no task depends on itself."""
     for name, task in tasks.items():
         seen = [name]
         while task.source != UPLOAD:
@@ -357,7 +357,7 @@ def _check_output(name: str, source: str, upstream: Task) -> None:
 
 
 def check_paths(tasks: dict[str, Task]) -> None:
-    """Raise ValueError if two outputs go to one path, where they would overwrite each other; variables are left in."""
+    """Raise ValueError if two outputs have the same path, with its variables not filled in."""
     owners: dict[tuple[str, str], str] = {}
     for task in tasks.values():
         for spec in task.specs:
@@ -381,7 +381,7 @@ def _paths(task: Task, spec: Spec) -> list[str]:
 
 
 def _patterns(task: Task, spec: Spec) -> dict[str, str]:
-    """By parameter; of segments and indexes only where one is given."""
+    """The path patterns of an output by parameter; those of segments and indexes only if set."""
     patterns = {"output_object_path": spec.output_object_path or TASKS[task.type].default_path}
     others = {name: getattr(spec, name) for name in TASKS[task.type].paths}
     return patterns | {name: pattern for name, pattern in others.items() if pattern}

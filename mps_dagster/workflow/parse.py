@@ -1,4 +1,4 @@
-"""From YAML to a `Workflow` or a `Task` with its templates filled in, or an error that names file and field."""
+"""Parses YAML into a `Workflow` or a `Task` with its templates resolved; errors name file and field."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mps_dagster.errors import InvalidConfiguration, MpsError
 from mps_dagster.frozen import Facts
 from mps_dagster.workflow.model import Place, Task, Trigger, Workflow
-from mps_dagster.workflow.templates import Templates, merged
+from mps_dagster.workflow.templates import Templates, merge
 
 Document = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
@@ -31,7 +31,7 @@ class _TaskOutline(_Part):
 
 
 class Outline(_Part):
-    """What a file says of its places, also if a template that it names is gone."""
+    """The places in a workflow file; can be read even if a template no longer exists."""
 
     enabled: bool = True
     trigger: Trigger
@@ -39,8 +39,8 @@ class Outline(_Part):
     tasks: dict[str, _TaskOutline]
 
     @property
-    def written(self) -> set[str]:
-        """The buckets that its outputs go to."""
+    def written_buckets(self) -> set[str]:
+        """The buckets of all outputs."""
         inherited = self.output.bucket or self.trigger.bucket
         return {
             output.output_bucket or task.output.bucket or inherited
@@ -50,20 +50,20 @@ class Outline(_Part):
 
 
 def parse_workflow(text: str | bytes, templates: Templates, *, name: str) -> Workflow:
-    """The workflow that a YAML text describes; `name` (the file's) begins each line of the error."""
+    """The workflow that a YAML text describes; `name` (the file's) starts each line of an error."""
     return parse_document(read_document(text, name), templates, name)
 
 
 def read_document(text: str | bytes, name: str) -> Document:
-    """What a YAML text says, whether or not that is a workflow."""
+    """The mapping in a YAML text, whether or not it is a valid workflow."""
     try:
         document = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
-        # Not its own text: that shows the lines around, which may hold a key.
+        # Not the error's text: it quotes lines, which may hold a key.
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise InvalidConfiguration(f"{name}: not YAML: {line}{error.problem}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # A ValueError is a date that there is not.
+        # ValueError: a date that does not exist.
         raise InvalidConfiguration(f"{name}: not YAML: {error}") from error
     if not isinstance(document, dict):
         raise InvalidConfiguration(f"{name}: a workflow is a mapping with name, trigger and tasks")
@@ -72,11 +72,11 @@ def read_document(text: str | bytes, name: str) -> Document:
 
 def parse_document(document: Mapping[str, Any], templates: Templates, name: str) -> Workflow:
     tasks = _tasks(document.get("tasks"), document.get("output") or {}, templates, name)
-    return validated(Workflow, {**document, "tasks": tasks}, name)
+    return validate(Workflow, {**document, "tasks": tasks}, name)
 
 
 def parse_task(name: str, document: Any, output: Mapping[str, Any], templates: Templates, *, where: str) -> Task:
-    """One task as written, its templates resolved; `output` is the place that it inherits."""
+    """Parse a task and resolve its templates; `output` is the place that it inherits."""
     if not isinstance(document, Mapping):
         raise InvalidConfiguration(f"{where}: a task is a mapping with type and outputs")
     outputs = document.get("outputs")
@@ -86,13 +86,13 @@ def parse_task(name: str, document: Any, output: Mapping[str, Any], templates: T
             _resolved(templates, kind, item, f"{where}.outputs[{number}]") for number, item in enumerate(outputs)
         ]
     own = document.get("output") or {}
-    place = merged(output, own) if isinstance(own, Mapping) else own
+    place = merge(output, own) if isinstance(own, Mapping) else own
     resolved = {**document, "name": name, "output": place}
-    return validated(Task, resolved | ({"outputs": outputs} if outputs is not None else {}), where)
+    return validate(Task, resolved | ({"outputs": outputs} if outputs is not None else {}), where)
 
 
-def validated(model: type[Model], document: Mapping[str, Any], where: str) -> Model:
-    """As pydantic's own, with errors that a person can act on: place, what was wrong, what was there."""
+def validate(model: type[Model], document: Mapping[str, Any], where: str) -> Model:
+    """Like pydantic's `model_validate`, but errors have the place, the problem and the value in one line each."""
     try:
         return model.model_validate(document)
     except ValidationError as error:

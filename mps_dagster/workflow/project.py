@@ -1,4 +1,4 @@
-"""What a project configures, at one moment. A file that is wrong is a value too, and takes no other one down."""
+"""A snapshot of a project's configuration. A bad file is part of it, and does not affect the others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOADING = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class WorkflowFile:
-    """A file as it is written, and the workflow that it describes."""
+    """A file's document and the workflow that it describes."""
 
     path: Path
     document: Document
@@ -29,7 +29,7 @@ class WorkflowFile:
 
     @property
     def number(self) -> int:
-        """MPS's ID of it. One that an admin wrote, or copied from one of ours, has an ID that is made of its name."""
+        """MPS's ID: that of the API, or one derived from the name if an admin wrote or copied the file."""
         workflow, prefixes = self.workflow, (WORKFLOW, SCHEDULE)
         ours = self.path.stem == workflow.name and workflow.name in [f"{prefix}{workflow.id}" for prefix in prefixes]
         return workflow.id if workflow.id and ours else derived_id(workflow.name)
@@ -37,19 +37,19 @@ class WorkflowFile:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A snapshot of the files of workflows (schedules, too) and templates. Threads may share it; nobody changes it."""
+    """A snapshot of the files of workflows (schedules, too) and templates. Immutable, so threads may share it."""
 
     templates: Templates
     files: tuple[WorkflowFile, ...]
-    """Those that hold a valid workflow, in the order of their names."""
+    """Files with a valid workflow, sorted by name."""
     bad: tuple[BadFile, ...]
-    """The files, of templates too, that are wrong."""
+    """Invalid files, also of templates."""
     documents: Mapping[Path, Document]
-    """What each workflow file says that is YAML, valid or not."""
+    """The content of each workflow file that is YAML, valid or not."""
 
     @classmethod
     def load(cls, settings: Settings) -> Project:
-        """The files as they are now: the same object as before unless one of them has changed."""
+        """The current files; the same object as before unless one of them has changed."""
         with _LOADING:
             return _project(yaml_files(settings.workflows_dir), Templates.load(settings.templates_dir))
 
@@ -72,7 +72,7 @@ def _project(files: tuple[FileState, ...], templates: Templates) -> Project:
         try:
             documents[path] = document = _document(file)
             workflow = _workflow(file, templates)
-            check_beside(workflow, [file.workflow for file in good], path.name)
+            check_unique(workflow, [file.workflow for file in good], path.name)
         except (MpsError, OSError) as error:
             bad.append(BadFile(path, str(error)))
         else:
@@ -90,21 +90,21 @@ def _workflow(file: FileState, templates: Templates) -> Workflow:
     return parse_document(_document(file), templates, file.path.name)
 
 
-def check_beside(workflow: Workflow, others: Iterable[Workflow], file: str) -> None:
-    """Raise `InvalidConfiguration` if one of the others has what only one may have."""
+def check_unique(workflow: Workflow, others: Iterable[Workflow], file: str) -> None:
+    """Raise `InvalidConfiguration` if another workflow has the same name or queue."""
     for other in others:
         if workflow.name == other.name:
             raise InvalidConfiguration(f"{file}: name: another file already has a workflow {workflow.name!r}")
         queue = workflow.trigger.queue
-        if _one_queue(queue, other.trigger.queue):
+        if _is_same_queue(queue, other.trigger.queue):
             raise InvalidConfiguration(
                 f"{file}: trigger.queue: {queue} is read by workflow {other.name!r} already, and a message goes to one reader only",
                 hint="let the bucket announce to an SNS topic with a queue for each workflow",
             )
 
 
-def _one_queue(queue: str, other: str) -> bool:
-    """Whether two names or URLs are the same queue, as far as one can see."""
+def _is_same_queue(queue: str, other: str) -> bool:
+    """Whether two names or URLs are the same queue, as far as they show it."""
     if "://" in queue and "://" in other:
         return queue == other
     return bool(queue) and queue.rpartition("/")[2] == other.rpartition("/")[2]

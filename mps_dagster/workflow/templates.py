@@ -1,4 +1,4 @@
-"""Templates: named parameters for an output. MPS's system presets ship here; an admin's own lie in `templates/`."""
+"""Templates: named parameters for an output. MPS's system presets ship here; a project's own are in `templates/`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mps_dagster.tasks import TASKS, TEMPLATES
 from mps_dagster.workflow.files import FileState, yaml_files
 
 KINDS = tuple(dict.fromkeys([*TASKS, *TEMPLATES]))
-"""What a template can be for. `watermark_template` holds one watermark, for `watermark_set`."""
+"""Kinds of templates: task types, and `watermark_template`, which holds one watermark for `watermark_set`."""
 
 
 class Template(Facts):
@@ -31,7 +31,7 @@ class Template(Facts):
     parameters: dict[str, Any] = Field(description="Fields of the task type's outputs (or of a watermark).")
     created: datetime | None = Field(None, description="UTC; written by the API, as are the next two.")
     updated: datetime | None = Field(None, description="UTC.")
-    owner: str = Field("", description="Whose API key created it; nobody else sees it there.")
+    owner: str = Field("", description="Account or ID of the API key that created it; only it sees the template there.")
 
 
 class TemplateFile(Facts):
@@ -43,41 +43,40 @@ class TemplateFile(Facts):
 
 @dataclass(frozen=True, slots=True)
 class BadFile:
-    """A file of the project that is not what it should be, and why."""
+    """A file of the project that is not valid, and why."""
 
     path: Path
     problem: str
     text: str = field(default="", repr=False)
 
-    def may_hold(self, template: int | str) -> bool:
-        """Whether it says something of a template, by ID or name, as far as can be read."""
+    def may_define(self, template: int | str) -> bool:
+        """Whether its text seems to define a template with this ID or name."""
         value = re.escape(str(template))
         return re.search(rf"\b(definition|name)\b\W{{1,4}}{value}\b", self.text) is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Templates:
-    """Found by kind and by ID or name. An admin's template stands in for a preset of the same ID."""
+    """Templates by kind and ID or name. A project's template replaces a preset of the same ID."""
 
     by_name: Mapping[tuple[str, int | str], Template]
     bad: tuple[BadFile, ...] = ()
 
     @classmethod
     def load(cls, own: Path | None = None) -> Templates:
-        """The presets and the `*.yaml` of a folder: the same object as before unless one of its files has changed."""
+        """The presets and the `*.yaml` of a folder; the same object as before unless a file has changed."""
         return _templates(yaml_files(own) if own else ())
 
     def get(self, kind: str, definition: int | str) -> Template:
-        # Not the preset in its place, which would make something else in silence.
-        holder = next((file for file in self.bad if file.may_hold(definition)), None)
-        if holder:
-            raise InvalidConfiguration(f"template {definition!r} is in {holder.path.name}, which is not valid")
+        # Not the preset that it replaces: its output would silently be another one.
+        bad = next((file for file in self.bad if file.may_define(definition)), None)
+        if bad:
+            raise InvalidConfiguration(f"template {definition!r} is in {bad.path.name}, which is not valid")
         try:
             return self.by_name[kind, definition]
         except (KeyError, TypeError):
-            # A TypeError is a list or a mapping where an ID should be.
-            # Whose names are somebody's own is not for everybody.
-            known = {str(key): found for (of, key), found in self.by_name.items() if of == kind and not found.owner}
+            # TypeError: a list or a mapping instead of an ID. Templates of API keys are not suggested: they are private.
+            known = {str(key): item for (of, key), item in self.by_name.items() if of == kind and not item.owner}
             near = (known[key] for key in get_close_matches(str(definition), known))
             names = dict.fromkeys(f"{template.definition} ({template.name})" for template in near)
             raise DefinitionNotExist(
@@ -86,12 +85,12 @@ class Templates:
             ) from None
 
     def resolve(self, kind: str, output: Mapping[str, Any]) -> dict[str, Any]:
-        """An output as written (a template's ID and what differs from it) as the parameters of its Spec."""
-        wanted = dict(output)
-        raw, override = wanted.pop("raw_parameter", None), wanted.pop("override_parameter", None)
-        definition = wanted.pop("definition", 0)
-        for name, given in (("raw_parameter", raw), ("override_parameter", override)):
-            if not isinstance(given or {}, Mapping):
+        """Convert an output as written (a template's ID and changes to it) to the parameters of its Spec."""
+        own = dict(output)
+        raw, override = own.pop("raw_parameter", None), own.pop("override_parameter", None)
+        definition = own.pop("definition", 0)
+        for name, value in (("raw_parameter", raw), ("override_parameter", override)):
+            if not isinstance(value or {}, Mapping):
                 raise InvalidConfiguration(f"{name}: it is a mapping")
         if raw and definition:
             raise InvalidConfiguration("raw_parameter is for definition 0; with a template use override_parameter")
@@ -103,7 +102,7 @@ class Templates:
         if definition:
             template = self.get(kind, definition)
             resolved = {"definition": template.definition, **template.parameters}
-        resolved = merged(merged(merged(resolved, raw or {}), override or {}), wanted)
+        resolved = merge(merge(merge(resolved, raw or {}), override or {}), own)
         if isinstance(marks := resolved.get("watermark_set"), list):
             resolved["watermark_set"] = [
                 self.resolve("watermark_template", mark) if isinstance(mark, Mapping) else mark for mark in marks
@@ -111,12 +110,12 @@ class Templates:
         return resolved
 
 
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`changes` over `base`, mapping by mapping; lists are replaced whole."""
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Apply `changes` to `base`: mappings are merged, lists are replaced."""
     result = dict(base)
     for key, value in changes.items():
         below = result.get(key)
-        result[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        result[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return result
 
 
@@ -131,22 +130,22 @@ def _templates(own: tuple[FileState, ...]) -> Templates:
             bad.append(BadFile(path, str(error), path.read_text(errors="replace")))
         except OSError as error:
             bad.append(BadFile(path, str(error)))
-    found: dict[tuple[str, int | str], Template] = {}
+    by_name: dict[tuple[str, int | str], Template] = {}
     for file in files:
         for template in file.templates:
-            found[file.kind, template.definition] = template
-            # A stranger must not redirect who names a template of the house.
-            if not template.owner or (file.kind, template.name) not in found:
-                found[file.kind, template.name] = template
-    return Templates(found, tuple(bad))
+            by_name[file.kind, template.definition] = template
+            # A template of an API key must not replace a preset or an admin's template of the same name.
+            if not template.owner or (file.kind, template.name) not in by_name:
+                by_name[file.kind, template.name] = template
+    return Templates(by_name, tuple(bad))
 
 
 @cache
 def _presets() -> tuple[TemplateFile, ...]:
-    """Read once: they come with the program."""
+    """Cached for ever, as they are part of the package."""
     folder = resources.files("mps_dagster.workflow").joinpath("presets")
     files = sorted(folder.iterdir(), key=lambda file: file.name)
-    # The parser in C takes 0.015 s in place of 0.1; its errors are worse, and there are none in these files.
+    # The C parser takes 0.015 s instead of 0.1 s. Its worse error messages do not matter here.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     texts = (file.read_text() for file in files if file.name.endswith(".yaml"))
     documents = (yaml.load(text, loader) for text in texts)  # noqa: S506

@@ -149,9 +149,9 @@ def client_to() -> Iterator[Clients]:
         ) -> MpsClient:  # fmt: skip
             profile = ClientProfile(sign, HttpProfile(protocol="http", endpoint=address, reqMethod=method))
             profile.unsignedPayload = unsigned
-            made = MpsClient(Credential(secret_id, secret_key, token), "ap-guangzhou", profile)
-            stack.callback(made.request.conn._session.close)
-            return made
+            api_client = MpsClient(Credential(secret_id, secret_key, token), "ap-guangzhou", profile)
+            stack.callback(api_client.request.conn._session.close)
+            return api_client
 
         yield client
 

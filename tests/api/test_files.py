@@ -85,7 +85,7 @@ SIZE = 20 * 2**20
 
 @pytest.mark.parametrize("place", ["outputs", "s3:%2F%2Fplayed"])
 @pytest.mark.parametrize(
-    ("asked", "status", "shown", "size"),
+    ("requested", "status", "shown", "size"),
     [
         (None, 200, None, SIZE),
         ("bytes=0-", 206, f"bytes 0-{SIZE - 1}/{SIZE}", SIZE),
@@ -99,12 +99,12 @@ SIZE = 20 * 2**20
         ("lines=1-2", 200, None, SIZE),
     ],
 )
-def test_a_part_comes_straight_out_of_its_bucket(played, place, asked, status, shown, size):
+def test_a_part_comes_straight_out_of_its_bucket(played, place, requested, status, shown, size):
     """In the bytes that were asked for, without a copy of the whole object on disk or in memory."""
     settings, asks, content, ranges = played
     ranges.clear()
     tracemalloc.start()
-    reply, body = asks(f"/{place}/film.mp4", **({"Range": asked} if asked else {}))
+    reply, body = asks(f"/{place}/film.mp4", **({"Range": requested} if requested else {}))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (reply.status, reply.headers["content-range"], len(body)) == (status, shown, size)

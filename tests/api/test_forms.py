@@ -34,7 +34,7 @@ class Film(Facts):
 
 WHOLE = {"Size": "1px", "Stream": {"Codec": "vp9"}}
 TEMPLATE = TemplateType(
-    kind="film", wire="Film", model=Film, most=1, codes={"Stream.Kbps": "Bitrate", "Size": ""},
+    kind="film", wire="Film", model=Film, limit=1, codes={"Stream.Kbps": "Bitrate", "Size": ""},
     filters={"PureAudio": Filter(Literal[0, 1], lambda _: 0), "SceneType": None},
 )  # fmt: skip
 

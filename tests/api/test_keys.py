@@ -103,10 +103,10 @@ def test_one_key_can_come_from_the_environment(tmp_path, monkeypatch):
     assert (settings.api.port, settings.api.rates) == (4000, {"*": 5.0})
     settings.api_keys_path.touch(0o600)
     settings.api_keys_path.write_text(json.dumps({"keys": [KEY]}))
-    found = load_keys(settings)
-    assert set(found) == {"AKIDone", "AKIDenv"}
-    found["AKIDenv"].check_write("anything")
-    assert SECRET not in f"{settings!r} {found!r}"
+    loaded = load_keys(settings)
+    assert set(loaded) == {"AKIDone", "AKIDenv"}
+    loaded["AKIDenv"].check_write("anything")
+    assert SECRET not in f"{settings!r} {loaded!r}"
 
 
 @pytest.mark.parametrize(

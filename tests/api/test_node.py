@@ -61,8 +61,8 @@ def test_the_sdk_for_node_works_unchanged(folder, tmp_path):
             command, cwd=folder, capture_output=True, text=True, check=False, timeout=60, env=environment
         )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["shown"]["Name"], told["shown"]["SampleInterval"], told["code"]) == (
+    result = json.loads(done.stdout)
+    assert (result["shown"]["Name"], result["shown"]["SampleInterval"], result["code"]) == (
         "节点",
         20,
         "ResourceNotFound.TemplateNotExist",

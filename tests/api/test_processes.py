@@ -73,8 +73,8 @@ def at_once(tmp_path) -> Iterator[Callable[[Calls, Calls], list[list[Any]]]]:
 
 def test_two_processes_give_out_different_ids(at_once):
     """And keep to the limit of templates of one kind together."""
-    made = at_once(*[[("CreateImageSpriteTemplate", SPRITE)] * 10] * 2)
-    answers = [answer for process in made for answer in process]
+    results = at_once(*[[("CreateImageSpriteTemplate", SPRITE)] * 10] * 2)
+    answers = [answer for process in results for answer in process]
     definitions = [answer["Definition"] for answer in answers if isinstance(answer, dict)]
     assert len(definitions) == len(set(definitions)) == 16
     assert answers.count("LimitExceeded.TooMuchTemplate") == 4

@@ -54,10 +54,10 @@ def test_a_schedule_is_shown_as_it_was_asked_for(call):
     [shown] = call("DescribeSchedules", ScheduleIds=[number])["ScheduleInfoSet"]
     assert (shown["ScheduleName"], shown["Status"], shown["OutputDir"]) == ("graph", "Disabled", "/out/")
     assert shown["Trigger"]["CosFileUploadTrigger"]["Bucket"] == "inbox"
-    for node, asked in zip(shown["Activities"], GRAPH, strict=True):
-        assert node["ActivityType"] == asked["ActivityType"]
-        assert (node["ReardriveIndex"] or []) == asked.get("ReardriveIndex", [])
-        for member, parameters in asked.get("ActivityPara", {}).items():
+    for node, node_request in zip(shown["Activities"], GRAPH, strict=True):
+        assert node["ActivityType"] == node_request["ActivityType"]
+        assert (node["ReardriveIndex"] or []) == node_request.get("ReardriveIndex", [])
+        for member, parameters in node_request.get("ActivityPara", {}).items():
             assert {name: node["ActivityPara"][member][name] for name in parameters} == parameters
     assert call("DescribeWorkflows")["TotalCount"] == 0
 

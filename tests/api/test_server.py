@@ -77,15 +77,15 @@ def test_each_call_leaves_a_line(client_to, address, lines):
     ):
         with pytest.raises(Exception, match="AuthFailure"):
             client.call_json(action, {"OutputDir": "/private/"})
-    told = lines()
-    assert [(line["action"][:12], line["secret_id"], line["signature"], line["code"]) for line in told] == [
+    entries = lines()
+    assert [(line["action"][:12], line["secret_id"], line["signature"], line["code"]) for line in entries] == [
         ("ProcessMedia", "AKIDtest", "TC3-HMAC-SHA256", "OK"),
         ("ProcessMedia", "AKIDtest", "HmacSHA1", "AuthFailure.SignatureFailure"),
         ("X" + "x" * 11, "AKIDother", "TC3-HMAC-SHA256", "AuthFailure.SecretIdNotFound"),
     ]  # fmt: skip
-    assert all(line["peer"] == "127.0.0.1" and line["client"].startswith("SDK_PYTHON_") for line in told)
-    assert len({line["request_id"] for line in told}) == 3
-    assert all("private" not in str(line) and SECRET_KEY not in str(line) and len(str(line)) < 600 for line in told)
+    assert all(line["peer"] == "127.0.0.1" and line["client"].startswith("SDK_PYTHON_") for line in entries)
+    assert len({line["request_id"] for line in entries}) == 3
+    assert all("private" not in str(line) and SECRET_KEY not in str(line) and len(str(line)) < 600 for line in entries)
 
 
 def test_a_stranger_cannot_write_into_the_log(address, lines):
@@ -154,11 +154,11 @@ def test_a_request_that_does_not_come_whole_is_not_waited_for(api_settings, serv
 
 def test_the_description_is_made_once(api_settings, service, monkeypatch):
     """It takes half a second, and everybody may ask for it."""
-    made = []
-    monkeypatch.setattr(server, "openapi", lambda *_: made.append(1) or {"openapi": "3.1.0"})
+    renderings = []
+    monkeypatch.setattr(server, "openapi", lambda *_: renderings.append(1) or {"openapi": "3.1.0"})
     with serving(api_settings, service) as address:
         replies = [requests.get(f"http://{address}/openapi.json", timeout=10).json() for _ in range(3)]
-    assert (replies, made) == ([{"openapi": "3.1.0"}] * 3, [1])
+    assert (replies, renderings) == ([{"openapi": "3.1.0"}] * 3, [1])
 
 
 def test_a_call_that_takes_long_holds_up_no_other(api_settings, service, client_to):

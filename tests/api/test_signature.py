@@ -166,8 +166,8 @@ def test_an_unsigned_payload_has_to_be_said_so():
     canonical = "content-type:application/json\nhost:127.0.0.1:32859\n"
     signed = resigned(PROBED, "content-type;host", canonical, b"UNSIGNED-PAYLOAD")
     assert code(signed, KEY, NOW) == "AuthFailure.SignatureFailure"
-    said = with_headers(signed, x_tc_content_sha256="UNSIGNED-PAYLOAD")
-    assert code(replace(said, body=b"anything"), KEY, NOW) == ""
+    unsigned = with_headers(signed, x_tc_content_sha256="UNSIGNED-PAYLOAD")
+    assert code(replace(unsigned, body=b"anything"), KEY, NOW) == ""
 
 
 @pytest.mark.parametrize(

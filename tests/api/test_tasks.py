@@ -78,14 +78,14 @@ def run_of(number: int, status: str = "SUCCESS", config: str = "{}", **tags: str
 
 def test_tasks_are_listed_with_what_they_make(call, monkeypatch):
     """A time without a zone is UTC, as all of MPS's are."""
-    asked = []
+    queries = []
     runs = [run_of(1, **{"mps/types": "transcode,watermark,sample_snapshot"}), run_of(2)]
-    monkeypatch.setattr(Dagster, "runs", lambda _, wanted, **__: asked.append(wanted) or runs)
+    monkeypatch.setattr(Dagster, "runs", lambda _, query, **__: queries.append(query) or runs)
     monkeypatch.setattr(Dagster, "count", lambda *_: 2)
     monkeypatch.setattr(Dagster, "without_retried", lambda _, runs: runs)
     answer = call("DescribeTasks", Status="FINISH", EndTime="2026-11-24T08:00:00")
     assert [task["SubTaskTypes"] for task in answer["TaskSet"]] == [["Transcode", "SampleSnapshot"], []]
-    assert asked[0]["createdBefore"] == datetime(2026, 11, 24, 8, tzinfo=UTC).timestamp()
+    assert queries[0]["createdBefore"] == datetime(2026, 11, 24, 8, tzinfo=UTC).timestamp()
     assert call("DescribeTasks", Status="FINISH", StartTime="0001-01-01T00:00:00")["TotalCount"] == 2
 
 

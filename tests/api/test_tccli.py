@@ -85,12 +85,12 @@ def test_the_command_line_of_tencent_works_unchanged(tccli):
         for name, value in fields.items()
         for part in (f"--{name}", value if isinstance(value, str) else json.dumps(value))
     ]
-    made = tccli("CreateTranscodeTemplate", *written)
-    assert isinstance(made.get("Definition"), int), made
+    created = tccli("CreateTranscodeTemplate", *written)
+    assert isinstance(created.get("Definition"), int), created
     listed = tccli("DescribeTranscodeTemplates", "--Type", "Custom")
     assert [template["Name"] for template in listed["TranscodeTemplateSet"]] == ["by tccli"]
-    tccli("DeleteTranscodeTemplate", "--Definition", str(made["Definition"]))
+    tccli("DeleteTranscodeTemplate", "--Definition", str(created["Definition"]))
     assert (
         "ResourceNotFound.TemplateNotExist"
-        in tccli("DeleteTranscodeTemplate", "--Definition", str(made["Definition"]))["failed"]
+        in tccli("DeleteTranscodeTemplate", "--Definition", str(created["Definition"]))["failed"]
     )

@@ -207,18 +207,22 @@ def test_a_watermark_picture_is_kept_beside_its_template(call, settings):
         def opened(url: str) -> requests.Response:
             return requests.get(url.replace(settings.files_url, files), timeout=10)
 
-        made = call("CreateWatermarkTemplate", Type="image", ImageTemplate={"ImageContent": picture(), "Width": "20%"})
-        assert Image.open(io.BytesIO(opened(made["ImageUrl"]).content)).size == (8, 8)
-        [shown] = call("DescribeWatermarkTemplates", Definitions=[made["Definition"]])["WatermarkTemplateSet"]
-        assert shown["ImageTemplate"]["ImageUrl"] == made["ImageUrl"]
-        mark = Templates.load(settings.templates_dir).resolve("watermark_template", {"definition": made["Definition"]})
+        created = call(
+            "CreateWatermarkTemplate", Type="image", ImageTemplate={"ImageContent": picture(), "Width": "20%"}
+        )
+        assert Image.open(io.BytesIO(opened(created["ImageUrl"]).content)).size == (8, 8)
+        [shown] = call("DescribeWatermarkTemplates", Definitions=[created["Definition"]])["WatermarkTemplateSet"]
+        assert shown["ImageTemplate"]["ImageUrl"] == created["ImageUrl"]
+        mark = Templates.load(settings.templates_dir).resolve(
+            "watermark_template", {"definition": created["Definition"]}
+        )
         assert mark["image_template"]["width"] == "20%"
         assert (settings.templates_dir / mark["image_template"]["image_content"]).is_file()
         content = {"ImageContent": picture((4, 4), "JPEG")}
-        changed = call("ModifyWatermarkTemplate", Definition=made["Definition"], ImageTemplate=content)
+        changed = call("ModifyWatermarkTemplate", Definition=created["Definition"], ImageTemplate=content)
         assert Image.open(io.BytesIO(opened(changed["ImageUrl"]).content)).size == (4, 4)
-        assert opened(made["ImageUrl"]).status_code == 200
-    call("DeleteWatermarkTemplate", Definition=made["Definition"])
+        assert opened(created["ImageUrl"]).status_code == 200
+    call("DeleteWatermarkTemplate", Definition=created["Definition"])
     assert not list(settings.templates_dir.glob("watermark*"))
 
 
@@ -285,12 +289,12 @@ def test_a_workflow_is_never_left_with_a_template_that_is_gone(call):
     for _ in range(5):
         definition = call("CreateTranscodeTemplate", **CREATE["Transcode"])["Definition"]
         tasks = {"TranscodeTaskSet": [{"Definition": definition}]}
-        asked = [
+        calls = [
             ("CreateWorkflow", {**WORKFLOW, "WorkflowName": f"w{definition}", "MediaProcessTask": tasks}),
             ("DeleteTranscodeTemplate", {"Definition": definition}),
         ]
         with ThreadPoolExecutor(2) as threads:
-            answers = list(threads.map(lambda one: _or_code(call, one[0], **one[1]), asked))
+            answers = list(threads.map(lambda one: _or_code(call, one[0], **one[1]), calls))
         assert sum(isinstance(answer, dict) for answer in answers) == 1, answers
 
 
@@ -319,9 +323,9 @@ def test_a_template_belongs_to_the_account_that_made_it(settings, deployed):
     with pytest.raises(TencentCloudSDKException) as caught:
         call("AKIDother", "CreateWorkflow", **WORKFLOW, MediaProcessTask=near)
     assert str(definition) + " (" not in caught.value.message
-    wanted = {"Definitions": [definition]}
-    assert call("AKIDother", "DescribeTranscodeTemplates", **wanted)["TotalCount"] == 0
-    assert call("AKIDsame", "DescribeTranscodeTemplates", **wanted)["TotalCount"] == 1
+    query = {"Definitions": [definition]}
+    assert call("AKIDother", "DescribeTranscodeTemplates", **query)["TotalCount"] == 0
+    assert call("AKIDsame", "DescribeTranscodeTemplates", **query)["TotalCount"] == 1
     call("AKIDsame", "ModifyTranscodeTemplate", Definition=definition, Comment="ours")
     named = Templates.load(settings.templates_dir).resolve("transcode", {"definition": "MP4-HD"})
     assert named["definition"] == 100030
@@ -330,11 +334,11 @@ def test_a_template_belongs_to_the_account_that_made_it(settings, deployed):
 def test_templates_that_are_made_and_changed_at_once_are_counted_and_kept(call):
     """Neither one too many, nor one change lost."""
     with ThreadPoolExecutor(24) as threads:
-        made = list(
+        created = list(
             threads.map(lambda _: _or_code(call, "CreateImageSpriteTemplate", **CREATE["ImageSprite"]), range(24))
         )
-    assert made.count("LimitExceeded.TooMuchTemplate") == 8
-    definition = next(answer["Definition"] for answer in made if isinstance(answer, dict))
+    assert created.count("LimitExceeded.TooMuchTemplate") == 8
+    definition = next(answer["Definition"] for answer in created if isinstance(answer, dict))
     changes = [{"Name": "both"}, {"Comment": "kept"}, {"Width": 256}, {"RowCount": 3}]
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda change: call("ModifyImageSpriteTemplate", Definition=definition, **change), changes))

@@ -105,6 +105,6 @@ def test_a_body_of_another_type_is_not_guessed_at(kind):
 def test_an_answer_has_a_request_id_and_is_ascii():
     """Whatever names of objects it holds."""
     assert json.loads(success({"Path": "/影\ud800"}, "id")) == {"Response": {"Path": "/影\ud800", "RequestId": "id"}}
-    told = json.loads(failure(ApiError("A.B", "影"), "id"))
-    assert told == {"Response": {"Error": {"Code": "A.B", "Message": "影"}, "RequestId": "id"}}
+    answer = json.loads(failure(ApiError("A.B", "影"), "id"))
+    assert answer == {"Response": {"Error": {"Code": "A.B", "Message": "影"}, "RequestId": "id"}}
     assert success({"Path": "影"}, "id").isascii()

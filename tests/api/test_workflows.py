@@ -60,12 +60,12 @@ REQUEST = {
 }  # fmt: skip
 
 
-def what_of(shown: object, asked: object) -> object:
+def what_of(shown: object, requested: object) -> object:
     """Of what is shown, the members that were asked for: the SDK fills in all others with null."""
-    if isinstance(asked, dict):
-        return {name: what_of(shown[name], value) for name, value in asked.items()}
-    if isinstance(asked, list):
-        return [what_of(*pair) for pair in zip(shown, asked, strict=True)]
+    if isinstance(requested, dict):
+        return {name: what_of(shown[name], value) for name, value in requested.items()}
+    if isinstance(requested, list):
+        return [what_of(*pair) for pair in zip(shown, requested, strict=True)]
     return shown
 
 
@@ -142,11 +142,11 @@ def fails(*_: object) -> None:
 def test_enabling_starts_the_sensor_also_if_it_was_stopped_in_the_ui(call, refused, monkeypatch):
     """Also once more; tests/cli has a real one. If Dagster cannot, that is told."""
     number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
-    asked: list[str] = []
-    monkeypatch.setattr(Dagster, "reset_sensor", lambda _, name: asked.append(name))
+    requested: list[str] = []
+    monkeypatch.setattr(Dagster, "reset_sensor", lambda _, name: requested.append(name))
     for _ in range(2):
         call("EnableWorkflow", WorkflowId=number)
-    assert asked == [f"w{number}_uploads"] * 2
+    assert requested == [f"w{number}_uploads"] * 2
     monkeypatch.setattr(Dagster, "reset_sensor", fails)
     assert refused("EnableWorkflow", WorkflowId=number) == "FailedOperation"
 

@@ -32,11 +32,11 @@ class Asked:
 
 def watched(*answers: bool | MpsError, every_s: float = RELOAD_AFTER_S + 1) -> tuple[CodeWatch, int]:
     """After these answers: the watch, and how often it had the code loaded anew."""
-    asked = Asked(list(answers))
-    watch = CodeWatch(asked)
+    dagster = Asked(list(answers))
+    watch = CodeWatch(dagster)
     for number in range(len(answers)):
-        watch.look(number * every_s)
-    return watch, len(asked.reloads)
+        watch.poll(number * every_s)
+    return watch, len(dagster.reloads)
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def watched(*answers: bool | MpsError, every_s: float = RELOAD_AFTER_S + 1) -> t
 )
 def test_code_that_is_gone_is_loaded_anew_once(answers, reloads):
     """Not at the first sight of it: Dagster replaces some of its processes itself."""
-    watch, found = watched(*answers)
-    assert (found, watch.lost) == (reloads, False)
+    watch, count = watched(*answers)
+    assert (count, watch.lost) == (reloads, False)
 
 
 def test_code_that_no_reload_brings_back_ends_the_services(tmp_path):

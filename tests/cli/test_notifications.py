@@ -35,9 +35,9 @@ def run(*arguments: str) -> str:
 def test_what_was_put_aside_is_listed_with_its_reason(outbox):
     """By event and sink, each on a line of its own, so that it can be copied."""
     assert run("dead").splitlines()[:4] == ["one", "  to url:http://a.example/", "  5 attempts", "  answered 404"]
-    told = [json.loads(line) for line in run("dead", "--json").splitlines()]
-    assert [item["event"] for item in told] == ["one", "two", "three"]
-    assert told[0] == {
+    letters = [json.loads(line) for line in run("dead", "--json").splitlines()]
+    assert [item["event"] for item in letters] == ["one", "two", "three"]
+    assert letters[0] == {
         "event": "one", "sink": "url:http://a.example/", "attempts": 5, "error": "answered 404", "next_at": None
     }  # fmt: skip
 
@@ -47,10 +47,10 @@ def test_what_waits_is_listed_with_what_kept_it(outbox):
     outbox.add(Event("four", "task", {}), [UrlSink(type="url", url="http://c.example/")])
     [delivery] = outbox.waiting()
     outbox.failed(delivery, DeliveryFailed("\x1b[2Jdown", hint="is it up?"), 4e9)
-    *lines, again, said, hint = run("waiting").splitlines()
+    *lines, again, error, hint = run("waiting").splitlines()
     assert lines == ["four", "  to url:http://c.example/"]
     assert again.startswith("  1 attempts, again at 2096-10-02T07:06:")
-    assert (said, hint) == ("  ?[2Jdown", "  hint: is it up?")
+    assert (error, hint) == ("  ?[2Jdown", "  hint: is it up?")
     assert json.loads(run("waiting", "--json"))["next_at"].startswith("2096-")
 
 

@@ -29,8 +29,8 @@ def test_one_that_ends_is_told_with_its_log(tmp_path):
 def test_one_of_dagster_s_own_that_ends_is_told(tmp_path):
     """`dagster dev` notices, says so in its log, and ends with 0."""
     log = tmp_path / "dagster.log"
-    said = "Exception: dagster-daemon process shut down unexpectedly with return code -9"
-    with service([sys.executable, "-c", f"print({said!r})"], cwd=tmp_path, log=log, environment=os.environ) as child:
+    line = "Exception: dagster-daemon process shut down unexpectedly with return code -9"
+    with service([sys.executable, "-c", f"print({line!r})"], cwd=tmp_path, log=log, environment=os.environ) as child:
         wait_until(lambda: child.poll() is not None, 10)
         with pytest.raises(ServiceDown, match=r"dagster-daemon has ended \(exit code -9\)"):
             Services({log: child}).check()

@@ -25,11 +25,11 @@ def test_a_setting_that_cannot_be_is_told_in_a_line(name, value, says, monkeypat
     monkeypatch.setattr(sys, "argv", ["mps", "tasks"])
     with pytest.raises(SystemExit) as ended:
         main()
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert ended.value.code == 1
-    assert says in told
-    assert len(told.splitlines()) == 1
-    assert "hooks.lan" not in told
+    assert says in message
+    assert len(message.splitlines()) == 1
+    assert "hooks.lan" not in message
 
 
 def test_variables_that_nothing_reads_are_found():

@@ -32,7 +32,7 @@ def state(**outputs: list[str]) -> TaskRun:
     subtasks = []
     for name, paths in outputs.items():
         task, label = name.split("/")
-        made = tuple(
+        objects = tuple(
             OutputObject(
                 key=f"demo-093015.mp4/{path}",
                 role="main",
@@ -45,7 +45,7 @@ def state(**outputs: list[str]) -> TaskRun:
             for path in paths
         )
         result = SubtaskResult(
-            id="0", task=task, type="transcode", label=label, bucket="outputs", source_uri="", spec={}, outputs=made
+            id="0", task=task, type="transcode", label=label, bucket="outputs", source_uri="", spec={}, outputs=objects
         )
         subtasks.append(SubtaskState(task=task, id="0", type="transcode", label=label, status="SUCCESS", result=result))
     run = task_run(record)
@@ -139,16 +139,16 @@ def test_a_terminal_is_given_a_long_name_whole():
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [(20, ""), (153, "these are the newest 20 of 153 runs; --limit shows more\n")]
+    ("count", "message"), [(20, ""), (153, "these are the newest 20 of 153 runs; --limit shows more\n")]
 )
-def test_the_list_of_tasks_says_when_there_are_more(monkeypatch, count, said):
+def test_the_list_of_tasks_says_when_there_are_more(monkeypatch, count, message):
     """Beside the tasks, which a program may read."""
-    asked = []
+    queries = []
     monkeypatch.setitem(tasks.callback.__globals__, "list_tasks", lambda *_, limit, statuses: iter([state()] * limit))
-    monkeypatch.setattr(Dagster, "count", lambda _, wanted: asked.append(wanted) or count)
-    told = CliRunner().invoke(tasks, ["--status", "failed"], catch_exceptions=False)
-    assert (told.stderr, len(told.stdout.splitlines())) == (said, 20)
-    assert asked == [{"statuses": ["FAILURE"]}]
+    monkeypatch.setattr(Dagster, "count", lambda _, filters: queries.append(filters) or count)
+    outcome = CliRunner().invoke(tasks, ["--status", "failed"], catch_exceptions=False)
+    assert (outcome.stderr, len(outcome.stdout.splitlines())) == (message, 20)
+    assert queries == [{"statuses": ["FAILURE"]}]
 
 
 def test_progress_is_told_whole_in_a_pipe(monkeypatch, capsys):

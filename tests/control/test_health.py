@@ -22,22 +22,22 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def found(tmp_path, monkeypatch):
-    def found(text: str = VOD, **settings) -> dict[str, tuple[str, str]]:
-        made = make_project(tmp_path, vod=text).model_copy(update={"ui_port": 9, **settings})
-        (made.buckets_dir / "outputs").mkdir()
-        monkeypatch.setenv("MPS_PROJECT", str(made.project))
-        monkeypatch.setenv("MPS_HOME", str(made.home))
+def examine_project(tmp_path, monkeypatch):
+    def examine_project(text: str = VOD, **settings) -> dict[str, tuple[str, str]]:
+        deployment = make_project(tmp_path, vod=text).model_copy(update={"ui_port": 9, **settings})
+        (deployment.buckets_dir / "outputs").mkdir()
+        monkeypatch.setenv("MPS_PROJECT", str(deployment.project))
+        monkeypatch.setenv("MPS_HOME", str(deployment.home))
         monkeypatch.setenv("MPS_UI_PORT", "9")
         monkeypatch.delenv("MPS_TEST_MEDIA", raising=False)
-        return {finding.what: (finding.state, finding.detail) for finding in examine(made)}
+        return {finding.what: (finding.state, finding.detail) for finding in examine(deployment)}
 
-    return found
+    return examine_project
 
 
-def test_a_deployment_that_is_well(found, tmp_path):
+def test_a_deployment_that_is_well(examine_project, tmp_path):
     """Each part by name; that nothing is running is no failure. No probe is left behind."""
-    findings = found()
+    findings = examine_project()
     assert {what: state for what, (state, _) in findings.items() if what not in ("scratch", "API")} == {
         "project": "ok", "home": "ok", "ffmpeg": "ok", "database": "ok", "bucket inbox": "ok", "bucket outputs": "ok", "sink local:events": "ok",
         "dead letters": "ok", "Dagster": "warning",
@@ -56,9 +56,9 @@ def test_a_deployment_that_is_well(found, tmp_path):
     ],
     ids=["bucket", "workflow", "callback", "CMQ"],
 )  # fmt: skip
-def test_what_cannot_be_used_is_told(found, text, what, says):
+def test_what_cannot_be_used_is_told(examine_project, text, what, says):
     """With what mends it; the command fails."""
-    state, detail = found(text)[what]
+    state, detail = examine_project(text)[what]
     assert state == "failed"
     assert says in detail
     result = CliRunner().invoke(doctor)
@@ -87,25 +87,25 @@ def broken(path: str, text: str = "") -> Callable[[Settings], None]:
 )
 def test_what_is_broken_hides_nothing_else(tmp_path, spoil, settings, what, says):
     """Each is a finding; the others are there, too."""
-    made = make_project(tmp_path).model_copy(update={"ui_port": 9, **settings})
+    deployment = make_project(tmp_path).model_copy(update={"ui_port": 9, **settings})
     if spoil:
-        spoil(made)
-    findings = {finding.what: finding for finding in examine(made)}
+        spoil(deployment)
+    findings = {finding.what: finding for finding in examine(deployment)}
     assert findings[what].state == "failed"
     assert says in findings[what].detail
     assert {"database", "Dagster", "API"} <= set(findings)
 
 
-def test_a_check_that_fails_in_an_unforeseen_way_is_a_finding(found, monkeypatch):
+def test_a_check_that_fails_in_an_unforeseen_way_is_a_finding(examine_project, monkeypatch):
     """Such as boto3's own errors, of a client that cannot even be made."""
     monkeypatch.setattr(Buckets, "get", lambda *_: 1 / 0)
-    assert found()["bucket inbox"] == ("failed", "ZeroDivisionError: division by zero")
+    assert examine_project()["bucket inbox"] == ("failed", "ZeroDivisionError: division by zero")
 
 
-def test_a_misspelt_variable_is_told(found, monkeypatch):
+def test_a_misspelt_variable_is_told(examine_project, monkeypatch):
     """Nothing else would: it is ignored."""
     monkeypatch.setenv("MPS_MAX_RUN", "3")
-    assert found()["settings"] == ("warning", "nothing reads MPS_MAX_RUN (is MPS_MAX_RUNS meant?)")
+    assert examine_project()["settings"] == ("warning", "nothing reads MPS_MAX_RUN (is MPS_MAX_RUNS meant?)")
 
 
 HEALTHY: dict[str, Any] = {
@@ -126,25 +126,25 @@ ILL = {"instance": {"daemonHealth": {"allDaemonStatuses": [{"daemonType": "SENSO
     ],
     ids=["well", "does not load", "daemon", "another server"],
 )
-def test_dagster_itself_is_asked_how_it_is(found, monkeypatch, info, health, state, says):
+def test_dagster_itself_is_asked_how_it_is(examine_project, monkeypatch, info, health, state, says):
     """That something answers is not enough."""
     reply = requests.Response()
     reply.status_code, reply._content = 200, info.encode()
     monkeypatch.setattr(requests, "get", lambda *_, **__: reply)
     monkeypatch.setattr(Dagster, "ask", lambda *_: health)
-    told = found()["Dagster"]
-    assert told[0] == state
-    assert says in told[1]
+    finding = examine_project()["Dagster"]
+    assert finding[0] == state
+    assert says in finding[1]
 
 
-def test_buckets_and_queues_of_aws_are_tried(found, s3_server, monkeypatch):
+def test_buckets_and_queues_of_aws_are_tried(examine_project, s3_server, monkeypatch):
     """By the very calls that the service makes."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     s3_server.s3.create_bucket(Bucket="examined")
     s3_server.sqs.create_queue(QueueName="examined")
     trigger = "{bucket: 's3://examined', dir: /in/, queue: examined, queue_region: us-east-1}"
-    findings = found(
+    findings = examine_project(
         VOD.replace("{bucket: inbox, dir: /in/}", trigger).replace("{type: local, queue: events}", "{type: aws_sqs, queue: missing, region: us-east-1}"),
         s3=s3_server.settings, sqs_endpoint_url=s3_server.settings.endpoint_url,
     )  # fmt: skip
@@ -152,29 +152,31 @@ def test_buckets_and_queues_of_aws_are_tried(found, s3_server, monkeypatch):
     assert findings["sink aws_sqs:us-east-1/missing"][0] == "failed"
 
 
-def test_an_s3_that_is_not_set_up_is_told(found):
+def test_an_s3_that_is_not_set_up_is_told(examine_project):
     """As any other finding."""
-    findings = found(VOD.replace("bucket: inbox", "bucket: 's3://media'"), s3=S3Settings(endpoint_url="s3.local"))
+    findings = examine_project(
+        VOD.replace("bucket: inbox", "bucket: 's3://media'"), s3=S3Settings(endpoint_url="s3.local")
+    )
     assert findings["bucket s3://media"][0] == "failed"
     assert "http://" in findings["bucket s3://media"][1]
 
 
-def test_a_bucket_in_which_nothing_may_be_deleted_is_well(found, s3_server):
+def test_a_bucket_in_which_nothing_may_be_deleted_is_well(examine_project, s3_server):
     """Nothing but the probe ever is; it is one object, however often it is left behind."""
     refused = Answer("403 Forbidden", "AccessDenied")
     s3_server.s3.create_bucket(Bucket="kept")
     text = VOD.replace("{bucket: outputs, dir: /vod/}", "{bucket: 's3://kept'}")
     with layered(lambda environ: refused if environ["REQUEST_METHOD"] == "DELETE" else None) as address:
         s3 = s3_server.settings.model_copy(update={"endpoint_url": address})
-        state, detail = found(text, s3=s3)["bucket s3://kept"]
+        state, detail = examine_project(text, s3=s3)["bucket s3://kept"]
     assert (state, "_mps/probe stays" in detail) == ("ok", True)
     assert [item["Key"] for item in s3_server.s3.list_objects(Bucket="kept")["Contents"]] == ["_mps/probe"]
 
 
-def test_an_output_folder_that_is_not_there_yet_is_no_failure(found):
+def test_an_output_folder_that_is_not_there_yet_is_no_failure(examine_project):
     """The first output makes it; also one that a single output names."""
     text = VOD.replace("{name: small, ", "{name: small, output_bucket: elsewhere, ").replace(", dir: /vod/}", "}")
-    findings = found(text.replace("bucket: outputs", "bucket: later"))
+    findings = examine_project(text.replace("bucket: outputs", "bucket: later"))
     for name in ("later", "elsewhere"):
         assert findings[f"bucket {name}"][0] == "ok"
         assert "the first output makes" in findings[f"bucket {name}"][1]

@@ -117,7 +117,7 @@ def test_a_message_that_nobody_can_read_becomes_a_dead_letter(listening, tmp_pat
     poll = listening.listen()
     [path] = (tmp_path / "dead").iterdir()
     assert json.loads(path.read_text())["body"] == "hello"
-    assert f"put aside as {path}" in poll.remarks[0]
+    assert f"kept as {path}" in poll.remarks[0]
     assert listening.queue.deleted == ["1"]
 
 

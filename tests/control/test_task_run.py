@@ -43,11 +43,11 @@ def test_a_task_whose_process_died_is_told_as_what_it_was(workflow, key, tasks, 
     assert [subtask.task for subtask in state.subtasks].count(state.subtasks[0].task) == 1
 
 
-@pytest.mark.parametrize(("status", "told"), [("SUCCESS", []), ("FAILURE", ["FAIL"]), ("STARTED", ["PROCESSING"])])
-def test_a_task_that_is_newer_than_a_run_that_succeeded_is_no_failure_of_it(status, told):
+@pytest.mark.parametrize(("status", "expected"), [("SUCCESS", []), ("FAILURE", ["FAIL"]), ("STARTED", ["PROCESSING"])])
+def test_a_task_that_is_newer_than_a_run_that_succeeded_is_no_failure_of_it(status, expected):
     """Else what the run left out is told with it."""
     state = task_run(record(status=status), tasks=[WEB])
-    assert [subtask.status for subtask in state.subtasks] == told
+    assert [subtask.status for subtask in state.subtasks] == expected
 
 
 def test_where_an_output_goes_is_told_before_it_is_made():

@@ -23,5 +23,5 @@ SETTINGS = Settings(cos={"region": "ap-beijing"}, s3={"region": "eu-west-1"})
 )
 def test_a_place_is_shown_with_its_region_wherever_it_stands(place, member, shown):
     """Who is told of an output opens its bucket with it."""
-    told = with_regions({"results": [{"output": place, "path": None}]}, SETTINGS)
-    assert told["results"][0]["output"][member] == shown
+    info = with_regions({"results": [{"output": place, "path": None}]}, SETTINGS)
+    assert info["results"][0]["output"][member] == shown

@@ -64,5 +64,5 @@ TASK = TaskType(
     wire="Poster",
     default_path="{inputName}_poster_{definition}.{format}",
     mps=MpsTask("PosterTask", "action-poster", output),
-    template=TemplateType(kind="poster", wire="Poster", model=PosterSpec, most=2),
+    template=TemplateType(kind="poster", wire="Poster", model=PosterSpec, limit=2),
 )

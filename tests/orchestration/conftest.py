@@ -29,7 +29,7 @@ def instance(tmp_path) -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def house(tmp_path, instance):
-    """Settings, definitions, buckets and two verbs: put a file into the inbox, run a workflow on it."""
+    """Settings, definitions, buckets, and functions that upload into the inbox, run a workflow and tick a sensor."""
     settings = make_project(tmp_path)
     return furnished(settings, instance)
 
@@ -38,7 +38,7 @@ def furnished(settings, instance) -> SimpleNamespace:
     defs = build_definitions(settings)
     buckets = Buckets(settings)
 
-    def put(path: Path, key: str) -> None:
+    def upload(path: Path, key: str) -> None:
         buckets.get("inbox").publish(path, key)
 
     def run(key: str, workflow: str = "vod") -> dg.ExecuteInProcessResult:
@@ -55,12 +55,12 @@ def furnished(settings, instance) -> SimpleNamespace:
             instance=instance, cursor=cursor, definitions=defs, resources=resources(settings), sensor_name=name
         )
 
-    def look(name: str, cursor: str | None = None):
+    def tick(name: str, cursor: str | None = None):
         with context(name, cursor) as opened:
             return sensor(name)(opened)
 
     return SimpleNamespace(
-        settings=settings, defs=defs, buckets=buckets, instance=instance, put=put, run=run, sensor=sensor, look=look,
+        settings=settings, defs=defs, buckets=buckets, instance=instance, upload=upload, run=run, sensor=sensor, tick=tick,
         context=context,
     )  # fmt: skip
 

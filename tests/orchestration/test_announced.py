@@ -49,12 +49,12 @@ def announced(tmp_path, instance, s3_server, monkeypatch):
 
     def waiting() -> int:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = s3_server.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
-        return sum(int(value) for value in found.values())
+        attributes = s3_server.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+        return sum(int(value) for value in attributes.values())
 
     world = SimpleNamespace(
         name=name, endpoint=s3_server.settings.endpoint_url, sqs_endpoint=s3_server.settings.endpoint_url, workflow=workflow, waiting=waiting,
-        put=lambda key, content=b"x": s3_server.s3.put_object(Bucket=name, Key=key, Body=content),
+        upload=lambda key, content=b"x": s3_server.s3.put_object(Bucket=name, Key=key, Body=content),
         delete=lambda key: s3_server.s3.delete_object(Bucket=name, Key=key),
         announce=lambda key, **more: s3_server.sqs.send_message(QueueUrl=queue, MessageBody=record(name, key, **more)),
         send=lambda body: s3_server.sqs.send_message(QueueUrl=queue, MessageBody=body),
@@ -84,7 +84,7 @@ def asks_bucket(environ: Environ) -> bool:
 def test_an_announced_upload_gets_a_run_and_its_message_goes_afterwards(announced):
     """Only once the run is recorded; until then the message stays."""
     daemon = announced.workflow(listing=False)
-    announced.put("in/a.mp4")
+    announced.upload("in/a.mp4")
     announced.announce("in/a.mp4")
     assert daemon.tick() == ["in/a.mp4"]
     assert announced.waiting() == 1
@@ -95,7 +95,7 @@ def test_an_announced_upload_gets_a_run_and_its_message_goes_afterwards(announce
 def test_a_message_whose_run_was_never_made_is_not_deleted(announced):
     """The daemon died in between."""
     daemon = announced.workflow(listing=False)
-    announced.put("in/a.mp4")
+    announced.upload("in/a.mp4")
     announced.announce("in/a.mp4")
     daemon.tick(dies=True)
     daemon.tick()
@@ -105,8 +105,8 @@ def test_a_message_whose_run_was_never_made_is_not_deleted(announced):
 def test_announced_twice_late_and_out_of_order_is_one_run_of_what_is_there(announced):
     """What counts is what stands in the bucket."""
     daemon = announced.workflow(listing=False)
-    announced.put("in/a.mp4", b"old")
-    announced.put("in/a.mp4", b"new")
+    announced.upload("in/a.mp4", b"old")
+    announced.upload("in/a.mp4", b"new")
     for _ in range(3):
         announced.announce("in/a.mp4")
     assert daemon.tick() == ["in/a.mp4"]
@@ -121,11 +121,11 @@ def test_content_that_was_there_before_is_an_upload_again(announced, monkeypatch
     clock = itertools.count(1_800_000_000)
     monkeypatch.setattr(moto.s3.models, "utcnow", lambda: datetime.fromtimestamp(next(clock), UTC).replace(tzinfo=None))
     for content in (b"first", b"second", b"first"):
-        announced.put("in/a.mp4", content)
+        announced.upload("in/a.mp4", content)
         announced.announce("in/a.mp4")
         assert [daemon.tick(), daemon.tick()] == [["in/a.mp4"], []]
     announced.delete("in/a.mp4")
-    announced.put("in/a.mp4", b"first")
+    announced.upload("in/a.mp4", b"first")
     announced.announce("in/a.mp4")
     assert daemon.tick() == ["in/a.mp4"]
 
@@ -133,10 +133,10 @@ def test_content_that_was_there_before_is_an_upload_again(announced, monkeypatch
 def test_an_upload_that_is_replaced_before_it_is_read_is_processed_as_what_it_is_now(announced, clips):
     """The run of the announced content fails and says why, and the new content gets its own."""
     daemon = announced.workflow(list_every_s=0)
-    announced.put("in/a.mp4", b"announced")
+    announced.upload("in/a.mp4", b"announced")
     announced.announce("in/a.mp4")
     assert daemon.tick() == ["in/a.mp4"]
-    announced.put("in/a.mp4", clips.video().read_bytes())
+    announced.upload("in/a.mp4", clips.video().read_bytes())
     failed = run_as_asked(daemon)
     assert not failed.success
     [failure] = [event.step_failure_data for event in failed.all_events if event.is_step_failure]
@@ -162,9 +162,9 @@ def test_both_ways_together_make_one_run(announced):
     """In one look, or one after the other."""
     daemon = announced.workflow(list_every_s=0)
     for number in range(5):
-        announced.put(f"in/{number}.mp4")
+        announced.upload(f"in/{number}.mp4")
         announced.announce(f"in/{number}.mp4")
-    announced.put("in/not announced.mp4")
+    announced.upload("in/not announced.mp4")
     assert sorted(daemon.tick()) == [*(f"in/{number}.mp4" for number in range(5)), "in/not announced.mp4"]
     announced.announce("in/not announced.mp4")
     assert [daemon.tick() for _ in range(2)] == [[], []]
@@ -175,11 +175,11 @@ def test_both_ways_together_make_one_run(announced):
 def test_a_message_that_nobody_can_read_goes_aside_and_is_reported(announced, body):
     """And the others are read."""
     daemon = announced.workflow(listing=False)
-    announced.put("in/a.mp4")
+    announced.upload("in/a.mp4")
     announced.send(body)
     announced.announce("in/a.mp4")
     assert daemon.tick() == ["in/a.mp4"]
-    [path] = (daemon.house.settings.set_aside_dir / "vod").iterdir()
+    [path] = (daemon.house.settings.dead_letters_dir / "vod").iterdir()
     assert json.loads(path.read_text())["body"] == body
     daemon.tick()
     assert announced.waiting() == 0
@@ -192,7 +192,7 @@ def test_a_queue_that_is_gone_does_not_keep_the_sweep_from_finding_uploads(annou
     """And is told by a failed tick whenever there is nothing else to tell."""
     daemon = announced.workflow(list_every_s=3600)
     announced.drop_queue()
-    announced.put("in/a.mp4")
+    announced.upload("in/a.mp4")
     assert daemon.tick() == ["in/a.mp4"]
     with pytest.raises(dg.Failure, match="cannot receive message of queue"):
         daemon.tick()
@@ -203,7 +203,7 @@ def test_a_queue_that_refuses_our_credentials_does_not_keep_the_sweep_from_findi
     refusal = Answer("403 Forbidden", body=b'{"__type": "com.amazonaws.sqs#InvalidClientTokenId", "message": "no"}')
     with layered(lambda _: refusal) as announced.sqs_endpoint:
         daemon = announced.workflow(list_every_s=3600)
-        announced.put("in/a.mp4")
+        announced.upload("in/a.mp4")
         assert daemon.tick() == ["in/a.mp4"]
         with pytest.raises(dg.Failure, match="permissions"):
             daemon.tick()
@@ -214,7 +214,7 @@ def test_a_queue_without_a_region_does_not_keep_the_sweep_from_finding_uploads(a
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/none")
     daemon = announced.workflow(list_every_s=3600)
-    announced.put("in/a.mp4")
+    announced.upload("in/a.mp4")
     assert daemon.tick() == ["in/a.mp4"]
     with pytest.raises(dg.Failure, match="queue_region"):
         daemon.tick()
@@ -224,7 +224,7 @@ def test_with_a_queue_the_sweep_is_made_once_an_hour(announced):
     """It finds what was never announced; its cost must not come with every look."""
     daemon = announced.workflow()
     daemon.tick()
-    announced.put("in/a.mp4")
+    announced.upload("in/a.mp4")
     assert daemon.tick() == []
     daemon.cursor = Cursor.parse(daemon.cursor).model_copy(update={"swept_at": 1.0}).model_dump_json()
     assert daemon.tick() == ["in/a.mp4"]
@@ -242,7 +242,7 @@ def test_with_a_queue_the_sweep_is_made_once_an_hour(announced):
 def test_a_message_stays_while_the_bucket_does_not_answer(announced, faults, answer, says):
     """Whatever HEAD says then says nothing of the upload; the tick fails with the reason."""
     daemon = announced.workflow(listing=False)
-    announced.put("in/a.mp4")
+    announced.upload("in/a.mp4")
     announced.announce("in/a.mp4")
     faults.fault = lambda environ: answer if asks_bucket(environ) else None
     with pytest.raises(dg.Failure, match=says):
@@ -255,7 +255,7 @@ def test_a_bucket_that_is_slow_costs_a_look_one_call(announced, faults, monkeypa
     monkeypatch.setattr(s3, "BRISK_S", 0.6)
     daemon = announced.workflow(Limits(seconds=1), list_every_s=0)
     daemon.tick()
-    announced.put("in/a.mp4")
+    announced.upload("in/a.mp4")
     announced.announce("in/a.mp4")
     calls = []
 
@@ -274,7 +274,7 @@ def test_a_key_that_no_bucket_may_hold_is_told_and_keeps_no_other_waiting(announ
     """Announced or listed; also in one message with others."""
     daemon = announced.workflow(list_every_s=0)
     for key in ("in//a.mp4", "in/b.mp4"):
-        announced.put(key)
+        announced.upload(key)
     records = [json.loads(record(announced.name, key))["Records"][0] for key in ("in//a.mp4", "in/b.mp4")]
     announced.send(json.dumps({"Records": records}))
     assert [daemon.tick(), daemon.tick()] == [["in/b.mp4"], []]
@@ -286,7 +286,7 @@ def test_one_upload_that_may_not_be_read_stays_and_keeps_no_other_waiting(announ
     """The tick says which one; somebody may mend its rights."""
     daemon = announced.workflow(listing=False)
     for key in ("in/secret.mp4", "in/a.mp4"):
-        announced.put(key)
+        announced.upload(key)
         announced.announce(key)
     refused = Answer("403 Forbidden", "AccessDenied")
     faults.fault = lambda environ: refused if looks(environ) and "secret" in environ["PATH_INFO"] else None

@@ -42,10 +42,10 @@ class Plans:
         settings = self.house.settings
         return Project.load(settings).workflows[0]
 
-    def put(self, key: str, content: bytes = b"x") -> str:
+    def upload(self, key: str, content: bytes = b"x") -> str:
         return self.house.buckets.get("inbox").write(key, content).etag
 
-    def made(self, key: str, *tasks: str, etag: str | None = None) -> None:
+    def materialize(self, key: str, *tasks: str, etag: str | None = None) -> None:
         """As if the tasks had been run on the upload, by their present revision."""
         etag = etag or self.house.buckets.get("inbox").head(key).etag
         for task in (self.workflow.tasks[name] for name in tasks):
@@ -89,9 +89,9 @@ class Plans:
         """A run of the whole workflow that made nothing, as `report_run_failed` or `report_run_canceled` leaves it."""
         job = build_definitions(self.house.settings).resolve_job_def("vod")
         tags = {"dagster/partition": partition_key(key), **run.pop("tags", {})}
-        made = self.house.instance.create_run_for_job(job, tags=tags, **run)
-        getattr(self.house.instance, report)(made)
-        return made
+        created = self.house.instance.create_run_for_job(job, tags=tags, **run)
+        getattr(self.house.instance, report)(created)
+        return created
 
 
 @pytest.fixture
@@ -101,35 +101,35 @@ def plans(house) -> Plans:
 
 def test_an_upload_that_was_never_processed_is_asked_for(plans):
     """All tasks of it."""
-    plans.put("in/a.mp4")
-    plans.put("in/a.txt")
-    plans.put("elsewhere/a.mp4")
+    plans.upload("in/a.mp4")
+    plans.upload("in/a.txt")
+    plans.upload("elsewhere/a.mp4")
     assert plans.plan() == {"in/a.mp4": ("never", ALL)}
 
 
 def test_what_stands_is_left_alone(plans):
     """Also under names that Dagster wants escaped."""
     for key in ("in/a.mp4", "in/100%...\n.mp4"):
-        plans.put(key)
-        plans.made(key, *ALL)
+        plans.upload(key)
+        plans.materialize(key, *ALL)
     assert plans.plan() == {}
     assert plans.plan(statuses=("done",)) == dict.fromkeys(("in/a.mp4", "in/100%...\n.mp4"), ("done", ALL))
 
 
 def test_only_the_tasks_that_lack_are_asked_for(plans):
     """And with one that was not made, the one that works on its output."""
-    plans.put("in/a.mp4")
-    plans.made("in/a.mp4", "web", "teaser")
+    plans.upload("in/a.mp4")
+    plans.materialize("in/a.mp4", "web", "teaser")
     assert plans.plan() == {"in/a.mp4": ("never", ("stills",))}
-    plans.put("in/b.mp4")
-    plans.made("in/b.mp4", "stills", "teaser")
+    plans.upload("in/b.mp4")
+    plans.materialize("in/b.mp4", "stills", "teaser")
     assert plans.plan()["in/b.mp4"] == ("never", ("web", "teaser"))
 
 
 def test_a_changed_spec_makes_the_outputs_of_its_task_stale(plans):
     """And of the tasks behind it; the others stand."""
-    plans.put("in/a.mp4")
-    plans.made("in/a.mp4", *ALL)
+    plans.upload("in/a.mp4")
+    plans.materialize("in/a.mp4", *ALL)
     plans.edit("ext_time_offset_set: [0s, 50%]", "ext_time_offset_set: [0s]")
     assert plans.plan() == {"in/a.mp4": ("stale", ("stills",))}
     plans.edit("height: 90", "height: 120")
@@ -138,29 +138,29 @@ def test_a_changed_spec_makes_the_outputs_of_its_task_stale(plans):
 
 def test_an_output_that_was_made_anew_makes_what_was_made_of_it_stale(plans):
     """Somebody materialized one task alone."""
-    plans.put("in/a.mp4")
-    plans.made("in/a.mp4", *ALL)
-    plans.made("in/a.mp4", "web")
+    plans.upload("in/a.mp4")
+    plans.materialize("in/a.mp4", *ALL)
+    plans.materialize("in/a.mp4", "web")
     assert plans.plan() == {"in/a.mp4": ("stale", ("teaser",))}
 
 
 def test_a_source_that_was_replaced_is_asked_for(plans):
     """Its outputs are of the older content."""
-    plans.put("in/a.mp4")
-    plans.made("in/a.mp4", *ALL, etag="older")
+    plans.upload("in/a.mp4")
+    plans.materialize("in/a.mp4", *ALL, etag="older")
     assert plans.plan() == {"in/a.mp4": ("changed", ALL)}
 
 
 def test_a_source_that_is_gone_is_not(plans):
     """There is nothing to make it of."""
-    plans.put("in/a.mp4")
-    plans.made("in/a.mp4", "web")
+    plans.upload("in/a.mp4")
+    plans.materialize("in/a.mp4", "web")
     plans.house.buckets.get("inbox").delete("in/a.mp4")
     assert plans.plan() == {}
 
 
 @pytest.mark.parametrize(
-    ("wanted", "keys"),
+    ("scope", "keys"),
     [
         ({"prefix": "in/2026/"}, ["in/2026/a.mp4"]),
         ({"prefix": "/in/2026/"}, ["in/2026/a.mp4"]),
@@ -172,18 +172,18 @@ def test_a_source_that_is_gone_is_not(plans):
         ({"since": datetime(2020, 1, 1, tzinfo=UTC)}, ["in/2026/a.mp4", "in/b.mp4"]),
     ],
 )
-def test_a_backfill_is_of_a_part(plans, wanted, keys):
+def test_a_backfill_is_of_a_part(plans, scope, keys):
     """By prefix, date, task, status; a limit takes the oldest."""
-    plans.put("in/2026/a.mp4")
-    plans.put("in/b.mp4")
-    assert list(plans.plan(**wanted)) == keys
+    plans.upload("in/2026/a.mp4")
+    plans.upload("in/b.mp4")
+    assert list(plans.plan(**scope)) == keys
 
 
-@pytest.mark.parametrize("wanted", [{"tasks": ("wbe",)}, {"statuses": ("old",)}])
-def test_a_task_or_status_that_does_not_exist_is_told(plans, wanted):
+@pytest.mark.parametrize("scope", [{"tasks": ("wbe",)}, {"statuses": ("old",)}])
+def test_a_task_or_status_that_does_not_exist_is_told(plans, scope):
     """With those that do."""
     with pytest.raises(InvalidInput, match="there is no") as caught:
-        plans.plan(**wanted)
+        plans.plan(**scope)
     assert "web" in caught.value.hint or "stale" in caught.value.hint
 
 
@@ -191,13 +191,13 @@ def test_our_own_outputs_are_no_sources(plans):
     """Though they lie among them."""
     plans.house.buckets.get("inbox").write("in/a_transcode_small.mp4", b"x", record="_mps/records/1")
     assert plans.plan() == {}
-    plans.put("in/b.mp4")
+    plans.upload("in/b.mp4")
     assert plans.plan(limit=1) == {"in/b.mp4": ("never", ALL)}
 
 
 def test_a_failure_is_asked_for_again_only_where_that_can_help(plans):
     """A file that is no video stays one; once the workflow was changed, who knows."""
-    plans.put("in/text.mp4", b"no video")
+    plans.upload("in/text.mp4", b"no video")
     run = plans.house.run("in/text.mp4")
     assert plans.plan() == {}
     assert plans.plan(statuses=("broken",)) == {"in/text.mp4": ("broken", ALL)}
@@ -207,14 +207,14 @@ def test_a_failure_is_asked_for_again_only_where_that_can_help(plans):
 
 def test_a_run_that_died_without_a_word_is_asked_for_again(plans):
     """Its process was killed, which says nothing of the file."""
-    plans.put("in/a.mp4")
+    plans.upload("in/a.mp4")
     plans.attempted("in/a.mp4", "report_run_failed")
     assert plans.plan() == {"in/a.mp4": ("failed", ALL)}
 
 
 def test_a_run_that_somebody_aborted_is_not(plans):
     """Unless it is asked for by name."""
-    plans.put("in/a.mp4")
+    plans.upload("in/a.mp4")
     plans.attempted("in/a.mp4", "report_run_canceled")
     assert plans.plan() == {}
     assert plans.plan(statuses=("broken",)) == {"in/a.mp4": ("broken", ALL)}
@@ -223,11 +223,11 @@ def test_a_run_that_somebody_aborted_is_not(plans):
 @pytest.mark.parametrize("report", ["report_run_canceled", "report_run_failed"])
 def test_an_attempt_keeps_nothing_back_that_was_changed_since(plans, report):
     """A run that was aborted, or broke, is one of the workflow and of the upload as they were then."""
-    first = plans.put("in/a.mp4")
+    first = plans.upload("in/a.mp4")
     config = {"ops": {"vod__source": {"config": {"etag": first}}}}
     run = plans.attempted("in/a.mp4", report, run_config=config, tags={"mps/revision": plans.workflow.revision})
     before = plans.plan(statuses=("broken", "failed"))
-    plans.put("in/a.mp4", b"another")
+    plans.upload("in/a.mp4", b"another")
     assert before == {"in/a.mp4": ("broken" if "canceled" in report else "failed", ALL)}
     assert plans.plan() == {"in/a.mp4": ("never" if "canceled" in report else "failed", ALL)}
     plans.house.instance.add_run_tags(run.run_id, {"mps/revision": "an older one"})
@@ -236,10 +236,10 @@ def test_an_attempt_keeps_nothing_back_that_was_changed_since(plans, report):
 
 def test_a_replaced_upload_is_asked_for_though_a_backfill_broke_on_it(plans):
     """Whose runs have no etag in their config."""
-    plans.put("in/a.mp4", b"no video")
+    plans.upload("in/a.mp4", b"no video")
     plans.house.run("in/a.mp4")
     assert plans.plan() == {}
-    plans.put("in/a.mp4", b"x")
+    plans.upload("in/a.mp4", b"x")
     assert plans.plan() == {"in/a.mp4": ("failed", ALL)}
 
 
@@ -247,7 +247,7 @@ def test_what_broke_on_an_upload_stays_broken_while_that_is_the_same(tmp_path, i
     """By the etag that the run found, though the object looks newer than the run."""
     house = furnished(make_project(tmp_path), instance)
     plans = Plans(house)
-    house.put(clips.no_audio(), "in/silent.mp4")
+    house.upload(clips.no_audio(), "in/silent.mp4")
     house.run("in/silent.mp4")
     house.buckets.get("inbox").path("in/silent.mp4").chmod(0o600)
     assert plans.plan() == {}
@@ -256,8 +256,8 @@ def test_what_broke_on_an_upload_stays_broken_while_that_is_the_same(tmp_path, i
 
 def test_what_stands_stands_though_a_later_attempt_was_aborted(plans):
     """If it is of this content and revision."""
-    plans.put("in/a.mp4")
-    plans.made("in/a.mp4", *ALL)
+    plans.upload("in/a.mp4")
+    plans.materialize("in/a.mp4", *ALL)
     plans.attempted("in/a.mp4", "report_run_canceled")
     assert plans.plan(statuses=("done",)) == {"in/a.mp4": ("done", ALL)}
     plans.edit("width: 128", "width: 96")
@@ -267,21 +267,21 @@ def test_what_stands_stands_though_a_later_attempt_was_aborted(plans):
 def test_a_plan_says_how_many_are_left_alone_and_why(plans):
     """Or nobody would ever learn of the broken ones."""
     for name in ("a", "b", "c"):
-        plans.put(f"in/{name}.mp4")
+        plans.upload(f"in/{name}.mp4")
     plans.attempted("in/a.mp4", "report_run_canceled")
-    plans.made("in/b.mp4", *ALL)
+    plans.materialize("in/b.mp4", *ALL)
     assert plans.planned().others == {"broken": 1, "done": 1}
 
 
 def test_what_is_made_while_a_plan_is_read_is_not_planned_again(plans, monkeypatch):
     """Or it would be made twice."""
-    plans.put("in/a.mp4")
+    plans.upload("in/a.mp4")
     run = plans.attempted("in/a.mp4", "report_run_canceled")
     plans.house.instance.add_run_tags(run.run_id, {"mps/revision": "an older one"})
     read = history._runs
 
     def meanwhile(self, run_ids):
-        plans.made("in/a.mp4", *ALL)
+        plans.materialize("in/a.mp4", *ALL)
         return read(self, run_ids)
 
     monkeypatch.setattr(history, "_runs", meanwhile)
@@ -290,7 +290,7 @@ def test_what_is_made_while_a_plan_is_read_is_not_planned_again(plans, monkeypat
 
 def test_a_run_that_is_under_way_is_waited_for(plans):
     """It may do all that is needed."""
-    plans.put("in/a.mp4")
+    plans.upload("in/a.mp4")
     house = plans.house
     house.instance.add_dynamic_partitions("vod_uploads", ["in/a.mp4"])
     job = build_definitions(house.settings).resolve_job_def("vod")
@@ -318,7 +318,7 @@ def test_a_real_run_leaves_nothing_to_do_and_tells_what_it_was_made_of(tmp_path,
     """The plan reads what the run recorded; a change of the file shows in the plan and, as a code version, in the UI."""
     house = furnished(make_project(tmp_path), instance)
     plans = Plans(house)
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     assert house.run("in/clip.mp4").success
     assert plans.plan() == {}
     plans.edit("width: 128", "width: 96")
@@ -332,24 +332,24 @@ def test_what_was_made_by_a_run_that_is_gone_is_not_made_again(tmp_path, instanc
     """Retention removes runs; the manifests stay. What is not as it was made is asked for all the same."""
     house = furnished(make_project(tmp_path), instance)
     plans = Plans(house)
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     done = house.run("in/clip.mp4")
     instance.delete_run(done.run_id)
     assert plans.plan() == {}
     plans.edit("width: 128", "width: 96")
     assert plans.plan() == {"in/clip.mp4": ("never", ALL)}
     plans.edit("width: 96", "width: 128")
-    house.put(clips.no_audio(), "in/clip.mp4")
+    house.upload(clips.no_audio(), "in/clip.mp4")
     assert plans.plan() == {"in/clip.mp4": ("never", ALL)}
 
 
 def test_what_a_backfill_has_asked_for_is_waited_for(plans):
     """It may have no runs yet. What it made, and what it does not ask for, is judged as ever."""
     for name in ("a", "b", "c"):
-        plans.put(f"in/{name}.mp4")
+        plans.upload(f"in/{name}.mp4")
     plans.house.instance.add_dynamic_partitions("vod_uploads", ["in/a.mp4", "in/b.mp4", "in/c.mp4"])
     plans.request(["source", "stills"], ["in/a.mp4", "in/b.mp4"])
-    plans.made("in/b.mp4", "stills")
+    plans.materialize("in/b.mp4", "stills")
     rest = ("never", ("web", "teaser"))
     assert plans.plan() == {"in/a.mp4": rest, "in/b.mp4": rest, "in/c.mp4": ("never", ALL)}
     assert plans.plan(tasks=("stills",), statuses=("running",)) == {"in/a.mp4": ("running", ("stills",))}
@@ -359,8 +359,8 @@ def test_what_a_backfill_has_asked_for_is_waited_for(plans):
 
 def test_a_scheduled_backfill_waits_for_the_one_before(plans):
     """What that one has not done yet is not requested again. It needs no web server."""
-    plans.put("in/a.mp4")
-    plans.put("in/b.mp4")
+    plans.upload("in/a.mp4")
+    plans.upload("in/b.mp4")
     house = plans.house
     house.instance.add_dynamic_partitions("vod_uploads", ["in/b.mp4"])
     asked = plans.request(["source", *ALL], ["in/b.mp4"])
@@ -375,7 +375,7 @@ def test_a_scheduled_backfill_waits_for_the_one_before(plans):
 
 def test_runs_of_a_backfill_say_whose_they_are(plans):
     """As those of the sensor do, so that the API can tell who may see them."""
-    plans.put("in/a.mp4")
+    plans.upload("in/a.mp4")
     plans.launch()
     [backfill] = plans.house.instance.get_backfills()
     assert backfill.tags == {
@@ -386,15 +386,15 @@ def test_runs_of_a_backfill_say_whose_they_are(plans):
 
 def test_a_task_is_launched_with_what_it_works_on(plans):
     """If that was never made; what stands is worked on as it is."""
-    plans.put("in/a.mp4")
+    plans.upload("in/a.mp4")
     assert plans.plan(tasks=("teaser",)) == {"in/a.mp4": ("never", ("web", "teaser"))}
-    plans.made("in/a.mp4", "web")
+    plans.materialize("in/a.mp4", "web")
     assert plans.plan(tasks=("teaser",)) == {"in/a.mp4": ("never", ("teaser",))}
 
 
 def test_a_task_waits_for_what_it_works_on(plans):
     """While that is under way, or broken; the plan says so."""
-    plans.put("in/a.mp4")
+    plans.upload("in/a.mp4")
     asset = [dg.AssetKey(["vod", "web"])]
     plans.attempted("in/a.mp4", "report_run_canceled", asset_selection=set(asset))
     [row] = plans.table().itertuples()
@@ -406,8 +406,8 @@ def test_a_task_waits_for_what_it_works_on(plans):
 
 def test_what_was_made_of_what_is_out_of_date_does_not_stand(plans):
     """Also where the attempt to make that anew was aborted."""
-    plans.put("in/a.mp4")
-    plans.made("in/a.mp4", *ALL)
+    plans.upload("in/a.mp4")
+    plans.materialize("in/a.mp4", *ALL)
     plans.edit("height: 90", "height: 120")
     plans.attempted("in/a.mp4", "report_run_canceled", asset_selection={dg.AssetKey(["vod", "web"])})
     assert plans.plan(statuses=("broken",))["in/a.mp4"] == ("broken", ("web", "teaser"))
@@ -416,9 +416,9 @@ def test_what_was_made_of_what_is_out_of_date_does_not_stand(plans):
 def test_only_an_upload_that_then_lacks_nothing_is_kept_from_the_upload_sensor(plans):
     """A backfill of one task must not take the others from it."""
     requested = lambda: plans.house.instance.get_dynamic_partitions("vod_requested")  # noqa: E731
-    plans.put("in/a.mp4")
-    plans.put("in/b.mp4")
-    plans.made("in/b.mp4", "web", "teaser")
+    plans.upload("in/a.mp4")
+    plans.upload("in/b.mp4")
+    plans.materialize("in/b.mp4", "web", "teaser")
     table = plans.table(tasks=("stills",))
     assert len(plans.launch(tasks=("stills",))) == 1
     assert plans.launched == [("source", "stills", "in/a.mp4", "in/b.mp4")]
@@ -432,9 +432,9 @@ def test_only_an_upload_that_then_lacks_nothing_is_kept_from_the_upload_sensor(p
 
 def test_what_was_launched_is_reported_though_the_next_backfill_cannot_be_queued(plans, monkeypatch):
     """And its uploads are remembered."""
-    plans.put("in/a.mp4")
-    plans.put("in/b.mp4")
-    plans.made("in/b.mp4", "web", "teaser")
+    plans.upload("in/a.mp4")
+    plans.upload("in/b.mp4")
+    plans.materialize("in/b.mp4", "web", "teaser")
     launched = launch(plans.house.instance, plans.workflow, plans.table())
     next(launched)
     monkeypatch.setattr(plans.house.instance, "add_backfill", Mock(side_effect=OSError("disk full")))
@@ -447,7 +447,7 @@ def test_a_schedule_is_there_for_who_wants_it(tmp_path, instance):
     """Off by default; it runs the backfill job with the workflow's name."""
     text = VOD + "backfill: {cron: '0 3 * * *', timezone: Europe/Berlin, max_sources: 5}\n"
     defs = furnished(make_project(tmp_path, vod=text, other=VOD.replace("name: vod", "name: other")), instance).defs
-    [schedule] = [found for found in defs.get_repository_def().schedule_defs if found.name != "retention_schedule"]
+    [schedule] = [item for item in defs.get_repository_def().schedule_defs if item.name != "retention_schedule"]
     assert (schedule.name, schedule.cron_schedule, schedule.execution_timezone) == (
         "vod_backfill",
         "0 3 * * *",

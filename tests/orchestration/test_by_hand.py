@@ -23,7 +23,7 @@ def run_by_hand(tmp_path, instance, clips, **named: object):
     source = {"config": {"bucket": "drafts", "key": "scene.mp4", "output": place, **named}}
     job = house.defs.resolve_job_def("s100001_by_hand")
     assert job.execute_in_process(instance=instance, run_config={"ops": {**ops, "source": source}}).success
-    house.look("deliver_notifications")
+    house.tick("deliver_notifications")
     return house
 
 

@@ -75,10 +75,10 @@ CASES = {
 }  # fmt: skip
 
 
-def told(house, run: dg.DagsterRun) -> TaskRun:
+def state_of(house, run: dg.DagsterRun) -> TaskRun:
     [workflow] = Project.load(house.settings).workflows
-    found = house.instance.get_run_by_id(run.run_id)
-    return task_run(run_record(house.instance, found, workflow), tasks=workflow.tasks.values())
+    stored = house.instance.get_run_by_id(run.run_id)
+    return task_run(run_record(house.instance, stored, workflow), tasks=workflow.tasks.values())
 
 
 def new_run(house) -> dg.DagsterRun:
@@ -94,7 +94,7 @@ def test_a_run_that_died_says_of_what_and_so_does_all_that_it_left_undone(house,
     for kind in ("PIPELINE_STARTING", "PIPELINE_START"):
         house.instance.report_dagster_event(dg.DagsterEvent(kind, "vod"), run.run_id)
     report(house.instance, house.instance.get_run_by_id(run.run_id))
-    state = told(house, run)
+    state = state_of(house, run)
     assert (state.state, state.code, state.number, state.message) == ("FINISH", "InternalError", 70000, says)
     assert {subtask.message for subtask in state.subtasks} == {f"it was not run: {says}"}
 
@@ -106,7 +106,7 @@ def test_a_run_that_never_began_says_so(house, monkeypatch):
     run = new_run(house)
     house.instance.report_dagster_event(dg.DagsterEvent("PIPELINE_STARTING", "vod"), run.run_id)
     monitored(lambda instance, record: monitor_starting_run(instance, record, LOG))(house.instance, run)
-    assert told(house, run).message == "the run's process did not start within 0 s"
+    assert state_of(house, run).message == "the run's process did not start within 0 s"
 
 
 def test_a_task_that_is_run_alone_when_its_source_is_not_kept_says_so(house):
@@ -119,10 +119,8 @@ def test_a_task_that_is_run_alone_when_its_source_is_not_kept_says_so(house):
         instance=house.instance,
         raise_on_error=False,
     )
-    [stills] = [subtask for subtask in told(house, result.dagster_run).subtasks if subtask.task == "stills"]
-    assert (
-        stills.message == "what source found or made of this upload is not kept any more; run the whole workflow on it"
-    )
+    [stills] = [subtask for subtask in state_of(house, result.dagster_run).subtasks if subtask.task == "stills"]
+    assert stills.message == "the result of source for this upload was removed; run the whole workflow on it"
 
 
 STEP = "vod__web.subtask[0_small]"
@@ -162,7 +160,7 @@ def test_a_subtask_that_was_ended_says_by_what(run, says):
 
 def test_what_was_not_run_tells_the_reason_of_what_it_waited_for(house, clips):
     """Not only that it did not succeed."""
-    house.put(clips.no_audio(), "in/clip.mp4")
+    house.upload(clips.no_audio(), "in/clip.mp4")
     result = house.run("in/clip.mp4")
-    subtasks = {subtask.label or subtask.task: subtask for subtask in told(house, result.dagster_run).subtasks}
+    subtasks = {subtask.label or subtask.task: subtask for subtask in state_of(house, result.dagster_run).subtasks}
     assert subtasks["teaser"].message == f"it was not run, because web did not succeed: {subtasks['sound'].message}"

@@ -48,8 +48,8 @@ def test_an_upload_to_cos_is_heard_of_processed_and_no_output_is_taken_for_one(h
     announce("in/50%25 影.mp4")
     assert daemon.tick() == ["in/50%25 影.mp4"]
     assert house.run("in/50%25 影.mp4").success
-    made = [info.key for info in bucket.list("in/")]
-    assert "in/50%25 影_transcode_small.mp4" in made
-    for key in made:
+    outputs = [info.key for info in bucket.list("in/")]
+    assert "in/50%25 影_transcode_small.mp4" in outputs
+    for key in outputs:
         announce(key)
     assert daemon.tick() == []

@@ -44,7 +44,7 @@ def test_a_failure_that_a_retry_can_help_is_retried(house, clips, monkeypatch):
         return perform(worker, subtask, *rest)
 
     monkeypatch.setattr(Worker, "perform", flaky)
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     assert house.run("in/clip.mp4").success
     assert calls.count("small") == 2
 
@@ -60,7 +60,7 @@ def test_an_upload_that_cannot_be_fetched_at_first_is_fetched_again(house, clips
         return fetch_source(worker, *upload)
 
     monkeypatch.setattr(Worker, "fetch_source", flaky)
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     assert house.run("in/clip.mp4").success
     assert len(calls) == 2
     (house.settings.buckets_dir / "inbox" / "in" / "bad.mp4").write_bytes(b"no video")
@@ -75,7 +75,7 @@ def test_a_failure_that_no_retry_can_help_is_not_retried(house, clips, monkeypat
     monkeypatch.setattr(
         Worker, "perform", lambda worker, job, *rest: calls.append(job.label) or perform(worker, job, *rest)
     )
-    house.put(clips.no_audio(), "in/clip.mp4")
+    house.upload(clips.no_audio(), "in/clip.mp4")
     house.run("in/clip.mp4")
     assert calls.count("sound") == 1
 
@@ -112,7 +112,7 @@ def test_a_step_that_was_about_to_begin_when_its_run_was_canceled_does_not(house
 
     monkeypatch.setattr(Worker, "fetch_source", canceled)
     monkeypatch.setattr(Worker, "perform", lambda *_: performed.append(1))
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     house.run("in/clip.mp4")
     [run] = house.instance.get_runs()
     assert (run.status, performed) == (dg.DagsterRunStatus.CANCELED, [])

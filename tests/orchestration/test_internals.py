@@ -139,8 +139,8 @@ def test_every_name_is_used_and_has_a_test():
 def test_no_other_module_imports_them():
     """Ruff says so, too; an upgrade breaks in one place."""
     private = re.compile(r"^\s*(from|import) (dagster\._|dagster_shared)|import_module\(.dagster\._", re.MULTILINE)
-    found = [path.name for path in PACKAGE.rglob("*.py") if private.search(path.read_text())]
-    assert found == ["internals.py"]
+    importers = [path.name for path in PACKAGE.rglob("*.py") if private.search(path.read_text())]
+    assert importers == ["internals.py"]
 
 
 @pytest.mark.parametrize("module", internals.PRELOADED)

@@ -17,7 +17,7 @@ from mps_dagster.control import tags
 from mps_dagster.orchestration import build, upload_sensor
 from mps_dagster.orchestration.build import build_project
 from mps_dagster.tasks import TASKS
-from mps_dagster.workflow.naming import StepKey, job_name, node_name, ours
+from mps_dagster.workflow.naming import StepKey, job_name, node_name, op_name
 
 from .conftest import furnished
 
@@ -65,7 +65,7 @@ def test_any_two_workflows_load_beside_each_other(tmp_path_factory, one, other, 
         job = repository.get_job(job_name(name))
         nodes = {node.name for node in job.graph.nodes}
         assert job.tags[tags.WORKFLOW] == name
-        assert nodes == {node_name(name, "source"), *(node_name(name, found) for found in tasks)}
+        assert nodes == {node_name(name, "source"), *(node_name(name, task_name) for task_name in tasks)}
         read = {StepKey.parse(f"{node}.subtask[0_a]").task(name) for node in nodes}
         assert read == {"source", *tasks}
 
@@ -77,7 +77,7 @@ def test_names_of_jobs_and_of_their_parts_are_all_different(pairs):
     assert len(jobs) == len({workflow for workflow, _ in pairs})
     nodes = {node_name(workflow, task) for workflow, task in pairs}
     assert len(nodes) == len(pairs)
-    brought = {ours(name) for name in OURS}
+    brought = {op_name(name) for name in OURS}
     assert not any(one & other for one, other in itertools.combinations((jobs, nodes, brought), 2))
 
 
@@ -103,8 +103,8 @@ def test_runs_of_a_version_that_called_every_job_as_its_workflow_are_still_read(
 def test_a_workflow_of_any_name_runs(tmp_path, instance, clips, name):
     """From the sensor's request to the outputs."""
     house = furnished(project_of(tmp_path, written(name)), instance)
-    house.put(clips.video(), f"{name}/clip.mp4")
-    [request] = house.look(f"{name}_uploads").run_requests
+    house.upload(clips.video(), f"{name}/clip.mp4")
+    [request] = house.tick(f"{name}_uploads").run_requests
     instance.add_dynamic_partitions(f"{name}_uploads", [request.partition_key])
     job = house.defs.resolve_job_def(job_name(name))
     result = job.execute_in_process(
@@ -117,7 +117,7 @@ def test_a_workflow_of_any_name_runs(tmp_path, instance, clips, name):
 def test_a_workflow_that_dagster_does_not_take_takes_no_other_one_down(tmp_path, monkeypatch):
     """Whatever the reason: it is told of by its file, in the UI and by `mps workflows validate`."""
     for module in (build, upload_sensor):
-        monkeypatch.setattr(module, "job_name", lambda name: ours("subtask") if name in "bd" else name)
+        monkeypatch.setattr(module, "job_name", lambda name: op_name("subtask") if name in "bd" else name)
     home = project_of(tmp_path, *(written(name) for name in "abcde"))
     definitions, project = build_project(home)
     assert [workflow.name for workflow in project.workflows] == ["a", "c", "e"]
@@ -126,10 +126,10 @@ def test_a_workflow_that_dagster_does_not_take_takes_no_other_one_down(tmp_path,
     names = {sensor.name for sensor in definitions.get_repository_def().sensor_defs}
     assert names >= {"a_uploads", "c_uploads", "e_uploads", "workflows_f1_is_not_valid", "workflows_f3_is_not_valid"}
     monkeypatch.setenv("MPS_PROJECT", str(home.project))
-    told = CliRunner().invoke(validate, catch_exceptions=False)
-    assert told.exit_code == 1
-    assert "a: valid\nc: valid\ne: valid\nf1.yaml: Dagster does not take this workflow: " in told.output
-    assert "name '_subtask'" in told.output
+    outcome = CliRunner().invoke(validate, catch_exceptions=False)
+    assert outcome.exit_code == 1
+    assert "a: valid\nc: valid\ne: valid\nf1.yaml: Dagster does not take this workflow: " in outcome.output
+    assert "name '_subtask'" in outcome.output
 
 
 def test_two_files_of_one_name_and_files_of_any_name_load(tmp_path):

@@ -41,11 +41,11 @@ def status_context(house, run_id: str, status: DagsterRunStatus):
 
 def test_the_event_of_a_run_reaches_the_queue_once(house, clips):
     """Whoever brings it: the status sensor, and then the sweep."""
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     run_id = house.run("in/clip.mp4").run_id
     house.sensor("notify_success")(status_context(house, run_id, DagsterRunStatus.SUCCESS))
     for _ in range(2):
-        house.look("deliver_notifications")
+        house.tick("deliver_notifications")
     events = received(house)
     assert len(events) == 1
     assert (events[0]["Status"], events[0]["ErrCode"], events[0]["Message"]) == ("FINISH", 0, "SUCCESS")
@@ -56,9 +56,9 @@ def test_the_event_of_a_run_reaches_the_queue_once(house, clips):
 
 def test_an_event_that_a_status_sensor_lost_is_brought_by_the_sweep(house, clips):
     """A failed run, with its mixed result."""
-    house.put(clips.no_audio(), "in/clip.mp4")
+    house.upload(clips.no_audio(), "in/clip.mp4")
     house.run("in/clip.mp4")
-    house.look("deliver_notifications")
+    house.tick("deliver_notifications")
     results = [
         next(value for value in result.values() if isinstance(value, dict))
         for result in received(house)[0]["MediaProcessResultSet"]
@@ -77,9 +77,9 @@ def test_a_run_whose_task_died_is_told_like_any_other(house, clips, monkeypatch)
         yield context.resources.worker
 
     monkeypatch.setattr(ops, "work", dies)
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     assert not house.run("in/clip.mp4").success
-    house.look("deliver_notifications")
+    house.tick("deliver_notifications")
     results = [
         (result["Type"], next(value for value in result.values() if isinstance(value, dict))["Status"])
         for result in received(house)[0]["MediaProcessResultSet"]
@@ -89,7 +89,7 @@ def test_a_run_whose_task_died_is_told_like_any_other(house, clips, monkeypatch)
 
 def test_a_run_that_cannot_be_told_stops_no_other(house, clips, monkeypatch):
     """It is shown with its reason, and the sensor goes on from there."""
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     bad, good = (house.run("in/clip.mp4").run_id for _ in range(2))
     read = notifications.run_record
 
@@ -100,9 +100,9 @@ def test_a_run_that_cannot_be_told_stops_no_other(house, clips, monkeypatch):
 
     monkeypatch.setattr(notifications, "run_record", unreadable)
     with house.context("deliver_notifications") as context:
-        said = house.sensor("deliver_notifications")(context)
+        answer = house.sensor("deliver_notifications")(context)
     assert [event["TaskId"] for event in received(house)] == [task_id(good)]
-    assert f"run {bad} could not be told: KeyError" in said.skip_message
+    assert f"no event for run {bad}: KeyError" in answer.skip_message
     assert context.cursor
 
 
@@ -132,11 +132,11 @@ def workflows_of(house) -> dict[str, Workflow]:
 def test_a_sweep_that_did_not_come_to_its_end_goes_on_in_the_next_one(house, limits):
     """Neither time nor number loses an event, and none is told twice."""
     tasks = canceled(house, 3)
-    cursor, told = None, []
+    cursor, task_ids = None, []
     for _ in range(3):
         cursor = tick(house, cursor, limits)
-        told += [event["TaskId"] for event in received(house)]
-    assert told == tasks
+        task_ids += [event["TaskId"] for event in received(house)]
+    assert task_ids == tasks
     assert datetime.now(UTC) - datetime.fromisoformat(cursor) < timedelta(hours=1)
 
 
@@ -162,19 +162,19 @@ def _age(house, by: timedelta) -> None:
 
 def test_a_run_whose_sinks_cannot_be_is_shown(house, clips):
     """Who launched it in the UI is told there."""
-    house.put(clips.video(), "clip.mp4")
+    house.upload(clips.video(), "clip.mp4")
     house.defs.resolve_job_def("process_media").execute_in_process(
         instance=house.instance,
         run_config={
             "ops": {"source": {"config": {"bucket": "inbox", "key": "clip.mp4", "notify": [{"type": "mail"}]}}}
         },
     )
-    assert "notify[0]: Input tag 'mail'" in house.look("deliver_notifications").skip_message
+    assert "notify[0]: Input tag 'mail'" in house.tick("deliver_notifications").skip_message
 
 
 def run_as_the_sensor_asks(house) -> dg.ExecuteInProcessResult:
     """An upload that the sensor finds."""
-    [request] = house.look("vod_uploads").run_requests
+    [request] = house.tick("vod_uploads").run_requests
     house.instance.add_dynamic_partitions("vod_uploads", [request.partition_key])
     job = house.defs.resolve_job_def("vod")
     return job.execute_in_process(
@@ -184,10 +184,10 @@ def run_as_the_sensor_asks(house) -> dg.ExecuteInProcessResult:
 
 def test_a_run_whose_workflow_was_deleted_meanwhile_is_told_to_whom_it_named(house, clips):
     """As the run has recorded it."""
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     run_as_the_sensor_asks(house)
     (house.settings.workflows_dir / "vod.yaml").unlink()
-    furnished(house.settings, house.instance).look("deliver_notifications")
+    furnished(house.settings, house.instance).tick("deliver_notifications")
     [event] = received(house)
     assert event["InputInfo"]["CosInputInfo"]["Object"] == "/in/clip.mp4"
     assert len(event["MediaProcessResultSet"]) == 4
@@ -195,11 +195,11 @@ def test_a_run_whose_workflow_was_deleted_meanwhile_is_told_to_whom_it_named(hou
 
 def test_a_workflow_that_stands_says_itself_whom_to_tell(house, clips):
     """Its sinks as they are now, and what its run made: a task that was added since is none of the run's."""
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     run_as_the_sensor_asks(house)
     added = "  more:\n    type: sample_snapshot\n    outputs: [{definition: 10}]\n"
     (house.settings.workflows_dir / "vod.yaml").write_text(VOD.replace("queue: events", "queue: other") + added)
-    furnished(house.settings, house.instance).look("deliver_notifications")
+    furnished(house.settings, house.instance).tick("deliver_notifications")
     assert received(house) == []
     [message] = LocalQueue(house.settings.queue_path).receive("other")
     results = json.loads(message.body)["WorkflowTaskEvent"]["MediaProcessResultSet"]
@@ -208,26 +208,26 @@ def test_a_workflow_that_stands_says_itself_whom_to_tell(house, clips):
 
 def test_a_run_that_dagster_will_retry_is_not_told_yet(house, clips):
     """For everybody outside it has not ended."""
-    house.put(clips.no_audio(), "in/clip.mp4")
+    house.upload(clips.no_audio(), "in/clip.mp4")
     run_id = house.run("in/clip.mp4").run_id
     house.instance.add_run_tags(run_id, {"dagster/will_retry": "true"})
-    house.look("deliver_notifications")
+    house.tick("deliver_notifications")
     assert received(house) == []
 
 
 def test_scratch_of_a_run_that_has_ended_is_removed(house, clips):
     """Its staged source above all."""
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     run_id = house.run("in/clip.mp4").run_id
     assert (house.settings.scratch_dir / run_id).is_dir()
-    house.look("deliver_notifications")
+    house.tick("deliver_notifications")
     assert not (house.settings.scratch_dir / run_id).exists()
     assert not (house.settings.progress_dir / run_id).exists()
 
 
 def test_process_media_notifies_whom_its_caller_named(house, clips):
     """By the same sinks as a workflow's."""
-    house.put(clips.video(), "clip.mp4")
+    house.upload(clips.video(), "clip.mp4")
     house.defs.resolve_job_def("process_media").execute_in_process(
         instance=house.instance,
         run_config={
@@ -237,7 +237,7 @@ def test_process_media_notifies_whom_its_caller_named(house, clips):
             }
         },
     )  # fmt: skip
-    house.look("deliver_notifications")
+    house.tick("deliver_notifications")
     assert [event["Status"] for event in received(house)] == ["FINISH"]
 
 
@@ -249,13 +249,13 @@ def curious(tmp_path, instance):
 def test_a_sink_that_wants_changes_hears_of_each_subtask_as_it_ends(tmp_path, instance, clips):
     """Once, while the run goes on; and of the end at last."""
     house = curious(tmp_path, instance)
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     run = instance.get_run_by_id(house.run("in/clip.mp4").run_id)
     notifier = Notifier(house.settings, workflows_of(house))
     going_on = run.with_status(DagsterRunStatus.STARTED)
     assert [notifier.add_changes(instance, going_on) for _ in range(2)] == [4, 0]
     for _ in range(2):
-        house.look("deliver_notifications")
+        house.tick("deliver_notifications")
     events = received(house)
     assert [event["Status"] for event in events] == ["PROCESSING"] * 4 + ["FINISH"]
 
@@ -263,9 +263,9 @@ def test_a_sink_that_wants_changes_hears_of_each_subtask_as_it_ends(tmp_path, in
 def test_changes_that_nobody_saw_while_the_run_went_on_are_told_before_its_end(tmp_path, instance, clips):
     """Failed ones, too; what was never begun is told by the end alone."""
     house = curious(tmp_path, instance)
-    house.put(clips.no_audio(), "in/clip.mp4")
+    house.upload(clips.no_audio(), "in/clip.mp4")
     house.run("in/clip.mp4")
-    house.look("deliver_notifications")
+    house.tick("deliver_notifications")
     events = received(house)
     assert [event["Status"] for event in events] == ["PROCESSING"] * 3 + ["FINISH"]
     assert {(event["ErrCode"], event["Message"]) for event in events[:3]} == {(0, "SUCCESS")}
@@ -273,9 +273,9 @@ def test_changes_that_nobody_saw_while_the_run_went_on_are_told_before_its_end(t
 
 def test_the_event_names_the_manifests(house, clips):
     """Which have all results, also where the event itself had to leave them out."""
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     house.run("in/clip.mp4")
-    house.look("deliver_notifications")
+    house.tick("deliver_notifications")
     [message] = LocalQueue(house.settings.queue_path).receive("events", max_messages=10)
     manifests = json.loads(json.loads(message.body)["ExtInfo"])["Manifests"]
     assert len(manifests) == 3

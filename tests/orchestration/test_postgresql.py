@@ -44,12 +44,12 @@ def server() -> Iterator[PostgreSql]:
 
 @pytest.fixture
 def settings(tmp_path, server, monkeypatch) -> Settings:
-    made = make_project(tmp_path)
-    made.dagster_home.mkdir(parents=True)
-    (made.dagster_home / "dagster.yaml").symlink_to(made.project / "dagster.yaml")
+    deployment = make_project(tmp_path)
+    deployment.dagster_home.mkdir(parents=True)
+    (deployment.dagster_home / "dagster.yaml").symlink_to(deployment.project / "dagster.yaml")
     for name, value in {
-        "MPS_DATABASE_URL": server.url, "MPS_PROJECT": str(made.project), "MPS_HOME": str(made.home), "MPS_SETTLE_S": "0",
-        "DAGSTER_HOME": str(made.dagster_home),
+        "MPS_DATABASE_URL": server.url, "MPS_PROJECT": str(deployment.project), "MPS_HOME": str(deployment.home), "MPS_SETTLE_S": "0",
+        "DAGSTER_HOME": str(deployment.dagster_home),
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     return Settings()
@@ -59,8 +59,8 @@ def test_everything_is_recorded_in_postgresql(settings, clips, tmp_path):
     """Sensor, run with a process per step, partition status, plan; nothing falls back to SQLite."""
     with dg.DagsterInstance.get() as instance:
         house = furnished(settings, instance)
-        house.put(clips.video(), "in/clip.mp4")
-        assert [request.partition_key for request in house.look("vod_uploads").run_requests] == ["in/clip.mp4"]
+        house.upload(clips.video(), "in/clip.mp4")
+        assert [request.partition_key for request in house.tick("vod_uploads").run_requests] == ["in/clip.mp4"]
         (tmp_path / "run.py").write_text(RUN)
         done = subprocess.run([sys.executable, str(tmp_path / "run.py")], capture_output=True, text=True, check=False)
         assert done.stdout.strip() == "success", done.stderr[-3000:]
@@ -68,7 +68,7 @@ def test_everything_is_recorded_in_postgresql(settings, clips, tmp_path):
         assert instance.get_materialized_partitions(asset) == {"in/clip.mp4"}
         workflow = Project.load(settings).workflows[0]
         assert plan(read_history(instance, workflow), house.buckets, Scope()).table.empty
-        assert "1 events added" in house.look("deliver_notifications").skip_message
+        assert "1 events added" in house.tick("deliver_notifications").skip_message
     assert not list(settings.dagster_home.rglob("*.db"))
 
 
@@ -87,12 +87,12 @@ def test_a_server_that_was_restarted_is_used_again(settings, server, clips):
     """Between two looks of the sensor; nothing is lost."""
     with dg.DagsterInstance.get() as instance:
         house = furnished(settings, instance)
-        house.put(clips.video(), "in/restart.mp4")
+        house.upload(clips.video(), "in/restart.mp4")
         server.stop()
         with pytest.raises(Exception, match=r"(?i)connect"):
-            house.look("vod_uploads")
+            house.tick("vod_uploads")
         server.start()
-        assert [request.partition_key for request in house.look("vod_uploads").run_requests] == ["in/restart.mp4"]
+        assert [request.partition_key for request in house.tick("vod_uploads").run_requests] == ["in/restart.mp4"]
 
 
 def test_a_process_keeps_its_connection(settings):

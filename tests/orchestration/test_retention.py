@@ -123,7 +123,7 @@ def test_no_value_goes_while_a_file_is_not_valid(tmp_path, instance):
 
 def test_the_value_of_a_run_is_one_that_retention_knows(house, clips):
     """By the name under which the run put it there."""
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     assert house.run("in/clip.mp4").success
     tasks = ("source", "web", "stills", "teaser")
     assert value_files(house.settings) == {value_name(["vod", part, "in/clip.mp4"]) for part in tasks}
@@ -135,22 +135,22 @@ def test_records_of_outputs_that_are_gone_go_if_that_is_wanted(tmp_path, instanc
     settings = make_project(tmp_path).model_copy(update={"keep_records_days": days})
     for name in ("outputs", "by-hand"):
         (settings.buckets_dir / name / "_mps").mkdir(parents=True)
-    worker, asked = Worker.of(settings, Buckets(settings)), []
+    worker, scans = Worker.of(settings, Buckets(settings)), []
     [workflow] = Project.load(settings).workflows
 
-    def remove(look, over) -> None:
-        asked.append((look.bucket.name, look.after))
-        look.after = f"{look.bucket.name} so far"
-        look.removed = 1
-        if look.bucket.name == "by-hand":
+    def remove(scan, over) -> None:
+        scans.append((scan.bucket.name, scan.after))
+        scan.after = f"{scan.bucket.name} so far"
+        scan.removed = 1
+        if scan.bucket.name == "by-hand":
             raise StorageFailed("the bucket did not answer")
-        look.after = ""
+        scan.after = ""
 
     monkeypatch.setattr(Outdated, "remove", remove)
-    told: list[str] = []
-    assert [remove_records(worker, [workflow], told.append) for _ in range(2)] == [removed] * 2
-    assert asked == ([("by-hand", ""), ("outputs", ""), ("by-hand", "by-hand so far"), ("outputs", "")] if days else [])
-    assert told == ["records of by-hand are left for tomorrow: the bucket did not answer"] * len(asked[::2])
+    warnings: list[str] = []
+    assert [remove_records(worker, [workflow], warnings.append) for _ in range(2)] == [removed] * 2
+    assert scans == ([("by-hand", ""), ("outputs", ""), ("by-hand", "by-hand so far"), ("outputs", "")] if days else [])
+    assert warnings == ["records in by-hand are left for tomorrow: the bucket did not answer"] * len(scans[::2])
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(60.0, 2), (0.0, 9)])
@@ -169,10 +169,10 @@ def test_a_bucket_that_keeps_records_of_others_alive_is_told_of(tmp_path, monkey
     settings = make_project(tmp_path).model_copy(update={"keep_records_days": 1})
     [workflow] = Project.load(settings).workflows
 
-    def remove(look, over) -> None:
-        look.unseen = {"s3://gone": StorageFailed("there is no such bucket")}
+    def remove(scan, over) -> None:
+        scan.unseen = {"s3://gone": StorageFailed("there is no such bucket")}
 
     monkeypatch.setattr(Outdated, "remove", remove)
-    told: list[str] = []
-    assert remove_records(Worker.of(settings, Buckets(settings)), [workflow], told.append) == 0
-    assert told == ["records in outputs of what may be in s3://gone stay: there is no such bucket"]
+    warnings: list[str] = []
+    assert remove_records(Worker.of(settings, Buckets(settings)), [workflow], warnings.append) == 0
+    assert warnings == ["records in outputs of outputs in s3://gone stay: there is no such bucket"]

@@ -32,14 +32,14 @@ OURS = ModuleCodePointer("mps_dagster.definitions", "defs")
 def settings(tmp_path, monkeypatch):
     # Deeper than the address of a socket is long.
     folder = tmp_path / ("deep" * 30)
-    made = make_project(folder)
-    made.dagster_home.mkdir(parents=True)
-    (made.dagster_home / "dagster.yaml").symlink_to(made.project / "dagster.yaml")
+    deployment = make_project(folder)
+    deployment.dagster_home.mkdir(parents=True)
+    (deployment.dagster_home / "dagster.yaml").symlink_to(deployment.project / "dagster.yaml")
     for name, value in {
-        "MPS_PROJECT": str(made.project), "MPS_HOME": str(made.home), "DAGSTER_HOME": str(made.dagster_home),
+        "MPS_PROJECT": str(deployment.project), "MPS_HOME": str(deployment.home), "DAGSTER_HOME": str(deployment.dagster_home),
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    return made
+    return deployment
 
 
 @contextmanager
@@ -157,7 +157,7 @@ def test_where_there_is_no_runner_the_code_server_starts_runs(settings, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("pointer", "python", "asked"),
+    ("pointer", "python", "is_requested"),
     [
         (OURS, sys.executable, True),
         (OURS, "/usr/bin/other-python", False),
@@ -166,7 +166,7 @@ def test_where_there_is_no_runner_the_code_server_starts_runs(settings, monkeypa
     ],
     ids=["ours", "of another environment", "another project", "a file"],
 )
-def test_the_runner_is_asked_for_its_own_code_only(settings, monkeypatch, pointer, python, asked):
+def test_the_runner_is_asked_for_its_own_code_only(settings, monkeypatch, pointer, python, is_requested):
     """A workspace may hold other projects, too."""
     requests = []
     monkeypatch.setattr(DefaultRunLauncher, "launch_run", lambda *_: None)
@@ -177,4 +177,4 @@ def test_the_runner_is_asked_for_its_own_code_only(settings, monkeypatch, pointe
     CheckingRunLauncher().launch_run(
         SimpleNamespace(dagster_run=dg.DagsterRun("vod", run_id="r", job_code_origin=origin))
     )
-    assert (requests == ["r"]) is asked
+    assert (requests == ["r"]) is is_requested

@@ -179,7 +179,7 @@ def test_our_own_outputs_never_trigger(tmp_path, instance, clips):
     text = VOD.replace("{bucket: outputs, dir: /vod/}", "{bucket: inbox, dir: /in/}")
     house = furnished(make_project(tmp_path, vod=text), instance)
     daemon = Daemon(house)
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     assert daemon.tick() == ["in/clip.mp4"]
     assert house.run("in/clip.mp4").success
     assert house.buckets.get("inbox").head("in/clip_transcode_small.mp4").record
@@ -194,7 +194,7 @@ def test_a_file_that_is_no_workflow_takes_no_other_one_down(tmp_path, instance):
     house = furnished(make_project(tmp_path, vod=VOD, broken="name: broken\ntasks: {web: {type: transcod}}"), instance)
     assert house.sensor("vod_uploads")
     with pytest.raises(dg.Failure, match="there is no task type 'transcod'"):
-        house.look("workflows_broken_is_not_valid")
+        house.tick("workflows_broken_is_not_valid")
 
 
 def test_a_template_file_that_is_wrong_takes_nothing_down_either(tmp_path, instance):
@@ -204,7 +204,7 @@ def test_a_template_file_that_is_wrong_takes_nothing_down_either(tmp_path, insta
     house = furnished(settings, instance)
     assert house.sensor("vod_uploads")
     with pytest.raises(dg.Failure, match=r"broken\.yaml"):
-        house.look("templates_broken_is_not_valid")
+        house.tick("templates_broken_is_not_valid")
     assert house.sensor("workflows_broken_is_not_valid")
 
 

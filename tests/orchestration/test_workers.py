@@ -94,14 +94,14 @@ def run(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def said(tmp_path):
+def pids_by_step(tmp_path):
     """What steps said of themselves: process ids by mapping key, in the order of time."""
 
     def read() -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
+        result: dict[str, list[int]] = {}
         for path in sorted((tmp_path / "said").iterdir(), key=lambda path: path.name.rpartition(".")[2]):
-            found.setdefault(path.name.split(".")[0], []).append(int(path.name.split(".")[1]))
-        return found
+            result.setdefault(path.name.split(".")[0], []).append(int(path.name.split(".")[1]))
+        return result
 
     return read
 
@@ -136,13 +136,13 @@ def said_by(entry: dg.EventLogEntry) -> str:
     return entry.dagster_event.event_type_value if entry.dagster_event else ""
 
 
-def test_steps_share_as_many_processes_as_there_are_cores(run, said):
+def test_steps_share_as_many_processes_as_there_are_cores(run, pids_by_step):
     """And no more, however many there are."""
     record, events = finished(run("a b c d e f g h"))
     assert record.status is dg.DagsterRunStatus.SUCCESS
     assert set(outcomes(events).values()) == {"STEP_SUCCESS"}
     assert len(outcomes(events)) == 10
-    pids = said()
+    pids = pids_by_step()
     assert len({pid for each in pids.values() for pid in each}) <= 2
     assert set(pids) == {*"abcdefgh", "gather"}
 
@@ -169,7 +169,7 @@ def test_each_step_has_a_log_of_its_own(run):
     [(0, "FAILURE", "STEP_FAILURE", False), (1, "SUCCESS", "STEP_SUCCESS", True)],
     ids=["no retry", "its policy says so"],
 )
-def test_a_killed_worker_is_one_failed_step(run, said, retries, status, outcome, gathered):
+def test_a_killed_worker_is_one_failed_step(run, pids_by_step, retries, status, outcome, gathered):
     """Siblings go on in another process; it says by what it was killed."""
     record, events = finished(run("dies a b c", retries))
     assert record.status.value == status
@@ -178,10 +178,10 @@ def test_a_killed_worker_is_one_failed_step(run, said, retries, status, outcome,
     assert {by_step[f"work[{key}]"] for key in "abc"} == {"STEP_SUCCESS"}
     assert ("gather" in by_step) is gathered
     assert any("terminated by signal 9 (SIGKILL)" in entry.user_message for entry in events)
-    assert len(said()["dies"]) == 1 + retries
+    assert len(pids_by_step()["dies"]) == 1 + retries
 
 
-def test_a_step_that_fails_leaves_its_worker_to_the_next(run, said):
+def test_a_step_that_fails_leaves_its_worker_to_the_next(run, pids_by_step):
     """Its failure is the step's, not the process's."""
     record, events = finished(run("raises a b c"))
     assert record.status is dg.DagsterRunStatus.FAILURE
@@ -189,40 +189,40 @@ def test_a_step_that_fails_leaves_its_worker_to_the_next(run, said):
     assert {key: value for key, value in outcomes(events).items() if value == "STEP_FAILURE"} == {
         "work[raises]": "STEP_FAILURE"
     }
-    assert len({pid for each in said().values() for pid in each}) <= 2
+    assert len({pid for each in pids_by_step().values() for pid in each}) <= 2
 
 
-def test_a_run_that_is_terminated_ends_its_steps(run, said):
+def test_a_run_that_is_terminated_ends_its_steps(run, pids_by_step):
     """They come to their `finally`; what had not begun does not."""
     process = run("waits_a waits_b c")
-    wait_until(lambda: {"waits_a", "waits_b"} <= set(said()))
+    wait_until(lambda: {"waits_a", "waits_b"} <= set(pids_by_step()))
     with dg.DagsterInstance.get() as instance:
         # As the launcher does.
         instance.report_run_canceling(instance.get_runs()[0])
     process.send_signal(signal.SIGINT)
     record, _ = finished(process)
     assert record.status is dg.DagsterRunStatus.CANCELED
-    assert {"ended_waits_a", "ended_waits_b"} <= set(said())
-    assert "c" not in said()
+    assert {"ended_waits_a", "ended_waits_b"} <= set(pids_by_step())
+    assert "c" not in pids_by_step()
 
 
-def test_a_step_ends_with_its_run(run, said):
+def test_a_step_ends_with_its_run(run, pids_by_step):
     """Also one whose sibling is younger, and has a copy of its pipe; also a worker that waits."""
     process = run("waits_a waits_b")
-    wait_until(lambda: {"waits_a", "waits_b"} <= set(said()))
-    pids = {pid for each in said().values() for pid in each}
+    wait_until(lambda: {"waits_a", "waits_b"} <= set(pids_by_step()))
+    pids = {pid for each in pids_by_step().values() for pid in each}
     process.kill()
     wait_until(lambda: all(gone(pid) for pid in pids), ENDING_S + 10)
-    assert {"ended_waits_a", "ended_waits_b"} <= set(said())
+    assert {"ended_waits_a", "ended_waits_b"} <= set(pids_by_step())
 
 
-def test_an_idle_worker_ends_with_its_run(run, said):
+def test_an_idle_worker_ends_with_its_run(run, pids_by_step):
     """It waits for a step that will not come."""
     process = run("waits_a b")
-    wait_until(lambda: {"waits_a", "b"} <= set(said()))
+    wait_until(lambda: {"waits_a", "b"} <= set(pids_by_step()))
     time.sleep(1)
     process.kill()
-    wait_until(lambda: all(gone(pid) for each in said().values() for pid in each), ENDING_S + 10)
+    wait_until(lambda: all(gone(pid) for each in pids_by_step().values() for pid in each), ENDING_S + 10)
 
 
 def test_a_retry_that_waits_keeps_no_core_busy(run, monkeypatch):

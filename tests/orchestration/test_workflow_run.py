@@ -19,7 +19,7 @@ def state(house, result):
 
 def test_an_upload_becomes_every_output_and_every_asset(house, clips):
     """The seed's picture: source, per task break-down, subtasks, assembly; a serial task after its source."""
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     result = house.run("in/clip.mp4")
     assert result.success
     keys = {info.key for info in house.buckets.get("outputs").list() if not info.key.startswith("_mps/")}
@@ -36,7 +36,7 @@ def test_an_upload_becomes_every_output_and_every_asset(house, clips):
 
 def test_the_graph_is_source_break_down_subtasks_assembly(house, clips):
     """One mapped step per output, named after it."""
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     steps = {event.step_key for event in house.run("in/clip.mp4").all_events if event.step_key}
     assert {
         "vod__source", "vod__web.break_down", "vod__web.subtask[0_small]", "vod__web.subtask[1_sound]", "vod__web.assemble",
@@ -46,7 +46,7 @@ def test_the_graph_is_source_break_down_subtasks_assembly(house, clips):
 
 def test_a_person_sees_what_was_made(house, clips):
     """A picture served over http, a table of outputs, the exact commands, the manifest."""
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     house.run("in/clip.mp4")
     metadata = house.instance.get_latest_materialization_event(
         dg.AssetKey(["vod", "web"])
@@ -65,7 +65,7 @@ def test_a_person_sees_what_was_made(house, clips):
 
 def test_a_subtask_that_fails_leaves_its_siblings_whole(house, clips):
     """A silent clip has no sound to extract: that output fails with MPS's code, the others are published."""
-    house.put(clips.no_audio(), "in/silent.mp4")
+    house.upload(clips.no_audio(), "in/silent.mp4")
     result = house.run("in/silent.mp4")
     assert not result.success
     run = state(house, result)
@@ -79,7 +79,7 @@ def test_a_subtask_that_fails_leaves_its_siblings_whole(house, clips):
 
 def test_a_source_that_is_no_media_fails_the_run_with_its_code(house, clips):
     """At the source, once, with what was wrong; no task is tried."""
-    house.put(clips.text(), "in/notes.mp4")
+    house.upload(clips.text(), "in/notes.mp4")
     run = state(house, house.run("in/notes.mp4"))
     assert (run.code, run.number) == ("SourceFileError.ContentMalformed", 60000)
     assert "text" in run.message
@@ -89,7 +89,7 @@ def test_a_source_that_is_no_media_fails_the_run_with_its_code(house, clips):
 
 def test_a_second_run_makes_nothing_again(house, clips):
     """What stands with the same fingerprint stays, so that a retry of all steps is cheap."""
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     house.run("in/clip.mp4")
     run = state(house, house.run("in/clip.mp4"))
     assert [subtask.result.reused for subtask in run.subtasks] == [True] * 4
@@ -97,7 +97,7 @@ def test_a_second_run_makes_nothing_again(house, clips):
 
 def test_one_task_can_be_made_again_alone(house, clips):
     """ "Materialize" on one asset: it takes the source from the earlier run."""
-    house.put(clips.video(), "in/clip.mp4")
+    house.upload(clips.video(), "in/clip.mp4")
     house.run("in/clip.mp4")
     job = house.defs.resolve_job_def("vod")
     again = job.execute_in_process(
@@ -112,13 +112,13 @@ def test_one_task_can_be_made_again_alone(house, clips):
 def test_odd_object_keys_are_partitions(house, clips):
     """Whatever Dagster refuses in a partition key is escaped, and undone."""
     for key in ("in/a b...c\n%41.mp4", "in/小电影🎬.mp4"):
-        house.put(clips.video(), key)
+        house.upload(clips.video(), key)
         assert house.run(key).success
 
 
 def test_process_media_is_filled_by_run_config(house, clips):
     """A slot per task type; an empty one does nothing. The launchpad's templates are looked up in the run."""
-    house.put(clips.video(), "elsewhere/clip.mp4")
+    house.upload(clips.video(), "elsewhere/clip.mp4")
     job = house.defs.resolve_job_def("process_media")
     result = job.execute_in_process(
         instance=house.instance,
@@ -139,7 +139,7 @@ def test_process_media_is_filled_by_run_config(house, clips):
 
 def test_a_launchpad_mistake_is_told_in_the_run(house, clips):
     """With the field, and what is allowed there."""
-    house.put(clips.video(), "clip.mp4")
+    house.upload(clips.video(), "clip.mp4")
     job = house.defs.resolve_job_def("process_media")
     result = job.execute_in_process(
         instance=house.instance,

@@ -1,1 +1,1 @@
-"""The actions of MPS's API that are offered, a module per family. Each turns a request into calls of the rooms below."""
+"""The offered actions of MPS's API, one module per family. Each turns a request into calls of the packages below."""

@@ -1,6 +1,6 @@
-"""`MediaProcessTask` and `TaskNotifyConfig` of a request (reference A.4 to A.8) as our tasks and sinks.
+"""Converts `MediaProcessTask` and `TaskNotifyConfig` of a request (reference A.4 to A.8) to our tasks and sinks.
 
-What a task's parameters mean is left to its spec: MPS accepts the call and tells of wrong ones in the task's result.
+The task's spec checks its parameters later: MPS accepts the call, and wrong values fail in the task's result.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Watermark(RequestModel):
 
 
 class Output(RequestModel):
-    """What the entries of all task sets have."""
+    """The common members of the entries of all task sets."""
 
     definition: int = Field(ge=1, lt=2**63)
     output_storage: TaskOutputStorage | None = None
@@ -70,12 +70,12 @@ class Output(RequestModel):
 
 
 class RawOutput(Output):
-    """The same where a task can do without a template."""
+    """An entry of a task type that can do without a template."""
 
     definition: Number = Field(description="0 is for `RawParameter`, all others for `OverrideParameter`.")
 
     @model_validator(mode="after")
-    def _says_what_is_wanted(self) -> RawOutput:
+    def _has_parameters(self) -> RawOutput:
         if not self.definition and getattr(self, "raw_parameter", None) is None:
             raise ValueError("Definition 0 needs a RawParameter")
         return self
@@ -91,13 +91,14 @@ def _entry(spec: type[Spec], words: MpsTask) -> type[Output]:
     return create_model(words.task, __base__=base, **fields, **not_offered(words.not_offered))
 
 
-WORDS = {name: task.mps for name, task in TASKS.items() if task.mps}
-"""What MPS calls the tasks that it has."""
-ENTRIES = {name: _entry(TASKS[name].spec, words) for name, words in WORDS.items()}
-WRITTEN_BY_HAND = {"output_storage", "watermark_set", "raw_parameter", "override_parameter"}
+MPS_TASKS = {name: task.mps for name, task in TASKS.items() if task.mps}
+"""MPS's names of the task types that it has."""
+ENTRIES = {name: _entry(TASKS[name].spec, words) for name, words in MPS_TASKS.items()}
+CONVERTED = {"output_storage", "watermark_set", "raw_parameter", "override_parameter"}
+"""Members that `_documents` converts one by one."""
 
 
-class _ToCome(RequestModel):
+class _RefusedSets(RequestModel):
     adaptive_dynamic_streaming_task_set: NotOffered = None
 
 
@@ -105,16 +106,16 @@ def _set(entry: type[Output]) -> Any:
     return Annotated[tuple[entry, ...], Field(max_length=MAX_ENTRIES)], ()  # type: ignore[valid-type]
 
 
-_SETS = {to_snake(WORDS[name].set): _set(entry) for name, entry in ENTRIES.items()}
+_SETS = {to_snake(MPS_TASKS[name].set): _set(entry) for name, entry in ENTRIES.items()}
 
 
-class MediaProcessTask(create_model("_Sets", __base__=_ToCome, **_SETS)):  # type: ignore[misc]
-    """The outputs, in a set for each kind of task."""
+class MediaProcessTask(create_model("_Sets", __base__=_RefusedSets, **_SETS)):  # type: ignore[misc]
+    """The outputs, in one set per task type."""
 
     def outputs(self, key: ApiKey, settings: Settings) -> dict[str, list[Document]]:
-        """By task type, the outputs as a workflow file would write them."""
+        """The outputs by task type, as in a workflow file."""
         sets: dict[str, tuple[Output, ...]] = {
-            kind: getattr(self, to_snake(words.set)) for kind, words in WORDS.items()
+            kind: getattr(self, to_snake(words.set)) for kind, words in MPS_TASKS.items()
         }
         return {kind: _documents(kind, entries, key, settings) for kind, entries in sets.items() if entries}
 
@@ -124,9 +125,9 @@ def _documents(kind: str, entries: tuple[Output, ...], key: ApiKey, settings: Se
     documents = []
     for entry in entries:
         _check_owner(kind, entry.definition, key, settings)
-        document = entry.model_dump(exclude_none=True, exclude_defaults=True, exclude=WRITTEN_BY_HAND)
+        document = entry.model_dump(exclude_none=True, exclude_defaults=True, exclude=CONVERTED)
         document = {"definition": entry.definition, **document}
-        # As MPS says: each is for one kind of definition only.
+        # As in MPS: OverrideParameter needs a template, RawParameter is for definition 0.
         name = "override_parameter" if entry.definition else "raw_parameter"
         if parameters := getattr(entry, name, None):
             document[name] = parameters.model_dump(exclude_unset=True)
@@ -135,7 +136,7 @@ def _documents(kind: str, entries: tuple[Output, ...], key: ApiKey, settings: Se
             document["output_bucket"] = bucket
         if marks := getattr(entry, "watermark_set", ()):
             document["watermark_set"] = [_watermark(mark, key, settings) for mark in marks]
-        # Two outputs of one template are told apart by a name.
+        # Several outputs of one template get different names.
         seen[entry.definition] += 1
         if seen[entry.definition] > 1:
             document["name"] = f"{entry.definition}_{seen[entry.definition]}"
@@ -144,7 +145,7 @@ def _documents(kind: str, entries: tuple[Output, ...], key: ApiKey, settings: Se
 
 
 def inherits_place(outputs: Mapping[str, Iterable[Document]]) -> bool:
-    """Whether any output goes to the place that is named for all of them."""
+    """Whether any output goes to the common place of all outputs."""
     return any("output_bucket" not in output for entries in outputs.values() for output in entries)
 
 
@@ -184,7 +185,7 @@ class TaskNotifyConfig(RequestModel):
     notify_key: str = Field("", repr=False)
 
     def sink(self) -> Document:
-        """As under `notify:` in a workflow file."""
+        """An entry of `notify:` in a workflow file."""
         mode = {"notify_mode": "change"} if self.notify_mode == "Change" else {}
         match self.notify_type:
             case "URL":
@@ -204,7 +205,7 @@ class TaskNotifyConfig(RequestModel):
         return {"type": "tdmq_cmq", "model": "queue", "queue": self.queue_name, "region": self.cmq_region, **mode}
 
     def echo(self) -> Document:
-        """For queries; never the key."""
+        """As queries show it, without the key."""
         return self.model_dump(by_alias=True, exclude={"notify_key", "aws_sqs"}) | {
             "AwsSQS": self.aws_sqs.model_dump(by_alias=True, exclude_none=True) if self.aws_sqs else None
         }

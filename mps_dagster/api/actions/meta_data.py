@@ -1,4 +1,4 @@
-"""DescribeMediaMetaData (reference F). The call itself fetches and probes, so within limits of its own."""
+"""DescribeMediaMetaData (reference F). It fetches and probes within the call, so it has limits of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mps_dagster.api.actions.storage import MediaInputInfo
 from mps_dagster.api.actions.task_requests import DescribeMediaMetaDataRequest
 from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
-from mps_dagster.api.limits import Places
+from mps_dagster.api.limits import Slots
 from mps_dagster.errors import ContentUnsupported, MpsError
 from mps_dagster.execution.download import SIZE_HINT, fetch
 from mps_dagster.ffmpeg.program import Ffmpeg
@@ -28,8 +28,7 @@ MAX_BYTES = 2 * 2**30
 
 
 def meta_data_actions(settings: Settings) -> dict[str, Action[Any]]:
-    """Made once for a server."""
-    probing = _Probing(settings, Buckets(settings), Places(AT_ONCE, "files are looked at"))
+    probing = _Probing(settings, Buckets(settings), Slots(AT_ONCE, "files are looked at"))
     return {"DescribeMediaMetaData": Action(DescribeMediaMetaDataRequest, probing.describe)}
 
 
@@ -37,10 +36,10 @@ def meta_data_actions(settings: Settings) -> dict[str, Action[Any]]:
 class _Probing:
     settings: Settings
     buckets: Buckets
-    places: Places
+    slots: Slots
 
     def describe(self, call: Call[DescribeMediaMetaDataRequest]) -> dict[str, Any]:
-        with self.places.one():
+        with self.slots.hold():
             try:
                 return {"MetaData": self._meta_data(call.request.input_info, call.key)}
             except MpsError as error:

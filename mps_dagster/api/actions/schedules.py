@@ -1,7 +1,7 @@
 """Create, Describe, Modify, Enable, Disable and Delete schedules (reference C.4).
 
-A schedule (orchestration) is a workflow here whose tasks are the nodes of its graph: one that follows a transcode works on
-that one's output.
+A schedule (orchestration) is a workflow here. Its tasks are the nodes of the graph: a node after a transcode has its output
+as source.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pydantic import Field, create_model, field_validator
 from pydantic.alias_generators import to_snake
 
 from mps_dagster.api.action import Action, Call, NotOffered, Number, RequestModel
-from mps_dagster.api.actions.definitions import Definitions, Listed, Trigger, place, sinks
-from mps_dagster.api.actions.media_tasks import ENTRIES, WORDS, MediaProcessTask, Output, TaskNotifyConfig
-from mps_dagster.api.actions.showing import Info, shown, shown_outputs
+from mps_dagster.api.actions.definition_info import Info, common_info, output_infos
+from mps_dagster.api.actions.definitions import Definitions, ListRequest, Trigger, place, sinks
+from mps_dagster.api.actions.media_tasks import ENTRIES, MPS_TASKS, MediaProcessTask, Output, TaskNotifyConfig
 from mps_dagster.api.actions.storage import TaskOutputStorage, bucket_of, check_dir
 from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
@@ -26,11 +26,11 @@ from mps_dagster.workflow.naming import SCHEDULE
 from mps_dagster.workflow.parse import Document
 from mps_dagster.workflow.project import WorkflowFile
 
-ACTIVITIES = {words.activity: (name, words.task) for name, words in WORDS.items()}
-"""MPS's node types: our task type, and the member of ActivityPara that has its parameters."""
+ACTIVITIES = {words.activity: (name, words.task) for name, words in MPS_TASKS.items()}
+"""By MPS's node type, our task type and the member of ActivityPara with its parameters."""
 
 
-class _Others(RequestModel):
+class _RefusedTasks(RequestModel):
     adaptive_dynamic_streaming_task: NotOffered = None
     ai_content_review_task: NotOffered = None
     ai_analysis_task: NotOffered = None
@@ -42,15 +42,15 @@ class _Others(RequestModel):
     ai_dubbing_task: NotOffered = Field(None, alias="AIDubbingTask")
 
 
-_TASKS: Any = {to_snake(WORDS[name].task): (entry | None, None) for name, entry in ENTRIES.items()}
+_TASKS: Any = {to_snake(MPS_TASKS[name].task): (entry | None, None) for name, entry in ENTRIES.items()}
 
 
-class ActivityPara(create_model("_Tasks", __base__=_Others, **_TASKS)):  # type: ignore[misc]
-    """One of them, by the node's type."""
+class ActivityPara(create_model("_Tasks", __base__=_RefusedTasks, **_TASKS)):  # type: ignore[misc]
+    """The parameters of a node, in the member of its type."""
 
     @property
-    def given(self) -> dict[str, Output]:
-        """By MPS's names."""
+    def outputs(self) -> dict[str, Output]:
+        """The members that are set, by MPS's names."""
         outputs = {member: getattr(self, to_snake(member)) for _, member in ACTIVITIES.values()}
         return {member: output for member, output in outputs.items() if output}
 
@@ -58,7 +58,7 @@ class ActivityPara(create_model("_Tasks", __base__=_Others, **_TASKS)):  # type:
 class Activity(RequestModel):
     activity_type: str
     reardrive_index: tuple[int, ...] = ()
-    """Places in the list of the nodes that follow."""
+    """Indexes of the nodes that follow."""
     predrive_index: tuple[int, ...] = ()
     activity_para: ActivityPara = ActivityPara()
 
@@ -88,7 +88,7 @@ class ModifyScheduleRequest(ScheduleParts, Named):
     activities: tuple[Activity, ...] = Field((), max_length=100)
 
 
-class DescribeSchedulesRequest(Listed):
+class DescribeSchedulesRequest(ListRequest):
     schedule_ids: tuple[int, ...] = Field((), max_length=100)
     trigger_type: Literal["", "CosFileUpload", "AwsS3FileUpload"] = ""
 
@@ -118,7 +118,7 @@ class _Schedules:
         return {"ScheduleId": self.definitions.create(document, call.key)}
 
     def modify(self, call: Call[ModifyScheduleRequest]) -> dict[str, Any]:
-        """What is given; its graph is given whole."""
+        """Change what the request names; the graph is replaced as a whole."""
         self.definitions.replace(call.request.schedule_id, lambda before: self._changed(before, call), call.key)
         return {}
 
@@ -141,28 +141,28 @@ class _Schedules:
 
     def describe(self, call: Call[DescribeSchedulesRequest]) -> dict[str, Any]:
         request = call.request
-        total, page = self.definitions.listed(request.schedule_ids, request, call.key, request.trigger_type)
+        total, page = self.definitions.find(request.schedule_ids, request, call.key, request.trigger_type)
         answer = {"TotalCount": total, "ScheduleInfoSet": [_info(file) for file in page]}
         return with_regions(answer, self.definitions.settings)
 
 
 def tasks_of(activities: tuple[Activity, ...], key: ApiKey, settings: Settings) -> Document:
-    """The nodes between `input` and `output` as tasks; the name of one is its place in the list."""
-    before: dict[int, int] = {}
+    """Convert the nodes between `input` and `output` to tasks, named by their index."""
+    upstreams: dict[int, int] = {}
     for number, node in enumerate(activities):
         for following in node.reardrive_index:
             if not 0 <= following < len(activities):
                 raise _wrong(number, f"ReardriveIndex names {following}, and there are {len(activities)} activities")
-            if activities[following].activity_type != "output" and before.setdefault(following, number) != number:
+            if activities[following].activity_type != "output" and upstreams.setdefault(following, number) != number:
                 raise _wrong(following, "it follows two others")
     tasks: Document = {}
     for number, node in enumerate(activities):
         if node.activity_type in ("input", "output"):
-            if node.activity_para.given:
+            if node.activity_para.outputs:
                 raise _wrong(number, f"{node.activity_type} takes no ActivityPara")
             continue
         kind, output = _output(number, node, key, settings)
-        upstream = before.get(number)
+        upstream = upstreams.get(number)
         if upstream is None:
             raise _wrong(number, "nothing leads to it")
         source = {} if activities[upstream].activity_type == "input" else {"source": f"t{upstream}"}
@@ -176,12 +176,13 @@ def _output(number: int, node: Activity, key: ApiKey, settings: Settings) -> tup
     if node.activity_type not in ACTIVITIES:
         raise ApiError("UnsupportedOperation", f"An activity of type {node.activity_type} is not offered here.")
     kind, member = ACTIVITIES[node.activity_type]
-    given = node.activity_para.given
-    if member not in given:
+    outputs = node.activity_para.outputs
+    if member not in outputs:
         raise _wrong(number, f"it has no ActivityPara.{member}")
-    if len(given) > 1:
-        raise _wrong(number, f"ActivityPara has {' and '.join(given)}, and {node.activity_type} takes {member} only")
-    return kind, MediaProcessTask.model_validate({WORDS[kind].set: (given[member],)}).outputs(key, settings)[kind][0]
+    if len(outputs) > 1:
+        raise _wrong(number, f"ActivityPara has {' and '.join(outputs)}, and {node.activity_type} takes {member} only")
+    task = MediaProcessTask.model_validate({MPS_TASKS[kind].set: (outputs[member],)})
+    return kind, task.outputs(key, settings)[kind][0]
 
 
 def _wrong(number: int, problem: str) -> ApiError:
@@ -192,13 +193,13 @@ def _info(file: WorkflowFile) -> Info:
     workflow = file.workflow
     return {
         "ScheduleId": file.number, "ScheduleName": workflow.title or workflow.name, "Activities": _activities(file),
-        **shown(file), "ResourceId": "",
+        **common_info(file), "ResourceId": "",
     }  # fmt: skip
 
 
 def _activities(file: WorkflowFile) -> list[Info]:
-    """The graph again: `input` first, then the tasks that MPS knows, `output` last."""
-    tasks = [task for task in file.workflow.tasks.values() if task.type in WORDS]
+    """The tasks as MPS's graph: `input` first, then the tasks that MPS has, `output` last."""
+    tasks = [task for task in file.workflow.tasks.values() if task.type in MPS_TASKS]
     places = {task.name: number for number, task in enumerate(tasks, start=1)}
     last = len(tasks) + 1
     followers: dict[int, list[int]] = {number: [] for number in range(last)}
@@ -206,9 +207,9 @@ def _activities(file: WorkflowFile) -> list[Info]:
         followers[places.get(task.upstream, 0)].append(places[task.name])
     shown_tasks = [
         {
-            "ActivityType": WORDS[task.type].activity,
+            "ActivityType": MPS_TASKS[task.type].activity,
             "ReardriveIndex": followers[places[task.name]] or [last],
-            "ActivityPara": {WORDS[task.type].task: shown_outputs(file, task.name, ENTRIES[task.type])[0]},
+            "ActivityPara": {MPS_TASKS[task.type].task: output_infos(file, task.name, ENTRIES[task.type])[0]},
         }
         for task in tasks
     ]

@@ -1,4 +1,4 @@
-"""Where things are, in the words of MPS's requests (reference A.2, A.3), with what the caller's key may do there."""
+"""Inputs and output storages of MPS's requests (reference A.2, A.3), checked against the rights of the caller's key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class UrlInputInfo(RequestModel):
 
 
 class S3InputInfo(RequestModel):
-    """Keys are the deployment's own (MPS_S3__*), not the request's."""
+    """Access keys are those of the deployment (MPS_S3__*), not the request's."""
 
     s3_bucket: str = Field(alias="S3Bucket", min_length=1)
     s3_region: str = Field("", alias="S3Region")
@@ -52,7 +52,7 @@ class MediaInputInfo(RequestModel):
     vod_input_info: NotOffered = Field(None, alias="VODInputInfo")
 
     def place(self, key: ApiKey, settings: Settings) -> tuple[str, str]:
-        """Bucket and key of a COS or S3 object that the caller may read."""
+        """Bucket and key of a COS or S3 object. Raise `ApiError` unless the caller may read the bucket."""
         match self.type, self.cos_input_info, self.s3_input_info:
             case "COS", CosInputInfo() as cos, _:
                 bucket, path = _checked(cos_bucket(cos.bucket, settings)), cos.object
@@ -100,7 +100,7 @@ class TaskOutputStorage(RequestModel):
 
 
 def bucket_of(storage: TaskOutputStorage | None, settings: Settings) -> str:
-    """Empty if nothing is named: then it is inherited."""
+    """The bucket; empty if none is named, so that it is inherited."""
     if storage is None:
         return ""
     if storage.type == "COS":
@@ -119,7 +119,7 @@ def _checked(bucket: str) -> str:
 
 
 def check_dir(path: str) -> str:
-    """An output dir. MPS wants slashes at both ends and takes it without."""
+    """Validate an output dir. MPS documents slashes at both ends, and accepts it without."""
     if any(part in (".", "..") for part in path.split("/")) or "\0" in path:
         raise PydanticCustomError("InvalidParameterValue", "it is no directory")
     return path

@@ -1,4 +1,4 @@
-"""What the task actions take (reference A.1, B, F)."""
+"""Requests of the task actions (reference A.1, B, F)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ManageTaskRequest(RequestModel):
 
 
 def _in_utc(moment: datetime) -> datetime:
-    """MPS's times are; one without a zone is, too."""
+    """MPS's times are in UTC, also those without a zone."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

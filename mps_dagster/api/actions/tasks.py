@@ -1,4 +1,4 @@
-"""ProcessMedia, and asking about and ending what it and workflows started (reference A, B, F)."""
+"""ProcessMedia, and queries and termination of its tasks and those of workflows (reference A, B, F)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mps_dagster.api.action import Action, Call
-from mps_dagster.api.actions.definitions import Definitions, slashed
+from mps_dagster.api.actions.definitions import Definitions, with_slashes
 from mps_dagster.api.actions.media_tasks import MediaProcessTask, inherits_place
 from mps_dagster.api.actions.storage import bucket_of
 from mps_dagster.api.actions.task_requests import (
@@ -40,7 +40,7 @@ from mps_dagster.workflow.model import BY_HAND_BUCKET, Place, check_paths
 from mps_dagster.workflow.naming import BACKFILL, RETENTION, SCHEDULE, is_schedule
 
 OUTPUTS = "outputs"
-"""Where outputs of a URL go if the request names no place."""
+"""The bucket for outputs of a URL if the request names none."""
 SESSION_S = 3 * 24 * 3600
 LOOK_BACK_S = 7 * 24 * 3600
 STATES = {
@@ -52,7 +52,6 @@ NOT_TASKS = frozenset({BACKFILL, RETENTION})
 
 
 def task_actions(settings: Settings) -> dict[str, Action[Any]]:
-    """Made once for a server; each call reads workflows and templates as they are then."""
     tasks = _Tasks(settings, threading.Lock())
     return {
         "ProcessMedia": Action(ProcessMediaRequest, tasks.process_media),
@@ -66,7 +65,7 @@ def task_actions(settings: Settings) -> dict[str, Action[Any]]:
 class _Tasks:
     settings: Settings
     session_lock: threading.Lock
-    """Between asking whether a SessionId was used and using it."""
+    """Held from the check of a SessionId to its use."""
 
     @property
     def deployment(self) -> Deployment:
@@ -83,10 +82,10 @@ class _Tasks:
             return {"TaskId": launch(request, call.key, run_tags)}
 
     def _schedule(self, request: ProcessMediaRequest, key: ApiKey, run_tags: Mapping[str, str]) -> str:
-        """Run a schedule on any object. What the call names (place, sink) goes before what the schedule has."""
+        """Run a schedule on any object. Place and sink of the call replace the schedule's."""
         if request.media_process_task:
             raise ApiError("UnsupportedOperation", "With ScheduleId, the tasks are the schedule's own here.")
-        document = Definitions(self.settings, SCHEDULE).ours(request.schedule_id or 0, key)
+        document = Definitions(self.settings, SCHEDULE).load(request.schedule_id or 0, key)
         source = self._source(request, key, Place.model_validate(document["output"]))
         key.check_write(source["output"]["bucket"])
         deployment = self.deployment
@@ -108,7 +107,7 @@ class _Tasks:
         return launch_media(deployment, source, outputs, run_tags)
 
     def _tags(self, request: ProcessMediaRequest, key: ApiKey) -> dict[str, str]:
-        """What queries show of the request later."""
+        """Run tags for the members of the request that queries show later."""
         config = request.task_notify_config
         request_tags = {
             tags.ACCOUNT: key.owner, tags.URL: without_userinfo(request.input_info.url),
@@ -121,7 +120,7 @@ class _Tasks:
         }
 
     def _source(self, request: ProcessMediaRequest, key: ApiKey, default: Place) -> dict[str, Any]:
-        """The config of the run's source: where it is, where its outputs go, whom to notify."""
+        """The config of the run's source: its place, the place of its outputs, the sinks."""
         url = request.input_info.url
         if url:
             name = shortened(posixpath.basename(unquote(urlsplit(url).path)) or "source", MAX_NAME_BYTES)
@@ -134,7 +133,7 @@ class _Tasks:
         named = bucket_of(request.output_storage, self.settings)
         place = {
             "bucket": named or default.bucket or (OUTPUTS if url else bucket),
-            "dir": slashed(request.output_dir) if request.output_dir.strip("/") else default.dir,
+            "dir": with_slashes(request.output_dir) if request.output_dir.strip("/") else default.dir,
         }
         notify = [request.task_notify_config.sink()] if request.task_notify_config else []
         return {"bucket": bucket, "key": path, "etag": "", "output": place, "notify": notify, "url": url}
@@ -196,7 +195,7 @@ class _Tasks:
         }  # fmt: skip
 
     def manage_task(self, call: Call[ManageTaskRequest]) -> dict[str, Any]:
-        """Ours ends a task that is being processed, too; MPS's only one that waits."""
+        """Ends a task, also one that is being processed, unlike MPS."""
         if call.request.operation_type != "Abort":
             raise ApiError("InvalidParameterValue.InvalidOperationType", "OperationType can only be Abort.")
         run, run_tags = self._run(call.request.task_id, call.key, "InvalidParameterValue.TaskId")
@@ -228,7 +227,7 @@ def _type(run: TaskRun) -> str:
 
 
 def _is_theirs(run_tags: Mapping[str, str], key: ApiKey) -> bool:
-    """What somebody started is theirs to see, also where it came from a URL."""
+    """Whether the key's owner started the task; then they may see it, even if its source is a URL."""
     return run_tags.get(tags.ACCOUNT) == key.owner
 
 

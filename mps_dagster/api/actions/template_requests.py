@@ -1,4 +1,4 @@
-"""What the template actions take (reference D.1 to D.7): forms made of each kind's own model."""
+"""Requests of the template actions (reference D.1 to D.7): forms derived from each kind's model."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ KINDS = tuple(Kind.of(template) for template in TEMPLATES.values())
 
 
 def picture_of(content: str) -> bytes:
-    """A watermark's picture, checked."""
+    """Decode and check a watermark's picture."""
     try:
         data = base64.b64decode(content, validate=True)
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:

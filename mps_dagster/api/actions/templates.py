@@ -1,6 +1,6 @@
 """Create, Describe, Modify and Delete for each kind of template (reference D).
 
-The kinds differ in their parameters only, which the task's own spec validates; what is made here is a file in `templates/`.
+The kinds differ only in their parameters, which the task's spec validates. Each template is a file in `templates/`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_pascal, to_snake
 
 from mps_dagster.api.action import Action, Call, RequestModel, refusal
 from mps_dagster.api.actions.definitions import changing_definitions, now
-from mps_dagster.api.actions.shown_templates import image_url, model_of, origin_of, shown
+from mps_dagster.api.actions.template_info import image_url, model_of, origin_of, template_info
 from mps_dagster.api.actions.template_requests import (
     KINDS,
     WATERMARK,
@@ -31,11 +31,11 @@ from mps_dagster.frozen import Facts
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.files import Change, as_yaml, changing
 from mps_dagster.workflow.project import Project
-from mps_dagster.workflow.templates import Template, Templates, merged
+from mps_dagster.workflow.templates import Template, Templates, merge
 
 Parameters = dict[str, Any]
 FIRST = 200_001
-"""Below it are MPS's presets and what people number by hand."""
+"""Lower numbers are for MPS's presets and an admin's templates."""
 
 
 def template_actions(settings: Settings) -> dict[str, Action[Any]]:
@@ -53,7 +53,7 @@ def template_actions(settings: Settings) -> dict[str, Action[Any]]:
 
 @dataclass(frozen=True)
 class _Templates:
-    """Those of one kind: presets, an admin's, and one's own."""
+    """The templates of one kind: presets, an admin's, and those of API keys."""
 
     settings: Settings
     kind: Kind
@@ -62,10 +62,11 @@ class _Templates:
         request, image = call.request, _picture(call.request)
         parameters = _parameters(request)
         self._check(parameters, image)
-        # A lock of its own: nobody uses a new template, so it need not wait until Dagster has loaded other changes.
+        # A lock of its own: no workflow uses a new template, so it need not wait until Dagster has loaded other changes.
         with changing(self.settings.templates_dir) as change:
-            if sum(template.owner == call.key.owner for template in self._seen_by(call.key)) >= self.kind.template.most:
-                problem = f"There are {self.kind.template.most} templates of this kind already."
+            limit = self.kind.template.limit
+            if sum(template.owner == call.key.owner for template in self._seen_by(call.key)) >= limit:
+                problem = f"There are {limit} templates of this kind already."
                 raise ApiError("LimitExceeded.TooMuchTemplate", problem)
             taken = [template.definition for template in self._templates.by_name.values()]
             number = change.next_number(self.settings.templates_dir / ".last_definition", [FIRST - 1, *taken])
@@ -80,15 +81,14 @@ class _Templates:
         request, image = call.request, _picture(call.request)
         with changing_definitions(self.settings) as change:
             template = self._own(request.definition, call.key, "InvalidParameterValue.ModifyDefaultTemplate")
-            given = _parameters(request)
-            if given.get("type", template.parameters.get("type")) != template.parameters.get("type"):
+            changes = _parameters(request)
+            if changes.get("type", template.parameters.get("type")) != template.parameters.get("type"):
                 raise ApiError("InvalidParameterValue.Type", "The type of a watermark template cannot be changed.")
-            parameters = merged(template.parameters, given)
+            parameters = merge(template.parameters, changes)
             self._check(parameters, image)
             labels = {name: getattr(request, name) for name in ("name", "comment") if name in request.model_fields_set}
-            changed = template.model_copy(update={**labels, "parameters": parameters})
             users = self._users(template)
-            changed = self._write(change, changed, image)
+            changed = self._write(change, template.model_copy(update={**labels, "parameters": parameters}), image)
             if lost := sorted(set(users) - set(Project.load(self.settings).by_name)):
                 raise ApiError("InvalidParameterValue", f"The workflows {', '.join(lost)} could not use it any more.")
             if users:
@@ -96,39 +96,38 @@ class _Templates:
         return self._image(changed) if image else {}
 
     def delete(self, call: Call[Named]) -> dict[str, Any]:
-        # So that no workflow is made meanwhile that names it.
+        # Locked, so that no workflow that uses it is created meanwhile.
         with changing_definitions(self.settings) as change:
             template = self._own(call.request.definition, call.key, "InvalidParameterValue.DeleteDefaultTemplate")
             if users := self._users(template):
-                # MPS would fail their tasks from then on; a workflow that names nothing cannot even be loaded here.
+                # In MPS their tasks would fail from then on; here, such a workflow could not even be loaded.
                 problem = f"Template {template.definition} is used by the workflows {', '.join(users)}."
                 raise ApiError("FailedOperation", problem)
             change.delete(self._path(template))
-            # Earlier ones, too: a run that began before the last change works with what it planned with.
+            # Earlier pictures, too, which were kept for runs that began before a change.
             for image in self.settings.templates_dir.glob(f"{WATERMARK}_{template.definition}_*"):
                 change.delete(image)
         return {}
 
     def describe(self, call: Call[Describe]) -> dict[str, Any]:
-        wanted = call.request
-        found = [
-            template for template in self._seen_by(call.key)
-            if self._matches(template, wanted)
-        ]  # fmt: skip
-        page = found[wanted.offset : wanted.offset + wanted.limit]
+        query = call.request
+        matches = [template for template in self._seen_by(call.key) if self._matches(template, query)]
+        page = matches[query.offset : query.offset + query.limit]
         return {
-            "TotalCount": len(found),
-            f"{self.kind.wire}TemplateSet": [shown(self.kind.template, template, self.settings) for template in page],
+            "TotalCount": len(matches),
+            f"{self.kind.wire}TemplateSet": [
+                template_info(self.kind.template, template, self.settings) for template in page
+            ],
         }
 
     def _write(self, change: Change, template: Template, image: bytes | None) -> Template:
         parameters = template.parameters
         if image is not None:
-            # There before anybody is told of it.
+            # Written before the template that names it.
             extension = "png" if image.startswith(b"\x89PNG") else "jpg"
             name = f"{WATERMARK}_{template.definition}_{hashlib.sha256(image).hexdigest()[:12]}.{extension}"
             change.write(self.settings.templates_dir / name, image)
-            parameters = merged(parameters, {"image_template": {"image_content": name}})
+            parameters = merge(parameters, {"image_template": {"image_content": name}})
         written = template.model_copy(update={"parameters": parameters, "updated": now()})
         document = {"kind": self.kind.kind, "templates": [written.model_dump(mode="json", exclude_defaults=True)]}
         change.write(self._path(written), as_yaml(document))
@@ -138,7 +137,7 @@ class _Templates:
         return self.settings.templates_dir / f"{self.kind.kind}_{template.definition}.yaml"
 
     def _seen_by(self, key: ApiKey) -> list[Template]:
-        """Presets first, by ID."""
+        """The templates that the key may see, by ID."""
         templates = {t.definition: t for (name, _), t in self._templates.by_name.items() if name == self.kind.kind}
         return [
             templates[definition] for definition in sorted(templates) if templates[definition].owner in ("", key.owner)
@@ -153,7 +152,7 @@ class _Templates:
         return template
 
     def _users(self, template: Template) -> list[str]:
-        """The workflows that name it."""
+        """The workflows that use the template."""
         return [
             workflow.name
             for workflow in Project.load(self.settings).workflows
@@ -164,10 +163,8 @@ class _Templates:
     def _templates(self) -> Templates:
         return Templates.load(self.settings.templates_dir)
 
-    def _matches(self, template: Template, wanted: Describe) -> bool:
-        if wanted.definitions and template.definition not in wanted.definitions:
-            return False
-        if wanted.name not in template.name:
+    def _matches(self, template: Template, query: Describe) -> bool:
+        if (query.definitions and template.definition not in query.definitions) or query.name not in template.name:
             return False
         model = self._model(template)
         if model is None:
@@ -177,20 +174,20 @@ class _Templates:
             "type": origin_of(template),
             **{to_snake(name): item.of(model) for name, item in filters.items() if item},
         }
-        return all(getattr(wanted, name) in (None, "", value) for name, value in own.items())
+        return all(getattr(query, name) in (None, "", value) for name, value in own.items())
 
     def _model(self, template: Template) -> Facts | None:
-        """None of an admin's file that says what no task takes; who names that template is told."""
+        """None if an admin's file has parameters that no task accepts; workflows that use it show the error."""
         try:
             return model_of(self.kind.template, template.parameters)
         except ValidationError:
             return None
 
     def _check(self, parameters: Parameters, image: bytes | None) -> None:
-        """Raise what MPS answers to the first parameter that does not go with the others."""
+        """Raise MPS's error for the first parameter that contradicts others."""
         if image is not None:
             picture = {"image_template": {"image_content": "in the request"}}
-            parameters = merged(parameters, picture)
+            parameters = merge(parameters, picture)
         try:
             model_of(self.kind.template, parameters)
         except ValidationError as error:
@@ -206,12 +203,10 @@ def _picture(request: RequestModel) -> bytes | None:
 
 
 def _parameters(request: RequestModel) -> Parameters:
-    given = request.model_dump(exclude_unset=True)
-    for name in ("name", "comment", "definition"):
-        given.pop(name, None)
+    parameters = request.model_dump(exclude_unset=True, exclude={"name", "comment", "definition"})
     # The picture is a file of its own.
-    given.get("image_template", {}).pop("image_content", None)
-    return given
+    parameters.get("image_template", {}).pop("image_content", None)
+    return parameters
 
 
 def _names(task: str, spec: Any, kind: str, template: Template) -> bool:

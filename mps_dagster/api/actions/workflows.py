@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from mps_dagster.api.action import Action, Call, NotOffered, Number, RequestModel
-from mps_dagster.api.actions.definitions import Definitions, Listed, Trigger, place, sinks
-from mps_dagster.api.actions.media_tasks import ENTRIES, WORDS, MediaProcessTask, TaskNotifyConfig
-from mps_dagster.api.actions.showing import Info, shown, shown_outputs
+from mps_dagster.api.actions.definition_info import Info, common_info, output_infos
+from mps_dagster.api.actions.definitions import Definitions, ListRequest, Trigger, place, sinks
+from mps_dagster.api.actions.media_tasks import ENTRIES, MPS_TASKS, MediaProcessTask, TaskNotifyConfig
 from mps_dagster.api.actions.storage import TaskOutputStorage, bucket_of, check_dir
 from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
@@ -45,7 +45,7 @@ class ResetWorkflowRequest(WorkflowRequest, Named):
     pass
 
 
-class DescribeWorkflowsRequest(Listed):
+class DescribeWorkflowsRequest(ListRequest):
     workflow_ids: tuple[int, ...] = Field((), max_length=100)
 
 
@@ -72,8 +72,8 @@ class _Workflows:
         return {}
 
     def describe(self, call: Call[DescribeWorkflowsRequest]) -> dict[str, Any]:
-        """An admin's own files are shown, too, by an ID that is made of their name."""
-        total, page = self.definitions.listed(call.request.workflow_ids, call.request, call.key)
+        """Shows an admin's files, too, with an ID derived from their name."""
+        total, page = self.definitions.find(call.request.workflow_ids, call.request, call.key)
         answer = {"TotalCount": total, "WorkflowInfoSet": [_info(file) for file in page]}
         return with_regions(answer, self.definitions.settings)
 
@@ -95,12 +95,12 @@ class _Workflows:
 
 def _info(file: WorkflowFile) -> Info:
     workflow = file.workflow
-    sets: dict[str, list[Info]] = {words.set: [] for words in WORDS.values()}
+    sets: dict[str, list[Info]] = {words.set: [] for words in MPS_TASKS.values()}
     for task in workflow.tasks.values():
-        if task.type in WORDS and task.source == UPLOAD:
-            sets[WORDS[task.type].set] += shown_outputs(file, task.name, ENTRIES[task.type])
+        if task.type in MPS_TASKS and task.source == UPLOAD:
+            sets[MPS_TASKS[task.type].set] += output_infos(file, task.name, ENTRIES[task.type])
     return {
-        "WorkflowId": file.number, "WorkflowName": workflow.title or workflow.name, **shown(file),
+        "WorkflowId": file.number, "WorkflowName": workflow.title or workflow.name, **common_info(file),
         "MediaProcessTask": {"AdaptiveDynamicStreamingTaskSet": [], **sets}, "AiContentReviewTask": None,
         "AiAnalysisTask": None, "AiRecognitionTask": None, "TaskPriority": workflow.priority,
     }  # fmt: skip

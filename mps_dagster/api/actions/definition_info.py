@@ -1,4 +1,4 @@
-"""Workflows and schedules as MPS shows them: what WorkflowInfo and SchedulesInfo have in common (reference C.2, C.4)."""
+"""The common members of MPS's WorkflowInfo and SchedulesInfo (reference C.2, C.4)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mps_dagster.workflow.project import WorkflowFile
 Info = dict[str, Any]
 
 
-def shown(file: WorkflowFile) -> Info:
+def common_info(file: WorkflowFile) -> Info:
     workflow = file.workflow
     bucket = workflow.output.bucket or workflow.trigger.bucket
     return {
@@ -44,8 +44,8 @@ def time_of(moment: datetime | None) -> str:
     return iso((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) if moment else ""
 
 
-def shown_outputs(file: WorkflowFile, task: str, model: type[Output]) -> list[Info]:
-    """A task's outputs, as MPS has them; what an admin wrote out in full besides is not shown."""
+def output_infos(file: WorkflowFile, task: str, model: type[Output]) -> list[Info]:
+    """A task's outputs as MPS shows them; parameters that an admin wrote and MPS does not have are left out."""
     written = file.document["tasks"][task]["outputs"]
     return [
         _output(document, spec, model) for document, spec in zip(written, file.workflow.tasks[task].specs, strict=True)
@@ -82,7 +82,7 @@ def _watermark(document: Info, definition: int | str) -> Info:
     try:
         bucket, key = split_address(str((raw.get("image_template") or {}).get("image_content", "")))
     except InvalidInput:
-        # A text, or an image beside the templates, which MPS cannot name.
+        # A text, or an image file of the project, for which MPS has no address.
         return shown
     shown["RawParameter"] = pascal(raw)
     shown["RawParameter"]["ImageTemplate"]["ImageContent"] = input_info(bucket, key)
@@ -90,12 +90,12 @@ def _watermark(document: Info, definition: int | str) -> Info:
 
 
 def _number(definition: int | str) -> int:
-    """MPS's templates have numbers only; ours may go by a name."""
+    """The template's ID; 0 if it has a name, which MPS does not know."""
     return definition if isinstance(definition, int) else 0
 
 
 def _notify(sinks: Iterable[SinkConfig]) -> Info | None:
-    """MPS has one; the first that it knows, without its key."""
+    """The first sink of a type that MPS has, without its key; MPS shows one only."""
     for sink in sinks:
         mode = {"NotifyMode": sink.notify_mode.capitalize()}
         match sink:

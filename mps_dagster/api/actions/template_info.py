@@ -1,4 +1,4 @@
-"""How MPS shows a template (reference D): every parameter filled in, codecs by their encoders, times in UTC."""
+"""A template as MPS shows it (reference D): with all parameters, encoder names as codecs, times in UTC."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mps_dagster.tasks.spec import parameters
 from mps_dagster.workflow.templates import Template
 
 
-def shown(kind: TemplateType, template: Template, settings: Settings) -> dict[str, Any]:
+def template_info(kind: TemplateType, template: Template, settings: Settings) -> dict[str, Any]:
     model = model_of(kind, {**template.parameters, "definition": template.definition})
     members = {
         "Definition": template.definition, "Name": template.name, "Comment": template.comment, "Type": origin_of(template),
         "CreateTime": _time(template.created), "UpdateTime": _time(template.updated),
-        **_members(model), **pascal(kind.described(model)),
+        **_members(model), **pascal(kind.describe(model)),
     }  # fmt: skip
     if kind.kind == WATERMARK and members["ImageTemplate"]:
         members["ImageTemplate"]["ImageUrl"] = image_url(template, settings)
@@ -35,11 +35,11 @@ def origin_of(template: Template) -> str:
 
 def model_of(kind: TemplateType, parameters: dict[str, Any]) -> Facts:
     """Raise pydantic's `ValidationError` if no task can use a template of these parameters."""
-    return kind.model.model_validate({**parameters, **kind.stand_in})
+    return kind.model.model_validate({**parameters, **kind.placeholders})
 
 
 def image_url(template: Template, settings: Settings) -> str:
-    """Where a watermark's picture can be looked at."""
+    """The URL of a watermark template's picture."""
     name = template.parameters.get("image_template", {}).get("image_content", "")
     return f"{settings.files_url}/{TEMPLATES}/{name}" if name else ""
 
