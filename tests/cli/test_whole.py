@@ -31,11 +31,11 @@ from deployments import (
 from projects import ROOT, VOD, command_lines, make_project
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
-from mps_dagster.control.asking import describe, list_tasks
 from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.graphql import LOCATION
 from mps_dagster.control.health import examine
 from mps_dagster.control.task_run import TaskRun, run_id_of
+from mps_dagster.control.tasks import describe, list_tasks
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.naming import sensor_name
 
