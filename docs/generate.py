@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pydantic import BaseModel
 from mps_dagster.cli.settings import settings
 from mps_dagster.notify.config import CmqSink, LocalSink, SqsSink, UrlSink
 from mps_dagster.tasks import TASKS
+from mps_dagster.tasks.spec import Spec
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.templates import Template, Templates
 
@@ -59,10 +61,13 @@ def _workflow_page() -> str:
 
 def _tasks_page() -> str:
     text = "# Outputs of tasks, field by field\n\n[tasks.md](../tasks.md) explains them. Field names are MPS's in snake_case.\n\n"
+    common = Spec.model_json_schema()
+    text += f"## Every output\n\n{_table(common)}\n"
     shared: dict[str, Schema] = {}
     for name, task in TASKS.items():
         (_, spec), *embedded = _tables(task.spec)
-        text += f"## {name}\n\n{_table(spec)}\n"
+        own = {key: field for key, field in spec["properties"].items() if key not in Spec.model_fields}
+        text += f"## {name}\n\n{_table({**spec, 'properties': own})}\n"
         shared |= embedded
     return HEADER + text + _rendered(list(shared.items()))
 
@@ -96,8 +101,13 @@ def _fields(schema: Schema) -> Iterator[tuple[str, Schema]]:
 
 def _rendered(tables: list[tuple[str, Schema]]) -> str:
     return "\n".join(
-        f"## {name}\n\n{_intro(schema)}{_table(schema)}" for name, schema in tables if schema.get("properties")
+        f"## {_title(name)}\n\n{_intro(schema)}{_table(schema)}" for name, schema in tables if schema.get("properties")
     )
+
+
+def _title(name: str) -> str:
+    """Unlike the names of task types, which are headings, too."""
+    return f"{name} fields"
 
 
 def _intro(schema: Schema) -> str:
@@ -117,7 +127,7 @@ def _table(schema: Schema) -> str:
 def _type(schema: Schema) -> str:
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        return f"[{name}](#{name.lower()})"
+        return f"[{name}](#{_title(name).lower().replace(' ', '-')})"
     if "const" in schema:
         return f"`{schema['const']}`"
     if "enum" in schema:
@@ -125,8 +135,14 @@ def _type(schema: Schema) -> str:
     if options := schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf"):
         return " or ".join(dict.fromkeys(_type(option) for option in options if option.get("type") != "null"))
     if schema.get("type") == "array":
-        items = schema.get("items") or {}
-        return f"list of {_type(items)}" if items else "list"
+        items, most = schema.get("items") or {}, schema.get("maxItems")
+        return (f"list of {_type(items)}" if items else "list") + (f", up to {most}" if most else "")
+    if patterns := schema.get("patternProperties"):
+        return f"mapping of names to {_type(next(iter(patterns.values())))}"
+    if match := re.fullmatch(r"\^\(([\w|]+)\)\$", schema.get("pattern", "")):
+        return ", ".join(f"`{value}`" for value in match[1].split("|"))
+    if schema.get("format") == "date-time":
+        return "date and time"
     if (
         schema.get("type") == "object"
         and isinstance(schema.get("additionalProperties"), dict)
@@ -142,9 +158,11 @@ def _range(schema: Schema) -> str:
         return f", {low:g} to {high:g}" if high < 1e6 else f", {low} to {high}"
     words = (
         ("at least {}", low), ("at most {}", high), ("above {}", schema.get("exclusiveMinimum")),
-        ("below {}", schema.get("exclusiveMaximum")), ("up to {} characters", schema.get("maxLength")),
+        ("below {}", schema.get("exclusiveMaximum")),
     )  # fmt: skip
-    return "".join(f", {form.format(value)}" for form, value in words if value is not None)
+    longest = schema.get("maxLength")
+    text = "".join(f", {form.format(value)}" for form, value in words if value is not None)
+    return text + (f", up to {longest} characters" if longest and longest > 1 else "")
 
 
 def _default(schema: Schema, *, required: bool) -> str:
@@ -155,13 +173,21 @@ def _default(schema: Schema, *, required: bool) -> str:
 
 
 def _yaml(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value).strip('"')
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')
 
 
 def _parameters(parameters: Mapping[str, Any]) -> str:
     parts = []
     for name, value in parameters.items():
-        parts += [f"{name} ({_parameters(value)})"] if isinstance(value, dict) else [f"{name} {value}"]
+        match value:
+            case dict():
+                parts.append(f"{name} ({_parameters(value)})")
+            case list():
+                parts.append(f"{name} ({'; '.join(map(_parameters, value))})")
+            case _:
+                parts.append(f"{name} {value}")
     return ", ".join(parts)
 
 
