@@ -117,16 +117,12 @@ def _tc3_matches(message: Message, claim: Claim, secret_key: str) -> bool:
     sent = {name: message.headers[name].strip() for name in claim.signed_headers}
     # The documentation signs header values in lower case, the SDK for Python as they are sent, and the one for Node the host
     # without its port.
-    bare = {**sent, "host": _without_port(sent["host"])}
+    bare = {**sent, "host": re.sub(r":[0-9]{1,5}$", "", sent["host"])}
     ways = (sent, {name: value.lower() for name, value in sent.items()}, bare)
     return any(
         _same(hmac.digest(key, _tc3_text(message, claim, headers).encode(), "sha256").hex(), claim.signature)
         for headers in ways
     )
-
-
-def _without_port(host: str) -> str:
-    return re.sub(r":[0-9]{1,5}$", "", host)
 
 
 def _tc3_text(message: Message, claim: Claim, values: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mps_dagster.control import asking
+from mps_dagster.control import tasks
 from mps_dagster.control.deployment import Deployment
 from mps_dagster.settings import Settings
 
@@ -13,5 +13,5 @@ from mps_dagster.settings import Settings
 @click.argument("task_id")
 def abort(task_id: str) -> None:
     """End a task that waits or runs. What it has published stays."""
-    run = asking.abort(Deployment.of(Settings()), task_id)
+    run = tasks.abort(Deployment.of(Settings()), task_id)
     click.echo(f"{run.task_id}  {run.outcome}")

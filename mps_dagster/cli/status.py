@@ -7,9 +7,9 @@ import time
 import click
 
 from mps_dagster.cli.show import outputs_table, progress_bars, show_progress, summary, whole_lines
-from mps_dagster.control.asking import describe
 from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.task_run import TaskRun
+from mps_dagster.control.tasks import describe
 from mps_dagster.settings import Settings
 
 

@@ -6,8 +6,8 @@ from datetime import datetime
 
 import click
 
-from mps_dagster.control.asking import list_tasks
 from mps_dagster.control.deployment import Deployment
+from mps_dagster.control.tasks import list_tasks
 from mps_dagster.settings import Settings
 
 STATUSES = {

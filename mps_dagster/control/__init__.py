@@ -1,4 +1,4 @@
-"""Launching task runs and asking what became of them: which objects are uploads, Dagster's GraphQL, the state of a run, health.
+"""Launches and queries task runs: finding uploads, Dagster's GraphQL, the state of a run, backfill plans, health.
 
-What CLI, API and backfills share. Never imports Dagster: that alone costs 0.7 s. Decides nothing about media.
+Shared by CLI, API and orchestration. Never imports Dagster, which takes 0.7 s. Decides nothing about media.
 """

@@ -1,6 +1,6 @@
-"""What of a workflow's uploads is missing, failed or out of date.
+"""Plans backfills: uploads of a workflow whose outputs are missing, failed or out of date.
 
-The bucket's listing is compared with what Dagster recorded, in bulk. Import it where it is needed: pandas costs 0.4 s.
+Compares the bucket's listing with Dagster's records, in bulk. Import it only where needed, as pandas takes 0.4 s.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COLUMNS = ["key", "size", "modified", "status", "tasks", "reason", "run_key"]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which of the sources and tasks a backfill is about."""
+    """Selects the sources and tasks of a backfill."""
 
     prefix: str = ""
     since: datetime | None = None
@@ -61,7 +61,7 @@ class Plan:
     still lack something).
     """
     others: Mapping[str, int]
-    """How many of the other sources there are, by status. Not of those that were never made: they may be our own outputs."""
+    """The number of other sources by status, without `never`: those may be our own outputs."""
     under_way: tuple[str, ...]
     """Backfills of the workflow that have not ended."""
 
@@ -77,21 +77,21 @@ def plan(history: History, buckets: Buckets, scope: Scope) -> Plan:
         else:
             others[_first(verdicts[name].status for name in scope.tasks or verdicts)] += 1
     table = pd.DataFrame(rows, columns=COLUMNS).sort_values(["modified", "key"])
-    # Only buckets know which of these lack nothing, so no more of them are read than needed.
+    # Whether these are complete takes requests to buckets, so no more of them are checked than needed.
     uploads = (
         row
         for row in table.itertuples()
         if row.status != Status.NEVER or _lacks_outputs(row.key, row.tasks, workflow, buckets)
     )
-    chosen = [row.Index for row in itertools.islice(uploads, scope.limit)]
+    selected = [row.Index for row in itertools.islice(uploads, scope.limit)]
     counts = {status.value: others[status] for status in Status if others[status] and status is not Status.NEVER}
-    return Plan(table.loc[chosen].reset_index(drop=True), counts, history.backfills)
+    return Plan(table.loc[selected].reset_index(drop=True), counts, history.backfills)
 
 
 def connected(workflow: Workflow, tasks: tuple[str, ...]) -> list[list[str]]:
-    """The tasks in connected sets; those that work on the upload come with the source.
+    """Group the tasks into connected sets; those that work on the upload come with the source.
 
-    Dagster leaves out of a backfill what is not connected with the rest of it.
+    Dagster leaves assets that are not connected with the others out of a backfill.
     """
     sets: dict[str, list[str]] = {}
     for task in workflow.upstream_first:
@@ -115,18 +115,18 @@ def _row(info: ObjectInfo, workflow: Workflow, verdicts: Mapping[str, Verdict], 
     due = {name for name in candidates if verdicts[name].status in scope.statuses}
     if not due:
         return None
-    chosen = tuple(name for name in workflow.tasks if name in due | _missing_upstream(due, workflow, verdicts))
-    held = {name for name in candidates if verdicts[name].status in (Status.RUNNING, Status.BROKEN)}
-    explained = [name for name in workflow.tasks if name in chosen or name in held]
+    tasks = tuple(name for name in workflow.tasks if name in due | _missing_upstream(due, workflow, verdicts))
+    blocked = {name for name in candidates if verdicts[name].status in (Status.RUNNING, Status.BROKEN)}
+    explained = [name for name in workflow.tasks if name in tasks or name in blocked]
     reason = "; ".join(f"{name} {verdicts[name].reason}" for name in explained)
     # Otherwise the upload sensor would never launch what is not in the plan.
-    complete = all(name in chosen or verdict.status is Status.DONE for name, verdict in verdicts.items())
+    complete = all(name in tasks or verdict.status is Status.DONE for name, verdict in verdicts.items())
     key = run_key(workflow.trigger.bucket, info) if complete else ""
-    return info.key, info.size, info.modified, _first(verdicts[name].status for name in due).value, chosen, reason, key
+    return info.key, info.size, info.modified, _first(verdicts[name].status for name in due).value, tasks, reason, key
 
 
 def _missing_upstream(due: set[str], workflow: Workflow, verdicts: Mapping[str, Verdict]) -> set[str]:
-    """The tasks that these work on and that have no output."""
+    """The tasks upstream of these that have no output."""
     missing = set()
     for name in due:
         upstream = workflow.tasks[name].upstream
@@ -141,14 +141,14 @@ def _first(statuses: Iterable[Status]) -> Status:
 
 
 def _lacks_outputs(key: str, tasks: tuple[str, ...], workflow: Workflow, buckets: Buckets) -> bool:
-    """Whether an object without runs is an upload, and one whose outputs no earlier, deleted run has made."""
+    """Whether an object without runs is an upload, and has no outputs of an earlier, deleted run."""
     upload = workflow.trigger.bucket
     try:
         info = buckets.get(upload).head(key)
     except SourceNotAccessible:
         return False
     if info.record:
-        # One of our outputs, among the uploads.
+        # An output of ours among the uploads.
         return False
     try:
         results = [
@@ -162,6 +162,6 @@ def _lacks_outputs(key: str, tasks: tuple[str, ...], workflow: Workflow, buckets
 
 
 def _is_current(result: TaskResult, task: Task, etag: str) -> bool:
-    """Whether this is what the task makes of the upload now."""
+    """Whether a result is up to date with the task and the upload."""
     same = task.upstream != UPLOAD or result.source.etag == etag
     return same and result.task == task.name and result.results[0].revision == task.revision

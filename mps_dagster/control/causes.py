@@ -1,4 +1,4 @@
-"""Why a run or a step ended that could not say so itself, in words, read from what Dagster wrote of it."""
+"""Describes in words why a run or step died without reporting it, from Dagster's log."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _CLASS = re.compile(r"^(mps_)?dagster[\w.]*\.\w+:\s*")
 
 
 def run_cause(messages: Iterable[str]) -> str:
-    """Why the run's process ended before the run did; empty if it did not, or if that is not known."""
+    """Why the run's process died; empty if it did not, or if the cause is unknown."""
     return next(filter(None, (_matched(message, _OF_A_RUN) for message in messages)), "")
 
 
 def step_cause(message: str) -> str:
-    """Why a step's process ended before the step did; empty if the message is about something else."""
+    """Why a step's process died; empty if the message is about something else."""
     return _matched(message, _OF_A_STEP)
 
 
 def in_words(errors: Sequence[str]) -> str:
-    """A step's error, given with its causes, without Dagster's names; nothing if it was only ended from outside."""
+    """A step's error, from its messages, without Dagster's names; empty if the step was only terminated."""
     if not errors or any(_FROM_OUTSIDE.search(error) for error in errors):
         return ""
     return step_cause(errors[-1]) or _CLASS.sub("", errors[-1].strip())

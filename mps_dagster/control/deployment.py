@@ -15,7 +15,7 @@ from mps_dagster.workflow.project import Project
 
 @dataclass(frozen=True)
 class Deployment:
-    """Made for each command or request: it sees the project's files as they are at first use."""
+    """Created for each command or request: it reads the project's files at first use."""
 
     settings: Settings
     buckets: Buckets

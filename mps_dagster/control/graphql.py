@@ -1,4 +1,4 @@
-"""Dagster's GraphQL: the only way from here to a running Dagster."""
+"""Client for Dagster's GraphQL, the only access of this package to a running Dagster."""
 
 from __future__ import annotations
 
@@ -139,13 +139,13 @@ class Dagster:
             raise MpsError(f"Dagster cannot load the project: {problem}", hint="mps workflows validate")
 
     def reset_sensor(self, name: str) -> None:
-        """Have it run or not as its definition says. A stop in the UI holds until then, whatever becomes of the definition."""
+        """Return a sensor to its definition's default status; a stop in the UI overrides that until then."""
         reply = self.ask(_RESET_SENSOR, sensor={**LOCATION, "sensorName": name})["resetSensor"]
         if reply["__typename"] != "Sensor":
             raise MpsError(f"Dagster did not start {name}: {reply.get('message', reply['__typename'])}")
 
     def reaches_code(self) -> bool:
-        """Whether the process that holds the project's code is there: also when it is slow, or refuses the project."""
+        """Whether the process with the project's code answers; true also if it is slow, or refuses the project."""
         entries = self.ask(_CODE)["workspaceOrError"].get("locationEntries", [])
         errors = [entry["locationOrLoadError"] or {} for entry in entries]
         return not any(
@@ -162,16 +162,16 @@ class Dagster:
         return _stored(newest) if newest else None
 
     def without_retried(self, runs: Sequence[StoredRun]) -> list[StoredRun]:
-        """These runs but for those whose task was run again since: a task is what its newest run is."""
+        """Those of the runs that were not retried, as a task has the state of its newest run."""
         retried = sorted(self._retried() & {run.root_run_id for run in runs}) if runs else []
-        # Dagster's filter takes one value of a tag, hence one query for each.
+        # Dagster's filter accepts one value per tag, hence one query each.
         queries = [_RETRY % numbered for numbered in enumerate(retried)]
         reply = self.ask("{ " + " ".join(queries) + " }") if queries else {}
         newest = {root: run["runId"] for number, root in enumerate(retried) for run in reply[f"r{number}"]["results"]}
         return [run for run in runs if newest.get(run.root_run_id, run.run_id) == run.run_id]
 
     def _retried(self) -> set[str]:
-        """The root runs of all retries."""
+        """The ids of root runs that were retried."""
         return {value for tag in self.ask(_RETRIED)["runTagsOrError"]["tags"] for value in tag["values"]}
 
     def runs(self, query: Mapping[str, Any], *, limit: int, cursor: str | None = None) -> list[StoredRun]:
@@ -185,7 +185,7 @@ class Dagster:
         return int(reply["count"])
 
     def terminate(self, run_id: str) -> None:
-        """End a run. Dagster ends none that is just being started, so its begin is waited for."""
+        """End a run. Dagster cannot end a run that is just starting, so wait until it has started."""
         deadline = time.monotonic() + STARTING_S
         while True:
             reply = self.ask(_TERMINATE, id=run_id)["terminateRun"]

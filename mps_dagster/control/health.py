@@ -1,4 +1,4 @@
-"""Whether what a deployment leans on can be reached and used with the settings as they are. Each check is a `Finding`."""
+"""Checks whether everything that a deployment needs can be used with its settings. Each check yields a `Finding`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Finding:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """One finding after the other; nothing is changed, but for a probe object that is written and removed again."""
+    """Yield all findings. Nothing is changed, except that a probe object is written and removed."""
     yield from (Finding("settings", "warning", f"nothing reads {name}") for name in unknown_variables(os.environ))
     yield _tried("project", partial(_project, settings))
     yield _tried("home", partial(_home, settings))
@@ -74,7 +74,7 @@ def _examine_workflows(settings: Settings) -> Iterator[Finding]:
 
 
 def check_database(settings: Settings) -> str:
-    """The database that Dagster's records are in; raise `Unusable` if it does not let us in."""
+    """Connect to the database of Dagster's records; raise `Unusable` if that fails."""
     if settings.database_url is None:
         return f"SQLite in {settings.dagster_home}"
     import psycopg2
@@ -105,7 +105,7 @@ def _tried(what: str, check: Callable[[], str | Finding]) -> Finding:
     except MpsError as error:
         return Finding(what, "failed", str(error))
     except Exception as error:
-        # Whatever a library makes of it; the other findings still count.
+        # Any error of a library is a finding, too, and the others still count.
         return Finding(what, "failed", f"{type(error).__name__}: {error}")
     return outcome if isinstance(outcome, Finding) else Finding(what, "ok", outcome)
 
@@ -118,7 +118,7 @@ def _project(settings: Settings) -> str:
 
 
 def _home(settings: Settings) -> str:
-    """By writing a file, which a full or read-only disk refuses, too."""
+    """Check the home by writing a file, which also fails on a full or read-only disk."""
     folder = _existing(settings.home)
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -140,7 +140,7 @@ def _space(settings: Settings) -> Finding:
 
 
 def _places(workflows: tuple[Workflow, ...]) -> tuple[set[str], set[str]]:
-    """The buckets that uploads come from, and those that are written to."""
+    """Check the buckets of uploads and of outputs."""
     written = {bucket for workflow in workflows for bucket in workflow.written_buckets}
     return {workflow.trigger.bucket for workflow in workflows}, written
 
@@ -186,7 +186,7 @@ def _reach(sink: SinkConfig, settings: Settings) -> str:
 
 
 def _answer(sink: UrlSink, settings: Settings) -> str:
-    """To HEAD, which is no event, by the way that events go."""
+    """Send a HEAD, which is not an event, the same way as events."""
     try:
         sink.key()
         with GuardedSession(settings.web, CONNECT_S) as session:
@@ -201,7 +201,7 @@ def _answer(sink: UrlSink, settings: Settings) -> str:
 
 
 def _connect(url: str) -> str:
-    """As far as a connection: a POST would be an event."""
+    """Only connect, as a POST would be an event."""
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
@@ -228,7 +228,7 @@ _HEALTH = """{
 
 
 def _dagster(settings: Settings) -> Finding:
-    """That it is Dagster which answers there, that it could load the project, and that its daemons live."""
+    """Check that Dagster answers, has loaded the project, and that its daemons are alive."""
     try:
         reply = requests.get(f"{settings.ui_url}/server_info", timeout=CONNECT_S)
     except requests.RequestException:
@@ -251,7 +251,7 @@ def _unloaded(workspace: Mapping[str, Any]) -> Iterator[str]:
 
 def _ill(daemons: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for daemon in daemons:
-        # None is one that has not begun to beat.
+        # None: the daemon has no heartbeat yet.
         if daemon["required"] and daemon["healthy"] is False:
             errors = [error["message"].strip() for error in daemon["lastHeartbeatErrors"] or ()]
             yield f"daemon {daemon['daemonType']} is not well: {'; '.join(errors) or 'it gives no sign of life'}"

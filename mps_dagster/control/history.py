@@ -1,4 +1,4 @@
-"""What became of a workflow's tasks on each upload, judged from what Dagster recorded of them."""
+"""The status of a workflow's tasks on each upload, computed from Dagster's records."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from mps_dagster.workflow.naming import node_name, partition_key
 
 
 class Status(StrEnum):
-    """Of a task on one source. A source has the first of its tasks' statuses, in this order."""
+    """The status of a task on one source. A source has the first of its tasks' statuses, in this order."""
 
     RUNNING = "running"
     """A run is under way, or a backfill has requested one."""
     BROKEN = "broken"
-    """The last run failed for a reason that no retry can help, or somebody aborted it."""
+    """The last run failed for a reason that no retry can help, or was aborted."""
     FAILED = "failed"
     """The last run failed for a reason that a retry can help, or workflow or upload have changed since."""
     NEVER = "never"
     CHANGED = "changed"
-    """The output is of another content than the upload has now."""
+    """The output was made from other content than the upload has now."""
     STALE = "stale"
-    """The output is by an older revision of the task, or of the task that it works on."""
+    """The output was made by an older revision of the task, or of its upstream task."""
     DONE = "done"
 
 
 TO_BACKFILL = (Status.NEVER, Status.FAILED, Status.CHANGED, Status.STALE)
-"""What a backfill launches runs for, unless it is told otherwise."""
+"""The statuses that a backfill processes by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """On one task of one source."""
+    """The status of one task on one source, with its reason."""
 
     status: Status
     reason: str
@@ -48,32 +48,32 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Of one task, by partition."""
+    """Outputs and attempts of one task, by partition."""
 
     outputs: Mapping[str, tuple[str, int]]
     """Data version of the last output, and the number of its event."""
     attempts: Mapping[str, str]
-    """The last run that was to make an output and has not, or not yet."""
+    """The last run that was to make an output, and failed or still runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Of all uploads of one workflow."""
+    """Dagster's records of all uploads of one workflow."""
 
     workflow: Workflow
     outcomes: Mapping[str, Outcomes]
     """By task."""
     runs: Mapping[str, StoredRun]
-    """Those of the attempts, by id."""
+    """Runs of the attempts, by id."""
     record: Callable[[str], RunRecord]
-    """A run with its events, by id: read at need, because it takes a query."""
+    """Reads a run with its events by id; called only when needed, as it takes a query."""
     backfills: tuple[str, ...] = ()
-    """Those of the workflow that have not ended, also of the UI; they may have no runs yet."""
+    """Backfills of the workflow that have not ended, also those of the UI; they may have no runs yet."""
     requested: AbstractSet[tuple[str, str]] = frozenset()
-    """Task and partition of what they are still to make."""
+    """Task and partition of outputs that the backfills still have to make."""
 
     def judge(self, info: ObjectInfo) -> dict[str, Verdict]:
-        """What became of each task on this upload."""
+        """The verdict on each task for this upload."""
         verdicts: dict[str, Verdict] = {}
         for task in self.workflow.upstream_first:
             verdicts[task.name] = self._judge(info, task, verdicts.get(task.upstream))
@@ -95,7 +95,7 @@ class History:
         return verdict
 
     def _by_attempt(self, info: ObjectInfo, task: Task, run: StoredRun, verdict: Verdict) -> Verdict:
-        """By the last attempt, which made nothing. An attempt of an earlier workflow or upload holds nothing back."""
+        """By the last attempt, which made no output. Attempts of an earlier workflow or upload do not count."""
         current = self._is_current(run, info)
         if run.status == "SUCCESS" or (run.status == "CANCELED" and not current):
             return verdict
@@ -105,25 +105,25 @@ class History:
         failed = [step for step in record.steps if step.status == "failure"]
         own = [step for step in failed if record.task_of(step) == task.name] or failed
         codes = sorted({str(step.metadata.get("code", "InternalError")) for step in own}) or ["InternalError"]
-        # A step without our metadata died with its process, which says nothing against another attempt.
+        # A step without our metadata died with its process; another attempt may succeed.
         retryable = not own or any(step.metadata.get("retryable", True) for step in own)
         status = Status.FAILED if retryable or not current else Status.BROKEN
         return replace(verdict, status=status, reason=f"failed ({', '.join(codes)})")
 
     def _is_current(self, run: StoredRun, info: ObjectInfo) -> bool:
-        """Whether a run was of the workflow and of the upload as they are now."""
+        """Whether a run used the current workflow and upload."""
         name = self.workflow.name
         if run.tags.get(tags.REVISION, self.workflow.revision) != self.workflow.revision:
             return False
         record = self.record(run.run_id)
         fetched = (step.metadata.get("etag", "") for step in record.steps if step.op == node_name(name, UPLOAD))
         etag = source_config(run.config, name).get("etag") or next(fetched, "")
-        # A backfill's run that did not get to its source has no etag.
+        # A backfill's run that failed before its source step has no etag.
         return bool(etag == info.etag) if etag else info.modified.timestamp() < record.created_s
 
 
 def _by_output(info: ObjectInfo, task: Task, upstream: Verdict | None, version: str, event: int) -> Verdict:
-    """By the last output, whatever was attempted since."""
+    """By the last output, regardless of later attempts."""
     revision, _, etag = version.partition(".")
     if not event:
         return Verdict(Status.NEVER, "was never made", event)

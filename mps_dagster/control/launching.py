@@ -1,4 +1,4 @@
-"""Launching a task run: of a workflow on an upload, of a schedule or of ProcessMedia on any object."""
+"""Launches task runs: a workflow on an upload, a schedule or ProcessMedia on any object."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mps_dagster.workflow.templates import Templates
 
 
 def upload(file: Path, bucket: Bucket, key: str) -> None:
-    """Put a local file where a workflow looks for it; never over another one."""
+    """Upload a local file to a workflow's bucket; never overwrite an object."""
     try:
         bucket.head(key)
     except SourceNotAccessible:
@@ -43,7 +43,7 @@ def upload(file: Path, bucket: Bucket, key: str) -> None:
 
 
 def upload_by_hand(deployment: Deployment, file: Path) -> tuple[str, str]:
-    """Put a local file that belongs to no workflow into a bucket, under a key of its own; return both."""
+    """Upload a local file for processing by hand, under a new key; return bucket and key."""
     key = f"{datetime.now(UTC):%Y/%m/%d}/{uuid.uuid4().hex[:8]}/{file.name}"
     deployment.buckets.get(BY_HAND_BUCKET).publish(file, key)
     return BY_HAND_BUCKET, key
@@ -66,7 +66,7 @@ def launch_workflow(deployment: Deployment, workflow: Workflow, key: str) -> str
 
 
 def launch_schedule(deployment: Deployment, schedule: Workflow, source: Config, run_tags: Mapping[str, str]) -> str:
-    """Run a schedule on any object; its outputs go to the source's place, but for those that have a bucket of their own."""
+    """Run a schedule on any object; outputs without a bucket of their own go to the source's place."""
     tasks = {node_name(schedule.name, name): {"output": source["output"]} for name in schedule.tasks}
     config = _by_hand(source, tasks)
     return _launch(deployment, by_hand_name(schedule.name), config, {tags.WORKFLOW: schedule.name, **run_tags})
@@ -98,7 +98,7 @@ def process_media(deployment: Deployment, source: Config, tasks: Mapping[str, An
 
 
 def requested_tasks(outputs: Mapping[str, Iterable[Any]], templates: Templates) -> dict[str, Task]:
-    """ProcessMedia's tasks, made of its outputs; invalid outputs are left out: they fail in the run."""
+    """ProcessMedia's tasks without invalid outputs, which fail in the run."""
     valid = {
         kind: [output for output in entries if _is_valid(kind, output, templates)] for kind, entries in outputs.items()
     }
@@ -118,7 +118,7 @@ def _is_valid(kind: str, output: Any, templates: Templates) -> bool:
 
 
 def _by_hand(source: Config, tasks: Mapping[str, Config]) -> dict[str, Any]:
-    # A sink that is wrong would otherwise go unnoticed until the run has ended.
+    # A wrong sink would otherwise go unnoticed until the run has ended.
     parse_sinks(source["notify"])
     return by_hand_config(source, tasks)
 
@@ -130,5 +130,5 @@ def _media_tags(kinds: Iterable[str]) -> dict[str, str]:
 def _launch(deployment: Deployment, job: str, config: Config, run_tags: Mapping[str, str]) -> str:
     ops = op_configs(config)
     source = {tags.BUCKET: ops[UPLOAD]["bucket"], tags.KEY: ops[UPLOAD]["key"]}
-    # Only the ops that have a config: an empty slot of `process_media` would cost two steps.
+    # Only ops with a config: an empty slot of `process_media` would take two steps.
     return task_id(deployment.dagster.launch(job, config, {**source, **run_tags}, only=list(ops)))

@@ -1,4 +1,4 @@
-"""What became of each step of a run, out of the lines that Dagster wrote of it."""
+"""The state of each step of a run, from its event log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mps_dagster.workflow.naming import StepKey
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One step's last word."""
+    """The last state of a step."""
 
     key: str
     """`vod__web.subtask[0_100030]`"""
@@ -20,7 +20,7 @@ class StepRecord:
     started_s: float | None
     ended_s: float | None
     metadata: Mapping[str, Any]
-    """Of its outputs, or of its failure; JSON values parsed."""
+    """Metadata of its outputs or its failure, with JSON values parsed."""
     error: str = ""
 
     @property
@@ -38,28 +38,28 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class StepEvent:
-    """One line of a run's event log."""
+    """One event of a run's log."""
 
     step: str
-    """Empty for what is of the run itself."""
+    """Empty for events of the run itself."""
     kind: str
     """Dagster's: STEP_START, STEP_OUTPUT, STEP_SUCCESS, STEP_FAILURE, ENGINE_EVENT; others mean that the step starts again."""
     at_s: float
     metadata: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
-    """In words; of an ENGINE_EVENT and of the run's failure as Dagster wrote it."""
+    """In words; for an ENGINE_EVENT and the run's failure, Dagster's own message."""
 
 
 def cause_of(events: Iterable[StepEvent]) -> str:
-    """Why the run's process ended before the run did, in words; mostly nothing."""
+    """Why the run's process died, in words; usually empty."""
     return run_cause(event.error for event in events if not event.step)
 
 
 def steps_of(events: Iterable[StepEvent]) -> tuple[StepRecord, ...]:
-    """What became of each step, in the order in which they began."""
+    """The state of each step, in the order in which they began."""
     steps: dict[str, StepRecord] = {}
     for event in events:
-        # Of Dagster's own remarks only those on a process that died.
+        # Of engine events, only those about a process that died.
         if not event.step or (event.kind == "ENGINE_EVENT" and not step_cause(event.error)):
             continue
         before = steps.get(event.step) or StepRecord(event.step, "running", event.at_s, None, {})

@@ -1,4 +1,4 @@
-"""Tags of Dagster's runs: ours, by which a run says what it is about, and those of Dagster that we set or read."""
+"""Tags of Dagster runs: ours, which describe the task, and those of Dagster that we set or read."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ WORKFLOW = "mps/workflow"
 BUCKET = "mps/bucket"
 KEY = "mps/key"
 REVISION = "mps/revision"
-"""The workflow's, as it was when the run was launched."""
+"""The workflow's revision when the run was launched."""
 TYPES = "mps/types"
 """Task types of a ProcessMedia, separated by commas."""
 ACCOUNT = "mps/account"
-"""Whose API key launched the run."""
+"""Owner of the API key that launched the run."""
 URL = "mps/url"
-"""Where a source was downloaded from."""
+"""The URL that the source was downloaded from."""
 SESSION_ID = "mps/session_id"
 SESSION_CONTEXT = "mps/session_context"
 NOTIFY = "mps/notify"
@@ -33,7 +33,7 @@ DATA_VERSION = "dagster/data_version"
 
 
 def workflow_tags(workflow: Workflow, key: str = "", *, priority: int | None = None) -> dict[str, str]:
-    """Of a run of the workflow; with the object key of the upload that it is about."""
+    """The tags of a run of the workflow; with `key`, also that of its upload."""
     return {
         WORKFLOW: workflow.name,
         BUCKET: workflow.trigger.bucket,

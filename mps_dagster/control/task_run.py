@@ -1,4 +1,4 @@
-"""The state of a task run, computed from what Dagster recorded about it and from nothing else.
+"""The state of a task run, computed only from Dagster's records.
 
 `RunRecord` is that record in neutral form: the sensors read it from the instance, CLI and API over GraphQL.
 """
@@ -22,14 +22,14 @@ SubtaskStatus = Literal["PROCESSING", "SUCCESS", "FAIL"]
 
 TASK_ID_PREFIX = "mps-WorkflowTask-"
 PLANNED = ("task", "id", "type", "label", "spec", "override", "bucket", "paths")
-"""Of a subtask, what the break-down records."""
+"""Members of a subtask that the break-down records."""
 NO_ERROR: dict[str, Any] = {"code": "", "number": 0, "message": "", "hint": ""}
 WAITING = frozenset({"QUEUED", "NOT_STARTED", "MANAGED"})
 ENDED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
 
 
 def task_id(root_run_id: str) -> str:
-    """The `TaskId` of a run and of all its retries, in the shape of MPS's."""
+    """The `TaskId` of a run and of all its retries, in MPS's format."""
     return TASK_ID_PREFIX + root_run_id.replace("-", "")
 
 
@@ -49,7 +49,7 @@ class RunRecord:
     root_run_id: str
     workflow: str
     job: str
-    """Dagster's job; another one than the workflow's where single assets were materialized."""
+    """Dagster's job; not the workflow's if single assets were materialized."""
     status: str
     """Dagster's: QUEUED, STARTED, SUCCESS, FAILURE, CANCELED … ; unknown ones count as still going on."""
     created_s: float
@@ -60,20 +60,20 @@ class RunRecord:
     priority: int = 0
     session_id: str = ""
     session_context: str = ""
-    """What the caller of ProcessMedia wants back."""
+    """Returned to the caller of ProcessMedia."""
     url: str = ""
-    """Where a source came from that was named by its URL."""
+    """The URL that the source was downloaded from, if any."""
     steps: tuple[StepRecord, ...] = ()
     cause: str = ""
-    """Why its process ended before it did, if it did; in words."""
+    """Why its process died, in words; empty if it did not."""
 
     @property
     def why(self) -> str:
-        """What ended it, if that was no step of it."""
+        """Why the run ended, if not by a step's failure."""
         return ABORTED if self.status == "CANCELED" else self.cause if self.status == "FAILURE" else ""
 
     def task_of(self, step: StepRecord) -> str:
-        """The task that a step is part of."""
+        """The task of a step."""
         return step.place.task(self.workflow)
 
 
@@ -90,16 +90,16 @@ class StoredRun:
     ended_s: float | None
     tags: Mapping[str, str]
     assets: tuple[tuple[str, ...], ...] = ()
-    """Keys of the assets that it was to make; empty for all of the job."""
+    """Keys of the selected assets; empty for all assets of the job."""
     config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def workflow(self) -> str:
-        """Whose run it is; empty for runs that are not ours. "Materialize" in the UI sets no tag of ours, but names assets."""
+        """The run's workflow; empty for runs that are not ours. "Materialize" in the UI sets no tag, but names assets."""
         return self.tags.get(tags.WORKFLOW) or next((path[0] for path in self.assets), "")
 
     def record(self, events: Iterable[StepEvent] = (), workflow: Workflow | None = None) -> RunRecord:
-        """With its events. `workflow` is the one that it is of, if that still exists."""
+        """The run with its events. `workflow` is its workflow, if that still exists."""
         events, source, own = list(events), source_config(self.config), self.tags
         return RunRecord(
             run_id=self.run_id, root_run_id=self.root_run_id, workflow=self.workflow or self.job, job=self.job,
@@ -127,13 +127,13 @@ class SubtaskState:
     number: int = 0
     message: str = ""
     hint: str = ""
-    """What a person may do about it; MPS's wire has no place for it."""
+    """What a user can do about an error; not part of MPS's API."""
     spec: Mapping[str, Any] = field(default_factory=dict)
     override: Mapping[str, Any] | None = None
     """The template parameters that the caller overrides."""
     bucket: str = ""
     paths: Mapping[str, str] = field(default_factory=dict)
-    """Where the outputs go, by parameter."""
+    """Paths of the outputs, by parameter."""
     started_s: float | None = None
     ended_s: float | None = None
     result: SubtaskResult | None = None
@@ -152,7 +152,7 @@ class TaskRun:
     code: str
     number: int
     message: str
-    """Of a failure that lies with the source or with the run itself; a failed output speaks for itself."""
+    """Error of the source or the run itself; failed outputs have their own."""
     created_s: float
     started_s: float | None
     ended_s: float | None
@@ -165,7 +165,7 @@ class TaskRun:
     session_context: str = ""
     url: str = ""
     hint: str = ""
-    """To the message."""
+    """Belongs to `message`."""
 
     @property
     def failed(self) -> bool:
@@ -173,17 +173,17 @@ class TaskRun:
 
 
 def task_run(record: RunRecord, *, progress: Mapping[str, float] | None = None, tasks: Iterable[Task] = ()) -> TaskRun:
-    """Read the state out of the record.
+    """Compute the state from the record.
 
-    `progress` (by step key) says how far running subtasks are; `tasks` are the workflow's, so that those that have not
-    begun, or whose process died, are there, too.
+    `progress` is that of running subtasks by step key. `tasks` are those of the workflow, to include tasks that have not
+    begun, or whose process died.
     """
     ended = record.status in ENDED
     source_step = next((step for step in record.steps if step.op.endswith("source") and not step.graph), None)
     error = _error(source_step, record.why) if source_step and source_step.status == "failure" else {}
     known = {task.name: task for task in tasks}
     subtasks = tuple(_subtasks(record, progress or {}, known, ended=ended))
-    # Of a run that succeeded nothing was left out: what the workflow has beside is newer than the run.
+    # A run that succeeded is complete: other tasks of the workflow are newer than the run.
     if not error and record.status != "SUCCESS":
         subtasks += tuple(_not_begun(record, known, subtasks, ended=ended))
     if not error and record.why:
@@ -233,7 +233,7 @@ def _subtask(facts: dict[str, Any], step: StepRecord | None, progress: float, *,
 def _not_begun(
     record: RunRecord, tasks: Mapping[str, Task], begun_ones: Iterable[SubtaskState], *, ended: bool
 ) -> Iterator[SubtaskState]:
-    """Outputs of tasks that wait for another task, or that will not run because that one failed."""
+    """Outputs of tasks that wait for another task, or will not run because it failed."""
     failures = {subtask.task: subtask.message for subtask in begun_ones if subtask.status == "FAIL"}
     begun = {record.task_of(step) for step in record.steps if step.op == "break_down"}
     for task in tasks.values():
@@ -256,9 +256,9 @@ def _not_begun(
 
 
 def _failed_task(step: StepRecord, record: RunRecord, tasks: Mapping[str, Task]) -> SubtaskState:
-    """A task that could not be broken down has no subtasks: one state for all of it. A process that died left no metadata."""
+    """One state for a task that failed before it had subtasks. If its process died, there is no metadata."""
     task, name = step.metadata.get("task") or {}, record.task_of(step)
-    # A slot of process_media is called as its type.
+    # A slot of process_media has its type's name.
     kind = task.get("type") or (tasks[name].type if name in tasks else name)
     return SubtaskState(
         task=name, id="", type=kind, label="", status="FAIL", ended_s=step.ended_s, **_error(step, record.why)
@@ -266,7 +266,7 @@ def _failed_task(step: StepRecord, record: RunRecord, tasks: Mapping[str, Task])
 
 
 def _error(step: StepRecord, why: str) -> dict[str, Any]:
-    """What the step said itself, or else what ended it."""
+    """The step's own error, or else the cause of its end."""
     return {
         "code": step.metadata.get("code") or "InternalError",
         "number": int(step.metadata.get("number") or 70000),

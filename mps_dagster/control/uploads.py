@@ -1,4 +1,4 @@
-"""Which objects of a bucket are uploads that need a run: a bounded poll, once a tick of a workflow's sensor.
+"""Finds the uploads of a bucket that need a run, in a bounded poll at each tick of a workflow's sensor.
 
 The bucket announces uploads in a queue, or a sweep lists them. Both lead to `Poll.consider`, which looks at the object
 itself. A sweep that a poll does not finish goes on in the next one.
@@ -28,7 +28,7 @@ Clock = Callable[[], float]
 
 
 class Verdict(Enum):
-    """What an object is."""
+    """The result of checking an object."""
 
     NEW = "an upload that needs a run"
     KNOWN = "an upload that has a run, or needs none"
@@ -42,13 +42,13 @@ class Verdict(Enum):
 
     @property
     def is_final(self) -> bool:
-        """False if a later poll may decide otherwise, though the object stays the same."""
+        """False if a later poll may decide otherwise about the same object."""
         return self not in (Verdict.NOT_SETTLED, Verdict.NOT_READABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one poll does at most."""
+    """Limits of one poll."""
 
     seconds: float = 20.0
     """Dagster gives up a tick after 60 s. A request or two to a slow bucket may still be under way at the end, each for
@@ -70,11 +70,11 @@ class Ledger(Protocol):
     def add(self, keys: Iterable[str]) -> None: ...
 
     def among(self, keys: Iterable[str]) -> AbstractSet[str]:
-        """Those of the keys that are in it."""
+        """The keys that are in the ledger."""
 
 
 class Cursor(Facts):
-    """What a poll leaves to the next one. Losing it costs time only."""
+    """State that a poll leaves to the next one. Losing it only costs time."""
 
     since: float | None = None
     """The ledger has all runs that were changed before. Unix seconds, as `swept_at`."""
@@ -92,7 +92,7 @@ class Cursor(Facts):
 
 
 def decide(workflow: Workflow, info: ObjectInfo, ledger: Ledger) -> Verdict:
-    """`info` as the bucket's `head` has it."""
+    """Decide about an object; `info` must come from the bucket's `head`."""
     if info.record:
         return Verdict.OWN_OUTPUT
     if not workflow.trigger.takes(info.key):
@@ -105,7 +105,7 @@ def decide(workflow: Workflow, info: ObjectInfo, ledger: Ledger) -> Verdict:
 
 
 class Poll:
-    """One look for uploads of a workflow that need a run."""
+    """One search for uploads of a workflow that need a run."""
 
     def __init__(
         self, workflow: Workflow, bucket: Bucket, ledger: Ledger, limits: Limits, clock: Clock = time.monotonic
@@ -114,14 +114,14 @@ class Poll:
         self._trigger, self._bucket, self._clock = workflow.trigger, bucket, clock
         self.started = clock()
         self.uploads: dict[str, ObjectInfo] = {}
-        """Those that need a run, by run key."""
+        """Uploads that need a run, by run key."""
         self.counts: Counter[Verdict] = Counter()
         self.listed = 0
         self.swept = False
         self.failures: list[str] = []
-        """What could not be asked at all."""
+        """Errors of the bucket or the queue as a whole."""
         self.remarks: list[str] = []
-        """Single objects and messages that a person should look at."""
+        """Problems of single objects and messages, for a person to check."""
         self._bad_key = ""
         """The first one."""
         self._bucket_answered = False
@@ -135,13 +135,13 @@ class Poll:
         return self.full or self._clock() > self.started + self.limits.seconds
 
     def run(self, cursor: Cursor, now: float, listen: Callable[[Poll], None] | None) -> Cursor:
-        """Hear what is announced, and sweep the trigger's dir if it is time. `now` in Unix seconds."""
+        """Read announcements, and sweep the trigger's dir if it is due. `now` is in Unix seconds."""
         trigger = self._trigger
         if listen:
             with self._reported(f"announcements in {trigger.queue} wait"):
                 listen(self)
         due = cursor.after or now - cursor.swept_at >= trigger.sweep_every_s
-        # A sweep that follows slow announcements waits for the next poll.
+        # After slow announcements, a sweep waits for the next poll.
         if trigger.listing and due and not (listen and self.over):
             with self._reported(f"{trigger.bucket}{trigger.dir} could not be listed"):
                 after = self.sweep(cursor.after)
@@ -150,14 +150,14 @@ class Poll:
 
     @contextmanager
     def _reported(self, what: str) -> Iterator[None]:
-        """One way to uploads that fails is reported, and does not keep the other one from being used."""
+        """Report a failure of the queue or the listing, so that the other one is still used."""
         try:
             yield
         except MpsError as error:
             self.failures.append(f"{what}: {error}")
 
     def consider(self, key: str) -> tuple[Verdict, str]:
-        """Take the object if it needs a run; and the run key by which the ledger has it then.
+        """Check an object, and keep it if it needs a run; return the verdict and its run key.
 
         Raise `MpsError` if the bucket does not answer.
         """
@@ -167,7 +167,7 @@ class Poll:
         if info and verdict is Verdict.NEW:
             self.uploads[run] = info
         elif verdict is Verdict.OWN_OUTPUT:
-            # So that no sweep looks at it again.
+            # So that no sweep checks it again.
             self.ledger.add([run])
         return verdict, run
 
@@ -182,21 +182,21 @@ class Poll:
             return Verdict.BAD_KEY, None
         except StorageRefused as error:
             self._check_bucket()
-            # One object that may not be read must not keep the others waiting.
+            # One unreadable object must not delay the others.
             self.remarks.append(str(error))
             return Verdict.NOT_READABLE, None
         return decide(self.workflow, info, self.ledger), info
 
     def _check_bucket(self) -> None:
-        """Raise if the bucket itself is gone or refuses everything, which HEAD does not show; once a poll."""
+        """Raise if the bucket itself is gone or refuses everything, which HEAD does not show; once per poll."""
         if not self._bucket_answered:
             next(self._bucket.list(self._trigger.prefix), None)
             self._bucket_answered = True
 
     def sweep(self, after: str) -> str:
-        """List the trigger's dir from `after` on; return the key behind which to go on, empty at the end.
+        """List the trigger's dir from `after` on; return the key after which to go on, empty at the end.
 
-        Raise `MpsError` if the listing fails; then nothing of it counts.
+        Raise `MpsError` if the listing fails; then none of its uploads count.
         """
         announced = dict(self.uploads)
         try:
@@ -224,8 +224,8 @@ class Poll:
         return ""
 
     def _gets_past(self, key: str) -> bool:
-        """Consider an object of the sweep, unless the poll is over. It gets past its first one in any case, or it might
-        stay there for ever."""
+        """Consider an object of the sweep, unless the poll is over; but always the first one, or the sweep might never
+        get past it."""
         if self.listed and self.over:
             return False
         try:
@@ -241,14 +241,14 @@ class Poll:
         self._bad_key = self._bad_key or problem
 
     def summary(self, cursor: Cursor) -> str:
-        """What there is to say of a poll without new uploads."""
+        """A summary of a poll without new uploads."""
         unsettled = self.counts[Verdict.NOT_SETTLED]
         waiting = f", {unsettled} still being written" if unsettled else ""
         going_on = f"; the sweep goes on after {cursor.after}" if cursor.after else ""
         return "\n".join([f"{self.listed} objects listed, none new{waiting}{going_on}", *self.problems()])
 
     def problems(self) -> list[str]:
-        """What a person should look at; of many alike the first ones."""
+        """Problems for a person to check; only the first ones of each kind."""
         shown = self.limits.remarks
         more = len(self.remarks) - shown
         problems = [*self.failures, *self.remarks[:shown], *([f"and {more} more"] if more > 0 else [])]

@@ -93,7 +93,7 @@ def _result(subtask: SubtaskState) -> Body:
 
 
 def _output(result: SubtaskResult, words: MpsTask) -> Body:
-    definition = _number(result.spec)
+    definition = template_id(result.spec.get("definition"))
     return {words.storage: output_storage(result.bucket), "Definition": definition, **pascal(words.output(result))}
 
 
@@ -102,7 +102,7 @@ def _input(subtask: SubtaskState, task: TaskType[Any], words: MpsTask) -> Body:
     spec = subtask.spec
     bucket = subtask.result.bucket if subtask.result else subtask.bucket
     body: Body = {
-        "Definition": _number(spec),
+        "Definition": template_id(spec.get("definition")),
         "OutputStorage": output_storage(bucket) if bucket else None,
         "OutputObjectPath": _path(subtask, "output_object_path"),
         **shown_empty(words.not_offered),
@@ -170,16 +170,15 @@ def _audio(stream: AudioStream) -> Body:
     }  # fmt: skip
 
 
-def _number(spec: Mapping[str, Any]) -> int:
-    """The template's ID; 0 if it has a name, which MPS does not know."""
-    definition = spec.get("definition", 0)
+def template_id(definition: Any) -> int:
+    """The ID of a template; 0 if there is none, or a name, which MPS does not know."""
     return definition if isinstance(definition, int) else 0
 
 
 def _watermark(mark: Mapping[str, Any]) -> Body:
     named = ("definition", "text_content", "start_time_offset", "end_time_offset")
     shown: Body = pascal({name: mark[name] for name in named if name in mark})
-    return shown | {"Definition": _number(mark)}
+    return shown | {"Definition": template_id(mark.get("definition"))}
 
 
 def pascal(value: Any) -> Any:

@@ -92,8 +92,9 @@ def _row(result: SubtaskResult) -> dg.TableRecord:
     return dg.TableRecord(
         {
             "output": result.label, "path": main.key, "files": _files(result), "size": _size(result.size_bytes),
-            "width x height": f"{main.width} x {main.height}" if main.width else "", "seconds": _seconds(media),
-            "codecs": _codecs(media), "kbit/s": round(media.bitrate_bps / 1000) if media else 0, "md5": main.md5,
+            "width x height": f"{main.width} x {main.height}" if main.width else "",
+            "seconds": round(media.duration_s, 3) if media else 0.0, "codecs": _codecs(media),
+            "kbit/s": round(media.bitrate_bps / 1000) if media else 0, "md5": main.md5,
             "CPU s": round(result.cpu_s, 2), "speed": f"{result.speed:.2f}x", "stood already": result.reused,
         }
     )  # fmt: skip
@@ -125,10 +126,6 @@ def _codecs(media: MediaInfo | None) -> str:
         return ""
     video = [media.video.codec] if media.video else []
     return " + ".join([*video, *(audio.codec for audio in media.audio)])
-
-
-def _seconds(media: MediaInfo | None) -> float:
-    return round(media.duration_s, 3) if media else 0.0
 
 
 def _size(size: int) -> str:

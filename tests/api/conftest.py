@@ -170,7 +170,7 @@ def settings(tmp_path) -> Settings:
 
 @pytest.fixture
 def reloads(monkeypatch) -> list[int]:
-    """How often Dagster was told to read the files anew; tests/cli has a real one."""
+    """How often Dagster was asked to reload the files; tests/cli has a real one."""
     told: list[int] = []
     monkeypatch.setattr(Dagster, "reload", lambda _: told.append(1))
     monkeypatch.setattr(Dagster, "reset_sensor", lambda *_: None)

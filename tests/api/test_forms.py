@@ -87,7 +87,7 @@ def test_changes_name_what_they_change():
     assert code_of({"Stream": {"Kbps": 127}}, whole=False) == "InvalidParameterValue.Bitrate"
 
 
-def test_what_comes_with_a_task_is_told_in_its_result():
+def test_what_comes_with_a_task_is_reported_in_its_result():
     """MPS takes the call whatever the values are; only their types are checked."""
     entry = create_model("Entry", __base__=RequestModel, **entry_fields(Film, {}))
     request = read_request(entry, {"Start": -1, "Points": ["a", "b"]})

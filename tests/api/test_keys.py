@@ -75,7 +75,7 @@ def test_a_file_that_others_can_open_is_not_used(keys, mode):
         ("", "Input should be"),
     ],
 )
-def test_a_file_that_is_wrong_is_told_without_its_keys(keys, content, says):
+def test_an_invalid_file_is_reported_without_its_keys(keys, content, says):
     """Neither in the text nor in the traceback."""
     with pytest.raises(InvalidConfiguration) as raised:
         keys(content)
@@ -84,7 +84,7 @@ def test_a_file_that_is_wrong_is_told_without_its_keys(keys, content, says):
 
 
 def test_a_file_that_was_named_has_to_be_there(tmp_path):
-    """The usual one may be missing: then nobody can call."""
+    """The default file may be missing: then no client can call."""
     settings = Settings(project=tmp_path, home=tmp_path)
     assert load_keys(settings) == {}
     with pytest.raises(InvalidConfiguration, match=r"none\.yaml"):

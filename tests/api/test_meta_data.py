@@ -68,7 +68,7 @@ def test_it_ends_while_the_sdk_still_waits(look, limits):
 
 @pytest.mark.parametrize("info", [URL, COS], ids=["URL", "COS"])
 def test_only_a_few_files_are_looked_at_at_a_time(look, monkeypatch, info):
-    """The SDKs wait when they are told so, and ask again. A look that failed is over, too."""
+    """The SDKs wait and retry. A probe that failed frees its slot, too."""
     entered, leave = threading.Semaphore(0), threading.Event()
 
     def probe(*_: object, **__: object) -> MediaInfo:

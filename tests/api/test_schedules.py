@@ -63,7 +63,7 @@ def test_a_schedule_is_shown_as_it_was_asked_for(call):
 
 
 def test_a_schedule_is_changed_in_part_and_its_graph_as_a_whole(call, refused):
-    """Disabled; enabled it stands."""
+    """Only while it is disabled."""
     number = call("CreateSchedule", **REQUEST)["ScheduleId"]
     call("ModifySchedule", ScheduleId=number, ScheduleName="other")
     graph = [
@@ -140,7 +140,7 @@ def test_keys_of_s3_in_a_trigger_are_not_offered(refused):
         ([STILLS | {"ActivityType": "input", "ReardriveIndex": [1]}, STILLS], "InvalidParameterValue"),
     ],
 )  # fmt: skip
-def test_a_graph_that_cannot_be_is_told(refused, settings, graph, code):
+def test_an_impossible_graph_is_refused(refused, settings, graph, code):
     """Nothing leads there, it leads nowhere, two lead to one, there is no such work here, or more than one thing is asked."""
     assert refused("CreateSchedule", **(REQUEST | {"Activities": graph})) == code
     assert not list(settings.workflows_dir.glob("*.yaml"))

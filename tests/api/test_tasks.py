@@ -118,7 +118,7 @@ def test_a_task_that_waits_tells_what_it_was_asked_for(call, monkeypatch):
         {"NotifyType": "CMQ", "QueueName": "events", "CmqRegion": "127.0.0.1:80/x?"}, {"NotifyType": "AWS-SQS", "AwsSQS": {"SQSRegion": "a b", "SQSQueueName": "q"}},
     ],
 )  # fmt: skip
-def test_whom_nobody_can_tell_is_refused_at_the_call(refused, config):
+def test_an_unusable_sink_is_refused_at_the_call(refused, config):
     """And not found out when the task has ended."""
     source = {"Type": "COS", "CosInputInfo": {"Bucket": "inbox", "Region": "r", "Object": "/a.mp4"}}
     tasks = {"SampleSnapshotTaskSet": [{"Definition": 10}]}
@@ -141,6 +141,6 @@ def test_whom_nobody_can_tell_is_refused_at_the_call(refused, config):
     ],
 )
 def test_two_outputs_on_one_path_are_refused_at_the_call(refused, sets):
-    """As of a workflow: each would be told as made, and one be there."""
+    """As in a workflow: both would be reported as made, and only one exist."""
     source = {"Type": "COS", "CosInputInfo": {"Bucket": "inbox", "Region": "r", "Object": "/a.mp4"}}
     assert refused("ProcessMedia", InputInfo=source, MediaProcessTask=sets) == "InvalidParameterValue"

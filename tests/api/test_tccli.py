@@ -1,4 +1,4 @@
-"""Tencent's own command line against the API. It speaks HTTPS only, so TLS stands in front, as it should anywhere else."""
+"""Tencent's own command line against the API. It speaks HTTPS only, so TLS is in front, as it should anywhere else."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def test_a_template_that_cannot_be_keeps_no_other_from_being_shown(call, setting
         ("DescribeWatermarkTemplates", {"Type": "Custom"}, "InvalidParameterValue.Type"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_by_mps_s_code(refused, action, parameters, code):
+def test_a_wrong_parameter_is_refused_with_mps_s_code(refused, action, parameters, code):
     """And nothing is made."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -270,7 +270,7 @@ def test_what_a_workflow_uses_is_not_deleted_and_dagster_hears_of_changes(call, 
 
 
 def test_a_change_that_dagster_does_not_take_up_is_none(call, refused, monkeypatch):
-    """What is told is what stands."""
+    """The answer describes the stored template."""
     definition = call("CreateTranscodeTemplate", **CREATE["Transcode"])["Definition"]
     call("CreateWorkflow", **WORKFLOW, MediaProcessTask={"TranscodeTaskSet": [{"Definition": definition}]})
 

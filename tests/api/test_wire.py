@@ -96,7 +96,7 @@ def test_what_is_no_json_object_is_refused(body):
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "multipart/form-data; boundary=x", "application/octet-stream"])
 def test_a_body_of_another_type_is_not_guessed_at(kind):
-    """It is told what to send."""
+    """The error says what to send."""
     with pytest.raises(ApiError, match="send application/json") as raised:
         parameters(Message("POST", {"authorization": "TC3", "content-type": kind}, "", b"{}"))
     assert raised.value.code == "UnsupportedOperation"

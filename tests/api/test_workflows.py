@@ -76,7 +76,7 @@ def loaded(settings: Settings) -> dict[str, Workflow]:
 
 
 def test_a_workflow_is_the_file_that_an_admin_would_write(call, settings, reloads):
-    """Disabled at first; Dagster is told. Its owner alone may read it: it may hold a callback's key."""
+    """Disabled at first; Dagster reloads. Its owner alone may read it: it may hold a callback's key."""
     number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
     workflow = loaded(settings)[f"w{number}"]
     assert (workflow.title, workflow.enabled, workflow.priority, workflow.id) == ("nightly", False, 3, number)
@@ -113,7 +113,7 @@ def test_a_workflow_is_shown_as_it_was_asked_for(call):
     assert {name: reset[name] for name in REQUEST} == again
 
 
-def test_enabled_it_stands_and_disabled_it_may_be_changed_and_deleted(call, refused, settings):
+def test_it_cannot_be_changed_or_deleted_until_it_is_disabled(call, refused, settings):
     """MPS's rules."""
     number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
     call("EnableWorkflow", WorkflowId=number)
@@ -140,7 +140,7 @@ def fails(*_: object) -> None:
 
 
 def test_enabling_starts_the_sensor_also_if_it_was_stopped_in_the_ui(call, refused, monkeypatch):
-    """Also once more; tests/cli has a real one. If Dagster cannot, that is told."""
+    """Also once more; tests/cli has a real one. If Dagster cannot, the call fails."""
     number = call("CreateWorkflow", **REQUEST)["WorkflowId"]
     requested: list[str] = []
     monkeypatch.setattr(Dagster, "reset_sensor", lambda _, name: requested.append(name))
@@ -195,7 +195,7 @@ def test_what_dagster_does_not_load_is_not_there(call, refused, settings, monkey
         ({"Trigger": {"Type": "CosFileUpload", "CosFileUploadTrigger": {"Bucket": "no/bucket", "Region": "ap-guangzhou"}}}, "InvalidParameterValue"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_told_by_mps_s_code(refused, settings, change, code):
+def test_an_impossible_workflow_is_refused_with_mps_s_code(refused, settings, change, code):
     """And nothing is made."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -226,7 +226,7 @@ def written(title: str) -> Document:
 
 @pytest.mark.usefixtures("reloads")
 def test_of_many_who_want_one_name_at_once_one_gets_it(settings):
-    """And the others are told."""
+    """And the others get an error."""
     workflows = Definitions(settings, WORKFLOW)
 
     together = threading.Barrier(4)
@@ -291,7 +291,7 @@ def edited(settings: Settings, number: int, change: Callable[[dict], object]) ->
     ],
 )
 def test_a_workflow_that_was_broken_by_hand_breaks_no_other(call, settings, change, says):
-    """It is not shown (or as an admin's own), and what is called on it is told what is wrong with its file."""
+    """It is not shown (or as an admin's own), and calls on it answer with the problem of its file."""
     broken, whole = (call("CreateWorkflow", **(REQUEST | {"WorkflowName": name}))["WorkflowId"] for name in "ab")
     path = edited(settings, broken, change)
     shown = {workflow["WorkflowId"] for workflow in call("DescribeWorkflows")["WorkflowInfoSet"]}
@@ -399,7 +399,7 @@ def test_a_key_manages_and_sees_workflows_of_its_own_buckets_only(deployed):
 
 @pytest.mark.slow
 def test_only_so_many_changes_wait_for_one_another(call, monkeypatch):
-    """Each has Dagster load the files. The others are told to come again, and what is quick goes on."""
+    """Each has Dagster load the files. The others are asked to retry, and quick calls go on."""
     leave = threading.Event()
     monkeypatch.setattr(Dagster, "reload", lambda _: leave.wait(60))
     with ThreadPoolExecutor(CHANGES_AT_ONCE + 3) as pool:

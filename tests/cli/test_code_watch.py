@@ -31,7 +31,7 @@ class Asked:
 
 
 def watched(*answers: bool | MpsError, every_s: float = RELOAD_AFTER_S + 1) -> tuple[CodeWatch, int]:
-    """After these answers: the watch, and how often it had the code loaded anew."""
+    """After these answers: the watch, and how often it reloaded the code."""
     dagster = Asked(list(answers))
     watch = CodeWatch(dagster)
     for number in range(len(answers)):
@@ -51,7 +51,7 @@ def watched(*answers: bool | MpsError, every_s: float = RELOAD_AFTER_S + 1) -> t
     ],
     ids=["there", "just gone", "back by itself", "gone", "gone twice", "no answer"],
 )
-def test_code_that_is_gone_is_loaded_anew_once(answers, reloads):
+def test_code_that_is_gone_is_reloaded_once(answers, reloads):
     """Not at the first sight of it: Dagster replaces some of its processes itself."""
     watch, count = watched(*answers)
     assert (count, watch.lost) == (reloads, False)

@@ -32,7 +32,7 @@ def run(*arguments: str) -> str:
     return CliRunner().invoke(notifications, arguments, catch_exceptions=False).output
 
 
-def test_what_was_put_aside_is_listed_with_its_reason(outbox):
+def test_dead_letters_are_listed_with_their_reasons(outbox):
     """By event and sink, each on a line of its own, so that it can be copied."""
     assert run("dead").splitlines()[:4] == ["one", "  to url:http://a.example/", "  5 attempts", "  answered 404"]
     letters = [json.loads(line) for line in run("dead", "--json").splitlines()]
@@ -59,7 +59,7 @@ def test_what_waits_is_listed_with_what_kept_it(outbox):
     [(["one", "four"], {"two", "three"}), (["--sink", "url:http://a.example/"], {"three", "four"}), (["--all"], set())],
 )
 def test_what_will_never_arrive_is_dropped(outbox, arguments, left):
-    """Whether it waits or was put aside; adding it anew does not bring it back."""
+    """Whether it waits or is a dead letter; adding it again does not bring it back."""
     sink = UrlSink(type="url", url="http://c.example/")
     outbox.add(Event("four", "task", {}), [sink])
     assert f"{4 - len(left)} will not be sent" in run("discard", *arguments)

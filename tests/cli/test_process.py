@@ -27,7 +27,7 @@ def uploaded(settings: Settings) -> list[str]:
 
 
 @pytest.mark.parametrize("how", [("--workflow", "vod"), ("--tasks", "{sample_snapshot: [{definition: 10}]}")], ids=str)
-def test_nothing_is_uploaded_while_nobody_would_run_it(settings, clips, how):
+def test_nothing_is_uploaded_while_dagster_is_down(settings, clips, how):
     """The next attempt would find the file there already, or a second copy be made."""
     with pytest.raises(DagsterUnreachable) as caught:
         CliRunner().invoke(process, [str(clips.video()), *how], catch_exceptions=False)
@@ -46,7 +46,7 @@ def test_a_file_whose_tasks_are_refused_is_removed_again(settings, clips, monkey
     assert uploaded(settings) == []
 
 
-def test_a_template_that_is_not_there_is_told(settings):
+def test_a_template_that_is_not_there_is_reported(settings):
     """Not shown as nothing, successfully."""
     with pytest.raises(DefinitionNotExist, match="99999999"):
         CliRunner().invoke(templates, ["99999999"], catch_exceptions=False)

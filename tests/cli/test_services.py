@@ -14,7 +14,7 @@ from mps_dagster.ffmpeg.process import service
 pytestmark = pytest.mark.slow
 
 
-def test_one_that_ends_is_told_with_its_log(tmp_path):
+def test_a_process_that_ends_is_reported_with_its_log(tmp_path):
     """Then `mps up` ends, and whatever supervises it starts all of them again."""
     log = tmp_path / "files.log"
     broken = [sys.executable, "-c", "raise SystemExit(3)"]
@@ -26,7 +26,7 @@ def test_one_that_ends_is_told_with_its_log(tmp_path):
     assert str(log) in caught.value.hint
 
 
-def test_one_of_dagster_s_own_that_ends_is_told(tmp_path):
+def test_a_process_of_dagster_that_ends_is_reported(tmp_path):
     """`dagster dev` notices, says so in its log, and ends with 0."""
     log = tmp_path / "dagster.log"
     line = "Exception: dagster-daemon process shut down unexpectedly with return code -9"
@@ -36,7 +36,7 @@ def test_one_of_dagster_s_own_that_ends_is_told(tmp_path):
             Services({log: child}).check()
 
 
-def test_a_long_log_is_begun_anew(tmp_path, monkeypatch):
+def test_a_long_log_is_rotated(tmp_path, monkeypatch):
     """Under the server that goes on writing it; what it said before is kept beside it."""
     monkeypatch.setattr("mps_dagster.cli.services.LOG_BYTES", 5)
     log = tmp_path / "api.log"

@@ -19,7 +19,7 @@ from mps_dagster.settings import unknown_variables
         ("MPS_DATABASE_URL", "postgresql://mps:hooks.lan@h:port/mps", "postgresql://user:password@host:port/database"),
     ],
 )
-def test_a_setting_that_cannot_be_is_told_in_a_line(name, value, says, monkeypatch, capsys):
+def test_an_invalid_setting_is_reported_in_one_line(name, value, says, monkeypatch, capsys):
     """By its variable, whatever the command; and without its value, which may hold a password."""
     monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "argv", ["mps", "tasks"])

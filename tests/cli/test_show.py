@@ -151,7 +151,7 @@ def test_the_list_of_tasks_says_when_there_are_more(monkeypatch, count, message)
     assert queries == [{"statuses": ["FAILURE"]}]
 
 
-def test_progress_is_told_whole_in_a_pipe(monkeypatch, capsys):
+def test_progress_has_whole_lines_in_a_pipe(monkeypatch, capsys):
     """A line per subtask, with how it ended."""
     monkeypatch.setenv("COLUMNS", "80")
     names = [*DEMO, f"{'a' * 64}/{'b' * 64}"]

@@ -31,11 +31,11 @@ from deployments import (
 from projects import ROOT, VOD, command_lines, make_project
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
-from mps_dagster.control.asking import describe, list_tasks
 from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.graphql import LOCATION
 from mps_dagster.control.health import examine
 from mps_dagster.control.task_run import TaskRun, run_id_of
+from mps_dagster.control.tasks import describe, list_tasks
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.naming import sensor_name
 
@@ -199,7 +199,7 @@ def output_paths(output: dict) -> list[str]:
 
 
 @pytest.mark.parametrize(("content", "key"), [(b"no video", "/api/text.mp4"), (None, "/api/gone.mp4")])
-def test_a_source_that_cannot_be_used_is_told_by_the_documented_code(sdk, settings, content, key):
+def test_a_source_that_cannot_be_used_is_reported_by_the_documented_code(sdk, settings, content, key):
     """The call is accepted; the task says it."""
     if content:
         Deployment.of(settings).buckets.get("inbox").write(key.removeprefix("/"), content)
@@ -237,7 +237,7 @@ def test_tasks_are_listed_page_by_page(sdk, settings, clips):
 
 
 def test_a_task_that_is_run_again_stays_one_task(sdk, settings, clips):
-    """As with "Re-execute" in the UI: what is told of it is its newest run's."""
+    """As with "Re-execute" in the UI: its state is that of its newest run."""
     deployment = Deployment.of(settings)
     asked = {"InputInfo": cos("/api/later.mp4"), "MediaProcessTask": {"SampleSnapshotTaskSet": [{"Definition": 10}]}}
     task_id = sdk("ProcessMedia", **asked)["TaskId"]
@@ -356,7 +356,7 @@ def test_the_whole_story_with_nothing_but_the_official_sdk(sdk, hook, settings, 
 
 
 def test_a_source_may_be_a_url(sdk, settings, clips, tmp_path):
-    """Fetched when the task runs; what was asked for is what is told."""
+    """Fetched when the task runs; the result shows the requested URL."""
     content = clips.video().read_bytes()
 
     class Handler(BaseHTTPRequestHandler):
@@ -513,7 +513,7 @@ def test_process_puts_a_file_where_its_workflow_looks_and_runs_it_once(mps, sett
 
 
 def test_process_takes_tasks_of_any_kind_for_any_object(mps, settings, clips, tmp_path):
-    """Given as YAML or JSON; what is wrong in them is told before anything is launched."""
+    """Given as YAML or JSON; mistakes are reported before anything is launched."""
     (tmp_path / "clip.mp4").write_bytes(clips.video().read_bytes())
     mark = {"name": "w", "watermark_set": [{"type": "text", "text_content": "字"}]}
     tasks = json.dumps({"sample_snapshot": [{"definition": 10, "height": 90}], "watermark": [mark]})
@@ -537,7 +537,7 @@ def test_a_bad_source_ends_with_mps_s_code(mps, settings, clips, tmp_path):
 
 
 def test_an_aborted_task_ends_its_ffmpeg_and_is_announced(mps, settings, clips):
-    """Nothing goes on encoding for nobody."""
+    """No ffmpeg goes on without its run."""
     deployment = Deployment.of(settings)
     (settings.buckets_dir / "slow").mkdir(exist_ok=True)
     deployment.buckets.get("slow").publish(clips.video(4), "long.mp4")
@@ -585,7 +585,7 @@ def test_the_doctor_asks_dagster_how_it_is(up, settings):
     assert "version 1." in told["Dagster"].detail
 
 
-def test_a_file_that_is_no_workflow_is_told(mps):
+def test_a_file_that_is_no_workflow_is_reported(mps):
     """By name, field and reason; the others are valid."""
     said = mps("workflows", "validate", returncode=1)
     assert "vod: valid" in said

@@ -56,7 +56,7 @@ def test_a_deployment_that_is_well(examine_project, tmp_path):
     ],
     ids=["bucket", "workflow", "callback", "CMQ"],
 )  # fmt: skip
-def test_what_cannot_be_used_is_told(examine_project, text, what, says):
+def test_what_cannot_be_used_is_reported(examine_project, text, what, says):
     """With what mends it; the command fails."""
     state, detail = examine_project(text)[what]
     assert state == "failed"
@@ -102,7 +102,7 @@ def test_a_check_that_fails_in_an_unforeseen_way_is_a_finding(examine_project, m
     assert examine_project()["bucket inbox"] == ("failed", "ZeroDivisionError: division by zero")
 
 
-def test_a_misspelt_variable_is_told(examine_project, monkeypatch):
+def test_a_misspelt_variable_is_reported(examine_project, monkeypatch):
     """Nothing else would: it is ignored."""
     monkeypatch.setenv("MPS_MAX_RUN", "3")
     assert examine_project()["settings"] == ("warning", "nothing reads MPS_MAX_RUN (is MPS_MAX_RUNS meant?)")
@@ -152,7 +152,7 @@ def test_buckets_and_queues_of_aws_are_tried(examine_project, s3_server, monkeyp
     assert findings["sink aws_sqs:us-east-1/missing"][0] == "failed"
 
 
-def test_an_s3_that_is_not_set_up_is_told(examine_project):
+def test_an_s3_that_is_not_set_up_is_reported(examine_project):
     """As any other finding."""
     findings = examine_project(
         VOD.replace("bucket: inbox", "bucket: 's3://media'"), s3=S3Settings(endpoint_url="s3.local")

@@ -75,7 +75,7 @@ def test_a_message_is_deleted_when_the_ledger_has_all_its_uploads(listening):
 
 
 def test_a_message_that_became_visible_again_is_not_waited_for(listening):
-    """It is received anew, under another receipt."""
+    """It is received again, with another receipt."""
     write(listening.bucket, "in/a.mp4")
     listening.queue.announce("in/a.mp4")
     uploads = listening.listen().uploads
@@ -111,7 +111,7 @@ def test_a_message_of_an_upload_that_cannot_be_decided_on_stays(listening):
     assert listening.queue.deleted == []
 
 
-def test_a_message_that_nobody_can_read_becomes_a_dead_letter(listening, tmp_path):
+def test_a_message_that_cannot_be_read_becomes_a_dead_letter(listening, tmp_path):
     """And is reported."""
     listening.queue.send("1", "hello")
     poll = listening.listen()

@@ -32,8 +32,8 @@ def died(key: str) -> StepRecord:
         ("vod", "vod__gone.break_down", [WEB], "gone"),
     ],
 )
-def test_a_task_whose_process_died_is_told_as_what_it_was(workflow, key, tasks, kind):
-    """Though it could not say so itself; and one that nobody knows is told all the same."""
+def test_a_task_whose_process_died_is_shown_as_its_type(workflow, key, tasks, kind):
+    """Though it left no metadata; and also if its type is unknown."""
     state = task_run(record(died(key), workflow=workflow), tasks=tasks)
     results = callback(state, Settings())["WorkflowTaskEvent"]["MediaProcessResultSet"]
     result = next(result for result in results if result["Type"] == kind)
@@ -45,12 +45,12 @@ def test_a_task_whose_process_died_is_told_as_what_it_was(workflow, key, tasks, 
 
 @pytest.mark.parametrize(("status", "expected"), [("SUCCESS", []), ("FAILURE", ["FAIL"]), ("STARTED", ["PROCESSING"])])
 def test_a_task_that_is_newer_than_a_run_that_succeeded_is_no_failure_of_it(status, expected):
-    """Else what the run left out is told with it."""
+    """Otherwise tasks that the run left out are shown, too."""
     state = task_run(record(status=status), tasks=[WEB])
     assert [subtask.status for subtask in state.subtasks] == expected
 
 
-def test_where_an_output_goes_is_told_before_it_is_made():
+def test_the_path_of_an_output_is_shown_before_it_is_made():
     """As MPS does: resolved but for its number, without extension."""
     planned = {
         "id": "0_10", "task": "stills", "type": "sample_snapshot", "label": "10", "spec": {"definition": 10}, "override": None,

@@ -119,7 +119,7 @@ def test_what_an_object_is(info, verdict):
         (StorageRefused("access denied"), Verdict.NOT_READABLE, ["access denied"]),
     ],
 )
-def test_an_object_that_cannot_be_looked_at_is_told_apart_from_a_bucket(bucket, ledger, fault, verdict, problem):
+def test_an_object_that_cannot_be_checked_differs_from_a_bucket_that_cannot(bucket, ledger, fault, verdict, problem):
     """HEAD answers the same where the whole bucket is gone; its listing does not."""
     bucket.faults["in/a.mp4"] = fault
     poll = Poll(workflow(), bucket, ledger, Limits())
@@ -245,6 +245,6 @@ def test_what_a_poll_has_to_say_is_short(bucket, ledger):
 
 
 @pytest.mark.parametrize("text", [None, "", "2026-01-01", '{"other": 1}'])
-def test_a_cursor_of_another_version_begins_anew(text):
+def test_a_cursor_of_another_version_is_reset(text):
     """An admin may reset it in the UI."""
     assert Cursor.parse(text) == Cursor()

@@ -326,7 +326,7 @@ def test_a_claim_of_a_killed_process_holds_for_its_source_alone(clips, local):
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["its source is there", "its source is gone"])
-def test_a_run_that_was_killed_while_it_published_blocks_nobody_for_long(clips, local, gone):
+def test_a_run_that_was_killed_while_it_published_does_not_block_others_for_long(clips, local, gone):
     """Its source's next run waits a little whether it ends; another source need not, once that one is gone."""
     local = local.waiting(0.6)
     mine, other = local.upload(clips.video(), "clip.mp4"), local.upload(clips.video(), "clip.mov")
@@ -345,7 +345,7 @@ def test_a_run_that_was_killed_while_it_published_blocks_nobody_for_long(clips, 
 
 
 @pytest.mark.parametrize("number", range(3), ids=["taken", "begun", "ended"])
-def test_a_conflict_that_nobody_caused_is_no_loss(clips, local, monkeypatch, number):
+def test_a_conflict_without_another_writer_is_no_loss(clips, local, monkeypatch, number):
     """S3 may refuse a conditional write though nothing has changed."""
     [subtask] = local.planned(local.upload(clips.video(), "clip.mp4"), "snapshot_by_time_offset", STILL)
     swap, asked = local.bucket.swap, []
@@ -360,7 +360,7 @@ def test_a_conflict_that_nobody_caused_is_no_loss(clips, local, monkeypatch, num
     assert read_record(local.bucket, "out/one.png").result == result
 
 
-def test_a_claim_leaves_what_stands_as_it_is(clips, local):
+def test_a_claim_leaves_existing_outputs_as_they_are(clips, local):
     """Until something else is published: it can be traced, and it need not be made again."""
     source = local.upload(clips.video(), "clip.mp4")
     [subtask] = local.planned(source, "snapshot_by_time_offset", STILL)
@@ -514,7 +514,7 @@ def test_publishing_that_breaks_off_shows_no_playlist(clips, local, monkeypatch,
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["made for the first time", "made anew"])
-def test_an_index_never_stands_without_its_sheets(clips, local, monkeypatch, again):
+def test_an_index_never_exists_without_its_sheets(clips, local, monkeypatch, again):
     """A player that finds one looks its pictures up at once."""
     sprite = {"name": "s", "sample_interval": 1, "row_count": 1, "column_count": 2, "width": 96, "height": 54}
     source = local.upload(clips.video(4), "clip.mp4")

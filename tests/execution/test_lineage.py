@@ -38,7 +38,7 @@ def test_an_upload_has_no_record(clips, upload, worker):
     assert record_of(inbox, source.key) is None
 
 
-def test_an_output_whose_record_is_lost_is_told(clips, upload, made, worker):
+def test_an_output_whose_record_is_lost_is_reported(clips, upload, made, worker):
     """And how to get it again."""
     [result] = made(upload(clips.video()), "snapshot_by_time_offset", STILLS)
     outputs = worker.buckets.get("outputs")

@@ -200,7 +200,7 @@ def test_outputs_that_stand_are_not_made_again(clips, upload, planned, worker):
     assert not worker.perform(subtask, "run3", lambda *_: None).reused
 
 
-def test_a_changed_spec_is_made_anew_in_the_same_place(clips, upload, made):
+def test_a_changed_spec_is_made_again_in_the_same_place(clips, upload, made):
     """The fingerprint is of the plan."""
     source = upload(clips.video())
     assert made(source, "transcode", MP4)[0].main[0].height == 90
@@ -359,7 +359,7 @@ def test_what_is_no_media_is_refused_with_mps_s_code(upload, tmp_path, content, 
     assert caught.value.code.startswith("SourceFileError")
 
 
-def test_a_source_that_vanished_is_told(worker):
+def test_a_source_that_vanished_is_reported(worker):
     """Between the event and the read."""
     worker.settings.buckets_dir.joinpath("inbox").mkdir(parents=True)
     with pytest.raises(SourceNotAccessible):

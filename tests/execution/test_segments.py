@@ -149,7 +149,7 @@ def test_a_run_that_has_lost_its_path_stops_in_the_middle(files):
     assert len(done) == module.BATCH
 
 
-def test_what_cannot_be_put_is_told(files):
+def test_an_upload_that_fails_raises(files):
     """And what comes after it is not begun."""
 
     def broken(path: Path, key: str) -> ObjectInfo:
@@ -211,7 +211,7 @@ def test_mps_s_answer_tells_of_the_whole_set(clips, upload, made, worker):
     assert ".ts" not in str(detail)
 
 
-def test_a_lost_segment_makes_the_set_anew(clips, upload, planned, worker):
+def test_a_lost_segment_makes_the_set_again(clips, upload, planned, worker):
     """And nothing else does."""
     [subtask] = planned(upload(clips.video(4)), "transcode", HLS)
     first = worker.perform(subtask, "run", lambda *_: None)
@@ -231,7 +231,7 @@ def test_a_single_segment_leads_to_its_source(clips, upload, made, worker):
         assert (record.source_key, record.result) == (source.key, result)
 
 
-def test_a_person_who_asks_of_a_segment_is_told_of_the_set(clips, upload, made, worker, monkeypatch):
+def test_the_lineage_of_a_segment_is_that_of_the_set(clips, upload, made, worker, monkeypatch):
     """What it was made of and how, and whether the set still is as it was made."""
     [key, lost] = made(upload(clips.video()), "transcode", HLS)[0].segments.keys
     monkeypatch.setenv("MPS_HOME", str(worker.settings.home))
@@ -243,7 +243,7 @@ def test_a_person_who_asks_of_a_segment_is_told_of_the_set(clips, upload, made, 
     assert "2: some replaced or gone" in CliRunner().invoke(lineage, [f"outputs/{key}"]).output
 
 
-def test_a_result_of_an_earlier_version_still_stands(clips, upload, planned, worker):
+def test_a_result_of_an_earlier_version_is_still_up_to_date(clips, upload, planned, worker):
     """It tells of each segment; nothing is made again because of that."""
     [subtask] = planned(upload(clips.video()), "transcode", HLS)
     new = worker.perform(subtask, "run", lambda *_: None)

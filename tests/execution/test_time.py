@@ -178,7 +178,7 @@ def test_a_part_in_which_nothing_plays_is_refused(clips, output):
 
 
 @pytest.mark.parametrize(("point", "own"), [("2.5s", 1.96), ("3s", 1.96), ("100%", 1.96), ("1s", 1.0), ("0s", 0)])
-def test_the_last_picture_stands_to_the_end_of_the_file(clips, output, point, own):
+def test_the_last_picture_lasts_to_the_end_of_the_file(clips, output, point, own):
     """Any time within the length that we report gives a picture."""
     path = output(clips.unequal(2, 3), "snapshot_by_time_offset", {"ext_time_offset_set": [point], "format": "png"})
     assert own_time_s(opened(path)) == pytest.approx(own, abs=0.1)
@@ -362,7 +362,7 @@ def test_its_sound_is_in_step(clips, output, upload):
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "webp"])
 @pytest.mark.parametrize("kind", ["transcode", "animated_graphics", "watermark"])
-def test_a_still_picture_is_told_as_one(clips, output, extension, kind):
+def test_a_still_picture_is_refused_as_one(clips, output, extension, kind):
     """With the tasks that take one."""
     text = {"watermark_set": [{"type": "text", "text_content": "x"}]} if kind == "watermark" else {}
     with pytest.raises(ContentUnsupported, match=r"is a picture(.|\n)*snapshot_by_time_offset") as raised:

@@ -30,7 +30,7 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.slow
-def test_output_lines_come_one_by_one_and_usage_is_told():
+def test_output_lines_come_one_by_one_and_usage_is_reported():
     """Progress is read from them while the process runs."""
     lines: list[str] = []
     done = python("print('a'); print('b'); sum(range(3_000_000))", on_line=lines.append)

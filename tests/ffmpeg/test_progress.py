@@ -29,6 +29,6 @@ def test_what_is_not_known_yet_changes_nothing():
     assert before.advance("out_time_us=-80000").out_time_s == 0
 
 
-def test_the_end_is_told():
+def test_the_end_is_reported():
     """The last block says so."""
     assert Progress().advance("progress=end").ended

@@ -115,7 +115,7 @@ def test_right_to_left_letters_run_right_to_left() -> None:
         assert [glyph.id for glyph in shaped(word)[:1]] == [glyph.id for glyph in shaped(word[1])[:1]]
 
 
-def test_a_right_to_left_line_stands_at_the_right_edge() -> None:
+def test_a_right_to_left_line_is_at_the_right_edge() -> None:
     """The last letter of short Hebrew under long Latin has nothing at the left."""
     picture = draw("Hello world, long\nשלום")
     lower_left = picture.crop((0, picture.height * 2 // 3, picture.width // 2, picture.height))

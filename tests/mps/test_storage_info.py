@@ -21,7 +21,7 @@ SETTINGS = Settings(cos={"region": "ap-beijing"}, s3={"region": "eu-west-1"})
         (input_info("in", "a", "https://h/a"), "UrlInputInfo", {"Url": "https://h/a"}),
     ],
 )
-def test_a_place_is_shown_with_its_region_wherever_it_stands(place, member, shown):
-    """Who is told of an output opens its bucket with it."""
+def test_a_place_is_shown_with_its_region_at_any_depth(place, member, shown):
+    """The receiver of an output opens its bucket with it."""
     info = with_regions({"results": [{"output": place, "path": None}]}, SETTINGS)
     assert info["results"][0]["output"][member] == shown

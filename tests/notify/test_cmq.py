@@ -73,8 +73,8 @@ def test_the_signature_is_the_official_sdk_s():
         ({"message": ""}, DeliveryFailed, "no CMQ answer"),
     ],
 )
-def test_each_answer_is_told_as_what_it_is(server, answer, kind, says):
-    """A message that will never be taken is put aside; everything else is tried again."""
+def test_each_answer_becomes_the_right_error(server, answer, kind, says):
+    """A message that is refused becomes a dead letter; everything else is tried again."""
     server.answer = answer
     with pytest.raises(kind, match=says) as caught:
         sink(server, queue="events").send(EVENT)

@@ -34,7 +34,7 @@ def test_what_is_written_is_read_again():
         ([{"type": "tdmq_cmq"}], "notify[0]: model queue needs a queue name"),
     ],
 )
-def test_a_sink_that_cannot_be_is_told_with_its_place(documents, text):
+def test_an_invalid_sink_is_reported_with_its_place(documents, text):
     """In words that a person can act on."""
     with pytest.raises(InvalidConfiguration) as caught:
         parse_sinks(documents)

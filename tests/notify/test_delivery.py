@@ -109,7 +109,7 @@ def test_a_refusal_holds_up_the_rest_of_its_task(outbox):
     assert sink.got == ["e1", "e2"]
 
 
-def test_a_failure_that_nobody_thought_of_is_one_of_its_sink(outbox, caplog):
+def test_an_unforeseen_failure_counts_for_its_sink_only(outbox, caplog):
     """Its lane pauses, the others go on; the log has the traceback."""
     outbox.add(event(1), [QUEUE, url("http://a.example/")])
     broken = Noting(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"))

@@ -135,7 +135,7 @@ def test_a_sink_that_stays_down_is_asked_less_and_less(outbox):
 
 
 def test_an_event_that_its_sink_refuses_does_not_hold_up_the_others(outbox):
-    """After some attempts it is put aside, where a person finds it with the reason."""
+    """After some attempts it becomes a dead letter, listed with the reason."""
     sinks, clock = Sinks(), Clock()
     sinks.refuses.add("e1")
     for number in (1, 2):

@@ -81,7 +81,7 @@ def test_a_url_that_does_not_answer_is_left_after_a_while(receiver):
         sink(read_s=0.2, type="url", url=receiver.url).send(EVENT)
 
 
-def test_a_url_where_nobody_listens_is_a_failure():
+def test_a_url_without_a_listener_is_a_failure():
     """Not an exception of some library."""
     with pytest.raises(DeliveryFailed, match=r"127\.0\.0\.1:9"):
         sink(type="url", url="http://127.0.0.1:9/").send(EVENT)
@@ -250,7 +250,7 @@ def test_sqs_takes_the_event(sqs, name):
     assert len(messages) == (1 if fifo else 2)
 
 
-def test_an_sqs_queue_that_is_not_there_is_told(sqs):
+def test_an_sqs_queue_that_is_not_there_is_reported(sqs):
     """With the queue's name and what to check."""
     with pytest.raises(DeliveryFailed, match="none"):
         sink(Settings(sqs_endpoint_url=sqs), type="aws_sqs", queue="none", region="us-east-1").send(EVENT)
@@ -307,7 +307,7 @@ def test_a_url_has_no_limit(receiver):
 
 
 @pytest.mark.parametrize("key", ["a key", {"env": "HOOK_KEY"}])
-def test_a_url_with_a_key_is_signed_anew_at_each_attempt(receiver, monkeypatch, key):
+def test_a_url_with_a_key_is_signed_again_at_each_attempt(receiver, monkeypatch, key):
     """MPS's scheme: MD5 of Timestamp and key; valid for ten minutes from the attempt on."""
     monkeypatch.setenv("HOOK_KEY", "a key")
     for now in (1_633_046_400, 1_633_050_000):

@@ -103,7 +103,7 @@ def test_a_message_whose_run_was_never_made_is_not_deleted(announced):
 
 
 def test_announced_twice_late_and_out_of_order_is_one_run_of_what_is_there(announced):
-    """What counts is what stands in the bucket."""
+    """The content of the bucket counts."""
     daemon = announced.workflow(listing=False)
     announced.upload("in/a.mp4", b"old")
     announced.upload("in/a.mp4", b"new")
@@ -172,7 +172,7 @@ def test_both_ways_together_make_one_run(announced):
 
 
 @pytest.mark.parametrize("body", ["hello", "[" * 150_000])
-def test_a_message_that_nobody_can_read_goes_aside_and_is_reported(announced, body):
+def test_a_message_that_cannot_be_read_becomes_a_dead_letter_and_is_reported(announced, body):
     """And the others are read."""
     daemon = announced.workflow(listing=False)
     announced.upload("in/a.mp4")
@@ -189,7 +189,7 @@ def test_a_message_that_nobody_can_read_goes_aside_and_is_reported(announced, bo
 
 
 def test_a_queue_that_is_gone_does_not_keep_the_sweep_from_finding_uploads(announced):
-    """And is told by a failed tick whenever there is nothing else to tell."""
+    """And is reported by a failed tick if there is nothing else to report."""
     daemon = announced.workflow(list_every_s=3600)
     announced.drop_queue()
     announced.upload("in/a.mp4")
@@ -270,7 +270,7 @@ def test_a_bucket_that_is_slow_costs_a_look_one_call(announced, faults, monkeypa
     assert announced.waiting() == 1
 
 
-def test_a_key_that_no_bucket_may_hold_is_told_and_keeps_no_other_waiting(announced):
+def test_a_key_that_no_bucket_may_hold_is_reported_and_does_not_delay_others(announced):
     """Announced or listed; also in one message with others."""
     daemon = announced.workflow(list_every_s=0)
     for key in ("in//a.mp4", "in/b.mp4"):

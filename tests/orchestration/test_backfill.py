@@ -107,7 +107,7 @@ def test_an_upload_that_was_never_processed_is_asked_for(plans):
     assert plans.plan() == {"in/a.mp4": ("never", ALL)}
 
 
-def test_what_stands_is_left_alone(plans):
+def test_up_to_date_outputs_are_left_alone(plans):
     """Also under names that Dagster wants escaped."""
     for key in ("in/a.mp4", "in/100%...\n.mp4"):
         plans.upload(key)
@@ -127,7 +127,7 @@ def test_only_the_tasks_that_lack_are_asked_for(plans):
 
 
 def test_a_changed_spec_makes_the_outputs_of_its_task_stale(plans):
-    """And of the tasks behind it; the others stand."""
+    """And of its downstream tasks; the others are up to date."""
     plans.upload("in/a.mp4")
     plans.materialize("in/a.mp4", *ALL)
     plans.edit("ext_time_offset_set: [0s, 50%]", "ext_time_offset_set: [0s]")
@@ -136,7 +136,7 @@ def test_a_changed_spec_makes_the_outputs_of_its_task_stale(plans):
     assert plans.plan() == {"in/a.mp4": ("stale", ALL)}
 
 
-def test_an_output_that_was_made_anew_makes_what_was_made_of_it_stale(plans):
+def test_an_output_that_was_made_again_makes_its_downstream_outputs_stale(plans):
     """Somebody materialized one task alone."""
     plans.upload("in/a.mp4")
     plans.materialize("in/a.mp4", *ALL)
@@ -180,7 +180,7 @@ def test_a_backfill_is_of_a_part(plans, scope, keys):
 
 
 @pytest.mark.parametrize("scope", [{"tasks": ("wbe",)}, {"statuses": ("old",)}])
-def test_a_task_or_status_that_does_not_exist_is_told(plans, scope):
+def test_a_task_or_status_that_does_not_exist_is_reported(plans, scope):
     """With those that do."""
     with pytest.raises(InvalidInput, match="there is no") as caught:
         plans.plan(**scope)
@@ -254,7 +254,7 @@ def test_what_broke_on_an_upload_stays_broken_while_that_is_the_same(tmp_path, i
     assert plans.plan(statuses=("broken",)) == {"in/silent.mp4": ("broken", ("web", "teaser"))}
 
 
-def test_what_stands_stands_though_a_later_attempt_was_aborted(plans):
+def test_an_output_stays_up_to_date_though_a_later_attempt_was_aborted(plans):
     """If it is of this content and revision."""
     plans.upload("in/a.mp4")
     plans.materialize("in/a.mp4", *ALL)
@@ -265,7 +265,7 @@ def test_what_stands_stands_though_a_later_attempt_was_aborted(plans):
 
 
 def test_a_plan_says_how_many_are_left_alone_and_why(plans):
-    """Or nobody would ever learn of the broken ones."""
+    """Or the broken ones would never be noticed."""
     for name in ("a", "b", "c"):
         plans.upload(f"in/{name}.mp4")
     plans.attempted("in/a.mp4", "report_run_canceled")
@@ -385,7 +385,7 @@ def test_runs_of_a_backfill_say_whose_they_are(plans):
 
 
 def test_a_task_is_launched_with_what_it_works_on(plans):
-    """If that was never made; what stands is worked on as it is."""
+    """If that was never made; an existing output is used as it is."""
     plans.upload("in/a.mp4")
     assert plans.plan(tasks=("teaser",)) == {"in/a.mp4": ("never", ("web", "teaser"))}
     plans.materialize("in/a.mp4", "web")
@@ -405,7 +405,7 @@ def test_a_task_waits_for_what_it_works_on(plans):
 
 
 def test_what_was_made_of_what_is_out_of_date_does_not_stand(plans):
-    """Also where the attempt to make that anew was aborted."""
+    """Also if the attempt to make that again was aborted."""
     plans.upload("in/a.mp4")
     plans.materialize("in/a.mp4", *ALL)
     plans.edit("height: 90", "height: 120")
@@ -468,5 +468,5 @@ def test_a_schedule_is_there_for_who_wants_it(tmp_path, instance):
     ],
 )
 def test_tasks_are_launched_in_sets_that_hang_together(plans, tasks, sets):
-    """A task that works on what stands needs no source."""
+    """A task whose upstream output exists needs no source step."""
     assert connected(plans.workflow, tasks) == sets

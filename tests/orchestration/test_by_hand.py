@@ -39,7 +39,7 @@ def test_all_of_its_tasks_are_run_and_put_where_the_call_says(tmp_path, instance
 @pytest.mark.parametrize(
     ("named", "queue"), [({}, "events"), ({"notify": [{"type": "local", "queue": "mine"}]}, "mine")]
 )
-def test_whom_the_call_names_is_told_instead_of_whom_the_schedule_names(tmp_path, instance, clips, named, queue):
+def test_the_sink_of_the_call_replaces_that_of_the_schedule(tmp_path, instance, clips, named, queue):
     """In MPS's event of a schedule."""
     house = run_by_hand(tmp_path, instance, clips, **named)
     [message] = LocalQueue(house.settings.queue_path).receive(queue, max_messages=10)

@@ -1,4 +1,4 @@
-"""What a run that ended by itself, and no output of it, is told to have died of."""
+"""The reported cause of death of a run whose outputs did not fail."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_a_database_that_has_its_tables_is_not_looked_at_again(home, monkeypatch
         assert heard(instance) == ["a"]
 
 
-def test_a_file_that_was_replaced_is_opened_anew(home, tmp_path):
+def test_a_file_that_was_replaced_is_opened_again(home, tmp_path):
     """Somebody who restores a copy; what is written to the old one is lost."""
     with instance_of(SqliteRecords(home)) as instance:
         say(instance, "old")

@@ -33,7 +33,7 @@ def test_an_assembly_with_a_member_missing_fails():
 
 
 def test_a_failure_that_a_retry_can_help_is_retried(house, clips, monkeypatch):
-    """A bucket that does not answer at first; nobody sees more than a delay."""
+    """A bucket that does not answer at first; it only causes a delay."""
     calls = []
     perform = Worker.perform
 

@@ -126,7 +126,7 @@ def test_dagster_s_values_have_what_we_read(name, attributes):
 
 
 def test_every_name_is_used_and_has_a_test():
-    """What nobody uses is removed; what somebody uses is written down here."""
+    """Unused imports are removed; used ones are listed here."""
     modules = [path for path in (PACKAGE / "orchestration").glob("*.py") if path.name != "internals.py"]
     wrappers = [value for value in vars(internals).values() if getattr(value, "__module__", "") == internals.__name__]
     text = "".join([*(path.read_text() for path in modules), *map(inspect.getsource, wrappers)])
@@ -223,7 +223,7 @@ def test_storages_keep_in_private_what_we_replace(kind, attributes):
 
 
 def test_our_sqlite_storage_sets_all_that_dagster_s_sets():
-    """It does not call its `__init__`, which would open all three databases anew."""
+    """It does not call its `__init__`, which would open all three databases again."""
     source = inspect.getsource(internals.DagsterSqliteStorage.__init__)
     assert set(re.findall(r"self\.(\w+) =", source)) == {
         "base_dir", "_inst_data", "_run_storage", "_event_log_storage", "_schedule_storage",

@@ -115,7 +115,7 @@ def test_a_workflow_of_any_name_runs(tmp_path, instance, clips, name):
 
 
 def test_a_workflow_that_dagster_does_not_take_takes_no_other_one_down(tmp_path, monkeypatch):
-    """Whatever the reason: it is told of by its file, in the UI and by `mps workflows validate`."""
+    """For any reason: its file is reported in the UI and by `mps workflows validate`."""
     for module in (build, upload_sensor):
         monkeypatch.setattr(module, "job_name", lambda name: op_name("subtask") if name in "bd" else name)
     home = project_of(tmp_path, *(written(name) for name in "abcde"))
@@ -133,7 +133,7 @@ def test_a_workflow_that_dagster_does_not_take_takes_no_other_one_down(tmp_path,
 
 
 def test_two_files_of_one_name_and_files_of_any_name_load(tmp_path):
-    """The first workflow runs, the second file is told of; a file's own name may be anything, too."""
+    """The first workflow runs, the second file is reported; a file's own name may be anything, too."""
     home = project_of(tmp_path, written("vod"), written("vod"))
     for stem in ("a.b", "_workflows_a_b", "é", "ü"):
         (home.workflows_dir / f"{stem}.yaml").write_text("no")

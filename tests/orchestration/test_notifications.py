@@ -67,7 +67,7 @@ def test_an_event_that_a_status_sensor_lost_is_brought_by_the_sweep(house, clips
     assert any("not run, because web" in result["Message"] for result in results)
 
 
-def test_a_run_whose_task_died_is_told_like_any_other(house, clips, monkeypatch):
+def test_a_run_whose_task_died_is_notified_like_any_other(house, clips, monkeypatch):
     """A process that was killed leaves a failure without a word of ours."""
 
     @contextmanager
@@ -87,7 +87,7 @@ def test_a_run_whose_task_died_is_told_like_any_other(house, clips, monkeypatch)
     assert sorted(results) == [("AnimatedGraphics", "FAIL"), ("SnapshotByTimeOffset", "SUCCESS"), ("Transcode", "FAIL")]
 
 
-def test_a_run_that_cannot_be_told_stops_no_other(house, clips, monkeypatch):
+def test_a_run_without_an_event_does_not_stop_others(house, clips, monkeypatch):
     """It is shown with its reason, and the sensor goes on from there."""
     house.upload(clips.video(), "in/clip.mp4")
     bad, good = (house.run("in/clip.mp4").run_id for _ in range(2))
@@ -130,7 +130,7 @@ def workflows_of(house) -> dict[str, Workflow]:
 
 @pytest.mark.parametrize("limits", [Limits(seconds=-1.0), Limits(runs=2)])
 def test_a_sweep_that_did_not_come_to_its_end_goes_on_in_the_next_one(house, limits):
-    """Neither time nor number loses an event, and none is told twice."""
+    """Neither time nor number loses an event, and none is sent twice."""
     tasks = canceled(house, 3)
     cursor, task_ids = None, []
     for _ in range(3):
@@ -140,7 +140,7 @@ def test_a_sweep_that_did_not_come_to_its_end_goes_on_in_the_next_one(house, lim
     assert datetime.now(UTC) - datetime.fromisoformat(cursor) < timedelta(hours=1)
 
 
-def test_an_event_that_was_lost_while_the_sensor_was_down_is_told(house):
+def test_an_event_that_was_lost_while_the_sensor_was_down_is_sent(house):
     """It looks from where it came to, however long ago; without a cursor, a day back."""
     [early] = canceled(house, 1)
     _age(house, timedelta(hours=30))
@@ -161,7 +161,7 @@ def _age(house, by: timedelta) -> None:
 
 
 def test_a_run_whose_sinks_cannot_be_is_shown(house, clips):
-    """Who launched it in the UI is told there."""
+    """A user who launched it in the UI sees the error there."""
     house.upload(clips.video(), "clip.mp4")
     house.defs.resolve_job_def("process_media").execute_in_process(
         instance=house.instance,
@@ -182,7 +182,7 @@ def run_as_the_sensor_asks(house) -> dg.ExecuteInProcessResult:
     )
 
 
-def test_a_run_whose_workflow_was_deleted_meanwhile_is_told_to_whom_it_named(house, clips):
+def test_a_run_whose_workflow_was_deleted_meanwhile_notifies_the_sinks_it_had(house, clips):
     """As the run has recorded it."""
     house.upload(clips.video(), "in/clip.mp4")
     run_as_the_sensor_asks(house)
@@ -193,7 +193,7 @@ def test_a_run_whose_workflow_was_deleted_meanwhile_is_told_to_whom_it_named(hou
     assert len(event["MediaProcessResultSet"]) == 4
 
 
-def test_a_workflow_that_stands_says_itself_whom_to_tell(house, clips):
+def test_an_existing_workflow_decides_its_sinks_itself(house, clips):
     """Its sinks as they are now, and what its run made: a task that was added since is none of the run's."""
     house.upload(clips.video(), "in/clip.mp4")
     run_as_the_sensor_asks(house)
@@ -206,7 +206,7 @@ def test_a_workflow_that_stands_says_itself_whom_to_tell(house, clips):
     assert len(results) == 4
 
 
-def test_a_run_that_dagster_will_retry_is_not_told_yet(house, clips):
+def test_a_run_that_dagster_will_retry_is_not_notified_yet(house, clips):
     """For everybody outside it has not ended."""
     house.upload(clips.no_audio(), "in/clip.mp4")
     run_id = house.run("in/clip.mp4").run_id
@@ -225,7 +225,7 @@ def test_scratch_of_a_run_that_has_ended_is_removed(house, clips):
     assert not (house.settings.progress_dir / run_id).exists()
 
 
-def test_process_media_notifies_whom_its_caller_named(house, clips):
+def test_process_media_notifies_the_sink_of_its_caller(house, clips):
     """By the same sinks as a workflow's."""
     house.upload(clips.video(), "clip.mp4")
     house.defs.resolve_job_def("process_media").execute_in_process(
@@ -260,8 +260,8 @@ def test_a_sink_that_wants_changes_hears_of_each_subtask_as_it_ends(tmp_path, in
     assert [event["Status"] for event in events] == ["PROCESSING"] * 4 + ["FINISH"]
 
 
-def test_changes_that_nobody_saw_while_the_run_went_on_are_told_before_its_end(tmp_path, instance, clips):
-    """Failed ones, too; what was never begun is told by the end alone."""
+def test_changes_that_were_missed_during_the_run_are_sent_before_its_end(tmp_path, instance, clips):
+    """Failed ones, too; subtasks that never began are only in the final event."""
     house = curious(tmp_path, instance)
     house.upload(clips.no_audio(), "in/clip.mp4")
     house.run("in/clip.mp4")

@@ -113,7 +113,7 @@ def test_a_process_keeps_its_connection(settings):
     ],
     ids=["wrong password", "no such database", "no server"],
 )
-def test_what_is_wrong_with_the_database_is_told(server, change, says, tmp_path):
+def test_what_is_wrong_with_the_database_is_reported(server, change, says, tmp_path):
     """At start, in a line, and never with the password."""
     url = (
         server.url.replace(*change)

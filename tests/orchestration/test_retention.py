@@ -164,8 +164,8 @@ def test_the_job_removes_until_its_time_is_over(tmp_path, instance, seconds, lef
     assert len(instance.get_dynamic_partitions("vod_uploads")) == left
 
 
-def test_a_bucket_that_keeps_records_of_others_alive_is_told_of(tmp_path, monkeypatch):
-    """Else nobody learns why they stay: each is passed over, and the sweep ends well."""
+def test_a_bucket_that_keeps_records_of_others_is_reported(tmp_path, monkeypatch):
+    """With the reason why records stay: the bucket is skipped, and the scan completes."""
     settings = make_project(tmp_path).model_copy(update={"keep_records_days": 1})
     [workflow] = Project.load(settings).workflows
 

@@ -138,7 +138,7 @@ def test_a_file_that_is_being_written_waits(house, daemon):
 
 
 def test_a_failed_listing_decides_nothing(house, daemon, monkeypatch):
-    """It shows as a failed tick, and the cursor stands; an empty answer would look like "no uploads"."""
+    """It shows as a failed tick, and the cursor stays; an empty answer would look like "no uploads"."""
     write(house, "in/a.mp4", "in/b.mp4")
     whole = LocalBucket.list
 
@@ -153,7 +153,7 @@ def test_a_failed_listing_decides_nothing(house, daemon, monkeypatch):
     assert daemon.tick() == ["in/a.mp4", "in/b.mp4"]
 
 
-def test_a_name_that_no_bucket_may_hold_is_told(house, daemon):
+def test_a_name_that_no_bucket_may_hold_is_reported(house, daemon):
     """Somebody waits for its run: the tick says to rename it, and how many there are."""
     folder = house.settings.buckets_dir / "inbox" / "in"
     folder.mkdir()

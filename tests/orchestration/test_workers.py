@@ -121,7 +121,7 @@ def wait_until(done, timeout_s: float = 30) -> None:
 
 
 def gone(pid: int) -> bool:
-    """Or a zombie, which nobody waits for in this container."""
+    """Or a zombie, which has no parent to wait for it in this container."""
     process = RunProcess(pid, time.time())
     return not process.alive or Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 

@@ -88,7 +88,7 @@ def test_a_source_that_is_no_media_fails_the_run_with_its_code(house, clips):
 
 
 def test_a_second_run_makes_nothing_again(house, clips):
-    """What stands with the same fingerprint stays, so that a retry of all steps is cheap."""
+    """Outputs with the same fingerprint stay, so that a retry of all steps is cheap."""
     house.upload(clips.video(), "in/clip.mp4")
     house.run("in/clip.mp4")
     run = state(house, house.run("in/clip.mp4"))
@@ -137,7 +137,7 @@ def test_process_media_is_filled_by_run_config(house, clips):
     assert run.subtasks[0].result.main[0].key == "hand/clip_sampleSnapshot_10_0.jpg"
 
 
-def test_a_launchpad_mistake_is_told_in_the_run(house, clips):
+def test_a_launchpad_mistake_is_reported_in_the_run(house, clips):
     """With the field, and what is allowed there."""
     house.upload(clips.video(), "clip.mp4")
     job = house.defs.resolve_job_def("process_media")

@@ -149,7 +149,7 @@ def test_wrong_credentials_are_refused_for_good():
 
 
 @pytest.mark.parametrize("endpoint", [None, "sqs.local:9324"])
-def test_an_sqs_that_is_not_set_up_is_told(monkeypatch, tmp_path, endpoint):
+def test_an_sqs_that_is_not_set_up_is_reported(monkeypatch, tmp_path, endpoint):
     """No region, or an endpoint without http://: with what to set, and no traceback of boto3's."""
     for variable in ("AWS_DEFAULT_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(variable, raising=False)

@@ -141,7 +141,7 @@ def test_any_part_of_an_object_can_be_streamed(bucket, start, length, content):
     assert b"".join(bucket.stream("a.mp4", start=start, length=length, etag=etag)) == content
 
 
-def test_what_cannot_be_streamed_is_told_before_anything_comes(bucket):
+def test_an_object_that_cannot_be_streamed_raises_before_the_first_chunk(bucket):
     """So that who passes it on has not said yet that it went well."""
     etag = bucket.write("a.mp4", b"0123456789").etag
     bucket.write("a.mp4", b"another")
@@ -151,7 +151,7 @@ def test_what_cannot_be_streamed_is_told_before_anything_comes(bucket):
         bucket.stream("none.mp4")
 
 
-def test_a_missing_object_is_told(bucket, tmp_path):
+def test_a_missing_object_is_reported(bucket, tmp_path):
     """By its key; and nothing is left where it should have gone."""
     bucket.write("a.mp4", b"x")
     fetch = [
@@ -239,7 +239,7 @@ def test_a_deleted_object_is_gone(bucket):
     assert list(bucket.list()) == []
 
 
-def test_a_swap_is_made_only_where_what_is_expected_stands(bucket):
+def test_a_swap_happens_only_if_the_content_is_as_expected(bucket):
     """Nothing is a state like any other; what stands already counts as put, because an answer may be lost."""
     assert not bucket.swap("a.json", b"0", b"1")
     assert bucket.swap("a.json", None, b"1")

@@ -77,7 +77,7 @@ CALLS = {
         pytest.param(CUT, StorageFailed, "ENDPOINT_URL", id="connection cut"),
     ],
 )
-def test_each_answer_is_told_as_what_it_is(server, tmp_path, call, answer, kind, hint):
+def test_each_answer_becomes_the_right_error(server, tmp_path, call, answer, kind, hint):
     """Refused for good, with what mends it; or worth a retry. HEAD has no body and so knows the status only."""
     server.bucket.write("a.mp4", b"content")
     (tmp_path / "file").write_bytes(b"x")

@@ -151,7 +151,7 @@ def test_an_output_that_was_not_replaced_after_all_is_still_ours(local_bucket, m
     assert local_bucket.write("out/a.mp4", b"new one", record="_mps/records/2").record == "_mps/records/2"
 
 
-def test_a_folder_that_may_not_be_read_is_left_out_and_told(local_bucket, monkeypatch):
+def test_a_folder_that_may_not_be_read_is_left_out_and_reported(local_bucket, monkeypatch):
     """Such as lost+found of a disk of its own; but what is to be listed must be readable, or it would look empty."""
     for key in ("in/a.mp4", "in/lost+found/x.mp4", "in/z.mp4"):
         local_bucket.write(key, b"x")
@@ -171,7 +171,7 @@ def test_a_folder_that_may_not_be_read_is_left_out_and_told(local_bucket, monkey
         list(local_bucket.list("in/lost+found/"))
 
 
-def test_a_file_that_may_not_be_looked_at_is_left_out_and_told(local_bucket, monkeypatch):
+def test_a_file_that_may_not_be_read_is_left_out_and_reported(local_bucket, monkeypatch):
     """In a folder that may be listed and no more."""
     for key in ("a.mp4", "b.mp4"):
         local_bucket.write(key, b"x")

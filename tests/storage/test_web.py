@@ -121,7 +121,7 @@ def test_a_proxy_is_asked_for_names_and_never_for_addresses_inside(server):
 
 
 @pytest.mark.parametrize("item", ["http://a", "a:80", "", "10.0.0.0/40"])
-def test_what_is_no_host_is_told(item):
+def test_an_invalid_host_is_reported(item):
     """Not silently never matched."""
     with pytest.raises(ValidationError):
         WebSettings(allow=(item,))

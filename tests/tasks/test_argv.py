@@ -232,7 +232,7 @@ def test_ffmpeg_is_asked_for_exactly_this(kind, output, media, expected):
     ("repeat_type", "says"),
     [("once", "eof_action=pass"), ("repeat_last_frame", "eof_action=repeat"), ("repeat", "shortest=1")],
 )
-def test_an_animated_watermark_ends_as_it_was_told(repeat_type, says):
+def test_an_animated_watermark_ends_as_its_repeat_type_says(repeat_type, says):
     """Gone, still there, or from the start again for as long as the video lasts."""
     image = {"image_content": "a.png", "repeat_type": repeat_type, "digest": "d", "animated": True}
     command = planned("watermark", {"name": "w", "watermark_set": [{"image_template": image}]}, clip()).commands[0]
@@ -242,7 +242,7 @@ def test_an_animated_watermark_ends_as_it_was_told(repeat_type, says):
     assert "apng" in command
 
 
-def test_no_word_of_a_user_stands_on_a_command_line():
+def test_no_text_of_a_user_is_on_a_command_line():
     """Neither a name nor a text."""
     marks = [{"type": "text", "text_content": "';movie=/etc/passwd"}]
     spec = TASKS["transcode"].spec.model_validate({"name": "n", "watermark_set": marks})

@@ -141,7 +141,7 @@ def test_the_output_dir_may_be_of_a_long_name_too():
          {"output_object_path": "/m3u8/a", "segment_object_name": "/m4s/a_{number}"}),
     ],
 )  # fmt: skip
-def test_the_path_that_is_told_is_the_one_that_is_made(spec, told):
+def test_the_reported_path_is_the_path_of_the_output(spec, told):
     """Also where a pattern holds its format."""
     output = {"name": "x", "output_object_path": "{format}/{inputName}", **spec}
     task = Task(name="web", type="transcode", outputs=(output,))

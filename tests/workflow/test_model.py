@@ -48,7 +48,7 @@ def test_a_trigger_takes_uploads_by_place_and_format(trigger, key, taken):
         ({"dir": "{inputDir}/{inputName}.{inputFormat}"}, Place(bucket="inbox", dir="/in/2026/clip.x.mp4/")),
     ],
 )
-def test_outputs_go_beside_the_upload_or_where_they_are_told(place, expected):
+def test_outputs_go_beside_the_upload_or_to_the_configured_place(place, expected):
     """Bucket and dir are inherited one by one; the dir may be of the upload's names."""
     task = Task(name="t", type="sample_snapshot", output=place, outputs=({},))
     source = Source(
@@ -113,7 +113,7 @@ def test_a_revision_changes_with_anything_of_the_task_and_with_nothing_else():
         ({"cron": "0 3 * * *", "max_sources": 0}, "greater than or equal to 1"),
     ],
 )
-def test_a_schedule_that_cannot_be_is_told(backfill, says):
+def test_an_invalid_schedule_is_refused(backfill, says):
     """With an example of one that can."""
     with pytest.raises(ValidationError, match=says):
         Backfill(**backfill)

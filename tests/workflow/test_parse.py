@@ -92,7 +92,7 @@ def changed(old: str, new: str) -> str:
         pytest.param(changed("name: vod", "notify_key: [secret, {"), "not YAML: line", id="not YAML"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_where_it_is(text, says):
+def test_a_mistake_is_reported_with_its_place(text, says):
     """File, field, what was wrong, what is allowed."""
     with pytest.raises(MpsError) as caught:
         parse_workflow(text, TEMPLATES, name="vod.yaml")
@@ -126,7 +126,7 @@ def test_one_bad_file_takes_no_other_down(tmp_path):
 @pytest.mark.parametrize(
     ("definition", "near"), [(100031, "100030 (MP4-HD)"), ("MP4-HDD", "100030 (MP4-HD)"), ("x", "none")], ids=str
 )
-def test_a_template_that_is_not_there_is_told_with_those_close_to_it(definition, near):
+def test_a_missing_template_is_reported_with_similar_ones(definition, near):
     """Not with all sixty."""
     with pytest.raises(MpsError) as caught:
         TEMPLATES.get("transcode", definition)
@@ -145,7 +145,7 @@ def test_every_preset_is_a_valid_output(key):
     assert TASKS[kind].spec.model_validate(resolved).definition == TEMPLATES.by_name[key].definition
 
 
-def test_an_admin_s_template_stands_in_for_a_preset(tmp_path):
+def test_an_admin_s_template_replaces_a_preset(tmp_path):
     """Of the same ID, and beside the others; watermark templates for watermark_set are a kind of their own."""
     (tmp_path / "own.yaml").write_text(
         "kind: transcode\ntemplates: [{definition: 100030, name: ours, parameters: {container: mkv}}]"
@@ -179,7 +179,7 @@ def test_resolving_what_is_resolved_changes_nothing():
 
 
 @pytest.mark.parametrize("text", [b"kind: transcoding\ntemplates: []", b"kind: [", b"\xff\xfe", b"- 1", b"[" * 3000])
-def test_a_template_file_that_is_wrong_is_told_and_takes_nothing_else_down(tmp_path, text):
+def test_an_invalid_template_file_is_reported_and_affects_nothing_else(tmp_path, text):
     """With its name; only a workflow that names one of its templates is wrong, too."""
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "own.yaml").write_bytes(text)

@@ -9,7 +9,7 @@ from typing import Any
 from mps_dagster.api.actions.media_tasks import Output, RawWatermark, Watermark
 from mps_dagster.control.deployment import split_address
 from mps_dagster.errors import InvalidInput
-from mps_dagster.mps.results import iso, pascal
+from mps_dagster.mps.results import iso, pascal, template_id
 from mps_dagster.mps.storage_info import input_info, output_storage
 from mps_dagster.notify.config import CmqSink, SinkConfig, SqsSink, UrlSink
 from mps_dagster.tasks.spec import Spec
@@ -71,13 +71,13 @@ def _output(document: Info, spec: Spec, model: type[Output]) -> Info:
     if "watermark_set" in document:
         marks = zip(document["watermark_set"], getattr(spec, "watermark_set", ()), strict=True)
         entry["WatermarkSet"] = [_watermark(mark, meant.definition) for mark, meant in marks]
-    return {**entry, "Definition": _number(spec.definition)}
+    return {**entry, "Definition": template_id(spec.definition)}
 
 
 def _watermark(document: Info, definition: int | str) -> Info:
     mark: Info = {name: value for name, value in document.items() if name in Watermark.model_fields}
     mark.pop("raw_parameter", None)
-    shown: Info = pascal(mark) | {"Definition": _number(definition)}
+    shown: Info = pascal(mark) | {"Definition": template_id(definition)}
     raw = {name: value for name, value in document.items() if name in RawWatermark.model_fields}
     try:
         bucket, key = split_address(str((raw.get("image_template") or {}).get("image_content", "")))
@@ -87,11 +87,6 @@ def _watermark(document: Info, definition: int | str) -> Info:
     shown["RawParameter"] = pascal(raw)
     shown["RawParameter"]["ImageTemplate"]["ImageContent"] = input_info(bucket, key)
     return shown
-
-
-def _number(definition: int | str) -> int:
-    """The template's ID; 0 if it has a name, which MPS does not know."""
-    return definition if isinstance(definition, int) else 0
 
 
 def _notify(sinks: Iterable[SinkConfig]) -> Info | None:

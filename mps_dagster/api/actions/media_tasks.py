@@ -102,11 +102,10 @@ class _RefusedSets(RequestModel):
     adaptive_dynamic_streaming_task_set: NotOffered = None
 
 
-def _set(entry: type[Output]) -> Any:
-    return Annotated[tuple[entry, ...], Field(max_length=MAX_ENTRIES)], ()  # type: ignore[valid-type]
-
-
-_SETS = {to_snake(MPS_TASKS[name].set): _set(entry) for name, entry in ENTRIES.items()}
+_SETS: Any = {
+    to_snake(MPS_TASKS[name].set): (Annotated[tuple[entry, ...], Field(max_length=MAX_ENTRIES)], ())  # type: ignore[valid-type]
+    for name, entry in ENTRIES.items()
+}
 
 
 class MediaProcessTask(create_model("_Sets", __base__=_RefusedSets, **_SETS)):  # type: ignore[misc]

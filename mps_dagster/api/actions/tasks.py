@@ -26,10 +26,10 @@ from mps_dagster.api.actions.task_requests import (
 from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.control import tags
-from mps_dagster.control.asking import describe_run, outline, task_types
 from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.launching import launch_media, launch_schedule, requested_tasks
 from mps_dagster.control.task_run import ENDED, TaskRun, run_id_of
+from mps_dagster.control.tasks import describe_run, outline, task_types
 from mps_dagster.mps.results import iso, schedule_task, workflow_task
 from mps_dagster.mps.storage_info import with_regions
 from mps_dagster.settings import Settings

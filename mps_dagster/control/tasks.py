@@ -1,4 +1,4 @@
-"""Asking what became of task runs, and ending them."""
+"""Queries and termination of task runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mps_dagster.workflow.naming import by_hand_name, job_name
 
 
 def describe(deployment: Deployment, task: str) -> TaskRun:
-    """The task run by its TaskId, with the progress of what is running on this host."""
+    """The task run by its TaskId, with the progress of subtasks on this host."""
     try:
         root = run_id_of(task)
     except ValueError as error:
@@ -29,26 +29,26 @@ def describe(deployment: Deployment, task: str) -> TaskRun:
 
 
 def describe_run(deployment: Deployment, run: StoredRun) -> TaskRun:
-    """A run as the task run that it is, with its subtasks."""
+    """The task run of a Dagster run, with its subtasks."""
     record = run.record(deployment.dagster.events(run.run_id), deployment.project.by_name.get(run.workflow))
     progress = {} if record.status in ENDED else read_progress(deployment.settings.progress_dir, record.run_id)
     return task_run(record, progress=progress, tasks=_workflow_tasks(deployment, record) or _slots(deployment, run))
 
 
 def outline(deployment: Deployment, run: StoredRun) -> TaskRun:
-    """The same without its subtasks, which are a query of their own."""
+    """The task run without its subtasks, which would take another query."""
     return task_run(run.record(workflow=deployment.project.by_name.get(run.workflow)))
 
 
 def list_tasks(deployment: Deployment, *, limit: int, statuses: Sequence[str] = ()) -> Iterator[TaskRun]:
-    """Newest first, without their subtasks."""
+    """Task runs without their subtasks, newest first."""
     query = {"statuses": list(statuses)} if statuses else {}
     for run in deployment.dagster.without_retried(deployment.dagster.runs(query, limit=limit)):
         yield outline(deployment, run)
 
 
 def task_types(deployment: Deployment, run: StoredRun) -> list[str]:
-    """Of what a run makes, each once."""
+    """The task types of a run, each once."""
     names = [
         *run.tags.get(tags.TYPES, "").split(","),
         *(task.type for task in _workflow_tasks(deployment, run.record())),
@@ -66,14 +66,14 @@ def abort(deployment: Deployment, task: str) -> TaskRun:
 
 
 def _workflow_tasks(deployment: Deployment, record: RunRecord) -> list[Task]:
-    """Of the workflow as it is now, if the run was of all of it."""
+    """The tasks of the current workflow, if the run was of all of it."""
     workflow = deployment.project.by_name.get(record.workflow)
     whole = workflow and record.job in (job_name(workflow.name), by_hand_name(workflow.name))
     return list(workflow.tasks.values()) if workflow and whole else []
 
 
 def _slots(deployment: Deployment, run: StoredRun) -> list[Task]:
-    """The tasks of a ProcessMedia, out of its run config."""
+    """The tasks of a ProcessMedia, from its run config."""
     tasks = {name: config.get("task", {}) for name, config in op_configs(run.config).items() if name in TASKS}
     outputs = {name: task.get("outputs", ()) for name, task in tasks.items()}
     return list(requested_tasks(outputs, deployment.project.templates).values())
