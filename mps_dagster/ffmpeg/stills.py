@@ -15,7 +15,7 @@ from mps_dagster.ffmpeg.picture import Stream, arguments, in_rgb, section
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan
 from mps_dagster.media.geometry import Adaptive, FillType, Geometry, fit
 from mps_dagster.media.info import MediaInfo, VideoStream
-from mps_dagster.media.sampling import method, within
+from mps_dagster.media.sampling import clamp_time, decode_method
 from mps_dagster.media.timerange import Span
 
 
@@ -87,12 +87,12 @@ def sampled(media: MediaInfo, video: VideoStream, times: tuple[float, ...], *, k
 def _at(media: MediaInfo, video: VideoStream, at_s: float) -> Stream:
     # A little early: the time stamp was rounded, and a seek just past the last frame makes no picture, without an error.
     whole = Span.of([video]).whole
-    part = replace(whole, start_s=max(whole.start_s, within(video, at_s) - 0.001))
+    part = replace(whole, start_s=max(whole.start_s, clamp_time(video, at_s) - 0.001))
     return section(media, part, (video,)).picture(video)
 
 
 def _commands(stills: Stills, media: MediaInfo, video: VideoStream, geometry: Geometry) -> tuple[tuple[str, ...], ...]:
-    way = method(video, stills.times) if stills.evenly else "seek"
+    way = decode_method(video, stills.times) if stills.evenly else "seek"
     if way == "seek":
         return tuple(_seek(stills, media, video, geometry, index) for index in range(len(stills.times)))
     frames = sampled(media, video, stills.times, keyframes=way == "keyframes")

@@ -26,7 +26,7 @@ from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, TextFile
 from mps_dagster.ffmpeg.stills import check_side, sampled
 from mps_dagster.media.geometry import Adaptive, Size, fit
 from mps_dagster.media.info import MediaInfo, VideoStream
-from mps_dagster.media.sampling import interval_times, method, percent_times
+from mps_dagster.media.sampling import decode_method, interval_times, percent_times
 from mps_dagster.tasks.spec import OutputNames, Side, Spec, TaskType, need_video
 
 MAX_PICTURES = 100_000
@@ -92,7 +92,7 @@ def _command(spec: ImageSpriteSpec, media: MediaInfo, video: VideoStream, times:
     geometry = fit(
         video.display_size, width=spec.width, height=spec.height, adaptive=spec.resolution_adaptive, fill=spec.fill_type
     )
-    frames = sampled(media, video, times, keyframes=method(video, times) == "keyframes")
+    frames = sampled(media, video, times, keyframes=decode_method(video, times) == "keyframes")
     cells = in_rgb(frames, video, geometry, keep_alpha=bool(format.alpha_format))
     sheet = cells.filter("tile", f"{spec.column_count}x{spec.row_count}")
     output = ffmpeg.output(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mps_dagster.media.info import VideoStream
-from mps_dagster.media.sampling import interval_times, method, percent_times, within
+from mps_dagster.media.sampling import clamp_time, decode_method, interval_times, percent_times
 
 
 def stream(*, seconds: float = 60.0, key_gap: float = 2.0, start: float = 0.0, rate: int = 25) -> VideoStream:
@@ -36,7 +36,7 @@ def test_a_video_shorter_than_the_interval_gives_one_picture():
 @pytest.mark.parametrize(("at", "taken"), [(-1.0, 0.5), (3.0, 3.0), (99.0, 60.46)], ids=["before", "inside", "after"])
 def test_a_time_without_a_picture_becomes_the_nearest_one(at, taken):
     """ffmpeg makes no picture past the last frame, and exits 0."""
-    assert within(stream(start=0.5), at) == pytest.approx(taken)
+    assert clamp_time(stream(start=0.5), at) == pytest.approx(taken)
 
 
 @pytest.mark.parametrize(
@@ -53,4 +53,4 @@ def test_a_time_without_a_picture_becomes_the_nearest_one(at, taken):
 )
 def test_the_cheapest_way_is_chosen(video, times, chosen):
     """Key frames serve only where they lie at most half a step apart."""
-    assert method(video, times) == chosen
+    assert decode_method(video, times) == chosen

@@ -61,7 +61,7 @@ def shaped(content: str) -> list[text.Glyph]:
 
 def order(content: str) -> list[str]:
     """The words' runs from left to right."""
-    runs = text._visual_order(list(text._runs(content, fonts.chain("sans", content))))
+    runs = text._visual_order(list(text._runs(content, fonts.fallback_faces("sans", content))))
     return [run.text.strip() for run in runs if run.text.strip()]
 
 
@@ -69,7 +69,7 @@ def order(content: str) -> list[str]:
 @pytest.mark.parametrize("content", SCRIPTS.values(), ids=SCRIPTS)
 def test_every_script_has_ink_and_no_missing_glyph(content: str, font: fonts.FontName) -> None:
     """Each cluster is drawn as written, by a face whose cmap has it; glyph 0 would be the empty box."""
-    faces = fonts.chain(font, content)
+    faces = fonts.fallback_faces(font, content)
     runs = list(text._runs(content, faces))
     assert "".join(run.text for run in runs) == content
     assert all(fonts.covers(run.face, run.text) for run in runs)
@@ -124,8 +124,11 @@ def test_a_right_to_left_line_stands_at_the_right_edge() -> None:
 
 def test_han_characters_take_the_shape_of_the_language_around_them() -> None:
     """直 is drawn differently in Japanese and in Chinese text."""
-    assert fonts.chain("sans", "直す")[1] != fonts.chain("sans", "直接")[1]
-    assert fonts.chain("sans", "직 直")[1] not in (fonts.chain("sans", "直す")[1], fonts.chain("sans", "直接")[1])
+    assert fonts.fallback_faces("sans", "直す")[1] != fonts.fallback_faces("sans", "直接")[1]
+    assert fonts.fallback_faces("sans", "직 直")[1] not in (
+        fonts.fallback_faces("sans", "直す")[1],
+        fonts.fallback_faces("sans", "直接")[1],
+    )
 
 
 def test_chinese_has_the_weight_of_the_latin_beside_it() -> None:
@@ -135,7 +138,7 @@ def test_chinese_has_the_weight_of_the_latin_beside_it() -> None:
 
 def test_a_space_has_the_width_of_the_text_not_of_the_emoji() -> None:
     """The emoji font's own space is as wide as an emoji."""
-    assert fonts.choose(" ", fonts.chain("sans", ""), fonts.EMOJI)[1] == fonts.LATIN
+    assert fonts.choose_face(" ", fonts.fallback_faces("sans", ""), fonts.EMOJI)[1] == fonts.LATIN
 
 
 def test_a_newline_makes_it_taller() -> None:
@@ -162,10 +165,10 @@ def test_halves_of_a_surrogate_pair_are_joined() -> None:
 
 def test_what_no_font_has_is_replaced() -> None:
     """First by its compatibility form, then by U+FFFD; a letter under an unknown mark stays."""
-    faces = fonts.chain("sans", "")
-    assert fonts.choose("𝓗", faces, fonts.LATIN) == ("H", fonts.LATIN)
-    assert fonts.choose("\U00010d4a", faces, fonts.LATIN) == ("\N{REPLACEMENT CHARACTER}", fonts.LATIN)
-    assert fonts.choose("x\U0001e94a", faces, fonts.LATIN) == ("x", fonts.LATIN)
+    faces = fonts.fallback_faces("sans", "")
+    assert fonts.choose_face("𝓗", faces, fonts.LATIN) == ("H", fonts.LATIN)
+    assert fonts.choose_face("\U00010d4a", faces, fonts.LATIN) == ("\N{REPLACEMENT CHARACTER}", fonts.LATIN)
+    assert fonts.choose_face("x\U0001e94a", faces, fonts.LATIN) == ("x", fonts.LATIN)
 
 
 @pytest.mark.parametrize(

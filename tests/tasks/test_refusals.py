@@ -72,7 +72,7 @@ def test_a_spec_that_contradicts_itself_is_refused(kind, spec, says):
             ]
         ),
         ("transcode", {"definition": 1010}, {"audio": 0}, ContentUnsupported, "none of the streams"),
-        ("transcode", {"definition": 100030, "start_time_offset": 20}, {}, InvalidTimeOffset, "holds nothing"),
+        ("transcode", {"definition": 100030, "start_time_offset": 20}, {}, InvalidTimeOffset, "is empty"),
         ("transcode", {"definition": 875}, {"codec": "wmv2"}, InvalidConfiguration, "wmv2"),
         ("transcode", {"name": "x", "audio_template": {"stream_selects": [1]}}, {}, InvalidConfiguration, "track 1"),
         ("snapshot_by_time_offset", {"definition": 10}, {}, InvalidTimeOffset, "no time point"),
