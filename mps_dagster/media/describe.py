@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream as LibavVideo
 
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
-from mps_dagster.media.refuse import stream_listing
+from mps_dagster.media.refuse import dump_format
 from mps_dagster.media.scan import Timing, Timings, first_packet_s, start_s
 from mps_dagster.media.webp import Animation
 
@@ -49,16 +49,10 @@ def usable_audio(container: InputContainer, timings: Timings) -> frozenset[int]:
 
 
 def media_info(
-    container: InputContainer,
-    video: VideoStream | None,
-    audio_indexes: Collection[int],
-    timings: Timings,
-    size_bytes: int,
+    container: InputContainer, video: VideoStream | None, tracks: Collection[int], timings: Timings, size_bytes: int
 ) -> MediaInfo:
     audio = tuple(
-        audio_stream(stream, timings[stream.index])
-        for stream in container.streams.audio
-        if stream.index in audio_indexes
+        audio_stream(stream, timings[stream.index]) for stream in container.streams.audio if stream.index in tracks
     )
     used = {stream.index for stream in (video, *audio) if stream}
     covers = [stream.index for stream in container.streams.video if stream.disposition & Disposition.attached_pic]
@@ -138,8 +132,7 @@ def audio_stream(stream: LibavAudio, timing: Timing) -> AudioStream:
 
 def animated_webp(animation: Animation, size_bytes: int) -> MediaInfo:
     """An animated WebP, with ffmpeg 9's names."""
-    durations_ms = animation.durations_ms
-    last_ms, end_s = sum(durations_ms[:-1]), sum(durations_ms) / 1000
+    last_ms, end_s = sum(animation.durations_ms[:-1]), sum(animation.durations_ms) / 1000
     video = VideoStream(
         index=0,
         codec="webp",
@@ -147,11 +140,11 @@ def animated_webp(animation: Animation, size_bytes: int) -> MediaInfo:
         height=animation.height,
         pixel_format="argb",
         alpha=animation.alpha,
-        frame_rate=Fraction(1000 * (len(durations_ms) - 1), last_ms) if last_ms else None,
-        variable_frame_rate=len(set(durations_ms)) > 1,
+        frame_rate=Fraction(1000 * (len(animation.durations_ms) - 1), last_ms) if last_ms else None,
+        variable_frame_rate=len(set(animation.durations_ms)) > 1,
         last_s=last_ms / 1000,
         duration_s=end_s,
-        frames=len(durations_ms),
+        frames=len(animation.durations_ms),
         longest_key_gap_s=end_s,
         bitrate_bps=_bitrate_bps(size_bytes, end_s),
     )
@@ -165,7 +158,7 @@ def _stream_section(container: InputContainer, stream: LibavVideo) -> str:
 
     User tags are listed there too, but with their names in front, so none can look like one of libav's own lines.
     """
-    parts = re.split(r"^ *Stream #0:", stream_listing(container), flags=re.MULTILINE)
+    parts = re.split(r"^ *Stream #0:", dump_format(container), flags=re.MULTILINE)
     return next((part for part in parts if re.match(rf"{stream.index}\b", part)), "")
 
 

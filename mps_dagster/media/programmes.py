@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from av.container import InputContainer
 
-from mps_dagster.media.refuse import stream_listing
+from mps_dagster.media.refuse import dump_format
 from mps_dagster.media.scan import Timings
 
 Programmes = Mapping[int, frozenset[int]]
@@ -22,9 +22,7 @@ def programmes(container: InputContainer) -> Programmes:
     programmes: dict[int, set[int]] = {}
     members: set[int] = set()
     # Tags are indented deeper, so none can look like one of these lines.
-    for line in re.finditer(
-        r"^  (?:Program (\d+)|(No Program)|Stream #0:(\d+))", stream_listing(container), re.MULTILINE
-    ):
+    for line in re.finditer(r"^  (?:Program (\d+)|(No Program)|Stream #0:(\d+))", dump_format(container), re.MULTILINE):
         if line[1]:
             members = programmes.setdefault(int(line[1]), set())
         elif line[2]:

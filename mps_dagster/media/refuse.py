@@ -95,9 +95,7 @@ def check_complete(container: InputContainer, tracks: Sequence[Track], timings: 
     if any(track.encrypted for track in tracks):
         raise ContentUnsupported("the file is encrypted (DRM)", hint="upload it without protection")
     if not timings and any("opening external track" in message for _, _, message in log):
-        raise ContentMalformed(
-            "a QuickTime movie whose media is in other files", hint="save it as a self-contained movie"
-        )
+        raise ContentMalformed("a QuickTime movie whose media is in other files", hint="save it as self-contained")
     declared_s = _declared_s(container, log)
     # Some headers count from zero, others from the first packet.
     end_s = max((timing.end_s for timing in timings.values()), default=0.0) + max(0.0, float(start_s(container)))
@@ -112,13 +110,11 @@ def _declared_s(container: InputContainer, log: Log) -> float:
     """The duration in the headers; 0 if they have none and libav's number is a guess."""
     if may_jump(container) or any("Estimating duration" in line for _, _, line in log):
         return 0.0
-    durations = [(container.duration or 0) / av.time_base]
+    lengths = [(container.duration or 0) / av.time_base]
     if container.format.name == "avi":
         # libav corrects the duration to what it reads, but not the number of pictures.
-        durations += [
-            float(video.frames / video.average_rate) for video in container.streams.video if video.average_rate
-        ]
-    return max(durations)
+        lengths += [float(video.frames / video.average_rate) for video in container.streams.video if video.average_rate]
+    return max(lengths)
 
 
 def decode_error(video: VideoStream) -> SourceFileError:
@@ -137,7 +133,7 @@ def no_streams_error(container: InputContainer) -> SourceFileError:
     return ContentMalformed(f"the file has no video and no audio, only {kinds or 'an empty container'}")
 
 
-def stream_listing(container: InputContainer) -> str:
+def dump_format(container: InputContainer) -> str:
     """What libav knows about the streams, as ffmpeg prints it."""
     with libav_log(av.logging.INFO):
         text: str = container.dumps_format()  # type: ignore[attr-defined]  # not in PyAV's stubs
@@ -150,7 +146,7 @@ def _no_decoder(container: InputContainer, stream: Stream) -> ContentUnsupported
 
 def _codec_name(container: InputContainer, stream: Stream) -> str:
     """libav's name of a codec that it cannot decode, or the container's; PyAV exposes neither."""
-    match = re.search(rf"Stream #0:{stream.index}\b.*: (?:Video|Audio): (\w+)(?: \((\w+))?", stream_listing(container))
+    match = re.search(rf"Stream #0:{stream.index}\b.*: (?:Video|Audio): (\w+)(?: \((\w+))?", dump_format(container))
     if not match:
         return "unknown"
     return match[1] if match[1] != "none" else match[2] or "unknown"

@@ -116,9 +116,8 @@ def _runs(text: str, faces: tuple[Face, ...]) -> Iterator[Run]:
         buffer = hb.Buffer()
         buffer.add_str(drawable)
         buffer.guess_segment_properties()
-        previous = Run(
-            drawable, face, buffer.script or previous.script, levels[at]
-        )  # punctuation joins the script before
+        # Punctuation has no script of its own.
+        previous = Run(drawable, face, buffer.script or previous.script, levels[at])
         pieces.append(previous)
         at += len(cluster)
     for run, members in groupby(pieces, key=lambda piece: replace(piece, text="")):

@@ -16,7 +16,7 @@ from clips import FFMPEG, Clips
 from mps_dagster.errors import InvalidConfiguration, OutputRejected
 from mps_dagster.execution.segments import segment_files
 from mps_dagster.execution.verify import Produced, verified
-from mps_dagster.ffmpeg.copying import HOLDS
+from mps_dagster.ffmpeg.copying import COPY_SUPPORT
 from mps_dagster.media.probe import probe
 from mps_dagster.tasks import TASKS
 from mps_dagster.tasks.spec import OutputNames
@@ -74,7 +74,7 @@ def pictures(path: Path) -> tuple[int, str]:
 
 @pytest.mark.parametrize(
     ("where", "codec"),
-    sorted(pair for where, holds in HOLDS.items() for pair in product([where], holds.audio)),
+    sorted(pair for where, support in COPY_SUPPORT.items() for pair in product([where], support.audio)),
 )
 def test_sound_that_a_container_holds_is_copied_untouched(clips: Clips, copy, where, codec):
     """The whole table: each packet is the source's."""
@@ -86,7 +86,7 @@ def test_sound_that_a_container_holds_is_copied_untouched(clips: Clips, copy, wh
 
 @pytest.mark.parametrize(
     ("where", "codec"),
-    sorted(pair for where, holds in HOLDS.items() for pair in product([where], holds.video)),
+    sorted(pair for where, support in COPY_SUPPORT.items() for pair in product([where], support.video)),
 )
 def test_a_picture_that_a_container_holds_is_copied_untouched(clips: Clips, copy, where, codec):
     """The whole table: the same pictures are decoded from it."""
@@ -99,7 +99,7 @@ def test_a_picture_that_a_container_holds_is_copied_untouched(clips: Clips, copy
 @pytest.mark.parametrize(
     ("kind", "codec", "where", "says", "hint"),
     [
-        ("audio", "vorbis", "mp4", "audio is vorbis, which mp4 does not hold", "name a codec: aac, mp3, opus, flac"),
+        ("audio", "vorbis", "mp4", "audio is vorbis, which mp4 cannot hold", "name a codec: aac, mp3, opus, flac"),
         ("audio", "mp2", "mp4", "audio is mp2", "name a codec: aac"),
         ("audio", "pcm_s16be", "wav", "audio is pcm_s16be", "name a codec: pcm16, pcm24"),
         ("audio", "alac", "hls", "audio is alac", "set segment_type to 7 or 5, or name a codec: aac, mp3"),

@@ -28,7 +28,7 @@ MARK = {"type": "text", "text_content": "x"}
         ("transcode", {"video_template": {"codec": "copy"}, "watermark_set": [MARK]}, "encoded"),
         ("transcode", {"video_template": {"mode": "CBR"}}, "needs a bitrate"),
         ("transcode", {"video_template": {"alpha": 1}}, "for vp9"),
-        ("transcode", {"video_template": {"codec": "vp9", "alpha": 1}}, "takes webm or mkv"),
+        ("transcode", {"video_template": {"codec": "vp9", "alpha": 1}}, "use webm or mkv"),
         ("transcode", {"video_template": {"width": 360, "height": 640}}, "long side"),
         ("transcode", {"video_template": {"vcrf": 52}}, "51"),
         ("transcode", {"video_template": {"codec": "x264"}}, "h264"),
@@ -80,7 +80,7 @@ def test_a_spec_that_contradicts_itself_is_refused(kind, spec, says):
         ("snapshot_by_time_offset", {"definition": 10, "ext_time_offset_set": ["101%"]}, {}, InvalidTimeOffset, "past the end"),
         ("sample_snapshot", {"definition": 10, "output_object_path": "one.{format}"}, {}, InvalidConfiguration, "{number}"),
         ("sample_snapshot", {"name": "s", "width": 4096, "height": 1, "format": "webp", "resolution_adaptive": "close"}, {"width": 8, "height": 8}, None, ""),
-        ("image_sprite", {"name": "s", "width": 4096, "row_count": 1, "column_count": 20}, {}, InvalidConfiguration, "px a side"),
+        ("image_sprite", {"name": "s", "width": 4096, "row_count": 1, "column_count": 20}, {}, InvalidConfiguration, "px per side"),
         ("transcode", {"definition": 100030, "watermark_set": [{**MARK, "start_time_offset": 5}], "end_time_offset": 3}, {}, InvalidTimeOffset, "watermark 0"),
     ],
 )  # fmt: skip
