@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from readings import own_time_s, pictures
+from readings import encoded_time_s, pictures
 
 from mps_dagster.errors import OutputRejected, SourceFileError
 
@@ -72,7 +72,7 @@ def test_a_damaged_source_gives_whole_outputs_or_a_reason(clips, upload, made, w
     video = next((path for path in published(worker) if path.suffix == ".mp4"), None)
     if video and damage != "flipped" and clip[0] in ("changing_picture", "changing_sound", "late_picture"):
         shown = list(pictures(video))
-        assert [own_time_s(picture) for _, picture in shown[:-3:10]] == pytest.approx(
+        assert [encoded_time_s(picture) for _, picture in shown[:-3:10]] == pytest.approx(
             [at for at, _ in shown[:-3:10]], abs=0.2
         )
 

@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from readings import animated, heard_s, hertz, opened, own_time_s, pictures, shown_s, sound
+from readings import (
+    encoded_time_s,
+    first_sound_s,
+    hertz,
+    pictures,
+    presentation_times_s,
+    read_frames,
+    read_image,
+    sound,
+)
 
 from mps_dagster.errors import ContentUnsupported, InvalidConfiguration, InvalidTimeOffset
 from mps_dagster.media.probe import probe
@@ -73,7 +82,7 @@ def test_hls_goes_on_to_the_end_of_the_sound(clips, output):
     assert playlist_s(playlist) == pytest.approx(7, abs=0.1)
     shown = hls_pictures(playlist)
     assert shown[-1][0] == pytest.approx(7, abs=0.1)
-    assert own_time_s(shown[-1][1]) == pytest.approx(1.96, abs=0.1)
+    assert encoded_time_s(shown[-1][1]) == pytest.approx(1.96, abs=0.1)
 
 
 def test_a_copy_to_hls_that_would_end_early_is_refused(clips, output):
@@ -94,8 +103,8 @@ def test_sound_and_picture_keep_their_offset(clips, output, extension):
     path = output(clips.late_picture(extension), "transcode", {"video_template": FAST})
     at, picture = next(pictures(path))
     assert at == pytest.approx(2, abs=0.05)
-    assert own_time_s(picture) == pytest.approx(2, abs=0.1)
-    assert heard_s(sound(path)) == pytest.approx(0, abs=0.05)
+    assert encoded_time_s(picture) == pytest.approx(2, abs=0.1)
+    assert first_sound_s(sound(path)) == pytest.approx(0, abs=0.05)
 
 
 @pytest.mark.parametrize("extension", LATE)
@@ -124,7 +133,7 @@ def test_hls_is_black_until_the_first_picture(clips, output, extension):
     shown = hls_pictures(playlist)
     assert shown[10][1].convert("L").getextrema()[1] < 5
     at, picture = shown[-1]
-    assert own_time_s(picture) == pytest.approx(at, abs=0.1)
+    assert encoded_time_s(picture) == pytest.approx(at, abs=0.1)
 
 
 @pytest.mark.parametrize("extension", LATE)
@@ -156,11 +165,11 @@ def test_a_part_counts_on_the_sources_clock(clips, output, extension, start, end
     assert probe(path).duration_s == pytest.approx(seconds, abs=0.07)
     shown = list(pictures(path))
     assert shown[0][0] == pytest.approx(first_s, abs=0.05)
-    assert heard_s(sound(path)) < 0.05
+    assert first_sound_s(sound(path)) < 0.05
     # The end counts from the sound's, 6 s.
     from_s = start if start >= 0 else 6 + start
     for at, picture in shown[::10]:
-        assert own_time_s(picture) == pytest.approx(from_s + at, abs=0.15)
+        assert encoded_time_s(picture) == pytest.approx(from_s + at, abs=0.15)
 
 
 def test_a_part_before_the_first_picture_is_sound_alone(clips, output):
@@ -181,7 +190,7 @@ def test_a_part_in_which_nothing_plays_is_refused(clips, output):
 def test_the_last_picture_stands_to_the_end_of_the_file(clips, output, point, own):
     """Any time within the length that we report gives a picture."""
     path = output(clips.unequal(2, 3), "snapshot_by_time_offset", {"ext_time_offset_set": [point], "format": "png"})
-    assert own_time_s(opened(path)) == pytest.approx(own, abs=0.1)
+    assert encoded_time_s(read_image(path)) == pytest.approx(own, abs=0.1)
 
 
 def test_a_time_past_the_end_of_the_file_is_refused(clips, output):
@@ -197,7 +206,7 @@ def test_an_animation_has_a_picture_at_every_time(clips, output, extension):
     for number, frame in enumerate([0, 5, 9]):
         path = output(clip, "snapshot_by_time_offset", spec, number)
         # GIF's greys are not the clip's.
-        assert own_time_s(opened(path)) == pytest.approx(own_time_s(animated(clip)[frame]), abs=0.03)
+        assert encoded_time_s(read_image(path)) == pytest.approx(encoded_time_s(read_frames(clip)[frame]), abs=0.03)
 
 
 # ------------------------------------------------------------------ uneven times
@@ -208,21 +217,21 @@ def test_every_picture_of_an_uneven_video_keeps_its_time(clips, output, containe
     """Rounded to the average rate, some would fall together and be dropped."""
     codec = "vp9" if container == "webm" else "h264"
     path = output(clips.jittered(), "transcode", {"container": container, "video_template": {**FAST, "codec": codec}})
-    before, after = shown_s(clips.jittered()), shown_s(path)
+    before, after = presentation_times_s(clips.jittered()), presentation_times_s(path)
     assert len(after) == len(before) == 240
     assert [b - before[0] for b in before] == pytest.approx([a - after[0] for a in after], abs=within_s)
 
 
 def test_times_that_a_coarse_clock_rounded_are_made_even_again(clips, output):
     """Matroska's milliseconds of 23.976 pictures a second."""
-    after = shown_s(output(clips.milliseconds(), "transcode", {"video_template": FAST}))
+    after = presentation_times_s(output(clips.milliseconds(), "transcode", {"video_template": FAST}))
     assert after == pytest.approx([n * 1001 / 24000 for n in range(len(after))], abs=0.0001)
 
 
 def test_a_variable_rate_stays_as_it_is(clips, output):
     before, after = (
-        shown_s(clips.variable_rate()),
-        shown_s(output(clips.variable_rate(), "transcode", {"video_template": FAST})),
+        presentation_times_s(clips.variable_rate()),
+        presentation_times_s(output(clips.variable_rate(), "transcode", {"video_template": FAST})),
     )
     assert after == pytest.approx(before, abs=0.001)
 
@@ -245,7 +254,7 @@ def test_a_video_that_changes_its_size_keeps_its_times(clips, output, second, ex
     assert len(shown) == pytest.approx(150, abs=3)
     assert {picture.size for _, picture in shown} == {(320, 180)}
     for at, picture in shown[::10]:
-        assert own_time_s(picture) == pytest.approx(at, abs=0.15)
+        assert encoded_time_s(picture) == pytest.approx(at, abs=0.15)
 
 
 @pytest.mark.parametrize(("second", "extension"), CHANGES)
@@ -255,7 +264,7 @@ def test_samples_across_a_change_are_of_their_times(clips, upload, made, worker,
     source = upload(clips.changing_picture(second, extension))
     spec = {"name": "x", "sample_type": "Time", "sample_interval": interval, "format": "png"}
     result = made(source, "sample_snapshot", spec)[0]
-    own = [own_time_s(opened(worker.settings.buckets_dir / "outputs" / shot.key)) for shot in result.main]
+    own = [encoded_time_s(read_image(worker.settings.buckets_dir / "outputs" / shot.key)) for shot in result.main]
     assert own == pytest.approx([interval * n for n in range(6 // interval)], abs=0.15)
 
 
@@ -263,17 +272,17 @@ def test_samples_across_a_change_are_of_their_times(clips, upload, made, worker,
 def test_a_sprite_across_a_change_shows_every_time(clips, output, second, extension):
     """One sheet of 6 cells of one size."""
     spec = {"sample_interval": 1, "row_count": 1, "column_count": 6, "format": "png", "width": 64, "height": 36}
-    sheet = opened(output(clips.changing_picture(second, extension), "image_sprite", spec))
+    sheet = read_image(output(clips.changing_picture(second, extension), "image_sprite", spec))
     cells = [sheet.crop((64 * n, 0, 64 * n + 64, 36)) for n in range(6)]
-    assert [own_time_s(cell) for cell in cells] == pytest.approx([0, 1, 2, 3, 4, 5], abs=0.15)
+    assert [encoded_time_s(cell) for cell in cells] == pytest.approx([0, 1, 2, 3, 4, 5], abs=0.15)
 
 
 @pytest.mark.parametrize(("second", "extension"), CHANGES)
 @pytest.mark.parametrize("format", ["gif", "webp"])
 def test_an_animation_across_a_change_goes_on(clips, output, second, extension, format):
     spec = {"fps": 2, "format": format, "width": 160}
-    pictures = animated(output(clips.changing_picture(second, extension), "animated_graphics", spec))
-    assert [own_time_s(picture) for picture in pictures] == pytest.approx([n / 2 for n in range(12)], abs=0.2)
+    pictures = read_frames(output(clips.changing_picture(second, extension), "animated_graphics", spec))
+    assert [encoded_time_s(picture) for picture in pictures] == pytest.approx([n / 2 for n in range(12)], abs=0.2)
 
 
 def test_nothing_is_stretched_by_a_change_of_shape(clips, output):
@@ -281,7 +290,7 @@ def test_nothing_is_stretched_by_a_change_of_shape(clips, output):
     path = output(
         clips.changing_picture("320x240"), "snapshot_by_time_offset", {"ext_time_offset_set": ["4s"], "format": "png"}
     )
-    picture = opened(path).convert("L")
+    picture = read_image(path).convert("L")
     assert picture.size == (320, 180)
     assert (picture.getpixel((20, 90)), picture.getpixel((300, 90))) == (0, 0)
     assert picture.getpixel((45, 90)) > 60
@@ -319,7 +328,7 @@ def test_pictures_go_on_where_the_sound_changes(clips, output):
     shown = list(pictures(path))
     assert len(shown) == pytest.approx(60, abs=2)
     for at, picture in shown[::10]:
-        assert own_time_s(picture) == pytest.approx(at, abs=0.2)
+        assert encoded_time_s(picture) == pytest.approx(at, abs=0.2)
 
 
 # ------------------------------------------------------------------ a missing beginning
@@ -353,8 +362,8 @@ def test_its_sound_is_in_step(clips, output, upload):
     late_s = upload(clips.headless()).media.video.start_s
     at, picture = next(pictures(path))
     assert at == pytest.approx(late_s, abs=0.02)
-    assert own_time_s(picture) == pytest.approx(2, abs=0.1)
-    assert heard_s(sound(path)) == pytest.approx(0, abs=0.05)
+    assert encoded_time_s(picture) == pytest.approx(2, abs=0.1)
+    assert first_sound_s(sound(path)) == pytest.approx(0, abs=0.05)
 
 
 # ------------------------------------------------------------------ still pictures
@@ -375,4 +384,4 @@ def test_a_still_picture_is_told_as_one(clips, output, extension, kind):
     [("snapshot_by_time_offset", {"ext_time_offset_set": ["0s"]}), ("sample_snapshot", {}), ("image_sprite", {})],
 )
 def test_the_tasks_that_are_named_take_a_still_picture(clips, output, kind, spec):
-    assert opened(output(clips.image("png"), kind, spec)).size[0] > 0
+    assert read_image(output(clips.image("png"), kind, spec)).size[0] > 0

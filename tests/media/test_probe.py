@@ -31,7 +31,7 @@ Recipe = tuple[Any, ...]
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 
 
-def made(clips: Clips, recipe: Recipe) -> Path:
+def make_clip(clips: Clips, recipe: Recipe) -> Path:
     name, *args = recipe
     path = getattr(clips, name)(*args)
     assert isinstance(path, Path)
@@ -39,12 +39,12 @@ def made(clips: Clips, recipe: Recipe) -> Path:
 
 
 def video_of(clips: Clips, *recipe: Any) -> VideoStream:
-    video = probe(made(clips, recipe)).video
+    video = probe(make_clip(clips, recipe)).video
     assert video
     return video
 
 
-def agrees(seen: object, **expected: Any) -> None:
+def assert_facts(seen: object, **expected: Any) -> None:
     """Compare only the facts that are named; times to the microsecond."""
     found = {name: getattr(seen, name) for name in expected}
     assert found == {n: pytest.approx(v, abs=2e-6) if isinstance(v, float) else v for n, v in expected.items()}
@@ -89,7 +89,7 @@ PICTURES: dict[str, tuple[Recipe, dict[str, Any]]] = {
 @pytest.mark.parametrize(("recipe", "expected"), PICTURES.values(), ids=PICTURES)
 def test_says_how_the_picture_is_stored(clips: Clips, recipe: Recipe, expected: dict[str, Any]) -> None:
     """Sizes, turns, pixels and colours, from the headers or from the first decoded picture."""
-    agrees(video_of(clips, *recipe), **expected)
+    assert_facts(video_of(clips, *recipe), **expected)
 
 
 TIMES: dict[str, tuple[Recipe, dict[str, Any]]] = {
@@ -119,7 +119,7 @@ TIMES: dict[str, tuple[Recipe, dict[str, Any]]] = {
 @pytest.mark.parametrize(("recipe", "expected"), TIMES.values(), ids=TIMES)
 def test_measures_time_by_packets(clips: Clips, recipe: Recipe, expected: dict[str, Any]) -> None:
     """Whatever headers claim or leave out, and whatever the container's clock does."""
-    agrees(video_of(clips, *recipe), **expected)
+    assert_facts(video_of(clips, *recipe), **expected)
 
 
 CONTAINERS: dict[str, tuple[Recipe, str, float]] = {
@@ -153,8 +153,8 @@ CONTAINERS: dict[str, tuple[Recipe, str, float]] = {
 @pytest.mark.parametrize(("recipe", "container", "duration_s"), CONTAINERS.values(), ids=CONTAINERS)
 def test_reads_every_container(clips: Clips, recipe: Recipe, container: str, duration_s: float) -> None:
     """Its name is ffmpeg's; its length is that of the longest picture or sound, and a still picture has none."""
-    path = made(clips, recipe)
-    agrees(probe(path), container=container, duration_s=duration_s, size_bytes=path.stat().st_size)
+    path = make_clip(clips, recipe)
+    assert_facts(probe(path), container=container, duration_s=duration_s, size_bytes=path.stat().st_size)
 
 
 def test_counts_from_the_container_s_own_start(clips: Clips) -> None:
@@ -166,7 +166,7 @@ def test_counts_from_the_container_s_own_start(clips: Clips) -> None:
 def test_sound_that_starts_late_says_so(clips: Clips) -> None:
     """Packets that only warm up the decoder are no sound yet."""
     (sound,) = probe(clips.late_audio()).audio
-    agrees(sound, start_s=0.5, duration_s=1.5, codec="aac", sample_rate_hz=48000, channels=1)
+    assert_facts(sound, start_s=0.5, duration_s=1.5, codec="aac", sample_rate_hz=48000, channels=1)
 
 
 def test_knows_the_sounds_by_language(clips: Clips) -> None:
@@ -184,7 +184,7 @@ def test_an_undetermined_language_is_none(clips: Clips) -> None:
 def test_cover_art_is_no_video(clips: Clips, extension: str) -> None:
     """Peers take it for one and fail, or make a video of one picture."""
     media = probe(clips.with_cover(extension))
-    agrees(media, video=None, cover_index=1, other_streams=())
+    assert_facts(media, video=None, cover_index=1, other_streams=())
     assert len(media.audio) == 1
 
 
@@ -192,14 +192,14 @@ def test_finds_the_video_next_to_a_larger_cover(clips: Clips) -> None:
     """Size is no sign of being the main stream."""
     media = probe(clips.video_with_cover())
     assert media.cover_index == 1
-    agrees(media.video, index=0, width=160, frames=50)
+    assert_facts(media.video, index=0, width=160, frames=50)
 
 
 def test_of_two_videos_the_default_one_is_taken(clips: Clips) -> None:
     """The other one is listed."""
     media = probe(clips.two_videos())
     assert media.other_streams == ("video",)
-    agrees(media.video, index=1, width=320)
+    assert_facts(media.video, index=1, width=320)
 
 
 PROGRAMMES: dict[str, tuple[tuple[str, ...], int | None, list[int], tuple[str, ...]]] = {
@@ -220,16 +220,16 @@ def test_of_several_programmes_one_is_taken_whole(clips, members, width, sounds,
     """The video's own sounds and no others; without a video, the first programme's. What is left is listed."""
     media = probe(clips.programmes(*members))
     assert (media.video.width if media.video else None) == width
-    agrees(media, other_streams=others)
+    assert_facts(media, other_streams=others)
     assert [sound.index for sound in media.audio] == sounds
 
 
 def test_a_programme_is_measured_by_its_own_clock(clips) -> None:
     """Another one's is 50 s behind; ffmpeg counts from that."""
     media = probe(clips.own_clocks())
-    agrees(media, start_s=51.4, duration_s=2.026667, seekable=False)
-    agrees(media.video, start_s=0.021333, duration_s=2.0, frames=50)
-    agrees(media.audio[0], start_s=0.0)
+    assert_facts(media, start_s=51.4, duration_s=2.026667, seekable=False)
+    assert_facts(media.video, start_s=0.021333, duration_s=2.0, frames=50)
+    assert_facts(media.audio[0], start_s=0.0)
     assert probe(clips.programmes("va", "VA")).seekable
 
 
@@ -244,12 +244,12 @@ def test_a_programme_is_measured_by_its_own_clock(clips) -> None:
 )
 def test_what_cannot_be_used_is_left_alone(clips: Clips, recipe: Recipe, kinds: tuple[str, ...]) -> None:
     """Time codes, subtitles, sound without a decoder: listed, not in the way, and no part of the length."""
-    agrees(probe(made(clips, recipe)), other_streams=kinds, audio=(), duration_s=2.0)
+    assert_facts(probe(make_clip(clips, recipe)), other_streams=kinds, audio=(), duration_s=2.0)
 
 
 def test_a_stream_that_shows_up_late_is_not_used(clips: Clips) -> None:
     """ffmpeg does not use it either; PyAV falls over it."""
-    agrees(probe(clips.late_stream()), other_streams=(), duration_s=2.026)
+    assert_facts(probe(clips.late_stream()), other_streams=(), duration_s=2.026)
 
 
 def test_counts_bits_by_stream(clips: Clips) -> None:
@@ -263,8 +263,8 @@ def test_counts_bits_by_stream(clips: Clips) -> None:
 def test_without_a_scan_headers_are_believed(clips: Clips) -> None:
     """For whoever must not read the whole file."""
     media = probe(clips.video(), scan=False)
-    agrees(media, duration_s=2.0)
-    agrees(media.video, frames=50, frame_rate=25, width=320, last_s=1.96)
+    assert_facts(media, duration_s=2.0)
+    assert_facts(media.video, frames=50, frame_rate=25, width=320, last_s=1.96)
     assert len(media.audio) == 1
 
 
@@ -294,7 +294,7 @@ REFUSED: dict[str, tuple[Recipe, type[MpsError], str]] = {
 def test_says_what_is_wrong(clips: Clips, recipe: Recipe, kind: type[MpsError], message: str) -> None:
     """In words for the person who uploaded the file, and as the error that the callback reports."""
     with pytest.raises(MpsError) as caught:
-        probe(made(clips, recipe))
+        probe(make_clip(clips, recipe))
     assert type(caught.value) is kind
     assert message in caught.value.message
 
@@ -351,17 +351,17 @@ def child(*args: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_child_answers_what_the_call_answers(clips: Clips) -> None:
     """Through JSON, fractions and all, with nothing else on stdout."""
-    done = child(clips.variable_rate())
-    assert (done.returncode, done.stderr) == (0, "")
-    assert parse_child(done.stdout, done.returncode) == probe(clips.variable_rate())
+    process = child(clips.variable_rate())
+    assert (process.returncode, process.stderr) == (0, "")
+    assert parse_child(process.stdout, process.returncode) == probe(clips.variable_rate())
 
 
 def test_the_child_s_error_is_raised_again(clips: Clips) -> None:
     """Type, message and hint."""
-    done = child(clips.video(), "--max-pixels", "100")
-    assert done.returncode == 3
+    process = child(clips.video(), "--max-pixels", "100")
+    assert process.returncode == 3
     with pytest.raises(ContentUnsupported, match="320 x 180 is too large") as caught:
-        parse_child(done.stdout, done.returncode)
+        parse_child(process.stdout, process.returncode)
     assert "100" in caught.value.hint
 
 
@@ -410,7 +410,7 @@ REAL: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(("name", "expected"), REAL.items(), ids=REAL)
 def test_real_clips_are_read(media_folder: Path, name: str, expected: dict[str, Any]) -> None:
     """Clips by cameras, phones and old programs, which ffmpeg would write otherwise."""
-    agrees(probe(media_folder / name).video, **expected)
+    assert_facts(probe(media_folder / name).video, **expected)
 
 
 @pytest.mark.parametrize("name", ["aonly.mov", "audio-aac-001.mp4"])
