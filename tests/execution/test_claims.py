@@ -61,10 +61,10 @@ class Memory:
     """Buckets of a process's own."""
 
     def __init__(self) -> None:
-        self.made: dict[str, MemoryBucket] = {}
+        self.run_task: dict[str, MemoryBucket] = {}
 
     def get(self, name: str) -> MemoryBucket:
-        return self.made.setdefault(name, MemoryBucket(name))
+        return self.run_task.setdefault(name, MemoryBucket(name))
 
 
 class Together:
@@ -96,7 +96,7 @@ class House:
         self.worker.buckets.get("inbox").publish(path, key)
         return self.worker.fetch_source("inbox", key, None, "run")
 
-    def planned(self, source: Source, kind: str, *outputs: dict[str, Any], task: str = "task") -> tuple[Subtask, ...]:
+    def plan_task(self, source: Source, kind: str, *outputs: dict[str, Any], task: str = "task") -> tuple[Subtask, ...]:
         templates_dir = self.worker.settings.templates_dir
         document = {"type": kind, "outputs": list(outputs)}
         parsed = parse_task(
@@ -177,7 +177,7 @@ def objects(house: House) -> dict[str, bytes]:
 def test_of_two_sources_at_once_one_has_the_path(clips, any_house):
     """The other one is told before its ffmpeg has run, and what stands is the winner's."""
     uploads = [any_house.upload(clips.video(), "clip.mp4"), any_house.upload(clips.rotated(90), "clip.mov")]
-    subtasks = [any_house.planned(upload, "snapshot_by_time_offset", STILL)[0] for upload in uploads]
+    subtasks = [any_house.plan_task(upload, "snapshot_by_time_offset", STILL)[0] for upload in uploads]
     ended, ran = at_once(any_house, *subtasks)
     [won] = [number for number, end in enumerate(ended) if isinstance(end, SubtaskResult)]
     assert ran == [uploads[won].key]
@@ -193,7 +193,7 @@ def test_two_hls_sets_at_once_never_mix(clips, local):
     """Playlist, header and all segments are of one source."""
     fmp4 = {**HLS, "video_template": {**HLS["video_template"], "segment_type": 7}}
     uploads = [local.upload(clips.video(), "clip.mp4"), local.upload(clips.video(4), "clip.mov")]
-    ended, ran = at_once(local, *(local.planned(upload, "transcode", fmp4)[0] for upload in uploads))
+    ended, ran = at_once(local, *(local.plan_task(upload, "transcode", fmp4)[0] for upload in uploads))
     [won] = [number for number, end in enumerate(ended) if isinstance(end, SubtaskResult)]
     assert set(ran) == {uploads[won].key}
     assert len(objects(local)) == 2 + (2, 4)[won]
@@ -207,7 +207,7 @@ def test_two_playlists_never_share_segments(clips, local):
         "segment_object_name": "part_{number}.ts",
     }
     uploads = [local.upload(clips.video(), "a.mp4"), local.upload(clips.video(4), "b.mov")]
-    ended, ran = at_once(local, *(local.planned(upload, "transcode", other)[0] for upload in uploads))
+    ended, ran = at_once(local, *(local.plan_task(upload, "transcode", other)[0] for upload in uploads))
     [lost] = [end for end in ended if isinstance(end, OutputTaken)]
     assert "out/part_{number}.ts" in str(lost)
     assert len(set(ran)) == 1
@@ -218,9 +218,9 @@ def test_a_header_is_claimed_with_its_playlist(clips, local):
     """It has a name that nobody chose."""
     fmp4 = {**HLS, "video_template": {**HLS["video_template"], "segment_type": 7}, "output_object_path": "x.m3u8"}
     first, second = local.upload(clips.video(), "a.mp4"), local.upload(clips.video(), "b.mp4")
-    result = local.perform(local.planned(first, "transcode", fmp4)[0])
+    result = local.perform(local.plan_task(first, "transcode", fmp4)[0])
     assert "out/x_init.mp4" in result.keys
-    [subtask] = local.planned(second, "transcode", {"name": "m", "output_object_path": "x_init.mp4"})
+    [subtask] = local.plan_task(second, "transcode", {"name": "m", "output_object_path": "x_init.mp4"})
     with pytest.raises(OutputTaken, match=r"inbox/a\.mp4"):
         local.perform(subtask)
 
@@ -229,10 +229,10 @@ def test_two_series_of_pictures_never_mix(clips, local):
     """Also if one begins at another number, and so by another name."""
     series = {"name": "s", "ext_time_offset_set": ["0s", "1s", "1.5s"], "output_object_path": "p_{number}.{format}"}
     first, second = local.upload(clips.video(), "a.mp4"), local.upload(clips.video(), "b.mp4")
-    local.perform(local.planned(first, "snapshot_by_time_offset", series)[0])
+    local.perform(local.plan_task(first, "snapshot_by_time_offset", series)[0])
     later = {**series, "object_number_format": {"initial_value": 1}}
     with pytest.raises(OutputTaken, match=r"inbox/a\.mp4"):
-        local.perform(local.planned(second, "snapshot_by_time_offset", later)[0])
+        local.perform(local.plan_task(second, "snapshot_by_time_offset", later)[0])
 
 
 def _perform(settings: Settings, output: str, subtask: Subtask, go: Any, said: Any) -> None:
@@ -261,7 +261,7 @@ def test_of_several_processes_one_has_the_path(clips, settings, request, kind):
             args=(
                 here.worker.settings,
                 here.output,
-                here.planned(upload, "snapshot_by_time_offset", STILL)[0],
+                here.plan_task(upload, "snapshot_by_time_offset", STILL)[0],
                 go,
                 said,
             ),
@@ -289,9 +289,9 @@ def left_claim(house: House, subtask: Subtask, run_id: str) -> None:
 def test_a_path_whose_source_is_gone_is_free_for_one(clips, any_house):
     """Taking it over is a race like any other."""
     first = any_house.upload(clips.video(), "clip.mp4")
-    any_house.perform(any_house.planned(first, "snapshot_by_time_offset", STILL)[0])
+    any_house.perform(any_house.plan_task(first, "snapshot_by_time_offset", STILL)[0])
     uploads = [any_house.upload(clips.rotated(90), f"clip.{name}") for name in ("mov", "mkv")]
-    subtasks = [any_house.planned(upload, "snapshot_by_time_offset", STILL)[0] for upload in uploads]
+    subtasks = [any_house.plan_task(upload, "snapshot_by_time_offset", STILL)[0] for upload in uploads]
     any_house.worker.buckets.get("inbox").delete("clip.mp4")
     ended, ran = at_once(any_house, *subtasks)
     assert sorted(type(end).__name__ for end in ended) == ["OutputTaken", "SubtaskResult"]
@@ -302,8 +302,8 @@ def test_a_path_whose_source_is_gone_is_free_for_one(clips, any_house):
 def test_a_claim_of_a_killed_process_holds_for_its_source_alone(clips, local):
     """Its next run goes on at once, another source does not while the first is there."""
     mine, other = local.upload(clips.video(), "clip.mp4"), local.upload(clips.video(), "clip.mov")
-    [subtask] = local.planned(mine, "snapshot_by_time_offset", STILL)
-    [theirs] = local.planned(other, "snapshot_by_time_offset", STILL)
+    [subtask] = local.plan_task(mine, "snapshot_by_time_offset", STILL)
+    [theirs] = local.plan_task(other, "snapshot_by_time_offset", STILL)
     left_claim(local, subtask, "killed")
     with pytest.raises(OutputTaken):
         local.perform(theirs)
@@ -318,8 +318,8 @@ def test_a_run_that_was_killed_while_it_published_blocks_nobody_for_long(clips, 
     """Its source's next run waits a little whether it ends; another source need not, once that one is gone."""
     monkeypatch.setattr(claims, "WAIT_S", 0.6)
     mine, other = local.upload(clips.video(), "clip.mp4"), local.upload(clips.video(), "clip.mov")
-    [subtask] = local.planned(mine, "snapshot_by_time_offset", STILL)
-    [theirs] = local.planned(other, "snapshot_by_time_offset", STILL)
+    [subtask] = local.plan_task(mine, "snapshot_by_time_offset", STILL)
+    [theirs] = local.plan_task(other, "snapshot_by_time_offset", STILL)
     claim = Claim.of(subtask, subtask.plan, "killed", local.worker.buckets)
     claim.take()
     claim.begin()
@@ -335,7 +335,7 @@ def test_a_run_that_was_killed_while_it_published_blocks_nobody_for_long(clips, 
 @pytest.mark.parametrize("number", range(3), ids=["taken", "begun", "ended"])
 def test_a_conflict_that_nobody_caused_is_no_loss(clips, local, monkeypatch, number):
     """S3 may refuse a conditional write though nothing has changed."""
-    [subtask] = local.planned(local.upload(clips.video(), "clip.mp4"), "snapshot_by_time_offset", STILL)
+    [subtask] = local.plan_task(local.upload(clips.video(), "clip.mp4"), "snapshot_by_time_offset", STILL)
     swap, asked = local.bucket.swap, []
 
     def conflict(*what: Any) -> bool:
@@ -351,9 +351,9 @@ def test_a_conflict_that_nobody_caused_is_no_loss(clips, local, monkeypatch, num
 def test_a_claim_leaves_what_stands_as_it_is(clips, local):
     """Until something else is published: it can be traced, and it need not be made again."""
     source = local.upload(clips.video(), "clip.mp4")
-    [subtask] = local.planned(source, "snapshot_by_time_offset", STILL)
+    [subtask] = local.plan_task(source, "snapshot_by_time_offset", STILL)
     first = local.perform(subtask)
-    [changed] = local.planned(source, "snapshot_by_time_offset", {**STILL, "width": 100})
+    [changed] = local.plan_task(source, "snapshot_by_time_offset", {**STILL, "width": 100})
     left_claim(local, changed, "killed")
     assert read_record(local.bucket, "out/one.png").result == first
     assert local.perform(subtask).reused
@@ -363,8 +363,8 @@ def test_a_claim_leaves_what_stands_as_it_is(clips, local):
 def test_a_bucket_that_does_not_answer_does_not_make_a_path_free(clips, local, monkeypatch):
     """It is asked again in the next attempt; nothing is made meanwhile."""
     first, second = local.upload(clips.video(), "clip.mp4"), local.upload(clips.video(), "clip.mov")
-    local.perform(local.planned(first, "snapshot_by_time_offset", STILL)[0])
-    [subtask] = local.planned(second, "snapshot_by_time_offset", STILL)
+    local.perform(local.plan_task(first, "snapshot_by_time_offset", STILL)[0])
+    [subtask] = local.plan_task(second, "snapshot_by_time_offset", STILL)
     inbox = local.worker.buckets.get("inbox")
     head = inbox.head
 
@@ -387,7 +387,7 @@ def test_a_record_of_another_version_still_says_whose_the_path_is(clips, local):
     local.upload(clips.video(), "clip.mp4")
     old = b'{"source_bucket": "inbox", "source_key": "clip.mp4", "source_etag": "x", "result": {"new": 1}, "more": 2}'
     local.bucket.write(record_key("out/one.png"), old)
-    [subtask] = local.planned(local.upload(clips.video(), "clip.mov"), "snapshot_by_time_offset", STILL)
+    [subtask] = local.plan_task(local.upload(clips.video(), "clip.mov"), "snapshot_by_time_offset", STILL)
     with pytest.raises(OutputTaken, match=r"inbox/clip\.mp4"):
         local.perform(subtask)
     local.bucket.write(record_key("out/one.png"), b"no record at all")
@@ -400,8 +400,8 @@ def test_a_record_of_another_version_still_says_whose_the_path_is(clips, local):
 def test_two_outputs_of_one_run_do_not_take_turns_on_a_path(clips, local):
     """The second is told; as within one task, where it is known before the run."""
     source = local.upload(clips.video(), "clip.mp4")
-    [first] = local.planned(source, "snapshot_by_time_offset", STILL, task="one")
-    [second] = local.planned(source, "snapshot_by_time_offset", {**STILL, "width": 100}, task="two")
+    [first] = local.plan_task(source, "snapshot_by_time_offset", STILL, task="one")
+    [second] = local.plan_task(source, "snapshot_by_time_offset", {**STILL, "width": 100}, task="two")
     local.perform(first, "run")
     with pytest.raises(OutputTaken, match=r"one\.0_s"):
         local.perform(second, "run")
@@ -410,15 +410,15 @@ def test_two_outputs_of_one_run_do_not_take_turns_on_a_path(clips, local):
 
 def test_new_content_of_a_source_takes_its_own_path(clips, local):
     """It is the same source."""
-    local.perform(local.planned(local.upload(clips.video(), "a.mp4"), "snapshot_by_time_offset", STILL)[0], "1")
-    again = local.planned(local.upload(clips.rotated(90), "a.mp4"), "snapshot_by_time_offset", STILL)[0]
+    local.perform(local.plan_task(local.upload(clips.video(), "a.mp4"), "snapshot_by_time_offset", STILL)[0], "1")
+    again = local.plan_task(local.upload(clips.rotated(90), "a.mp4"), "snapshot_by_time_offset", STILL)[0]
     assert local.perform(again, "2").main[0].width == 180
 
 
 def test_a_run_of_content_that_was_replaced_takes_nothing(clips, local):
     """Nor does it claim the path away from the run of the new content."""
-    old = local.planned(local.upload(clips.video(), "a.mp4"), "snapshot_by_time_offset", STILL)[0]
-    new = local.planned(local.upload(clips.rotated(90), "a.mp4"), "snapshot_by_time_offset", STILL)[0]
+    old = local.plan_task(local.upload(clips.video(), "a.mp4"), "snapshot_by_time_offset", STILL)[0]
+    new = local.plan_task(local.upload(clips.rotated(90), "a.mp4"), "snapshot_by_time_offset", STILL)[0]
     left_claim(local, new, "new")
     with pytest.raises(SourceNotAccessible):
         local.perform(old, "old")
@@ -428,7 +428,7 @@ def test_a_run_of_content_that_was_replaced_takes_nothing(clips, local):
 def test_the_same_asked_for_twice_at_once_succeeds_twice(clips, local):
     """ProcessMedia sent again by its client: one publishes, the other finds that done."""
     source = local.upload(clips.video(), "clip.mp4")
-    [subtask] = local.planned(source, "transcode", HLS)
+    [subtask] = local.plan_task(source, "transcode", HLS)
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda run: local.perform(subtask, run), ["run1", "run2"]))
     assert results[0].outputs == results[1].outputs
@@ -438,8 +438,8 @@ def test_the_same_asked_for_twice_at_once_succeeds_twice(clips, local):
 def test_two_workflows_on_one_path_take_turns(clips, local):
     """The source is the same: each publishes its whole set, also if both do at once, and the last one stands."""
     source = local.upload(clips.video(), "clip.mp4")
-    [web] = local.planned(source, "transcode", {**HLS, "output_object_path": "x.m3u8"}, task="web")
-    [tv] = local.planned(
+    [web] = local.plan_task(source, "transcode", {**HLS, "output_object_path": "x.m3u8"}, task="web")
+    [tv] = local.plan_task(
         source,
         "transcode",
         {**HLS, "output_object_path": "x.m3u8", "video_template": {**HLS["video_template"], "height": 60}},
@@ -455,8 +455,8 @@ def test_two_workflows_on_one_path_take_turns(clips, local):
 def test_a_run_that_was_overtaken_while_it_publishes_leaves_the_path_to_the_other(clips, local, monkeypatch):
     """One that takes too long was most likely killed. If not, it stops before its playlist, and what stands in the end is whole and of the later run."""
     source = local.upload(clips.video(), "clip.mp4")
-    [slow] = local.planned(source, "transcode", HLS)
-    [other] = local.planned(source, "transcode", {**HLS, "video_template": {**HLS["video_template"], "height": 60}})
+    [slow] = local.plan_task(source, "transcode", HLS)
+    [other] = local.plan_task(source, "transcode", {**HLS, "video_template": {**HLS["video_template"], "height": 60}})
     monkeypatch.setattr(claims, "WAIT_S", 0)
     bucket, publish = local.bucket, local.bucket.publish
     later: list[SubtaskResult] = []
@@ -482,8 +482,8 @@ def test_a_run_that_was_overtaken_while_it_publishes_leaves_the_path_to_the_othe
 def test_publishing_that_breaks_off_shows_no_playlist(clips, local, monkeypatch, breaks):
     """Neither its own, whose segments are not all there, nor an earlier one, whose segments were overwritten; again, it heals."""
     source = local.upload(clips.video(), "clip.mp4")
-    local.perform(local.planned(source, "transcode", HLS)[0], "1")
-    [subtask] = local.planned(source, "transcode", {**HLS, "video_template": {**HLS["video_template"], "height": 60}})
+    local.perform(local.plan_task(source, "transcode", HLS)[0], "1")
+    [subtask] = local.plan_task(source, "transcode", {**HLS, "video_template": {**HLS["video_template"], "height": 60}})
     publish = local.bucket.publish
 
     def broken(path: Path, key: str, **options: Any) -> Any:
@@ -507,8 +507,8 @@ def test_an_index_never_stands_without_its_sheets(clips, local, monkeypatch, aga
     sprite = {"name": "s", "sample_interval": 1, "row_count": 1, "column_count": 2, "width": 96, "height": 54}
     source = local.upload(clips.video(4), "clip.mp4")
     if again:
-        local.perform(local.planned(source, "image_sprite", {**sprite, "width": 64, "height": 36})[0], "1")
-    [subtask] = local.planned(source, "image_sprite", sprite)
+        local.perform(local.plan_task(source, "image_sprite", {**sprite, "width": 64, "height": 36})[0], "1")
+    [subtask] = local.plan_task(source, "image_sprite", sprite)
     index = subtask.plan.texts[0].key
     publish = local.bucket.publish
 

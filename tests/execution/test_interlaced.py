@@ -48,7 +48,7 @@ def frame(path: Path, number: int, folder: Path) -> Image.Image:
         pytest.param(lambda clips: clips.stripes("libx264_woven.ts", woven=True), id="all of it"),
     ],
 )
-def test_no_output_has_combs(clips, upload, made, worker, tmp_path, clip):
+def test_no_output_has_combs(clips, upload, run_task, worker, tmp_path, clip):
     """In the interlaced part, whatever comes first."""
     path = clip(clips)
     whole = path.name.startswith("half")
@@ -56,19 +56,19 @@ def test_no_output_has_combs(clips, upload, made, worker, tmp_path, clip):
     media = upload(path)
     for kind, spec in LATE.items():
         spec = spec if whole or "offset" not in kind else {**spec, "ext_time_offset_set": ["1s"]}
-        result = made(media, kind, {"name": kind, **spec})[0]
+        result = run_task(media, kind, {"name": kind, **spec})[0]
         with Image.open(stored(worker, result, -1)) as image:
             right = image.crop((image.width - 320, 0, image.width, 176))
             assert combs(right) < 8
-    video = made(media, "transcode", {"name": "v", "video_template": {"vcrf": 10, "effort": "fast"}})[0]
+    video = run_task(media, "transcode", {"name": "v", "video_template": {"vcrf": 10, "effort": "fast"}})[0]
     assert combs(frame(stored(worker, video), 45 if whole else 20, tmp_path)) < 8
 
 
-def test_progressive_pictures_pass_as_they_are(clips, upload, made, worker):
+def test_progressive_pictures_pass_as_they_are(clips, upload, run_task, worker):
     """A still is bit by bit what ffmpeg decodes."""
     media = upload(clips.stripes("libx264_plain.ts", woven=False))
     spec = {"name": "s", "format": "png", "ext_time_offset_set": ["0s"]}
-    path = stored(worker, made(media, "snapshot_by_time_offset", spec)[0])
+    path = stored(worker, run_task(media, "snapshot_by_time_offset", spec)[0])
     source = clips.stripes("libx264_plain.ts", woven=False)
     exact = "setparams=colorspace=smpte170m,scale=flags=bicubic+accurate_rnd+full_chroma_int,format=gbrp,format=rgb24"
     argv = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(source), "-vf", exact, "-frames:v", "1"]

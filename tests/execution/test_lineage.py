@@ -12,10 +12,10 @@ from mps_dagster.workflow.model import Task
 STILLS = {"name": "s", "ext_time_offset_set": ["0s", "1s"]}
 
 
-def test_every_output_leads_back_to_its_source_and_run(clips, upload, made, worker):
+def test_every_output_leads_back_to_its_source_and_run(clips, upload, run_task, worker):
     """Not only the first of a series."""
     source = upload(clips.video())
-    [result] = made(source, "snapshot_by_time_offset", STILLS)
+    [result] = run_task(source, "snapshot_by_time_offset", STILLS)
     outputs = worker.buckets.get("outputs")
     for output in result.outputs:
         record = record_of(outputs, output.key)
@@ -33,19 +33,19 @@ def test_an_upload_has_no_record(clips, upload, worker):
     assert record_of(inbox, source.key) is None
 
 
-def test_an_output_whose_record_is_lost_is_told(clips, upload, made, worker):
+def test_an_output_whose_record_is_lost_is_told(clips, upload, run_task, worker):
     """And how to get it again."""
-    [result] = made(upload(clips.video()), "snapshot_by_time_offset", STILLS)
+    [result] = run_task(upload(clips.video()), "snapshot_by_time_offset", STILLS)
     outputs = worker.buckets.get("outputs")
     outputs.delete(record_key(result.main[0].key))
     with pytest.raises(LineageLost, match="backfill"):
         record_of(outputs, result.main[0].key)
 
 
-def test_a_source_leads_to_all_that_was_made_of_it(clips, upload, made, worker):
+def test_a_source_leads_to_all_that_was_made_of_it(clips, upload, run_task, worker):
     """Wherever it lies, and whether it still stands."""
     source = upload(clips.video())
-    results = made(source, "snapshot_by_time_offset", STILLS)
+    results = run_task(source, "snapshot_by_time_offset", STILLS)
     task = Task(name="stills", type="snapshot_by_time_offset", outputs=(STILLS,), output={"bucket": "outputs"})
     assemble("vod", "run", task, source, [results[0].id], results, worker.buckets)
     outputs = worker.buckets.get("outputs")
@@ -60,10 +60,10 @@ def test_a_source_leads_to_all_that_was_made_of_it(clips, upload, made, worker):
     assert state_of(outputs, picture.key, picture.etag) == "gone"
 
 
-def test_all_that_was_made_of_a_source_is_kept_apart(clips, upload, made, worker):
+def test_all_that_was_made_of_a_source_is_kept_apart(clips, upload, run_task, worker):
     """By workflow, be it removed by now, by task and by run: ProcessMedia makes something else each time."""
     source = upload(clips.video())
-    results = made(source, "snapshot_by_time_offset", STILLS)
+    results = run_task(source, "snapshot_by_time_offset", STILLS)
     task = Task(name="stills", type="snapshot_by_time_offset", outputs=(STILLS,), output={"bucket": "outputs"})
     elsewhere = source.model_copy(update={"bucket": "other"})
     for name, run, of in [
@@ -79,14 +79,14 @@ def test_all_that_was_made_of_a_source_is_kept_apart(clips, upload, made, worker
     }  # fmt: skip
 
 
-def test_what_was_made_of_an_output_leads_up_to_the_upload(clips, upload, made, worker):
+def test_what_was_made_of_an_output_leads_up_to_the_upload(clips, upload, run_task, worker):
     """Also over an output that is gone; and the upload leads to it."""
     source = upload(clips.video())
     copy = {"name": "small", "video_template": {"height": 90, "effort": "fast"}}
-    results = made(source, "transcode", copy)
+    results = run_task(source, "transcode", copy)
     task = Task(name="web", type="transcode", outputs=(copy,), output={"bucket": "outputs"})
     middle = assemble("vod", "1", task, source, [results[0].id], results, worker.buckets).as_source("")
-    results = made(middle, "snapshot_by_time_offset", STILLS)
+    results = run_task(middle, "snapshot_by_time_offset", STILLS)
     task = Task(name="stills", type="snapshot_by_time_offset", outputs=(STILLS,), output={"bucket": "outputs"})
     assemble("vod", "1", task, middle, [results[0].id], results, worker.buckets)
     outputs = worker.buckets.get("outputs")

@@ -96,11 +96,11 @@ def test_all_outputs_of_a_long_name_are_made_and_lead_back(clips, place, key):
         assert named <= set(found)
 
 
-def test_two_long_names_that_differ_in_their_last_letter_are_two_sets_of_outputs(clips, upload, made):
+def test_two_long_names_that_differ_in_their_last_letter_are_two_sets_of_outputs(clips, upload, run_task):
     """And not one that overwrites the other."""
     keys = set()
     for letter in "ab":
-        [result] = made(
+        [result] = run_task(
             upload(clips.video(), "n" * 239 + f"{letter}.mp4"),
             "snapshot_by_time_offset",
             {"name": "s", "ext_time_offset_set": ["0s"]},

@@ -164,10 +164,10 @@ def test_what_cannot_be_put_is_told(files):
 # -------------------------------------------------------------------------------------------------- in a result
 
 
-def test_a_result_does_not_grow_with_its_segments(clips, upload, made, worker):
+def test_a_result_does_not_grow_with_its_segments(clips, upload, run_task, worker):
     """It travels as step value, event, record and manifest, and in every answer of DescribeTaskDetail."""
-    long = made(upload(clips.video(8), "long.mp4"), "transcode", HLS)[0]
-    short = made(upload(clips.video(2), "clip.mp4"), "transcode", HLS)[0]
+    long = run_task(upload(clips.video(8), "long.mp4"), "transcode", HLS)[0]
+    short = run_task(upload(clips.video(2), "clip.mp4"), "transcode", HLS)[0]
     assert (short.segments.count, long.segments.count) == (2, 8)
     assert [output.role for output in long.outputs] == ["main"]
     assert abs(len(long.model_dump_json()) - len(short.model_dump_json())) < 100
@@ -175,9 +175,9 @@ def test_a_result_does_not_grow_with_its_segments(clips, upload, made, worker):
     assert long.size_bytes == sum(bucket.head(key).size for key in long.keys)
 
 
-def test_mps_s_answer_tells_of_the_whole_set(clips, upload, made, worker):
+def test_mps_s_answer_tells_of_the_whole_set(clips, upload, run_task, worker):
     """The playlist's path and md5, the size of all of it; it names no segment, the input has their pattern."""
-    result = made(upload(clips.video(4)), "transcode", HLS)[0]
+    result = run_task(upload(clips.video(4)), "transcode", HLS)[0]
     state = SubtaskState(
         task="web", id="0", type="transcode", label="h", status="SUCCESS", spec=result.spec, result=result,
         paths={"segment_object_name": "/out/video4_transcode_h_{number}"},
@@ -211,9 +211,9 @@ def test_mps_s_answer_tells_of_the_whole_set(clips, upload, made, worker):
     assert ".ts" not in str(detail)
 
 
-def test_a_lost_segment_makes_the_set_anew(clips, upload, planned, worker):
+def test_a_lost_segment_makes_the_set_anew(clips, upload, plan_task, worker):
     """And nothing else does."""
-    [subtask] = planned(upload(clips.video(4)), "transcode", HLS)
+    [subtask] = plan_task(upload(clips.video(4)), "transcode", HLS)
     first = worker.perform(subtask, "run", lambda *_: None)
     assert worker.perform(subtask, "run", lambda *_: None).reused
     worker.buckets.get("outputs").delete(first.segments.keys[2])
@@ -221,19 +221,19 @@ def test_a_lost_segment_makes_the_set_anew(clips, upload, planned, worker):
     assert worker.perform(subtask, "run", lambda *_: None).reused
 
 
-def test_a_single_segment_leads_to_its_source(clips, upload, made, worker):
+def test_a_single_segment_leads_to_its_source(clips, upload, run_task, worker):
     """Though no record lists it."""
     source = upload(clips.video())
-    result = made(source, "transcode", {**HLS, "video_template": {**HLS["video_template"], "segment_type": 7}})[0]
+    result = run_task(source, "transcode", {**HLS, "video_template": {**HLS["video_template"], "segment_type": 7}})[0]
     assert len(result.keys) == 1 + 1 + 2
     for key in result.keys:
         record = record_of(worker.buckets.get("outputs"), key)
         assert (record.source_key, record.result) == (source.key, result)
 
 
-def test_a_person_who_asks_of_a_segment_is_told_of_the_set(clips, upload, made, worker, monkeypatch):
+def test_a_person_who_asks_of_a_segment_is_told_of_the_set(clips, upload, run_task, worker, monkeypatch):
     """What it was made of and how, and whether the set still is as it was made."""
-    [key, lost] = made(upload(clips.video()), "transcode", HLS)[0].segments.keys
+    [key, lost] = run_task(upload(clips.video()), "transcode", HLS)[0].segments.keys
     monkeypatch.setenv("MPS_HOME", str(worker.settings.home))
     monkeypatch.setenv("MPS_PROJECT", str(worker.settings.project))
     told = CliRunner().invoke(lineage, [f"outputs/{key}"]).output
@@ -243,9 +243,9 @@ def test_a_person_who_asks_of_a_segment_is_told_of_the_set(clips, upload, made, 
     assert "2: not all stand" in CliRunner().invoke(lineage, [f"outputs/{key}"]).output
 
 
-def test_a_result_of_an_earlier_version_still_stands(clips, upload, planned, worker):
+def test_a_result_of_an_earlier_version_still_stands(clips, upload, plan_task, worker):
     """It tells of each segment; nothing is made again because of that."""
-    [subtask] = planned(upload(clips.video()), "transcode", HLS)
+    [subtask] = plan_task(upload(clips.video()), "transcode", HLS)
     new = worker.perform(subtask, "run", lambda *_: None)
     bucket = worker.buckets.get("outputs")
     infos = [bucket.head(key) for key in new.segments.keys]
@@ -264,7 +264,7 @@ def test_a_result_of_an_earlier_version_still_stands(clips, upload, planned, wor
 
 @pytest.mark.parametrize("segment_type", [2, 5], ids=["ts ranges", "mp4 ranges"])
 def test_of_a_file_that_holds_all_segments_the_first_is_looked_at(
-    clips, upload, planned, worker, segment_type, monkeypatch
+    clips, upload, plan_task, worker, segment_type, monkeypatch
 ):
     """The whole may be gigabytes: neither memory nor the scratch disk is to hold it twice."""
     sizes: dict[str, int] = {}
@@ -276,7 +276,7 @@ def test_of_a_file_that_holds_all_segments_the_first_is_looked_at(
 
     monkeypatch.setattr(verify, "_probed", note)
     video = {**HLS["video_template"], "segment_type": segment_type}
-    [subtask] = planned(upload(clips.video(8)), "transcode", {**HLS, "video_template": video})
+    [subtask] = plan_task(upload(clips.video(8)), "transcode", {**HLS, "video_template": video})
     result: SubtaskResult = worker.perform(subtask, "run", lambda *_: None)
     assert result.main[0].media.video.display_size == (160, 90)
     assert 0 < sizes[SAMPLE] < result.segments.size_bytes / 4

@@ -26,11 +26,11 @@ FAST = {"effort": "fast", "vcrf": 20}
 
 
 @pytest.fixture
-def output(made, upload, worker):
+def output(run_task, upload, worker):
     """Make one output of a clip and return its file."""
 
     def output(clip: Path, kind: str, spec: dict, number: int = 0) -> Path:
-        result = made(upload(clip), kind, {"name": "x", **spec})[0]
+        result = run_task(upload(clip), kind, {"name": "x", **spec})[0]
         return worker.settings.buckets_dir / result.bucket / result.main[number].key
 
     return output
@@ -137,9 +137,9 @@ def test_hls_is_black_until_the_first_picture(clips, output, extension):
 
 
 @pytest.mark.parametrize("extension", LATE)
-def test_an_index_of_small_pictures_begins_at_0(clips, upload, made, worker, extension):
+def test_an_index_of_small_pictures_begins_at_0(clips, upload, run_task, worker, extension):
     """Players look a time up from their bar's left end on; the first picture serves until the second one's time."""
-    result = made(upload(clips.late_picture(extension)), "image_sprite", {"name": "x", "sample_interval": 1})[0]
+    result = run_task(upload(clips.late_picture(extension)), "image_sprite", {"name": "x", "sample_interval": 1})[0]
     index = next(entry for entry in result.outputs if entry.role == "index")
     text = (worker.settings.buckets_dir / result.bucket / index.key).read_text()
     cues = [line.split(" --> ")[0] for line in text.splitlines() if "-->" in line]
@@ -259,11 +259,11 @@ def test_a_video_that_changes_its_size_keeps_its_times(clips, output, second, ex
 
 @pytest.mark.parametrize(("second", "extension"), CHANGES)
 @pytest.mark.parametrize("interval", [1, 2])
-def test_samples_across_a_change_are_of_their_times(clips, upload, made, worker, second, extension, interval):
+def test_samples_across_a_change_are_of_their_times(clips, upload, run_task, worker, second, extension, interval):
     """None repeats."""
     source = upload(clips.changing_picture(second, extension))
     spec = {"name": "x", "sample_type": "Time", "sample_interval": interval, "format": "png"}
-    result = made(source, "sample_snapshot", spec)[0]
+    result = run_task(source, "sample_snapshot", spec)[0]
     own = [encoded_time_s(read_image(worker.settings.buckets_dir / "outputs" / shot.key)) for shot in result.main]
     assert own == pytest.approx([interval * n for n in range(6 // interval)], abs=0.15)
 
