@@ -1,4 +1,4 @@
-"""Lineage: from an output to its source and how it was made, from a source to all its outputs."""
+"""Lineage: from an output to its source and its parameters, from a source to all its outputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STILLS = {"name": "s", "ext_time_offset_set": ["0s", "1s"]}
 
 
 def test_every_output_leads_back_to_its_source_and_run(clips, upload, run_task, worker):
-    """Not only the first of a series."""
+    """Also from later members of a series."""
     source = upload(clips.video())
     [result] = run_task(source, "snapshot_by_time_offset", STILLS)
     outputs = worker.buckets.get("outputs")
@@ -25,7 +25,7 @@ def test_every_output_leads_back_to_its_source_and_run(clips, upload, run_task, 
 
 
 def test_an_upload_has_no_record(clips, upload, worker):
-    """So one asks for what was made of it."""
+    """So the CLI lists its outputs instead."""
     source = upload(clips.video())
     inbox = worker.buckets.get("inbox")
     assert record_of(inbox, source.key) is None
@@ -33,8 +33,8 @@ def test_an_upload_has_no_record(clips, upload, worker):
     assert record_of(inbox, source.key) is None
 
 
-def test_an_output_whose_record_is_lost_is_told(clips, upload, run_task, worker):
-    """And how to get it again."""
+def test_a_lost_record_is_reported(clips, upload, run_task, worker):
+    """With how to restore it."""
     [result] = run_task(upload(clips.video()), "snapshot_by_time_offset", STILLS)
     outputs = worker.buckets.get("outputs")
     outputs.delete(record_key(result.main[0].key))
@@ -42,17 +42,17 @@ def test_an_output_whose_record_is_lost_is_told(clips, upload, run_task, worker)
         record_of(outputs, result.main[0].key)
 
 
-def test_a_source_leads_to_all_that_was_made_of_it(clips, upload, run_task, worker):
-    """Wherever it lies, and whether it still stands."""
+def test_a_source_leads_to_all_its_outputs(clips, upload, run_task, worker):
+    """Wherever they are, with their state."""
     source = upload(clips.video())
     results = run_task(source, "snapshot_by_time_offset", STILLS)
     task = Task(name="stills", type="snapshot_by_time_offset", outputs=(STILLS,), output={"bucket": "outputs"})
     assemble("vod", "run", task, source, [results[0].id], results, worker.buckets)
     outputs = worker.buckets.get("outputs")
-    [found] = results_of("inbox", source.key, outputs)
-    assert [member.label for member in found.results] == ["s"]
+    [task_results] = results_of("inbox", source.key, outputs)
+    assert [member.label for member in task_results.results] == ["s"]
     assert results_of("inbox", "other.mp4", outputs) == results_of("other", source.key, outputs) == []
-    picture = found.results[0].main[0]
+    picture = task_results.results[0].main[0]
     assert state_of(outputs, picture.key, picture.etag) == "stands"
     outputs.write(picture.key, b"another")
     assert state_of(outputs, picture.key, picture.etag) == "replaced"
@@ -60,8 +60,8 @@ def test_a_source_leads_to_all_that_was_made_of_it(clips, upload, run_task, work
     assert state_of(outputs, picture.key, picture.etag) == "gone"
 
 
-def test_all_that_was_made_of_a_source_is_kept_apart(clips, upload, run_task, worker):
-    """By workflow, be it removed by now, by task and by run: ProcessMedia makes something else each time."""
+def test_results_of_a_source_are_kept_apart(clips, upload, run_task, worker):
+    """By workflow (even a removed one), task and run, because ProcessMedia is different each time."""
     source = upload(clips.video())
     results = run_task(source, "snapshot_by_time_offset", STILLS)
     task = Task(name="stills", type="snapshot_by_time_offset", outputs=(STILLS,), output={"bucket": "outputs"})
@@ -73,14 +73,14 @@ def test_all_that_was_made_of_a_source_is_kept_apart(clips, upload, run_task, wo
         ("vod", "4", elsewhere),
     ]:
         assemble(name, run, task, of, [results[0].id], results, worker.buckets)
-    found = results_of("inbox", source.key, worker.buckets.get("outputs"))
-    assert {(result.workflow, result.run_id) for result in found} == {
+    task_results = results_of("inbox", source.key, worker.buckets.get("outputs"))
+    assert {(result.workflow, result.run_id) for result in task_results} == {
         ("vod", "1"), ("process_media", "2"), ("process_media", "3"),
     }  # fmt: skip
 
 
-def test_what_was_made_of_an_output_leads_up_to_the_upload(clips, upload, run_task, worker):
-    """Also over an output that is gone; and the upload leads to it."""
+def test_an_output_of_an_output_leads_to_the_upload(clips, upload, run_task, worker):
+    """Also if the output between them is gone; and the upload leads to it."""
     source = upload(clips.video())
     copy = {"name": "small", "video_template": {"height": 90, "effort": "fast"}}
     results = run_task(source, "transcode", copy)
@@ -91,8 +91,8 @@ def test_what_was_made_of_an_output_leads_up_to_the_upload(clips, upload, run_ta
     assemble("vod", "1", task, middle, [results[0].id], results, worker.buckets)
     outputs = worker.buckets.get("outputs")
     outputs.delete(middle.key)
-    way = list(way_up("outputs", results[0].main[0].key, worker.buckets))
-    assert [(record.source_bucket, record.source_key) for _, _, record in way] == [
+    ancestors = list(way_up("outputs", results[0].main[0].key, worker.buckets))
+    assert [(record.source_bucket, record.source_key) for _, _, record in ancestors] == [
         ("outputs", middle.key), ("inbox", source.key),
     ]  # fmt: skip
     assert {result.task for result in results_of("inbox", source.key, outputs)} == {"web", "stills"}

@@ -1,4 +1,4 @@
-"""One subtask with real ffmpeg, real files and a real folder: what is published is right, whole, and made once."""
+"""One subtask with real ffmpeg and files: outputs are correct, complete, and made only once."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def stored(worker, result, number: int = 0) -> Path:
 
 
 def objects(worker) -> list[str]:
-    """What a person finds among the outputs; our own records left out."""
+    """The keys of the outputs, without our records."""
     bucket = worker.buckets.get("outputs")
     if not bucket.root.exists():
         return []
     return [info.key for info in bucket.list() if not info.key.startswith("_mps/")]
 
 
-def test_a_transcode_is_what_was_asked_for(clips, upload, run_task, worker):
-    """Size, length, streams; md5 and size are the published file's."""
+def test_a_transcode_follows_its_spec(clips, upload, run_task, worker):
+    """Size, duration, streams; the size in bytes is the published file's."""
     result = run_task(upload(clips.video()), "transcode", MP4)[0]
     output = result.main[0]
     assert (output.width, output.height) == (160, 90)
@@ -56,8 +56,8 @@ def test_a_transcode_is_what_was_asked_for(clips, upload, run_task, worker):
     assert result.cpu_s > 0
 
 
-def test_an_mp4_can_start_to_play_before_it_is_there(clips, upload, run_task, worker):
-    """moov in front."""
+def test_an_mp4_can_play_before_it_is_loaded(clips, upload, run_task, worker):
+    """moov is at the beginning."""
     content = stored(worker, run_task(upload(clips.video()), "transcode", MP4)[0]).read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
 
@@ -88,17 +88,17 @@ def test_an_mp4_can_start_to_play_before_it_is_there(clips, upload, run_task, wo
         pytest.param({"container": "wav"}, ["pcm_s16le"], id="wav"),
     ],
 )
-def test_every_container_and_codec_can_be_made(clips, upload, run_task, template, codecs):
+def test_every_container_and_codec_can_be_written(clips, upload, run_task, template, codecs):
     """And read back."""
     media = run_task(upload(clips.video()), "transcode", {"name": "x", **template})[0].main[0].media
-    found = ([media.video.codec] if media.video else []) + [audio.codec for audio in media.audio]
-    assert found == codecs
+    actual = ([media.video.codec] if media.video else []) + [audio.codec for audio in media.audio]
+    assert actual == codecs
     assert media.duration_s == pytest.approx(2, abs=0.15)
 
 
 @pytest.mark.parametrize("segment_type", [0, 2, 5, 7], ids=["ts", "ts ranges", "mp4 ranges", "mp4"])
 def test_hls_plays_and_its_segments_begin_with_key_frames(clips, upload, run_task, worker, segment_type):
-    """The playlist names the published segments; ffmpeg, as a player, finds all of them."""
+    """ffmpeg, as a player, finds all segments of the playlist."""
     video = {"height": 90, "hls_time": 1, "segment_type": segment_type, "effort": "fast"}
     source = upload(clips.video(), "käse & brot #1.mp4")
     result = run_task(source, "transcode", {"name": "hls", "container": "hls", "video_template": video})[0]
@@ -112,8 +112,8 @@ def test_hls_plays_and_its_segments_begin_with_key_frames(clips, upload, run_tas
     assert (played.returncode, played.stderr) == (0, "")
 
 
-def test_stills_are_of_the_times_asked_for(clips, upload, run_task, worker):
-    """The clip's pictures differ, so equal pictures would be of one time; past the last frame is the last frame."""
+def test_stills_are_of_the_given_times(clips, upload, run_task, worker):
+    """The clip's pictures all differ; 100 % is the last frame."""
     outputs = {"name": "s", "ext_time_offset_set": ["0s", "1s", "100%"], "format": "png"}
     result = run_task(upload(clips.video()), "snapshot_by_time_offset", outputs)[0]
     pictures = [stored(worker, result, number).read_bytes() for number in range(3)]
@@ -122,14 +122,14 @@ def test_stills_are_of_the_times_asked_for(clips, upload, run_task, worker):
 
 
 @pytest.mark.parametrize("interval", [1, 20], ids=["one pass over all frames", "few pictures"])
-def test_samples_are_as_many_as_planned(clips, upload, run_task, interval):
-    """In every way of decoding."""
+def test_the_number_of_samples_is_as_planned(clips, upload, run_task, interval):
+    """With every decoding method."""
     result = run_task(upload(clips.video(4)), "sample_snapshot", {"name": "s", "sample_interval": interval})[0]
     assert len(result.main) == 100 // interval
 
 
 def test_a_sprite_s_index_matches_its_sheets(clips, upload, run_task, worker):
-    """Each cue names a sheet that is there and a part that lies in it."""
+    """Each cue names an existing sheet and an area inside it."""
     spec = {"name": "s", "sample_interval": 1, "row_count": 1, "column_count": 3, "width": 96, "height": 54}
     result = run_task(upload(clips.video(4)), "image_sprite", spec)[0]
     index = next(output for output in result.outputs if output.role == "index")
@@ -147,8 +147,8 @@ def test_a_sprite_s_index_matches_its_sheets(clips, upload, run_task, worker):
 
 
 @pytest.mark.parametrize("format", ["gif", "webp"])
-def test_an_animation_has_its_length_and_moves(clips, upload, run_task, worker, format):
-    """At the wanted rate."""
+def test_an_animation_has_its_size_and_frames(clips, upload, run_task, worker, format):
+    """At the given rate."""
     spec = {"name": "a", "format": format, "fps": 5, "width": 160, "end_time_offset": 1}
     result = run_task(upload(clips.video()), "animated_graphics", spec)[0]
     with Image.open(stored(worker, result)) as image:
@@ -156,7 +156,7 @@ def test_an_animation_has_its_length_and_moves(clips, upload, run_task, worker, 
         assert image.n_frames == pytest.approx(5, abs=1)
 
 
-def test_a_watermark_is_seen_where_it_was_put(clips, upload, run_task, worker):
+def test_a_watermark_is_at_its_position(clips, upload, run_task, worker):
     """A red image in the lower right corner, a white text at the left, nothing elsewhere."""
     Image.new("RGB", (40, 20), (255, 0, 0)).save(worker.settings.templates_dir / "red.png")
     marks = [
@@ -175,7 +175,7 @@ def test_a_watermark_is_seen_where_it_was_put(clips, upload, run_task, worker):
 
 @pytest.mark.parametrize("degrees", [90, 180])
 def test_pictures_of_a_rotated_clip_are_upright(clips, upload, run_task, degrees):
-    """Sizes are swapped with the picture."""
+    """Width and height are swapped."""
     source = upload(clips.rotated(degrees))
     upright = (180, 320) if degrees == 90 else (320, 180)
     still = run_task(source, "snapshot_by_time_offset", {"name": "s", "ext_time_offset_set": ["1s"]})[0].main[0]
@@ -185,11 +185,11 @@ def test_pictures_of_a_rotated_clip_are_upright(clips, upload, run_task, degrees
     assert video.media.video.rotation == 0
 
 
-# -------------------------------------------------------------------------------------------------- made once, whole
+# -------------------------------------------------------------------------------------------------- once and complete
 
 
-def test_outputs_that_stand_are_not_made_again(clips, upload, plan_task, worker):
-    """With the same source, plan and tool; a missing or foreign object makes it new."""
+def test_up_to_date_outputs_are_not_made_again(clips, upload, plan_task, worker):
+    """With the same source, plan and ffmpeg; a missing or foreign object is replaced."""
     subtask = plan_task(upload(clips.video()), "transcode", MP4)[0]
     first = worker.perform(subtask, "run", lambda *_: None)
     again = worker.perform(subtask, "run2", lambda *_: None)
@@ -199,16 +199,16 @@ def test_outputs_that_stand_are_not_made_again(clips, upload, plan_task, worker)
     assert not worker.perform(subtask, "run3", lambda *_: None).reused
 
 
-def test_a_changed_spec_is_made_anew_in_the_same_place(clips, upload, run_task):
-    """The fingerprint is of the plan."""
+def test_a_changed_spec_replaces_the_output(clips, upload, run_task):
+    """The fingerprint includes the plan."""
     source = upload(clips.video())
     assert run_task(source, "transcode", MP4)[0].main[0].height == 90
     other = {**MP4, "video_template": {"height": 60, "effort": "fast"}}
     assert run_task(source, "transcode", other)[0].main[0].height == 60
 
 
-def test_a_source_that_is_replaced_meanwhile_publishes_nothing(clips, upload, plan_task, worker):
-    """Its new content is an upload of its own."""
+def test_nothing_is_published_of_a_replaced_source(clips, upload, plan_task, worker):
+    """The new content is a new upload."""
     source = upload(clips.video(), "a.mp4")
     subtask = plan_task(source, "transcode", MP4)[0]
     worker.buckets.get("inbox").publish(clips.no_audio(), "a.mp4")
@@ -227,10 +227,8 @@ def test_a_failing_subtask_leaves_nothing_behind(clips, upload, plan_task, worke
     assert [path.name for path in (worker.settings.scratch_dir / "run").iterdir()] == ["sources"]
 
 
-def test_two_sources_that_differ_in_extension_only_do_not_overwrite_each_other(
-    clips, upload, plan_task, run_task, worker
-):
-    """MPS's default names are without it; the second one is told, and what to do."""
+def test_sources_that_differ_only_in_extension_do_not_overwrite_each_other(clips, upload, plan_task, run_task, worker):
+    """MPS's default names omit it; the second source fails with advice."""
     run_task(upload(clips.video(), "clip.mp4"), "transcode", MP4)
     second = plan_task(upload(clips.no_audio(), "clip.mov"), "transcode", MP4)[0]
     with pytest.raises(OutputTaken, match=r"inbox/clip\.mp4") as caught:
@@ -240,8 +238,8 @@ def test_two_sources_that_differ_in_extension_only_do_not_overwrite_each_other(
     assert not worker.perform(second, "run", lambda *_: None).reused
 
 
-def test_our_own_outputs_are_known_as_ours(clips, upload, run_task, worker):
-    """So that no sensor takes them for uploads, segments included."""
+def test_outputs_are_marked_as_ours(clips, upload, run_task, worker):
+    """Segments too, so that no sensor takes them for uploads."""
     result = run_task(
         upload(clips.video()), "transcode", {"name": "h", "container": "hls", "video_template": {"effort": "fast"}}
     )[0]
@@ -252,8 +250,8 @@ def test_our_own_outputs_are_known_as_ours(clips, upload, run_task, worker):
         assert record.result == result
 
 
-def test_of_two_outputs_on_one_path_the_first_is_made(clips, upload, plan_task):
-    """The other one fails by itself, and says which one has the path."""
+def test_of_two_outputs_on_one_path_only_the_first_is_planned(clips, upload, plan_task):
+    """The other one is refused, and the error names the first."""
     still = {"definition": 10, "ext_time_offset_set": ["0s"]}
     other = {**still, "name": "other"}
     first, second, third = plan_task(
@@ -273,8 +271,8 @@ def test_of_two_outputs_on_one_path_the_first_is_made(clips, upload, plan_task):
     assert "output one is written to" in other.refusal.message
 
 
-def test_one_output_may_go_to_a_bucket_of_its_own(clips, upload, run_task, worker):
-    """And so may two of one name to two buckets."""
+def test_an_output_may_have_its_own_bucket(clips, upload, run_task, worker):
+    """Even two outputs of one path, in two buckets."""
     still = {"definition": 10, "ext_time_offset_set": ["0s"]}
     source = upload(clips.video(), "a.mp4")
     here, there = run_task(
@@ -294,8 +292,8 @@ def test_an_output_never_overwrites_its_source(clips, upload, plan_task):
     assert "own source" in subtask.refusal.message
 
 
-def test_the_command_that_is_shown_makes_the_same(clips, upload, run_task, worker, tmp_path):
-    """Pasted into a shell beside the source."""
+def test_the_shown_command_gives_the_same_output(clips, upload, run_task, worker, tmp_path):
+    """If pasted into a shell in the source's folder."""
     source = clips.video()
     result = run_task(
         upload(source, "it's a clip.mp4"), "snapshot_by_time_offset", {"name": "s", "ext_time_offset_set": ["1s"]}
@@ -312,8 +310,8 @@ def test_the_command_that_is_shown_makes_the_same(clips, upload, run_task, worke
 @pytest.mark.parametrize(
     "key", ["a b.mp4", "-y.mp4", "100%.mp4", "#1 'q\" $(id).mp4", "line\nbreak.mp4", "小电影🎬.mp4", "a..b...mp4"]
 )
-def test_any_file_name_comes_through(clips, upload, run_task, worker, key):
-    """It is never on a command line; the outputs bear it."""
+def test_any_file_name_works(clips, upload, run_task, worker, key):
+    """It is never on a command line; the outputs are named after it."""
     result = run_task(
         upload(clips.video(), key), "snapshot_by_time_offset", {"name": "s", "ext_time_offset_set": ["0s"]}
     )[0]
@@ -322,7 +320,7 @@ def test_any_file_name_comes_through(clips, upload, run_task, worker, key):
 
 
 def test_a_clip_of_one_frame_gives_all_its_pictures(clips, upload, run_task):
-    """Each time is that frame's."""
+    """Every picture is that frame."""
     source = upload(clips.one_frame())
     assert len(run_task(source, "sample_snapshot", {"definition": 10})[0].main) == 10
     assert len(run_task(source, "image_sprite", {"definition": 10})[0].main) == 1
@@ -332,8 +330,8 @@ def test_a_clip_of_one_frame_gives_all_its_pictures(clips, upload, run_task):
     )
 
 
-def test_sound_without_pictures_can_be_transcoded_but_not_photographed(clips, upload, run_task, worker, plan_task):
-    """With MPS's code; its siblings are not held up."""
+def test_audio_can_be_transcoded_but_has_no_pictures(clips, upload, run_task, worker, plan_task):
+    """With MPS's code."""
     source = upload(clips.audio_only("m4a"))
     assert run_task(source, "transcode", {"definition": 1010})[0].main[0].media.audio[0].codec == "mp3"
     with pytest.raises(NoVideoMedia) as caught:
@@ -342,7 +340,7 @@ def test_sound_without_pictures_can_be_transcoded_but_not_photographed(clips, up
 
 
 @pytest.mark.parametrize(
-    ("content", "error", "says"),
+    ("content", "error", "message"),
     [
         pytest.param(b"", ContentMalformed, "empty", id="empty"),
         pytest.param(b"this is no film\n" * 50, ContentMalformed, "text", id="text"),
@@ -356,15 +354,15 @@ def test_sound_without_pictures_can_be_transcoded_but_not_photographed(clips, up
         pytest.param(bytes(range(256)) * 40, ContentMalformed, "media", id="noise"),
     ],
 )
-def test_what_is_no_media_is_refused_with_mps_s_code(upload, tmp_path, content, error, says):
-    """Before anything else is done with it."""
+def test_other_files_are_refused_with_mps_s_code(upload, tmp_path, content, error, message):
+    """When they are probed."""
     (tmp_path / "x.mp4").write_bytes(content)
-    with pytest.raises(error, match=says) as caught:
+    with pytest.raises(error, match=message) as caught:
         upload(tmp_path / "x.mp4")
     assert caught.value.code.startswith("SourceFileError")
 
 
-def test_a_source_that_vanished_is_told(worker):
+def test_a_source_that_vanished_is_reported(worker):
     """Between the event and the read."""
     worker.settings.buckets_dir.joinpath("inbox").mkdir(parents=True)
     with pytest.raises(SourceNotAccessible):
@@ -379,8 +377,8 @@ def test_a_source_that_is_too_big_is_refused(clips, upload, worker, monkeypatch)
         upload(clips.video())
 
 
-def test_a_watermark_image_that_is_not_there_fails_its_output_alone(clips, upload, plan_task, worker):
-    """The sibling is made."""
+def test_a_missing_watermark_image_fails_only_its_output(clips, upload, plan_task, worker):
+    """The other output succeeds."""
     marks = {"watermark_set": [{"image_template": {"image_content": "none.png"}}]}
     bad, good = plan_task(upload(clips.video()), "transcode", {"name": "bad", **marks}, MP4)
     with pytest.raises(InvalidConfiguration, match=r"none\.png"):
@@ -388,13 +386,13 @@ def test_a_watermark_image_that_is_not_there_fails_its_output_alone(clips, uploa
     assert worker.perform(good, "run", lambda *_: None).main
 
 
-def test_the_demo_takes_also_a_clip_of_a_second(worker, upload, clips):
-    """No time in it lies beyond what somebody may try it with."""
+def test_the_demo_accepts_a_clip_of_one_second(worker, upload, clips):
+    """None of its times is past the end of a short clip."""
     templates_dir = ROOT / "templates"
     (demo,), _ = load_workflows(ROOT / "workflows", Templates.load(templates_dir))
     source = upload(clips.video(1))
     for task in demo.tasks.values():
-        plan_task = break_down(
+        subtasks = break_down(
             task, source, buckets=worker.buckets, templates_dir=templates_dir, ffmpeg_version=worker.ffmpeg.version
         )
-        assert [subtask.refusal for subtask in plan_task if subtask.refusal] == []
+        assert [subtask.refusal for subtask in subtasks if subtask.refusal] == []
