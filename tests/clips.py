@@ -1,9 +1,9 @@
-"""Tiny clips that hold one difficulty each, made by the real ffmpeg when a test first asks for them.
+"""Tiny clips with one difficulty each, made by the real ffmpeg when a test first needs them.
 
     clips.rotated(90)       a path; the second call returns the same file
 
-All are 2 s long, with 25 pictures of 320x180 a second, unless the name says otherwise. The pattern shows its time and
-number, so that a picture tells by eye when it was taken.
+Unless the name says otherwise, a clip has 2 s of 320x180 at 25 pictures per second. The pattern shows time and frame
+number, so that a person can see when a picture was taken.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _CODED = {
     "pcm_f64be": ("mov", "-c:a pcm_f64be"),
     "s302m": ("ts", "-c:a s302m -strict -2"),
 }
-"""How a clip of a codec is made, and in which container; the others have an encoder of their own name and fit into mkv."""
+"""Container and encoder options per codec; the other codecs have an encoder of the same name and fit into mkv."""
 
 
 def pattern(size: str = "320x180", rate: str = "25", seconds: float = 2) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ def _plain(color: str, size: str) -> tuple[str, ...]:
 
 
 def brightening(size: str = "320x180", rate: str = "25", seconds: float = 2, start: float = 0) -> tuple[str, ...]:
-    """Input arguments: a grey picture whose luma is 20 + 20 times its time, so that any picture tells its own."""
+    """Input arguments: a grey picture that encodes its time: the luma is 20 + 20 times the seconds."""
     luma = f"geq=lum=20+20*(T+{start}):cb=128:cr=128"
     return ("-f", "lavfi", "-i", f"color=s={size}:r={rate}:d={seconds},format=yuv420p,{luma}")
 
@@ -90,7 +90,7 @@ class Clips:
     # ---------------------------------------------------------------- plain
 
     def video(self, seconds: float = 2) -> Path:
-        """H.264 and AAC in MP4, header in front, a key frame a second, no B-frames."""
+        """H.264 and AAC in MP4, header at the beginning, a key frame per second, no B-frames."""
         args = (*pattern(seconds=seconds), *tone(seconds), *_FAST, *_AAC, "-movflags", "+faststart")
         return self._ffmpeg(f"video{seconds:g}.mp4", *args)
 
@@ -98,11 +98,11 @@ class Clips:
         return self._ffmpeg("no_audio.mp4", *pattern(), *_FAST)
 
     def audio_only(self, extension: str = "m4a") -> Path:
-        """m4a, mp3, wav, flac, ogg or aac; ffmpeg picks the codec by the name."""
+        """m4a, mp3, wav, flac, ogg or aac; ffmpeg chooses the codec by the extension."""
         return self._ffmpeg(f"audio_only.{extension}", *tone())
 
     def b_frames(self) -> Path:
-        """Packets are stored in another order than they are shown."""
+        """Stored in another order than shown."""
         return self._ffmpeg(
             "b_frames.mp4", *pattern(), "-c:v", "libx264", "-bf", "3", "-g", "25", "-pix_fmt", "yuv420p"
         )
@@ -117,8 +117,8 @@ class Clips:
     # ------------------------------------------------------------- pictures
 
     def rotated(self, clockwise: int) -> Path:
-        """Stored lying; a player turns it `clockwise` degrees."""
-        # -display_rotation counts the other way round.
+        """Stored in landscape; a player turns it clockwise by so many degrees."""
+        # -display_rotation counts counterclockwise.
         turn = ("-display_rotation", str(-clockwise), "-i", str(self.video()))
         return self._ffmpeg(f"rotated{clockwise}.mp4", *turn, "-c", "copy")
 
@@ -133,17 +133,17 @@ class Clips:
         return self._ffmpeg("anamorphic.mp4", *pattern("180x144"), *_FAST, "-vf", "setsar=64/45")
 
     def interlaced(self) -> Path:
-        """Top field first, 25 frames a second."""
+        """Top field first, 25 frames per second."""
         woven = ("-vf", "tinterlace=interleave_top,setfield=tff", "-flags", "+ildct+ilme")
         return self._ffmpeg("interlaced.mp4", *pattern(rate="50"), *_FAST, *woven)
 
     def cropped(self, extension: str = "mp4", *, turned: int = 0) -> Path:
-        """Blue of 200x100, the red around it cropped by the container (`clap`, PixelCrop): 80 left, 40 right, 30 and 50."""
+        """Blue, 200x100. The container crops the red around it (`clap`, PixelCrop): left 80, right 40, top 30, bottom 50."""
         inside = ("-vf", "drawbox=x=80:y=30:w=200:h=100:color=blue:t=fill")
         base = self._ffmpeg("crop_base.mp4", "-f", "lavfi", "-i", "color=red:s=320x180:r=25:d=1", *inside, *_FAST)
         turn = ("-display_rotation", str(-turned), "-i", str(base), "-c", "copy")
         base = self._ffmpeg(f"crop_base{turned}.mp4", *turn) if turned else base
-        # Width, height, and how far the middle is off, each as a fraction.
+        # Width, height and offset of the centre, each as a fraction.
         clap = struct.pack(">8i", 200, 1, 100, 1, 20, 1, -10, 1)
         clip = self._file(f"cropped{turned}.mp4", lambda: _with_box(base.read_bytes(), b"avc1", b"clap", clap))
         return (
@@ -151,12 +151,12 @@ class Clips:
         )
 
     def late(self, clip: Path) -> Path:
-        """Sound for 2 s, and a second after its beginning the pictures of another clip."""
+        """2 s of audio; after 1 s, the video of another clip starts."""
         args = ("-itsoffset", "1", "-i", str(clip), *tone(2), "-map", "0:v", "-map", "1:a", "-c:v", "copy", *_AAC)
         return self._ffmpeg(f"late_{clip.stem}.mp4", *args)
 
     def stretched(self, extension: str = "mp4") -> Path:
-        """4:3 by its codec, 16:9 by its container."""
+        """4:3 in the codec, 16:9 in the container."""
         base = self._ffmpeg("stretch_base.mp4", *pattern("160x120"), *_FAST)
         return self._ffmpeg(f"stretched.{extension}", "-i", str(base), "-c", "copy", "-aspect", "16:9")
 
@@ -165,16 +165,16 @@ class Clips:
         return self._ffmpeg("titled.mkv", *pattern(), *_FAST, "-metadata:s:v", f"title={title}")
 
     def half_interlaced(self, codec: str = "libx264") -> Path:
-        """A broadcast: 1 s progressive, then 2 s interlaced. Upright stripes run to the left."""
+        """Like a broadcast: 1 s progressive, then 2 s interlaced. Vertical stripes move to the left."""
         first = self.stripes(f"{codec}_plain.ts", codec, woven=False)
-        # The second part's clock goes on where the first one's ends.
+        # The second part's clock continues the first one's.
         second = self._ffmpeg(f"{codec}_later.ts", "-i", str(self.stripes(f"{codec}_woven.ts", codec, woven=True)),
                               "-c", "copy", "-output_ts_offset", "1")  # fmt: skip
         parts = (first, second)
         return self._file(f"half_{codec}.ts", lambda: b"".join(part.read_bytes() for part in parts))
 
     def stripes(self, name: str, codec: str = "libx264", *, woven: bool) -> Path:
-        """Upright stripes, 32 px wide, that go 8 px with each field; 1 s progressive or 2 s interlaced."""
+        """Vertical stripes, 32 px wide, that move 8 px per field; 1 s progressive or 2 s interlaced."""
         moving = f"color=black:s=320x176:r={50 if woven else 25}:d={2 if woven else 1}"
         picture = "geq=lum='if(lt(mod(X+8*N,64),32),40,210)':cb=128:cr=128"
         weave = ",tinterlace=interleave_top,setfield=tff" if woven else ""
@@ -194,13 +194,13 @@ class Clips:
         return self._x265("hlg.mp4", "colorprim=bt2020:transfer=arib-std-b67:colormatrix=bt2020nc")
 
     def alpha(self) -> Path:
-        """VP9 in WebM whose left half is transparent; only ffmpeg's libvpx decoders see that."""
+        """VP9 in WebM whose left half is transparent; of ffmpeg's decoders, only libvpx's keep that."""
         half = ("-vf", "format=yuva420p,geq=lum='p(X,Y)':cb='p(X,Y)':cr='p(X,Y)':a='255*gte(X,W/2)'")
         encoder = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "200k")
         return self._ffmpeg("alpha.webm", *pattern(seconds=1), *half, *encoder)
 
     def dolby_vision(self, profile: int, compatible: int, extension: str = "mp4") -> Path:
-        """HEVC whose header says Dolby Vision; the pictures themselves are HDR10's (HLG's for id 4)."""
+        """HEVC with a Dolby Vision header; the pictures are HDR10 (HLG for id 4)."""
         name = f"dolby_vision{profile}{compatible}"
         base = self._ffmpeg(f"{name}_base.mp4", "-i", str(self.hlg() if compatible == 4 else self.hdr10()), *tone(1),
                             "-c:v", "copy", *_AAC, "-map", "0:v", "-map", "1:a")  # fmt: skip
@@ -211,7 +211,7 @@ class Clips:
         if extension == "mp4":
             return clip
         if extension == "ts":
-            # ffmpeg writes no descriptor, but reads it.
+            # ffmpeg reads the descriptor but does not write it.
             plain = self._ffmpeg(f"{name}_plain.ts", "-i", str(clip), "-c", "copy")
             descriptor = b"\xb0\x05" + record[:5]
             return self._file(f"{name}.ts", lambda: _with_descriptor(plain.read_bytes(), descriptor))
@@ -220,7 +220,7 @@ class Clips:
     # ---------------------------------------------------------- known values
 
     def patches(self, name: str, encoded: str, *, size: str = "1280x720") -> Path:
-        """Four colours (`PATCHES`), one a quarter; `encoded` is filter and encoder arguments, split at ` -- `."""
+        """Four colours (`PATCHES`), one per quarter; `encoded`: filters, then encoder arguments, separated by ` -- `."""
         width, height = (int(side) // 2 for side in size.split("x"))
         inputs = [part for color in PATCHES for part in _plain(f"0x{color}", f"{width}x{height}")]
         filters, _, encoder = encoded.partition(" -- ")
@@ -228,9 +228,9 @@ class Clips:
         return self._ffmpeg(f"patches_{name}", *inputs, "-filter_complex", f"{graph},{filters}", *encoder.split())
 
     def half_transparent(self, name: str, encoded: str, *, size: str = "320x180") -> Path:
-        """Left half nothing, with a strong green hidden in it; right half red above, half transparent blue below.
+        """Left half transparent, over a hidden bright green; right half red above, half-transparent blue below.
 
-        1 s; a few pixels in a corner change, or some encoders would make one picture of it.
+        1 s. A few pixels in a corner change, or some encoders would merge all pictures.
         """
         filters, _, encoder = encoded.partition(" -- ")
         width, height = size.split("x")
@@ -246,12 +246,12 @@ class Clips:
     # ----------------------------------------------------------------- time
 
     def variable_rate(self) -> Path:
-        """2 s at 25 pictures a second, then 2 s with every third one."""
+        """2 s at 25 pictures per second, then 2 s with every third picture."""
         drop = ("-vf", "select='if(lt(t,2),1,not(mod(n,3)))'", "-fps_mode", "vfr")
         return self._ffmpeg("variable_rate.mp4", *pattern(seconds=4), *_FAST, *drop)
 
     def milliseconds(self) -> Path:
-        """23.976 pictures a second in Matroska, whose time stamps are rounded to 1 ms."""
+        """23.976 pictures per second in Matroska, which rounds time stamps to 1 ms."""
         return self._ffmpeg("milliseconds.mkv", *pattern(rate="24000/1001"), *_FAST)
 
     def late_start(self) -> Path:
@@ -263,40 +263,40 @@ class Clips:
         return self._ts("wrapped_clock.ts", "-output_ts_offset", str(2**33 / 90000 - 2.4))
 
     def joined(self) -> Path:
-        """Two transport streams, one behind the other: the clock jumps back in the middle."""
+        """Two concatenated transport streams: the clock jumps back in the middle."""
         part = self.transport_stream().read_bytes()
         return self._file("joined.ts", lambda: part + part)
 
     def edit_list(self) -> Path:
-        """Copied from 0.5 s of a file with a key frame a second: the pictures before that are there, but not shown."""
+        """A copy from 0.5 s on, between key frames: earlier pictures are stored but not shown."""
         return self._ffmpeg("edit_list.mp4", "-ss", "0.5", "-i", str(self.b_frames()), "-c", "copy")
 
     def late_audio(self) -> Path:
-        """The sound starts 0.5 s after the picture and ends with it."""
+        """The audio starts 0.5 s after the video and ends with it."""
         args = (*pattern(), "-itsoffset", "0.5", *tone(1.5), *_FAST, *_AAC)
         return self._ffmpeg("late_audio.mkv", *args)
 
     def short_video(self) -> Path:
-        """The sound goes on for 2 s after the last picture."""
+        """The audio continues for 2 s after the last picture."""
         return self._ffmpeg("short_video.mp4", *pattern(seconds=1), *tone(3), *_FAST, *_AAC)
 
     def unequal(self, picture_s: float, sound_s: float) -> Path:
-        """Picture and sound of different lengths."""
+        """Video and audio of different lengths."""
         name = f"unequal_{picture_s:g}_{sound_s:g}.mp4"
         return self._ffmpeg(name, *brightening(seconds=picture_s), *tone(sound_s), *_FAST, *_AAC)
 
     def unequal_tracks(self) -> Path:
-        """Two sound tracks of 2 s (440 Hz) and 6 s (880 Hz), no picture."""
+        """Two audio tracks of 2 s (440 Hz) and 6 s (880 Hz), no video."""
         maps = ("-map", "0:a", "-map", "1:a")
         return self._ffmpeg("unequal_tracks.mkv", *tone(2), *tone(6, 880), *maps, *_AAC)
 
     def late_picture(self, extension: str = "mp4") -> Path:
-        """Sound of 6 s, and from 2 s on a picture; it tells the sound's time."""
+        """6 s of audio, and video from 2 s on that encodes the time of the audio."""
         late = ("-itsoffset", "2", *brightening(seconds=4, start=2))
         return self._ffmpeg(f"late_picture.{extension}", *tone(6), *late, "-map", "1:v", "-map", "0:a", *_FAST, *_AAC)
 
     def gap(self) -> Path:
-        """Sound from 0 to 1 s, the picture from 4 to 5 s."""
+        """Audio from 0 to 1 s, video from 4 to 5 s."""
         late = ("-itsoffset", "4", *brightening(seconds=1))
         return self._ffmpeg("gap.mkv", *tone(1), *late, "-map", "1:v", "-map", "0:a", *_FAST, *_AAC)
 
@@ -307,7 +307,7 @@ class Clips:
         return self._ffmpeg("jittered.mp4", *source, *uneven, *_FAST, "-video_track_timescale", "90000")
 
     def changing_picture(self, second: str = "640x360", extension: str = "ts") -> Path:
-        """3 s of 320x180, then 3 s of another size; the luma tells the time throughout."""
+        """3 s of 320x180, then 3 s of another size; the luma encodes the time."""
         parts = [
             self._ffmpeg(f"part_{size}_{start}.ts", *brightening(size, seconds=3, start=start), *_FAST,
                          "-output_ts_offset", str(start))
@@ -321,7 +321,7 @@ class Clips:
         )
 
     def changing_sound(self, first: str, second: str, codec: str = "aac") -> Path:
-        """A picture of 6 s; its sound is 440 Hz, and after 3 s 880 Hz in another format, such as `-ar 44100`."""
+        """6 s of video; the audio is 440 Hz, and after 3 s 880 Hz in another format, such as `-ar 44100`."""
         name = f"{codec}{first}{second}".replace(" ", "").replace("-", "_")
         parts = [
             self._ffmpeg(f"{name}_{start}.ts", *brightening(seconds=3, start=start), *tone(3, hertz), *_FAST,
@@ -331,7 +331,7 @@ class Clips:
         return self._file(f"{name}.ts", lambda: b"".join(part.read_bytes() for part in parts))
 
     def headless(self, seconds: float = 1.5) -> Path:
-        """A transport stream from which the beginning, with its key frame, was cut: the next one is at 2 s."""
+        """A transport stream without its beginning and first key frame; the next key frame is at 2 s."""
         coder = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "50", "-sc_threshold", "0")
         whole = self._ffmpeg("whole_gop2.ts", *brightening(seconds=6), *tone(6), *coder, *_AAC)
         return self._file("headless.ts", lambda: _from_time(whole, seconds))
@@ -344,7 +344,7 @@ class Clips:
     # -------------------------------------------------------------- streams
 
     def with_cover(self, extension: str = "mp3") -> Path:
-        """Sound with cover art: mp3, m4a, flac or mkv (where the cover is an attachment)."""
+        """Audio with cover art: mp3, m4a, flac or mkv (where the cover is an attachment)."""
         if extension == "mkv":
             attached = ("-attach", str(self.image("jpg")), "-metadata:s:t", "mimetype=image/jpeg")
             return self._ffmpeg("with_cover.mkv", *tone(), *attached)
@@ -358,26 +358,26 @@ class Clips:
 
     def two_videos(self) -> Path:
         """A small video, then a larger one that is the default."""
-        chosen = ("-map", "0:v", "-map", "1:v", "-disposition:v:0", "0", "-disposition:v:1", "default")
-        return self._ffmpeg("two_videos.mkv", *pattern("160x90"), *pattern(), *_FAST, *chosen)
+        dispositions = ("-map", "0:v", "-map", "1:v", "-disposition:v:0", "0", "-disposition:v:1", "default")
+        return self._ffmpeg("two_videos.mkv", *pattern("160x90"), *pattern(), *_FAST, *dispositions)
 
     def languages(self) -> Path:
-        """Two sounds, English and Japanese; the second is the default."""
+        """Two audio tracks, English and Japanese; the second one is the default."""
         tags = ("-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=jpn")
-        chosen = ("-disposition:a:0", "0", "-disposition:a:1", "default")
+        dispositions = ("-disposition:a:0", "0", "-disposition:a:1", "default")
         maps = ("-map", "0:v", "-map", "1:a", "-map", "2:a")
         return self._ffmpeg(
-            "languages.mkv", *pattern(), *tone(), *tone(hertz=880), *maps, *_FAST, *_AAC, *tags, *chosen
+            "languages.mkv", *pattern(), *tone(), *tone(hertz=880), *maps, *_FAST, *_AAC, *tags, *dispositions
         )
 
     def programmes(self, *members: str) -> Path:
-        """A transport stream of programmes, each named by its streams: `v` and `w` 160x90, `V` 320x180, `a` 440 Hz, `A` 1320 Hz.
+        """A transport stream with programmes, each given by its streams: `v`, `w` 160x90, `V` 320x180, `a` 440 Hz, `A` 1320 Hz.
 
-        A stream may be in several; one that is in none of them is still there where it is given as `-x`.
+        A stream may be in several programmes; `-x` adds a stream that is in none.
         """
-        made = {"v": pattern("160x90"), "a": tone(), "w": pattern("160x90"), "V": pattern(), "A": tone(hertz=1320)}
-        letters = [letter for letter in made if any(letter in group for group in members)]
-        inputs = [word for letter in letters for word in made[letter]]
+        sources = {"v": pattern("160x90"), "a": tone(), "w": pattern("160x90"), "V": pattern(), "A": tone(hertz=1320)}
+        letters = [letter for letter in sources if any(letter in group for group in members)]
+        inputs = [word for letter in letters for word in sources[letter]]
         maps = [word for number in range(len(letters)) for word in ("-map", str(number))]
         groups = []
         for group in members:
@@ -388,12 +388,12 @@ class Clips:
         return self._ffmpeg(f"programmes_{'_'.join(members)}.ts", *inputs, *maps, *_FAST, *_AAC, *groups)
 
     def own_clocks(self, later_s: int = 50) -> Path:
-        """Programmes `va` and `VA`, interleaved as broadcast is; the second one's clock is ahead."""
+        """Programmes `va` and `VA`, interleaved as in a broadcast; the clock of `VA` is ahead."""
         content = bytearray(self.programmes("va", "VA").read_bytes())
         for at in range(0, len(content), 188):
             pid = int.from_bytes(content[at + 1 : at + 3], "big") & 0x1FFF
             if pid in (0x102, 0x103):
-                _put_clock_ahead(content, at, later_s * 90_000)
+                _advance_clock(content, at, later_s * 90_000)
         return self._file(f"own_clocks{later_s}.ts", lambda: bytes(content))
 
     def with_data(self) -> Path:
@@ -401,34 +401,34 @@ class Clips:
         return self._ffmpeg("with_data.mov", *pattern(), *_FAST, "-timecode", "01:00:00:00")
 
     def with_subtitles(self, extension: str = "mkv") -> Path:
-        """mkv: SubRip; mp4: mov_text. The text stays on for long after the last picture."""
+        """mkv: SubRip; mp4: mov_text. The text lasts much longer than the video."""
         lines = self._file("lines.srt", lambda: b"1\n00:00:00,500 --> 00:00:09,000\nHello\n")
         codec = "mov_text" if extension == "mp4" else "srt"
         args = (*pattern(), "-i", str(lines), "-map", "0:v", "-map", "1:s", *_FAST, "-c:s", codec)
         return self._ffmpeg(f"with_subtitles.{extension}", *args)
 
     def late_stream(self) -> Path:
-        """An FLV whose very last tag is a caption, the first of a stream that nothing has announced."""
+        """An FLV whose last tag is a caption of a stream that was not announced."""
         data = b"\x02\x00\x0aonTextData\x08\x00\x00\x00\x01\x00\x04text\x02\x00\x05Hello\x00\x00\x09"
         tag = b"\x12" + struct.pack(">I", len(data))[1:] + b"\x00\x07\xd0\x00\x00\x00\x00" + data
         ending = tag + struct.pack(">I", len(tag))
         return self._file("late_stream.flv", lambda: self.flv().read_bytes() + ending)
 
     def coded(self, kind: str, codec: str, extension: str = "") -> Path:
-        """Half a second of video or audio of any codec, without B-frames' times lost."""
+        """Half a second of video or audio of any codec, with all presentation times."""
         container, options = _CODED.get(codec, ("mkv", f"-c:{kind[0]} {codec}"))
-        made = pattern("176x144", seconds=0.5) if kind == "video" else tone(0.5)
+        source = pattern("176x144", seconds=0.5) if kind == "video" else tone(0.5)
         sides = () if kind == "video" else ("-ac", "2")
-        return self._ffmpeg(f"coded_{codec}.{extension or container}", *made, *sides, *options.split())
+        return self._ffmpeg(f"coded_{codec}.{extension or container}", *source, *sides, *options.split())
 
     def with_sound(self, codec: str) -> Path:
-        """MKV: H.264 and sound of any codec."""
+        """MKV: H.264, and audio of any codec."""
         sound = ("-i", str(self.coded("audio", codec)))
         return self._ffmpeg(f"with_{codec}.mkv", *pattern(seconds=0.5), *sound, *_FAST, "-c:a", "copy")
 
     def ticks(self, extension: str = "mp4") -> Path:
-        """6 s, a key frame every 2 s: at each second a flash at the left and a beep. The right half's luma and the
-        beep's pitch say which second it is: 20 + 30 n, and 500 + 200 n Hz."""
+        """6 s, a key frame every 2 s, a flash at the left and a beep at every second. Second n has a luma of 20 + 30 n
+        in the right half and a pitch of 500 + 200 n Hz."""
         flash = "if(lt(X,80),if(lt(mod(T,1),0.08),235,16),20+30*floor(T))"
         picture = f"color=black:s=160x90:r=25:d=6,format=gray,geq=lum='{flash}'"
         beep = "aevalsrc='0.8*sin(2*PI*(500+200*floor(t))*t)*lt(mod(t,1),0.08)':s=48000:d=6"
@@ -447,11 +447,11 @@ class Clips:
             "0",
         )
         inputs = ("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", beep)
-        made = self._ffmpeg("ticks.mp4", *inputs, *h264, "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "128k")
-        return made if extension == "mp4" else self._ffmpeg(f"ticks.{extension}", "-i", str(made), "-c", "copy")
+        clip = self._ffmpeg("ticks.mp4", *inputs, *h264, "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "128k")
+        return clip if extension == "mp4" else self._ffmpeg(f"ticks.{extension}", "-i", str(clip), "-c", "copy")
 
     def late_ticks(self, extension: str) -> Path:
-        """The ticks, whose picture comes 1.4 s after the sound."""
+        """The ticks, with the video 1.4 s after the audio."""
         late = ("-i", str(self.ticks()), "-itsoffset", "1.4", "-i", str(self.ticks()), "-map", "1:v", "-map", "0:a")
         return self._ffmpeg(f"late_ticks.{extension}", *late, "-c", "copy")
 
@@ -460,22 +460,22 @@ class Clips:
         return self._ffmpeg("trimmed_ticks.mp4", "-ss", "2.5", "-i", str(self.ticks()), "-c", "copy")
 
     def hevc(self, extension: str, tag: str = "hev1") -> Path:
-        """HEVC whose parameter sets come with every key frame too; mp4, mkv or ts."""
+        """HEVC that repeats its parameter sets with every key frame; mp4, mkv or ts."""
         in_band = (*_X265.split()[:-1], "log-level=none:keyint=10:repeat-headers=1")
-        made = self._ffmpeg("hevc.mkv", *pattern("176x144", seconds=1), *tone(1), *in_band, *_AAC)
+        clip = self._ffmpeg("hevc.mkv", *pattern("176x144", seconds=1), *tone(1), *in_band, *_AAC)
         tags = ("-tag:v", tag) if extension == "mp4" else ()
-        return made if extension == "mkv" else self._ffmpeg(f"{tag}.{extension}", "-i", str(made), "-c", "copy", *tags)
+        return clip if extension == "mkv" else self._ffmpeg(f"{tag}.{extension}", "-i", str(clip), "-c", "copy", *tags)
 
     def in_band_hevc(self) -> Path:
         """MP4 tagged hev1 whose header has no parameter sets at all."""
-        return self._file("in_band_hevc.mp4", lambda: _without(self.hevc("mp4"), b"hvcC", 22, b"\0"))
+        return self._file("in_band_hevc.mp4", lambda: _empty_box(self.hevc("mp4"), b"hvcC", 22, b"\0"))
 
     def in_band_h264(self) -> Path:
-        """The same of H.264: MP4 tagged avc3."""
+        """The same for H.264: MP4 tagged avc3."""
         encoder = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-x264-params", "repeat-headers=1")
         tags = ("-bsf:v", "dump_extra", "-tag:v", "avc3")
-        made = self._ffmpeg("avc3.mp4", *pattern("176x144", seconds=1), *encoder, *tags)
-        return self._file("in_band_h264.mp4", lambda: _without(made, b"avcC", 5, b"\xe0"))
+        clip = self._ffmpeg("avc3.mp4", *pattern("176x144", seconds=1), *encoder, *tags)
+        return self._file("in_band_h264.mp4", lambda: _empty_box(clip, b"avcC", 5, b"\xe0"))
 
     def hevc_changing_size(self) -> Path:
         """A transport stream of HEVC: a second of 176x144, then one of 320x180."""
@@ -486,7 +486,7 @@ class Clips:
         return self._file("hevc_changing_size.ts", lambda: b"".join(part.read_bytes() for part in parts))
 
     def mirrored(self, *turn: str) -> Path:
-        """As a phone's front camera says it: `-display_hflip`, and `-display_rotation` as well."""
+        """As from a phone's front camera: `-display_hflip`, optionally with `-display_rotation`."""
         name = "".join(turn).replace("-display_", "_").replace("-", "_")
         return self._ffmpeg(f"mirrored{name}.mp4", *turn, "-i", str(self.video()), "-c", "copy")
 
@@ -500,7 +500,7 @@ class Clips:
         return self._ffmpeg(f"mp3_{hertz}.mp3", *tone(), "-ar", str(hertz), "-c:a", "libmp3lame")
 
     def b_frames_avi(self) -> Path:
-        """H.264 in AVI, which has no place for the times at which B-frames are shown."""
+        """H.264 in AVI, which cannot store the presentation times of B-frames."""
         return self._ffmpeg("b_frames.avi", "-i", str(self.b_frames()), "-c", "copy")
 
     # ----------------------------------------------------------- containers
@@ -509,7 +509,7 @@ class Clips:
         return self._ts("transport_stream.ts")
 
     def fragmented(self) -> Path:
-        """MP4 in pieces; its first header knows no duration."""
+        """Fragmented MP4, without a duration in its first header."""
         pieces = ("-movflags", "frag_keyframe+empty_moov")
         return self._ffmpeg("fragmented.mp4", "-i", str(self.no_audio()), "-c", "copy", *pieces)
 
@@ -541,7 +541,7 @@ class Clips:
         return self._ffmpeg("plain.mxf", *pattern(), *tone(), "-c:v", "mpeg2video", "-c:a", "pcm_s16le")
 
     def three_gp(self) -> Path:
-        """As phones of 2005 wrote it: H.263 and AMR."""
+        """As from a phone of 2005: H.263 and AMR."""
         audio = ("-c:a", "libopencore_amrnb", "-ar", "8000", "-ac", "1")
         return self._ffmpeg("phone.3gp", *pattern("176x144"), *tone(), "-c:v", "h263", *audio)
 
@@ -560,7 +560,7 @@ class Clips:
         return self._ffmpeg(f"animation.{extension}", *pattern(rate="10", seconds=1), *codec)
 
     def brightening_animation(self, extension: str) -> Path:
-        """1 s, ten pictures that tell their time: gif, apng or webp."""
+        """1 s, ten pictures that encode their time: gif, apng or webp."""
         codec = ("-c:v", "libwebp_anim", "-lossless", "1") if extension == "webp" else ()
         return self._ffmpeg(f"brightening.{extension}", *brightening(rate="10", seconds=1), *codec)
 
@@ -588,15 +588,15 @@ class Clips:
         return self._file("html.mp4", lambda: b"<!DOCTYPE html><html><body><h1>403 Forbidden</h1></body></html>\n")
 
     def noise(self) -> Path:
-        """Bytes without any pattern, always the same ones."""
+        """Random bytes, always the same."""
         return self._file("noise.mp4", lambda: random.Random(1).randbytes(80_000))
 
     def zeros(self) -> Path:
-        """A download that reserved its space and never wrote."""
+        """As from a download that reserved space but wrote nothing."""
         return self._file("zeros.mp4", lambda: bytes(100_000))
 
     def truncated(self, extension: str = "mp4") -> Path:
-        """The first 60 % of a file of 10 s whose header is in front: mp4, mkv, flv or avi."""
+        """The first 60 % of a file of 10 s with its header at the beginning: mp4, mkv, flv or avi."""
         whole = self.video(10)
         if extension != "mp4":
             codec = ("-c:v", "mpeg4", "-an") if extension == "avi" else ("-c", "copy")
@@ -604,12 +604,12 @@ class Clips:
         return self._file(f"truncated.{extension}", lambda: _start(whole, 0.6))
 
     def headerless(self) -> Path:
-        """An MP4 with its header at the end, cut before that."""
+        """An MP4 with its header at the end, cut off before it."""
         whole = self._copied("moov_at_end.mp4")
         return self._file("headerless.mp4", lambda: _start(whole, 0.6))
 
     def undecodable(self) -> Path:
-        """A sound header around pictures that are all zeros."""
+        """A valid header, and pictures that are all zeros."""
         whole = self.no_audio().read_bytes()
         at = whole.index(b"mdat") + 4
         size = struct.unpack(">I", whole[at - 8 : at - 4])[0] - 8
@@ -620,12 +620,12 @@ class Clips:
         return self._file("unknown_codec.mp4", lambda: self.video().read_bytes().replace(b"avc1", b"zzzz"))
 
     def unknown_audio_codec(self) -> Path:
-        """Fine pictures, and sound of a codec that nobody knows."""
+        """Valid video, and audio of an unknown codec."""
         whole = self._copied("known_audio_codec.mkv")
         return self._file("unknown_audio_codec.mkv", lambda: whole.read_bytes().replace(b"A_AAC", b"A_ZZZ"))
 
     def no_resolution(self) -> Path:
-        """An AVI of 0x0; in this codec nothing else tells the size."""
+        """An AVI of 0x0, in a codec that does not store the size."""
         whole = self.msmpeg4_avi().read_bytes()
         size = whole.index(b"strf") + 12
         return self._file("no_resolution.avi", lambda: whole[:size] + bytes(8) + whole[size + 8 :])
@@ -636,18 +636,18 @@ class Clips:
         return self._copied("encrypted.mp4", *key, "-encryption_kid", "a7e61c373e219033c21091fa607bf3b8")
 
     def hls_playlist(self) -> Path:
-        """A playlist that names another file, called .mp4."""
+        """A playlist named .mp4 that refers to another file."""
         self.transport_stream()
         lines = "#EXTM3U", "#EXT-X-MEDIA-SEQUENCE:0", "#EXTINF:2,", "transport_stream.ts", "#EXT-X-ENDLIST"
         return self._file("hls_playlist.mp4", lambda: "\n".join(lines).encode())
 
     def concat_playlist(self) -> Path:
-        """ffmpeg's own list format, called .mp4; names another file too."""
+        """ffmpeg's list format, named .mp4; refers to another file too."""
         self.transport_stream()
         return self._file("concat_playlist.mp4", lambda: b"ffconcat version 1.0\nfile transport_stream.ts\n")
 
     def other_container(self) -> Path:
-        """Good media in a container that is not accepted (NUT)."""
+        """Valid media in a container that is not accepted (NUT)."""
         return self._copied("other.nut")
 
     # ----------------------------------------------------------------- making
@@ -665,7 +665,7 @@ class Clips:
     def _ffmpeg(self, name: str, *args: str) -> Path:
         path = self.folder / name
         if not path.exists():
-            # Under another name first, so that an interrupted run leaves no half clip that the next call would take.
+            # Renamed when complete, so that an interrupted run leaves no partial clip.
             making = path.with_stem(f"{path.stem}.making")
             _run(*args, str(making))
             making.rename(path)
@@ -679,10 +679,10 @@ class Clips:
 
 
 def _with_box(whole: bytes, entry: bytes, kind: bytes, content: bytes) -> bytes:
-    """An MP4 with one more box at the end of its video's sample entry; its index (moov) must be behind the media."""
+    """An MP4 with a box added to its video's sample entry; its index (moov) must come after the media."""
     box = struct.pack(">I4s", 8 + len(content), kind) + content
     changed = bytearray(whole)
-    # The video is the first track: each name is first found on the way down to its sample entry.
+    # The video is the first track, so the first match of each name leads to its sample entry.
     at = whole.index(b"moov")
     for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", entry):
         at = whole.index(name, at)
@@ -693,11 +693,11 @@ def _with_box(whole: bytes, entry: bytes, kind: bytes, content: bytes) -> bytes:
 
 
 def _with_descriptor(whole: bytes, descriptor: bytes) -> bytes:
-    """A transport stream of ffmpeg's with one more descriptor of its video, which comes first in the programme's table."""
+    """ffmpeg's transport stream with a descriptor added to its video, which is first in the programme's table."""
     packets = [whole[at : at + 188] for at in range(0, len(whole), 188)]
     for number, packet in enumerate(packets):
         if int.from_bytes(packet[1:3], "big") & 0x1FFF == 0x1000:
-            # All lengths are below 256. The video's descriptors begin at 17, behind their length.
+            # All lengths are below 256. The video's descriptors begin at 17, after their length.
             table = bytearray(packet[5 : 8 + packet[7] - 4])
             table[17:17] = descriptor
             table[2] += len(descriptor)
@@ -718,22 +718,22 @@ def _mpeg_crc(table: bytes) -> bytes:
 
 def _run(*args: str) -> bytes:
     argv = [FFMPEG, "-hide_banner", "-nostdin", "-loglevel", "error", "-y", *args]
-    done = subprocess.run(argv, capture_output=True, check=False)
-    assert done.returncode == 0, f"{' '.join(argv)}\n{done.stderr.decode(errors='replace')}"
-    return done.stdout
+    process = subprocess.run(argv, capture_output=True, check=False)
+    assert process.returncode == 0, f"{' '.join(argv)}\n{process.stderr.decode(errors='replace')}"
+    return process.stdout
 
 
-def _without(made: Path, box: bytes, at: int, none: bytes) -> bytes:
-    """An MP4 whose box holds nothing from a position on."""
-    whole = bytearray(made.read_bytes())
+def _empty_box(clip: Path, box: bytes, at: int, filler: bytes) -> bytes:
+    """An MP4 with a box emptied from a position on."""
+    whole = bytearray(clip.read_bytes())
     start = whole.index(box)
     first, end = start + 4 + at, start - 4 + int.from_bytes(whole[start - 4 : start], "big")
-    whole[first:end] = none + bytes(end - first - 1)
+    whole[first:end] = filler + bytes(end - first - 1)
     return bytes(whole)
 
 
-def _put_clock_ahead(content: bytearray, at: int, ticks: int) -> None:
-    """In one packet of a transport stream: its clock reference, and the times of the picture or sound it begins."""
+def _advance_clock(content: bytearray, at: int, ticks: int) -> None:
+    """Advance one transport stream packet: its clock reference, and the times of the frame that begins in it."""
     flags, body = content[at + 3], at + 4
     if flags & 0x20:
         if content[body] and content[body + 1] & 0x10:
@@ -757,16 +757,16 @@ def _start(whole: Path, share: float) -> bytes:
 
 
 def _from_time(whole: Path, seconds: float) -> bytes:
-    """The transport stream from its first video packet after `seconds` on; its tables stand in front."""
+    """The transport stream from the first picture at or after `seconds`, with its tables before it."""
     content = whole.read_bytes()
     packets = [content[at : at + 188] for at in range(0, len(content), 188)]
     tables = [packet for packet in packets if int.from_bytes(packet[1:3], "big") & 0x1FFF in (0, 17, 0x1000)][:3]
-    start = next(number for number, packet in enumerate(packets) if (at := _shown_s(packet)) and at >= seconds)
+    start = next(number for number, packet in enumerate(packets) if (at := _pts_s(packet)) and at >= seconds)
     return b"".join([*tables, *packets[start:]])
 
 
-def _shown_s(packet: bytes) -> float | None:
-    """When the picture that begins in a packet of the first video stream is shown, from the start of ffmpeg's clock (1.4 s)."""
+def _pts_s(packet: bytes) -> float | None:
+    """Presentation time of the picture that begins in a packet of the first video stream; ffmpeg's clock starts at 1.4 s."""
     head = int.from_bytes(packet[1:4], "big")
     if head >> 8 & 0x1FFF != 0x100 or not head & 0x400000:
         return None

@@ -1,4 +1,4 @@
-"""How we speak to ffmpeg: filter graphs and argv (through ffmpeg-python), codecs, limits, progress.
+"""Everything about running ffmpeg: filter graphs and argv (through ffmpeg-python), codecs, limits, progress.
 
-`process.py` alone starts processes. Knows what a file is (media), not what the product offers (tasks).
+Only `process.py` starts processes. This room uses `media`, but knows nothing about task types.
 """

@@ -1,4 +1,4 @@
-"""Codecs and containers as tables: what MPS calls them, what ffmpeg calls them, what goes with what."""
+"""Tables of codecs and containers: MPS's names, ffmpeg's names, and which combinations work."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Effort = Annotated[
 
 Args = Mapping[str, str | int]
 Options = dict[str, str | int | float]
-"""Both: output options of ffmpeg by name without the dash."""
+"""`Args` and `Options`: ffmpeg's output options by name, without the dash."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoEncoder:
-    """One row per codec: how its encoder takes the same parameters."""
+    """One row per codec: the options of its encoder."""
 
     encoder: str
     effort: Mapping[Effort, Args]
     default_crf: int
-    """About the same visible quality in each codec; used where a template names neither bitrate nor quality."""
+    """About the same visible quality for each codec; used if a template sets neither bitrate nor quality."""
     ten_bit: bool = True
     hls_fmp4_only: bool = False
     extra: Args = field(default_factory=dict)
@@ -45,7 +45,7 @@ VIDEO_ENCODERS: Mapping[str, VideoEncoder] = {
         "libx265", _preset("ultrafast", "fast", "medium"), default_crf=26, extra={"x265-params": "log-level=error"}
     ),
     "av1": VideoEncoder("libsvtav1", _preset(10, 8, 5), default_crf=35, hls_fmp4_only=True),
-    # row-mt: libvpx uses one thread per tile column without it, that is two for 720p.
+    # row-mt: without it, libvpx uses one thread per tile column, which is two at 720p.
     "vp9": VideoEncoder(
         "libvpx-vp9", _preset(5, 3, 1, "cpu-used"), default_crf=32, hls_fmp4_only=True,
         extra={"row-mt": 1, "deadline": "good"},
@@ -59,13 +59,13 @@ AUDIO_ENCODERS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Muxer:
-    """One row per container: what is encoded into it. What it holds of a source as it is: copying.py."""
+    """One row per container: what can be encoded into it. What can be copied into it: copying.py."""
 
     format: str
     extension: str
     video: frozenset[str]
     audio: tuple[str, ...]
-    """The first one is taken where the request names none."""
+    """The first one is the default."""
     many_audio: bool = True
     """Whether it can hold more than one audio stream."""
     args: Args = field(default_factory=dict)
@@ -80,7 +80,7 @@ def _codecs(names: str) -> frozenset[str]:
 
 
 MUXERS: Mapping[str, Muxer] = {
-    # moov in front, so that a player starts before it has the whole file.
+    # faststart: moov at the beginning, so that players can start before they have the whole file.
     "mp4": Muxer(
         "mp4", "mp4", _codecs("h264 h265 av1 vp9"), ("aac", "mp3", "opus", "flac"), args={"movflags": "+faststart"}
     ),
@@ -106,18 +106,18 @@ class Picture:
     codec: str
     pixel_format: str
     max_side: int
-    """The format's own limit, px; both encoders just fail beyond it."""
+    """The format's limit, px; encoders fail beyond it."""
     args: Args = field(default_factory=dict)
     alpha_format: str = ""
-    """Pixel format with transparency; empty if it has none."""
+    """Pixel format with transparency; empty without."""
     matrix: str = ""
-    """Of Y'CbCr, full range; empty if it takes RGB."""
+    """Y'CbCr matrix, full range; empty if the encoder takes RGB."""
 
 
 PICTURES: Mapping[str, Picture] = {
     # q 2..31, 2 is best; 3 is about libjpeg's 90. JFIF has one matrix, BT.601's, whatever the size.
     "jpg": Picture("jpg", "mjpeg", "yuvj420p", 65_500, {"q:v": 3}, matrix="bt470bg"),
     "png": Picture("png", "png", "rgb24", 65_535, alpha_format="rgba"),
-    # libwebp makes its own Y'CbCr of RGB.
+    # libwebp converts RGB to Y'CbCr itself.
     "webp": Picture("webp", "libwebp", "bgra", 16_383, {"quality": 85}, alpha_format="bgra"),
 }

@@ -1,8 +1,8 @@
-"""Colours: which numbers a picture is made of, and how they become those of the format that is written.
+"""Colour conversion from a source to an output's format.
 
-Y'CbCr has a matrix (BT.601, BT.709, BT.2020) and a range; read by another one than they were written by, all colours
-shift. So what a source does not declare is declared first, by the rule that players follow, and every output format names
-what it takes. Stills and animations are RGB in between; transparency is there too, multiplied in (see `opened`).
+Y'CbCr has a matrix (BT.601, BT.709, BT.2020) and a range; colours shift if a picture is read with other ones than it was
+written with. So the first filter declares what a source does not, by the rule that players follow, and every output format
+names its own. Stills and animations are processed as RGB, with premultiplied transparency (see `open_colours`).
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ Stream = Any
 """A node of ffmpeg-python's graph; the library has no types."""
 
 _MATRICES = frozenset({"bt709", "smpte170m", "bt470bg", "bt2020nc", "fcc", "smpte240m"})
-"""Those that ffmpeg's scaler knows. It fails on every other one, and takes RGB's for a mistake in Y'CbCr."""
-_WRITTEN = frozenset({"bt709", "smpte170m", "bt470bg", "bt2020nc"})
-"""Those that every encoder and player knows."""
+"""The matrices that ffmpeg's scaler supports. It fails on others, and on RGB's in a Y'CbCr picture."""
+_OUTPUT_MATRICES = frozenset({"bt709", "smpte170m", "bt470bg", "bt2020nc"})
+"""Those that every encoder and player supports."""
 _PRIMARIES = frozenset(
     {"bt709", "bt470m", "bt470bg", "smpte170m", "smpte240m", "bt2020", "smpte431", "smpte432", "ebu3213"}
 )
 _WIDE = frozenset({"bt2020", "smpte431", "smpte432"})
-"""BT.2020 and the two kinds of P3: shown as BT.709, they look washed out."""
+"""BT.2020 and the two kinds of P3: they look washed out if shown as BT.709."""
 _TRANSFERS = frozenset({
     "bt709", "bt470m", "bt470bg", "smpte170m", "smpte240m", "iec61966-2-1", "iec61966-2-4", "bt1361e",
     "bt2020-10", "bt2020-12", "smpte2084", "arib-std-b67",
 })  # fmt: skip
-"""Curves of screens. Linear and logarithmic ones are for work in progress; on a file for people they are a mistake."""
+"""Curves for screens. Linear and logarithmic ones are for editing; on a finished file they are a mistake."""
 SCALER = "bicubic+accurate_rnd+full_chroma_int"
-"""Without the other two each conversion takes one or two of 255 away; they cost a fifth more time."""
+"""Without the two flags, each conversion is off by 1 or 2 of 255. They take 20 % more time."""
 _RGB = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8")
-_HDR_FACTS = (
+_HDR_SIDE_DATA = (
     "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "AMBIENT_VIEWING_ENVIRONMENT",
 )  # fmt: skip
-"""What encoders would still write of the screen that an SDR picture was not made for."""
+"""Removed after conversion to SDR, or encoders would write it into the output."""
 _SRGB = {"color_primaries": "bt709", "color_trc": "iec61966-2-1"}
 
 
@@ -45,19 +45,19 @@ def is_rgb(video: VideoStream) -> bool:
 
 
 def has_alpha(video: VideoStream) -> bool:
-    """Whether its transparency can be kept; HDR's is not, the way to SDR has no room for it."""
+    """Whether its transparency can be kept; not with HDR, because the conversion to SDR drops it."""
     return video.alpha and not _is_beyond_sdr(video)
 
 
 def matrix(video: VideoStream) -> str:
-    """The source's, or what players take it for."""
+    """The source's matrix, or the one that players assume."""
     if is_rgb(video):
         return "gbr"
     if video.color_space in _MATRICES:
         return video.color_space
     if video.hdr or video.color_space == "bt2020c":
         return "bt2020nc"
-    # mpv's rule; what is larger than the television of old is HD.
+    # mpv's rule: larger than standard-definition television is HD.
     return "bt709" if video.width >= 1280 or video.height > 576 else "smpte170m"
 
 
@@ -73,50 +73,50 @@ def transfer(video: VideoStream) -> str:
     return "smpte170m" if matrix(video) == "smpte170m" else "bt709"
 
 
-def written_matrix(video: VideoStream, *, sdr: bool) -> str:
-    """Of the video that is made of it: the source's own, whatever the new size, so that nothing is lost."""
-    kept = matrix(video) in _WRITTEN and not (sdr and _is_beyond_sdr(video))
-    return matrix(video) if kept else "bt709"
+def output_matrix(video: VideoStream, *, sdr: bool) -> str:
+    """The output's matrix: the source's where possible, at every size, so that nothing is lost."""
+    keep = matrix(video) in _OUTPUT_MATRICES and not (sdr and _is_beyond_sdr(video))
+    return matrix(video) if keep else "bt709"
 
 
-def declared(stream: Stream, video: VideoStream) -> Stream:
-    """Say what the source does not say, or says wrongly. Once it is scaled, players would guess something else."""
+def declare_colours(stream: Stream, video: VideoStream) -> Stream:
+    """Set the colour tags that the source lacks or has wrong, because players guess them from the size, which may change."""
     if video.color_space == "ycgco" and not is_rgb(video):
-        # The scaler does not know it, but it is no mistake: screen recorders write it.
+        # The scaler does not support it, but screen recorders write it on purpose.
         stream = stream.filter("zscale", m=matrix(video))
-    tags = {
+    tags = {  # name: (the source's, the right one)
         "colorspace": (video.color_space or ("gbr" if is_rgb(video) else ""), matrix(video)),
         "color_primaries": (video.color_primaries, primaries(video)),
         "color_trc": (video.color_transfer, transfer(video)),
     }
-    wrong = {name: right for name, (said, right) in tags.items() if said != right}
-    return stream.filter("setparams", **wrong) if wrong else stream
+    corrections = {name: right for name, (source, right) in tags.items() if source != right}
+    return stream.filter("setparams", **corrections) if corrections else stream
 
 
-def opened(stream: Stream, video: VideoStream, *, keep_alpha: bool = False) -> Stream:
-    """Colours declared, and what is transparent made black: what is hidden there must not bleed into what is seen.
+def open_colours(stream: Stream, video: VideoStream, *, keep_alpha: bool = False) -> Stream:
+    """Declare the colours and turn transparent pixels black, so that hidden colours do not bleed into visible ones.
 
-    With `keep_alpha` the transparency stays beside it (as "premultiplied" alpha), until `to_rgb`.
+    With `keep_alpha`, the picture keeps premultiplied alpha until `to_rgb`.
     """
     if video.only_dolby_vision:
         raise ContentUnsupported(
-            f"the picture is Dolby Vision profile {video.dolby_vision_profile}, in colours that ffmpeg cannot convert",
-            hint="export it as HDR10, HLG or SDR; its sound can be used, and an mp4 can have the video copied",
+            f"the video is Dolby Vision profile {video.dolby_vision_profile}, whose colours ffmpeg cannot convert",
+            hint="export it as HDR10, HLG or SDR; its audio can be used, and the video can be copied into mp4",
         )
-    stream = declared(stream, video)
+    stream = declare_colours(stream, video)
     if not video.alpha:
         return stream
     deep = "16le" if video.bit_depth > 8 else ""
-    # A scaler of our own: ffmpeg would put its one in front of the declaration.
+    # An explicit scaler: ffmpeg would insert its own before the colours are declared.
     stream = stream.filter("scale", flags=SCALER).filter("format", f"gbrap{deep}").filter("premultiply", inplace=1)
     if keep_alpha:
         return stream
-    # Opaque from here on; a later overlay would undo the multiplication.
+    # Mark it opaque, or a later overlay would undo the premultiplication.
     return stream.filter("format", f"gbrp{deep}").filter("setparams", alpha_mode="unspecified")
 
 
 def to_rgb(stream: Stream, video: VideoStream, *, keep_alpha: bool = False) -> Stream:
-    """For stills and animations: SDR, RGB, transparency beside the colours if it is kept."""
+    """SDR in RGB, for stills and animations; with `keep_alpha`, straight alpha."""
     if keep_alpha:
         return stream.filter("format", "gbrap").filter("unpremultiply", inplace=1)
     stream = to_sdr(stream, video)
@@ -124,31 +124,31 @@ def to_rgb(stream: Stream, video: VideoStream, *, keep_alpha: bool = False) -> S
 
 
 def to_sdr(stream: Stream, video: VideoStream) -> Stream:
-    """HDR10, HLG and wide colours to BT.709, as RGB; without it the picture looks washed out on every SDR screen.
+    """HDR10, HLG and wide colours to BT.709 in RGB; otherwise they look washed out on SDR screens.
 
-    Everything else passes unchanged: the curves of SDR video differ less than the screens that show it.
+    Other video passes unchanged: the curves of SDR video differ less than SDR screens do.
     """
     if not _is_beyond_sdr(video):
         return stream
-    # 4:4:4 first: zscale refuses odd sides of subsampled pictures.
+    # 4:4:4 first: zscale refuses subsampled pictures with odd sides.
     stream = (
         stream.filter("format", "gbrp16le") if is_rgb(video) or video.alpha
         else stream.filter("format", pix_fmts="yuv444p10le", color_ranges="tv")
     )  # fmt: skip
-    said = {"min": "gbr" if is_rgb(video) or video.alpha else matrix(video), "pin": primaries(video)}
+    source = {"min": "gbr" if is_rgb(video) or video.alpha else matrix(video), "pin": primaries(video)}
     if not video.hdr:
-        return stream.filter("zscale", **said, tin="bt709", p="bt709", t="bt709", m="gbr").filter("format", "gbrp")
-    stream = stream.filter("zscale", **said, tin=video.color_transfer, t="linear", npl=100)
+        return stream.filter("zscale", **source, tin="bt709", p="bt709", t="bt709", m="gbr").filter("format", "gbrp")
+    stream = stream.filter("zscale", **source, tin=video.color_transfer, t="linear", npl=100)
     stream = stream.filter("format", "gbrpf32le").filter("zscale", p="bt709")
     stream = stream.filter("tonemap", tonemap="hable", desat=0)
     stream = stream.filter("zscale", t="bt709", m="gbr").filter("format", "gbrp")
-    for fact in _HDR_FACTS:
-        stream = stream.filter("sidedata", mode="delete", type=fact)
+    for name in _HDR_SIDE_DATA:
+        stream = stream.filter("sidedata", mode="delete", type=name)
     return stream
 
 
-def like(image: Stream, video: VideoStream) -> Stream:
-    """A graphic made for SDR in the colours of an HDR video, its white where BT.2408 puts it: at 203 nits."""
+def match_colours(image: Stream, video: VideoStream) -> Stream:
+    """An SDR graphic in the colours of the video; in HDR, white is at BT.2408's 203 nits."""
     if not _is_beyond_sdr(video):
         return image
     image = image.filter("format", "gbrap").filter("setparams", **_SRGB).filter("zscale", t="linear", npl=203)
@@ -156,25 +156,25 @@ def like(image: Stream, video: VideoStream) -> Stream:
     return image.filter("zscale", t=transfer(video), npl=203).filter("format", "gbrap16le")
 
 
-def as_picture(stream: Stream, video: VideoStream, format: Picture) -> Stream:
-    """RGB as a still format takes it."""
+def to_picture_format(stream: Stream, video: VideoStream, format: Picture) -> Stream:
+    """From RGB to what a still format's encoder takes."""
     if format.matrix:
         stream = stream.filter("scale", flags=SCALER)
         return stream.filter("format", pix_fmts=format.pixel_format, color_spaces=format.matrix, color_ranges="pc")
     stream = stream.filter("format", (has_alpha(video) and format.alpha_format) or format.pixel_format)
-    # PNG says what it is; a viewer that believes "video" would show it darker than the JPEG.
+    # PNG stores its curve; with a video curve, viewers would show it darker than the JPEG.
     return stream.filter("setparams", **_SRGB)
 
 
-def as_video(stream: Stream, pixel_format: str, space: str) -> Stream:
-    """As a video encoder takes it; encoder and container tell players which numbers these are."""
+def to_video_format(stream: Stream, pixel_format: str, space: str) -> Stream:
+    """To what a video encoder takes; encoder and container pass the tags on to players."""
     return stream.filter("format", pix_fmts=pixel_format, color_spaces=space, color_ranges="tv")
 
 
-def tagged_as(stream: Stream, video: VideoStream, *, sdr: bool) -> Stream:
-    """Pictures of ours that come before those of the video: an encoder takes its tags from the first one."""
-    kept = not (sdr and _is_beyond_sdr(video))
-    tags = (primaries(video), transfer(video)) if kept else ("bt709", "bt709")
+def tag_like(stream: Stream, video: VideoStream, *, sdr: bool) -> Stream:
+    """Tag generated pictures that precede the video's: an encoder takes its colour tags from the first picture."""
+    keep = not (sdr and _is_beyond_sdr(video))
+    tags = (primaries(video), transfer(video)) if keep else ("bt709", "bt709")
     return stream.filter("setparams", color_primaries=tags[0], color_trc=tags[1])
 
 

@@ -1,4 +1,4 @@
-"""Video and audio parameters in MPS's words (reference A.5), and the same in ffmpeg's."""
+"""Video and audio parameters in MPS's terms (reference A.5), and their translation to ffmpeg's options."""
 
 from __future__ import annotations
 
@@ -133,24 +133,23 @@ class AudioTemplate(Facts):
 
 def container_problem(
     container: str, video: VideoTemplate, audio: AudioTemplate, *, with_video: bool, with_audio: bool
-) -> str:
-    """What the container cannot hold, and what it can; empty if it holds all."""
+) -> None:
+    """Raise if the container cannot hold the streams; the message names what it can hold."""
     muxer = MUXERS[container]
     if with_video and video.codec != "copy" and video.codec not in muxer.video:
-        return f"{container} does not hold {video.codec} video; it takes {', '.join(sorted(muxer.video))}"
+        raise ValueError(f"{container} cannot hold {video.codec} video; it takes {', '.join(sorted(muxer.video))}")
     if with_audio and audio.codec not in (None, "copy", *muxer.audio):
-        return f"{container} does not hold {audio.codec} audio; it takes {', '.join(muxer.audio)}"
+        raise ValueError(f"{container} cannot hold {audio.codec} audio; it takes {', '.join(muxer.audio)}")
     if with_video and video.alpha and container not in ("webm", "mkv"):
-        return f"{container} does not hold transparency; with alpha 1 it takes webm or mkv"
+        raise ValueError(f"{container} cannot hold transparency; for alpha 1, use webm or mkv")
     if with_audio and len(audio.stream_selects) > 1 and not muxer.many_audio:
         return f"{container} holds one audio track; stream_selects names {len(audio.stream_selects)}"
     if container == "hls" and with_video and video.codec in ("av1", "vp9") and video.segment_type in (0, 2):
-        return f"HLS holds {video.codec} in MP4 segments only; set segment_type to 7 or 5"
-    return ""
+        raise ValueError(f"HLS can hold {video.codec} in MP4 segments only; set segment_type to 7 or 5")
 
 
 def video_options(template: VideoTemplate, video: VideoStream, container: str) -> Options:
-    """What tells the encoder: quality, rate, key frames, shape of the stream."""
+    """The encoder's options: quality, rate, key frames, profile and timing."""
     encoder = VIDEO_ENCODERS[template.codec]
     options: Options = {"c:v": encoder.encoder, **encoder.effort[template.effort], **encoder.extra}
     options |= _rate_control(template, video, encoder.default_crf)
@@ -163,10 +162,10 @@ def video_options(template: VideoTemplate, video: VideoStream, container: str) -
         options["level"] = template.video_level
     if template.codec == "h265" and container in ("mp4", "mov", "hls"):
         options["tag:v"] = "hvc1"
-    # The source's own time stamps: a constant rate is made by a filter, where one is asked for.
+    # Keep the source's time stamps; a filter makes a constant rate if the template sets one.
     options["fps_mode"] = "passthrough" if template.frame_rate(video) else "vfr"
     if not template.frame_rate(video) and not video.rounded_times:
-        # Else ffmpeg rounds to the average frame rate, and drops those of an uneven video that fall together.
+        # Otherwise ffmpeg rounds times to the average frame rate, and drops frames whose times become equal.
         options["enc_time_base"] = "1:90000"
     return options
 
@@ -178,7 +177,7 @@ def pixel_format(template: VideoTemplate, video: VideoStream) -> str:
 
 
 def blend_format(template: VideoTemplate) -> str:
-    """The same, in the words of the overlay filter."""
+    """`pixel_format` without alpha, in the overlay filter's spelling."""
     return "yuv420p10" if template.bit_depth == 10 else "yuv420"
 
 
@@ -187,12 +186,12 @@ def keeps_alpha(template: VideoTemplate, video: VideoStream) -> bool:
 
 
 def keeps_hdr(template: VideoTemplate) -> bool:
-    """8 bits cannot carry HDR and wide colours, and players take h264 for SDR."""
+    """Whether HDR and wide colours stay: 8 bits cannot store them, and players assume SDR for h264."""
     return template.bit_depth == 10 and template.codec != "h264"
 
 
-def languages(streams: tuple[AudioStream, ...]) -> Options:
-    """Each track keeps its own."""
+def language_options(streams: tuple[AudioStream, ...]) -> Options:
+    """Keeps each track's language."""
     return {
         f"metadata:s:a:{number}": f"language={stream.language}"
         for number, stream in enumerate(streams)
@@ -201,12 +200,12 @@ def languages(streams: tuple[AudioStream, ...]) -> Options:
 
 
 def audio_options(template: AudioTemplate, streams: tuple[AudioStream, ...], container: str) -> Options:
-    """One encoder for all tracks."""
+    """The options of the encoder, which is the same for all tracks."""
     codec = template.codec or MUXERS[container].audio[0]
     options: Options = {"c:a": AUDIO_ENCODERS[codec]}
     if codec in ("aac", "mp3", "opus"):
         source_kbps = max((stream.bitrate_bps for stream in streams), default=0) // 1000
-        # As the source, within what makes sense: PCM's 1 411 kbit/s would be refused, a telephone's 8 be unbearable.
+        # The source's bitrate within limits: encoders refuse PCM's 1 411 kbit/s, and a telephone's 8 would sound awful.
         kbps = template.bitrate or min(max(source_kbps, 48), 256)
         options["b:a"] = f"{kbps}k"
     if template.audio_channel:
@@ -216,13 +215,15 @@ def audio_options(template: AudioTemplate, streams: tuple[AudioStream, ...], con
     return options
 
 
-def chosen_audio(template: AudioTemplate, media: MediaInfo, container: str) -> tuple[AudioStream, ...]:
-    """The tracks that go into the output: all where the container holds several, the default one where it holds one."""
+def select_audio(template: AudioTemplate, media: MediaInfo, container: str) -> tuple[AudioStream, ...]:
+    """The output's tracks: all if the container can hold several, otherwise the default one."""
     streams = media.audio
     if template.stream_selects:
-        beyond = [number for number in template.stream_selects if number >= len(streams)]
-        if beyond:
-            raise InvalidConfiguration(f"audio track {beyond[0]} is asked for; the source has {len(streams)}, from 0")
+        missing = [number for number in template.stream_selects if number >= len(streams)]
+        if missing:
+            raise InvalidConfiguration(
+                f"audio track {missing[0]} does not exist; the source has {len(streams)}, from 0"
+            )
         streams = tuple(streams[number] for number in template.stream_selects)
     if MUXERS[container].many_audio:
         return streams
@@ -244,7 +245,7 @@ def _rate_control(template: VideoTemplate, video: VideoStream, default_crf: int)
         return {"crf": crf, **({"maxrate": f"{ceiling}k", "bufsize": f"{2 * ceiling}k"} if ceiling else {})}
     options: Options = {"b:v": f"{kbps}k"}
     if template.mode == "VBR" and template.codec != "av1":
-        # SVT-AV1 takes a ceiling with constant quality only.
+        # SVT-AV1 accepts a ceiling only with constant quality.
         options |= {"maxrate": f"{kbps * 3 // 2}k", "bufsize": f"{kbps * 2}k"}
     return options
 
@@ -257,11 +258,11 @@ def _key_frames(template: VideoTemplate, video: VideoStream, container: str) -> 
     if template.no_scenecut and template.codec == "h264":
         options["sc_threshold"] = 0
     if container == "hls":
-        # Every segment begins with a key frame at the same times in every rendition, whatever the source's frame rate.
+        # Segments start with a key frame, at the same times in every rendition and at every frame rate.
         options["force_key_frames"] = f"expr:gte(t,n_forced*{template.hls_time})"
     if template.codec == "h265":
         params = "log-level=error" + (":scenecut=0" if template.no_scenecut else "")
-        # x265's open GOPs would make a segment's first frames depend on the one before.
+        # With x265's open GOPs, a segment's first frames would depend on the previous segment.
         options["x265-params"] = params + (":open-gop=0" if container == "hls" else "")
     return options
 

@@ -1,6 +1,6 @@
-"""Watermarks: an image or a text laid over a picture, by MPS's parameters (reference A.6, D.6).
+"""Watermarks: an image or a text over a picture, with MPS's parameters (reference A.6, D.6).
 
-Text becomes a PNG before ffmpeg starts; only the picture of it is overlaid, so no user text reaches a filter's parser.
+Text is rendered to a PNG before ffmpeg starts, so no user text reaches ffmpeg's filter parser.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ffmpeg
 from pydantic import Field, model_validator
 
 from mps_dagster.errors import InvalidTimeOffset
-from mps_dagster.ffmpeg.colour import like
+from mps_dagster.ffmpeg.colour import match_colours
 from mps_dagster.ffmpeg.picture import Stream, seconds
 from mps_dagster.ffmpeg.plan import StoredImage, TextImage
 from mps_dagster.frozen import OURS, PER_TASK, REQUIRED, Api, Facts
@@ -96,23 +96,23 @@ class Watermark(Facts):
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """How watermarks and picture come together."""
+    """The colours in which watermarks are blended with the picture."""
 
     format: str
-    """The overlay filter's name for a pixel format; without it, it makes 8-bit 4:2:0 of everything."""
+    """The overlay filter's name of the pixel format; its default converts everything to 8-bit 4:2:0."""
     video: VideoStream | None = None
-    """Whose colours the picture has, if they are not SDR's."""
+    """The video whose HDR or wide colours the picture has; None = SDR."""
 
 
 RGB = Blend("rgb")
 
 
 def attachments(watermarks: tuple[Watermark, ...]) -> tuple[TextImage | StoredImage, ...]:
-    """What must lie in the work folder before the commands run, in the watermarks' order."""
+    """The files that must be in the work folder before the commands run, in the watermarks' order."""
     return tuple(_attachment(mark, _file(number, mark)) for number, mark in enumerate(watermarks))
 
 
-def overlaid(
+def overlay_watermarks(
     stream: Stream,
     watermarks: tuple[Watermark, ...],
     canvas: Size,
@@ -120,9 +120,9 @@ def overlaid(
     blend: Blend = RGB,
     clip: TimeRange | None = None,
 ) -> Stream:
-    """Lay all watermarks over a picture of size `canvas`.
+    """Overlay all watermarks on a picture of size `canvas`.
 
-    `clip` is the part of the source that the stream shows; None = a still picture, which knows no time.
+    `clip` is the part of the source that the stream shows; None = a still picture, so offsets are ignored.
     """
     for number, mark in enumerate(watermarks):
         timing: dict[str, str | int] = {}
@@ -130,16 +130,16 @@ def overlaid(
             shown = signed_range(mark.start_time_offset, mark.end_time_offset, clip.span)
             if shown.end_s <= clip.start_s or shown.start_s >= clip.end_s:
                 raise InvalidTimeOffset(
-                    f"watermark {number} is shown from {shown.start_s:g} s to {shown.end_s:g} s, outside the part that is encoded",
-                    hint=f"the part goes from {clip.start_s:g} s to {clip.end_s:g} s of the source",
+                    f"watermark {number} is shown from {shown.start_s:g} s to {shown.end_s:g} s, outside the output's part",
+                    hint=f"the output shows {clip.start_s:g} s to {clip.end_s:g} s of the source",
                 )
             if mark.start_time_offset or mark.end_time_offset:
                 start, end = (seconds(max(0.0, at - clip.start_s)) for at in (shown.start_s, shown.end_s))
                 timing["enable"] = f"gte(t,{start})*lt(t,{end})"
         x, y = _position(mark, canvas)
         image = _image(number, mark, canvas)
-        image = like(image, blend.video) if blend.video else image
-        options = {"format": blend.format, **timing, **_after_last_frame(mark)}
+        image = match_colours(image, blend.video) if blend.video else image
+        options = {"format": blend.format, **timing, **_end_options(mark)}
         stream = ffmpeg.overlay(stream, image, x=x, y=y, **options)
     return stream
 
@@ -161,18 +161,18 @@ def _attachment(mark: Watermark, file: str) -> TextImage | StoredImage:
 def _image(number: int, mark: Watermark, canvas: Size) -> Stream:
     template = mark.image_template if mark.type == "image" else None
     animated = template is not None and template.animated
-    looped = {"stream_loop": -1} if template and animated and template.repeat_type == "repeat" else {}
+    loop = {"stream_loop": -1} if template and animated and template.repeat_type == "repeat" else {}
     image = ffmpeg.input(
-        f"file:{_file(number, mark)}", f="apng" if animated else "png_pipe", protocol_whitelist="file", **looped
+        f"file:{_file(number, mark)}", f="apng" if animated else "png_pipe", protocol_whitelist="file", **loop
     )["v:0"]
     if template is not None:
-        # -1 keeps the image's shape; one pixel at least, or scale refuses.
+        # -1 keeps the image's shape; scale needs at least one pixel.
         width, height = _pixels(template.width, canvas[0]), _pixels(template.height, canvas[1])
         image = image.filter("scale", max(1, width) if width else -1, max(1, height) if height else -1)
     return image.filter("format", "rgba")
 
 
-def _after_last_frame(mark: Watermark) -> dict[str, str | int]:
+def _end_options(mark: Watermark) -> dict[str, str | int]:
     template = mark.image_template if mark.type == "image" else None
     if template is None or not template.animated:
         return {}
@@ -182,7 +182,7 @@ def _after_last_frame(mark: Watermark) -> dict[str, str | int]:
         case "repeat_last_frame":
             return {"eof_action": "repeat"}
         case "repeat":
-            # The image never ends; without this the output would not either.
+            # The looped image never ends; `shortest` ends the output with the video.
             return {"shortest": 1}
 
 

@@ -1,4 +1,4 @@
-"""The filters every picture passes, in their one right order: fields, colours, size, shape."""
+"""Opening a source's part, and the filters for every picture in their fixed order: fields, colours, size, shape."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fractions import Fraction
 import ffmpeg
 
 from mps_dagster.errors import ContentUnsupported
-from mps_dagster.ffmpeg.colour import SCALER, has_alpha, opened, to_rgb
+from mps_dagster.ffmpeg.colour import SCALER, has_alpha, open_colours, to_rgb
 from mps_dagster.ffmpeg.colour import Stream as Stream
 from mps_dagster.ffmpeg.plan import SOURCE
 from mps_dagster.media.geometry import Geometry
@@ -17,26 +17,26 @@ from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
 from mps_dagster.media.timerange import TimeRange
 
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-"""ffmpeg's own decoders of these, which it prefers, leave transparency out."""
+"""ffmpeg prefers its own decoders for these codecs, but they drop transparency."""
 
 _FIELD_CODECS = frozenset({"h264", "mpeg2video", "mpeg4", "vc1", "dvvideo", "prores", "dnxhd"})
-"""Those of broadcasts and camcorders, which may hold interlaced pictures among others."""
+"""Codecs of broadcasts and camcorders, which may mix interlaced and progressive pictures."""
 
 UNINDEXED = frozenset({"mpegts", "mpeg"})
-"""Demuxers that find a time by guessing a file offset."""
+"""Demuxers that seek by guessing a file offset."""
 UNSEEKABLE = frozenset({"webp_anim", "apng", "gif"})
-"""Demuxers of animations, which are decoded from their beginning."""
+"""Demuxers of animations, which can only be decoded from the beginning."""
 RESTARTING = frozenset({"mpegts", "mpeg", "ogg"})
-"""Demuxers whose clock may restart (AVFMT_TS_DISCONT); ffmpeg starts it at the earliest stream that is used."""
+"""Demuxers whose clock may restart (AVFMT_TS_DISCONT); with these, ffmpeg's time 0 is the start of the first used stream."""
 
 
 def source(media: MediaInfo, **options: str | float) -> Stream:
-    """The staged source. Its demuxer is named, so that no playlist in disguise is opened; no protocol but files."""
+    """The staged source as an input: only its probed demuxer and local files, so that no hidden playlist is opened."""
     video = media.video
     if video and video.alpha and video.codec in _ALPHA_DECODERS:
         options[f"c:{video.index}"] = _ALPHA_DECODERS[video.codec]
     if video and video.untimed and video.times_follow:
-        # For a copy: containers want the time of every picture, which a program stream has of some only.
+        # For copies: containers need the time of every picture, but program streams store only some.
         options["fflags"] = "+genpts"
     return ffmpeg.input(
         f"file:{SOURCE}", f=media.demuxer, protocol_whitelist="file,pipe", format_whitelist=media.container, **options
@@ -45,13 +45,13 @@ def source(media: MediaInfo, **options: str | float) -> Stream:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A source, opened so that a part of it can be had: time 0 of its streams is the part's start."""
+    """A source opened at a part: time 0 of the filtered streams is the part's start."""
 
     origin: Stream
     skip_s: float
-    """What lies before the part because the seek had to be early; mostly 0."""
+    """Duration to drop before the part, if the seek had to be early; mostly 0."""
     length_s: float | None
-    """None = to the end. ffmpeg's own `-t` counts from each stream's first frame, and lets a late one go on for longer."""
+    """None = to the end. `-t` is not exact: it counts from each stream's first frame, so a late stream would last longer."""
 
     def picture(self, stream: VideoStream) -> Stream:
         track = self.origin[str(stream.index)]
@@ -62,11 +62,11 @@ class Section:
         return track
 
     @property
-    def sound_filters(self) -> tuple[str, ...]:
-        """What each sound track passes first, in a graph of its own."""
+    def audio_filters(self) -> tuple[str, ...]:
+        """The first filters of each audio track's own graph."""
         bounds = ":".join(f"{name}={value}" for name, value in self._bounds.items())
-        cut = (f"atrim={bounds}",) if bounds else ()
-        return (*cut, f"asetpts=PTS-{seconds(self.skip_s)}/TB") if self.skip_s else cut
+        trim = (f"atrim={bounds}",) if bounds else ()
+        return (*trim, f"asetpts=PTS-{seconds(self.skip_s)}/TB") if self.skip_s else trim
 
     @property
     def _bounds(self) -> dict[str, str]:
@@ -77,21 +77,21 @@ class Section:
 def section(
     media: MediaInfo, part: TimeRange, used: Sequence[VideoStream | AudioStream], **options: str | float
 ) -> Section:
-    """The part of the source; `used` are the streams that will be mapped, `options` more of the input's."""
-    return _opened(media, part, used, 0.0 if part.from_start else _seek_s(media, part, used), **options)
+    """The part of the source to filter and encode; `used` are the streams to map, `options` further input options."""
+    return _open_section(media, part, used, 0.0 if part.from_start else _seek_s(media, part, used), **options)
 
 
-def untouched(media: MediaInfo, part: TimeRange, used: Sequence[VideoStream | AudioStream]) -> Stream:
-    """The same for what is copied: no filter can drop what an early seek brings. One input with `section` if equal."""
+def copy_section(media: MediaInfo, part: TimeRange, used: Sequence[VideoStream | AudioStream]) -> Stream:
+    """The part of the source to copy: an exact seek, as no filter can drop anything. Equal inputs of `section` merge."""
     if not part.from_start and not media.seekable:
         raise ContentUnsupported(
-            "a part of one of several programmes, each with a clock of its own, cannot be copied",
-            hint="name a video codec and an audio codec, or copy the whole",
+            "the source has several programmes, each with a clock of its own, so a part of one cannot be copied",
+            hint="name a video codec and an audio codec, or copy it from start to end",
         )
-    return _opened(media, part, used, part.start_s).origin
+    return _open_section(media, part, used, part.start_s).origin
 
 
-def _opened(
+def _open_section(
     media: MediaInfo,
     part: TimeRange,
     used: Sequence[VideoStream | AudioStream],
@@ -99,13 +99,13 @@ def _opened(
     **options: str | float,
 ) -> Section:
     if not any(isinstance(stream, VideoStream) and stream.turned for stream in used):
-        # A change of size in mid-stream would rebuild the filter graph, and clocks, counters and watermarks would
-        # begin again; `shaped` takes every size. (Rotation is undone by a filter of ffmpeg's own, which does not.)
+        # A change of size would rebuild the filter graph and restart clocks, counters and watermarks. `fit_canvas` accepts
+        # every size, but the filter with which ffmpeg undoes rotation does not.
         options["reinit_filter:v"] = 0
-    # Where ffmpeg's clock begins without a seek, on the source's.
+    # Where ffmpeg's time 0 is on the source's clock, without a seek.
     clock_s = min(stream.first_packet_s for stream in used) if media.demuxer in RESTARTING else 0.0
     if part.from_start:
-        # No seek: one to the very first picture may miss it by a rounding.
+        # No seek: rounding could make it miss the first picture.
         if seconds(part.start_s - clock_s) != "0":
             options["itsoffset"] = seconds(clock_s - part.start_s)
         skip_s = 0.0
@@ -119,66 +119,66 @@ def _opened(
 
 
 def _seek_s(media: MediaInfo, part: TimeRange, used: Sequence[VideoStream | AudioStream]) -> float:
-    """Where to seek to for a part that does not begin with its streams; what is too early is skipped."""
+    """Where to seek to for a part that starts later than its streams; it may be early, `skip_s` drops the rest."""
     if not media.seekable or media.demuxer in UNSEEKABLE:
         return 0.0
     if any(isinstance(stream, VideoStream) and part.start_s <= stream.start_s for stream in used):
-        # ffmpeg seeks to a picture, and the sound before the first one would be lost.
+        # ffmpeg seeks to a picture, so audio before the first picture would be lost.
         return 0.0
     if media.demuxer in UNINDEXED and media.video:
-        # Seeks land after the requested time, by up to a key frame's distance.
+        # Seeks may land late, by up to one key-frame interval.
         return max(0.0, part.start_s - 2 * media.video.longest_key_gap_s - 2)
     return part.start_s
 
 
 def arguments(*outputs: Stream) -> tuple[str, ...]:
-    """argv without the program."""
+    """ffmpeg's arguments, without the program."""
     return tuple(ffmpeg.get_args(ffmpeg.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]))
 
 
 def seconds(value: float) -> str:
-    """A time as ffmpeg takes it, to the microsecond and never in exponent form."""
+    """A time in ffmpeg's syntax, to the microsecond and never with an exponent."""
     return f"{value:.6f}".rstrip("0").rstrip(".") or "0"
 
 
-def prepared(stream: Stream, video: VideoStream, *, keep_alpha: bool = False) -> Stream:
-    """What is wrong with a picture by its origin is put right: interlaced fields, colours that nobody declared."""
+def prepare(stream: Stream, video: VideoStream, *, keep_alpha: bool = False) -> Stream:
+    """Deinterlace and declare the colours."""
     fields = video.interlaced or video.codec in _FIELD_CODECS
     if (fields or video.alpha) and not video.turned and video.color_space != "ycgco":
-        # Before `shaped` only these need pictures of one size and pixel format; those of the first one pass as they are.
-        # (YCgCo the scaler does not take; screens that record in it stay as they are.)
+        # The filters for fields and alpha need pictures of one size and pixel format. Not for YCgCo, which the scaler does
+        # not support; screen recordings keep their size anyway.
         stream = stream.filter("scale", video.width, video.height, interl=-1)
     if fields:
-        # Only frames that are flagged; all others pass as they are. A broadcast changes at any time, so the first picture
-        # says nothing about the rest.
+        # Only frames flagged as interlaced change. A broadcast may switch at any time, so the first picture does not
+        # decide for the rest.
         stream = stream.filter("bwdif", mode="send_frame", deint="interlaced")
-    return opened(stream, video, keep_alpha=keep_alpha)
+    return open_colours(stream, video, keep_alpha=keep_alpha)
 
 
-def in_rgb(stream: Stream, video: VideoStream, geometry: Geometry, *, keep_alpha: bool) -> Stream:
-    """All of that for stills and animations: `to_rgb` of the shaped picture, transparent if it can be."""
+def rgb_picture(stream: Stream, video: VideoStream, geometry: Geometry, *, keep_alpha: bool) -> Stream:
+    """All filters for stills and animations: the fitted picture in RGB, with transparency if possible."""
     alpha = keep_alpha and has_alpha(video)
-    picture = shaped(prepared(stream, video, keep_alpha=alpha), video, geometry, blend="rgb")
+    picture = fit_canvas(prepare(stream, video, keep_alpha=alpha), video, geometry, blend="rgb")
     return to_rgb(picture, video, keep_alpha=alpha)
 
 
-def shaped(stream: Stream, video: VideoStream, geometry: Geometry, *, blend: str = "auto") -> Stream:
-    """Scale, then pad or crop to the canvas; square pixels after that. ffmpeg has turned the picture upright before.
+def fit_canvas(stream: Stream, video: VideoStream, geometry: Geometry, *, blend: str = "auto") -> Stream:
+    """Scale, then pad or crop to the canvas, with square pixels. ffmpeg has already turned the picture upright.
 
-    What comes out has one size, also where the source changes its size or shape on the way. `blend` is how the overlay
-    filter lays it over its own blurred copy: `rgb` for a picture with alpha, of which `auto` would take 16 away.
+    The output has one size even if the source changes its size or shape. `blend` is the overlay filter's format for the
+    blurred background: `rgb` for a picture with alpha, because `auto` would darken it by 16.
     """
     if geometry.fill == "gauss" and geometry.padded:
-        upright = _boxed(stream, video, Geometry(video.display_size, video.display_size))
-        return _over_blurred(upright, geometry, blend).filter("setsar", 1)
-    stream = _boxed(stream, video, geometry)
+        upright = _scale_and_pad(stream, video, Geometry(video.display_size, video.display_size))
+        return _over_blurred_copy(upright, geometry, blend).filter("setsar", 1)
+    stream = _scale_and_pad(stream, video, geometry)
     if geometry.cropped:
         stream = stream.filter("crop", *geometry.canvas)
     return stream.filter("setsar", 1)
 
 
-def _boxed(stream: Stream, video: VideoStream, geometry: Geometry) -> Stream:
-    """Pictures of the source's shape fill `inner`; others lie in its middle. Then the border."""
+def _scale_and_pad(stream: Stream, video: VideoStream, geometry: Geometry) -> Stream:
+    """Pictures of the source's shape fill `inner`; others are centred in it. Then the border is added."""
     width, height = geometry.inner
     shape = Fraction(*video.display_size)
     size: tuple[str | int, str | int] = geometry.inner
@@ -188,22 +188,22 @@ def _boxed(stream: Stream, video: VideoStream, geometry: Geometry) -> Stream:
             f"if({as_source},{width},2*round(min({width},{height}*dar)/2))",
             f"if({as_source},{height},2*round(min({height},{width}/dar)/2))",
         )
-    # Of the same size too: the pixel format is made here, behind what `prepared` says about the colours.
+    # Needed at the same size too: ffmpeg converts the pixel format here, after `prepare` has declared the colours.
     stream = stream.filter("scale", *size, eval="frame", flags=SCALER)
     color = "white" if geometry.fill == "white" else "black"
     outer = geometry.inner if geometry.cropped else geometry.canvas
     return stream.filter("pad", *outer, "(ow-iw)/2", "(oh-ih)/2", color=color, eval="frame")
 
 
-def _over_blurred(stream: Stream, geometry: Geometry, blend: str) -> Stream:
+def _over_blurred_copy(stream: Stream, geometry: Geometry, blend: str) -> Stream:
     """The picture in front of itself, enlarged to cover the canvas and blurred."""
     copies = stream.split()
     width, height = geometry.canvas
-    back = (
+    background = (
         copies[0]
         .filter("scale", width, height, force_original_aspect_ratio="increase", flags=SCALER)
         .filter("crop", width, height)
         .filter("gblur", sigma=20)
     )
-    front = copies[1].filter("scale", *geometry.inner, flags=SCALER)
-    return ffmpeg.overlay(back, front, format=blend, x="(W-w)/2", y="(H-h)/2")
+    foreground = copies[1].filter("scale", *geometry.inner, flags=SCALER)
+    return ffmpeg.overlay(background, foreground, format=blend, x="(W-w)/2", y="(H-h)/2")

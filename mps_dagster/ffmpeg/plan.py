@@ -1,7 +1,7 @@
-"""`Plan`: one subtask as a value. What to run, what must come out, and where it goes.
+"""`Plan`: one subtask as plain data. What to run, what its outputs must look like, and where they go.
 
-A plan is pure data. Its commands name only files of the subtask's own work folder, by names that we chose (`source`,
-`out.mp4`, `shot_0001.jpg`), so nothing that a user wrote is ever on a command line.
+Its commands use only files of the subtask's work folder, under our own names (`source`, `out.mp4`, `shot_0001.jpg`), so
+a command line never contains a user's text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SOURCE = "source"
 
 
 class TextImage(Facts):
-    """A text to be rendered to a PNG before the commands run."""
+    """A text that is rendered to a PNG before the commands run."""
 
     file: str
     text: str
@@ -29,22 +29,22 @@ class TextImage(Facts):
 
 
 class StoredImage(Facts):
-    """A watermark picture to be fetched before the commands run: an object, or a file of the templates folder."""
+    """A watermark picture that is fetched before the commands run: an object, or a file of the templates folder."""
 
     file: str
     image: str
     digest: str
-    """sha256 of the content that the plan was made for; another content makes another fingerprint."""
+    """sha256 of the planned content; other content gives another fingerprint."""
 
 
 class Copied(Facts):
-    """What streams that were not encoded must still be."""
+    """What the probe must find in copied streams."""
 
     video: str | None = None
-    """Codec of the picture, by ffmpeg's name."""
+    """ffmpeg's name of the video codec."""
     audio: tuple[str, ...] = ()
     turned: tuple[int, bool] = (0, False)
-    """The picture's rotation, and whether it is mirrored."""
+    """The video's rotation, and whether it is mirrored."""
     display_size: tuple[int, int] | None = None
 
 
@@ -57,13 +57,13 @@ class Expected(Facts):
     duration_s: float | None = None
     tolerance_s: float = 0.0
     may_be_still: bool = False
-    """Whether a length of 0 will do: of equal frames libwebp makes one picture."""
+    """Whether a duration of 0 is accepted: libwebp merges equal frames into one picture."""
     audio: bool = False
     copied: Copied | None = None
 
 
 class OutputFile(Facts):
-    """One file of the work folder and the object that it becomes."""
+    """One file of the work folder, and the key of the object that it is published as."""
 
     file: str
     key: str
@@ -71,18 +71,18 @@ class OutputFile(Facts):
 
 
 class Segments(Facts):
-    """A numbered series whose length only the run knows (HLS segments), and the playlist that names its members."""
+    """Numbered files whose count is known only after the run (HLS segments), and their playlist."""
 
     pattern: str
     """printf pattern in the work folder, numbers from 0."""
     key_pattern: str
-    """Object key with `{number}` left in."""
+    """Object key that contains `{number}`."""
     first: int
     step: int
     width: int
     placeholder: str
     playlist: str
-    """Work-folder name of the playlist, whose lines are rewritten to the segments' published names."""
+    """Work-folder name of the playlist; its lines are rewritten to the segments' published names."""
     header: str | None = None
     """Work-folder name of the fMP4 initialisation segment."""
 
@@ -92,7 +92,7 @@ class Segments(Facts):
 
 
 class TextFile(Facts):
-    """A text object that follows from the plan alone (a WebVTT index)."""
+    """A text object whose content is already known (a WebVTT index)."""
 
     key: str
     text: str
@@ -100,17 +100,17 @@ class TextFile(Facts):
 
 class Plan(Facts):
     commands: tuple[tuple[str, ...], ...]
-    """ffmpeg's arguments without the program itself, run one after another in the work folder."""
+    """ffmpeg's arguments without the program; the commands run one after another in the work folder."""
     outputs: tuple[OutputFile, ...]
     duration_s: float
-    """Media seconds that each command works through; progress is measured against it."""
+    """Media seconds that each command processes; progress is a share of it."""
     attachments: tuple[TextImage | StoredImage, ...] = ()
     segments: Segments | None = None
     texts: tuple[TextFile, ...] = ()
     facts: dict[str, Any] = Field(default_factory=dict)
-    """What the result should say beyond the files themselves: time points, sprite cell size … (reference B.2)."""
+    """Further members of the task's result: time points, sprite cell size … (reference B.2)."""
 
     @property
     def primary_key(self) -> str:
-        """The output that names the subtask: the playlist, the video, the first picture."""
+        """The key that identifies the subtask: the playlist, the video or the first picture."""
         return self.outputs[0].key

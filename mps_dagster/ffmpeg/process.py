@@ -1,7 +1,7 @@
-"""The one module that starts processes: list argv, limits, no environment, and never an orphan.
+"""The only module that starts processes: list argv, limits, a minimal environment, no orphans.
 
-A child gets its own process group and dies with its parent (PR_SET_PDEATHSIG, for a parent that is killed and can
-run no handler). It is ended at any limit, and on any exception in us the whole group is killed and reaped.
+A child has its own process group and dies with its parent (PR_SET_PDEATHSIG, because a killed parent runs no handler).
+When it reaches a limit, or on any exception here, the whole group is killed and reaped.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ from pathlib import Path
 from mps_dagster.errors import ContentMalformed, MpsError, StorageFailed, ToolFailed, ToolKilled
 
 STOP_S = 60
-"""For a server to stop by itself; it takes a few seconds."""
+"""How long a server may take to stop; usually a few seconds."""
 STDERR_BYTES = 32_000
-"""How much of the end of stderr is kept: where ffmpeg says why."""
+"""How much of the end of stderr is kept: it has ffmpeg's reason for failing."""
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP = 1, 24
 _CAP_SYS_NICE = 23
 _ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
-"""Nothing of ours: no credential reaches a process that parses hostile files."""
-
+"""Nothing of our own environment: a process that parses hostile files must not see credentials."""
 
 Server = subprocess.Popen[bytes]
 
@@ -41,13 +40,13 @@ class Limits:
 
     wall_s: float
     stall_s: float
-    """Seconds without using any CPU. ffmpeg goes on *reporting* when it hangs, and has nothing to report in a palette
-    pass, so what it prints says neither; a process that spins instead is ended by `wall_s` or `cpu_s`."""
+    """Seconds without using CPU. Output proves nothing: ffmpeg reports progress while it hangs, and reports none in a palette
+    pass. `wall_s` or `cpu_s` ends a process that hangs in a busy loop."""
     memory_bytes: int
     output_bytes: int = 200 * 2**30
     cpu_s: float = 7 * 24 * 3600
     niceness: int = 0
-    """By how much it gives way to others, 0 to 19."""
+    """As `nice`: 0 to 19, higher gives way to other processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ class Completed:
     """Why we ended it; empty if it ended by itself."""
 
     def check(self) -> Completed:
-        """Raise the error that fits; return self if it succeeded."""
+        """Return self if the process succeeded; raise the fitting error otherwise."""
         if self.returncode == 0 and not self.ended_by:
             return self
         raise _error(self)
@@ -77,12 +76,12 @@ class _Capture:
 
     limit: int
     on_line: Callable[[str], None] | None = None
-    kept: bytearray = field(default_factory=bytearray)
+    tail: bytearray = field(default_factory=bytearray)
     _partial: bytes = b""
 
     def feed(self, data: bytes) -> None:
-        self.kept += data
-        del self.kept[: -self.limit]
+        self.tail += data
+        del self.tail[: -self.limit]
         if self.on_line is None:
             return
         *lines, self._partial = (self._partial + data).split(b"\n")
@@ -91,7 +90,7 @@ class _Capture:
 
     @property
     def text(self) -> str:
-        return self.kept.decode("utf-8", "replace")
+        return self.tail.decode("utf-8", "replace")
 
 
 def run(
@@ -102,7 +101,7 @@ def run(
     on_line: Callable[[str], None] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Completed:
-    """Run to the end and tell how it ended; `on_line` gets stdout as it comes."""
+    """Run a process to its end; `on_line` gets each line of stdout as it is printed."""
     stdout, stderr = _Capture(4_000_000, on_line), _Capture(STDERR_BYTES)
     started = time.monotonic()
     with _child(argv, cwd, limits, environment) as child:
@@ -125,7 +124,7 @@ def run(
 
 @contextmanager
 def service(argv: Sequence[str], *, cwd: Path, log: Path, environment: Mapping[str, str]) -> Iterator[Server]:
-    """Run one of our own servers (trusted, unlimited) for as long as the block lasts."""
+    """Run one of our own servers (trusted, without limits) while the block runs."""
     with (
         log.open("ab") as sink,
         subprocess.Popen(
@@ -136,7 +135,7 @@ def service(argv: Sequence[str], *, cwd: Path, log: Path, environment: Mapping[s
             stdout=sink,
             stderr=sink,
             start_new_session=True,
-            # Not killed: Dagster's servers stop their own children on SIGTERM, and would orphan them.
+            # SIGTERM, not SIGKILL: Dagster's servers stop their children on SIGTERM; killed, they would orphan them.
             preexec_fn=_prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),
         ) as child,
     ):
@@ -145,7 +144,7 @@ def service(argv: Sequence[str], *, cwd: Path, log: Path, environment: Mapping[s
         finally:
             child.terminate()
             try:
-                # Its runs are in its group and go on; only one that does not end is killed, and they with it.
+                # Only the server is stopped; runs in its group go on. If it does not stop in time, all are killed.
                 child.wait(timeout=STOP_S)
             except subprocess.TimeoutExpired:
                 _kill(child)
@@ -157,12 +156,12 @@ def _child(
 ) -> Iterator[subprocess.Popen[bytes]]:
     child = subprocess.Popen(
         list(argv), cwd=cwd, env=dict(environment or _ENVIRONMENT), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=_prepare(limits),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=_child_setup(limits),
     )  # fmt: skip
     try:
         yield child
     finally:
-        # Whatever happens here (an interrupt from Dagster's Terminate above all), nothing of ours goes on encoding.
+        # Stop encoding on any exception, for example the interrupt of Dagster's Terminate.
         if child.returncode is None:
             _kill(child)
             child.wait()
@@ -171,47 +170,47 @@ def _child(
                 pipe.close()
 
 
-def _prepare(limits: Limits) -> Callable[[], None]:
+def _child_setup(limits: Limits) -> Callable[[], None]:
     die_with_parent = _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # As root, SVT-AV1 gives its threads real-time priority, which leaves 5 % of the machine to all else. Refused to
-    # others than root, who do not have the capability.
-    without_real_time = _prctl(_PR_CAPBSET_DROP, _CAP_SYS_NICE)
-    values = {
+    # As root, SVT-AV1 gives its threads real-time priority, which leaves 5 % of the machine to everything else. Other
+    # users lack the capability anyway.
+    drop_real_time = _prctl(_PR_CAPBSET_DROP, _CAP_SYS_NICE)
+    rlimits = {
         resource.RLIMIT_AS: limits.memory_bytes,
         resource.RLIMIT_CPU: int(limits.cpu_s),
         resource.RLIMIT_FSIZE: limits.output_bytes,
         resource.RLIMIT_CORE: 0,
     }
     if sys.platform == "darwin":
-        # macOS answers EINVAL to an address-space limit below what is mapped already.
-        del values[resource.RLIMIT_AS]
+        # macOS refuses an address-space limit below what is already mapped (EINVAL).
+        del rlimits[resource.RLIMIT_AS]
 
-    def prepare() -> None:
+    def setup() -> None:
         die_with_parent()
-        without_real_time()
+        drop_real_time()
         os.nice(limits.niceness)
-        for kind, value in values.items():
+        for kind, value in rlimits.items():
             _, hard = resource.getrlimit(kind)
             soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
             resource.setrlimit(kind, (soft, hard))
 
-    return prepare
+    return setup
 
 
 def _prctl(option: int, argument: int) -> Callable[[], None]:
     if sys.platform != "linux":
         return lambda: None
-    # Loaded before the fork: a child of a threaded process must not take locks.
+    # Load before the fork: the child of a threaded process must not take locks.
     libc = ctypes.CDLL(None)
     return lambda: libc.prctl(option, argument)
 
 
 def _pump(child: subprocess.Popen[bytes], stdout: _Capture, stderr: _Capture, limits: Limits) -> str:
-    """Read both pipes until they close; return why the child must be ended, or nothing."""
+    """Read both pipes until they close; return why the child must be killed, or an empty string."""
     assert child.stdout  # noqa: S101  (both are PIPE)
     assert child.stderr  # noqa: S101
     deadline = time.monotonic() + limits.wall_s
-    worked, ticks = time.monotonic(), 0
+    last_active, ticks = time.monotonic(), 0
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ, stdout)
         selector.register(child.stderr, selectors.EVENT_READ, stderr)
@@ -226,19 +225,19 @@ def _pump(child: subprocess.Popen[bytes], stdout: _Capture, stderr: _Capture, li
             if now > deadline:
                 return f"it ran longer than {limits.wall_s:g} s"
             if (used := _cpu_ticks(child.pid)) != ticks:
-                worked, ticks = now, used
-            elif now - worked > limits.stall_s:
-                return f"it did nothing for {limits.stall_s:g} s"
+                last_active, ticks = now, used
+            elif now - last_active > limits.stall_s:
+                return f"it used no CPU for {limits.stall_s:g} s"
     return ""
 
 
 def _cpu_ticks(pid: int) -> int:
-    """CPU time of a process in clock ticks; where there is no /proc, a number that always grows."""
+    """CPU time of a process in clock ticks; without /proc, a number that always grows."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return time.monotonic_ns()
-    # The second field is the program's name in parentheses and may hold spaces; utime and stime are fields 14 and 15.
+    # Field 2 is the program's name in parentheses and may contain spaces; utime and stime are fields 14 and 15.
     user, system = stat.rpartition(")")[2].split()[11:13]
     return int(user) + int(system)
 
@@ -248,24 +247,25 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
 
 
-def _error(done: Completed) -> MpsError:
-    """The error that says what to do about it: mend the source, free the disk, try again, raise a limit."""
-    command = shlex.join(done.argv)
-    tail = "\n".join(done.stderr.strip().splitlines()[-12:])
-    name = Path(done.argv[0]).name
-    if done.ended_by:
+def _error(process: Completed) -> MpsError:
+    """The error by what helps: repairing the source, freeing disk space, a retry, a higher limit."""
+    command = shlex.join(process.argv)
+    tail = "\n".join(process.stderr.strip().splitlines()[-12:])
+    name = Path(process.argv[0]).name
+    if process.ended_by:
         return ToolFailed(
-            f"{name} was ended: {done.ended_by}\n$ {command}\n{tail}", hint="raise the limit if the work is right"
+            f"{name} was stopped: {process.ended_by}\n$ {command}\n{tail}",
+            hint="raise the limit if the work is expected",
         )
-    if done.returncode == -signal.SIGXCPU or done.returncode == -signal.SIGXFSZ:
+    if process.returncode == -signal.SIGXCPU or process.returncode == -signal.SIGXFSZ:
         return ToolFailed(f"{name} reached its limit of CPU time or file size\n$ {command}\n{tail}")
-    if done.returncode < 0:
+    if process.returncode < 0:
         return ToolKilled(
-            f"{name} was killed by signal {-done.returncode} ({signal.Signals(-done.returncode).name})\n$ {command}\n{tail}",
+            f"{name} was killed by signal {-process.returncode} ({signal.Signals(-process.returncode).name})\n$ {command}\n{tail}",
             hint="if it was SIGKILL, the machine may have run out of memory",
         )
-    if "No space left on device" in done.stderr:
+    if "No space left on device" in process.stderr:
         return StorageFailed(f"{name} found no space left on the scratch disk\n$ {command}", hint="free some space")
-    if "Invalid data found when processing input" in done.stderr:
+    if "Invalid data found when processing input" in process.stderr:
         return ContentMalformed(f"{name} could not decode the source\n$ {command}\n{tail}")
-    return ToolFailed(f"{name} failed with exit code {done.returncode}\n$ {command}\n{tail}")
+    return ToolFailed(f"{name} failed with exit code {process.returncode}\n$ {command}\n{tail}")

@@ -1,4 +1,4 @@
-"""Which ffmpeg is used, and running it: source probe and commands, with the limits that the settings give."""
+"""Which ffmpeg is used; runs its commands and the probe with the limits of the settings."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mps_dagster.settings import Settings
 
 GLOBAL_ARGS = ("-hide_banner", "-nostdin", "-y", "-loglevel", "warning", "-nostats", "-progress", "pipe:1")
 NICENESS = 10
-"""Of what encodes: it takes all the CPU that nobody else wants. Probes, the UI, the API and the daemons do not wait for it."""
+"""For encoding, so that probes, the UI, the API and the daemons need not wait for CPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ffmpeg:
-    """The program and the limits that its processes get."""
+    """The program and the limits of its processes."""
 
     path: Path
     limits: Limits
@@ -42,7 +42,7 @@ class Ffmpeg:
         return _version(self.path, self.limits)
 
     def run(self, args: tuple[str, ...], *, cwd: Path, on_progress: Callable[[Progress], None]) -> Completed:
-        """Run one command of a plan in `cwd`; raise what fits if it fails."""
+        """Run one command of a plan in `cwd`; raise the fitting error if it fails."""
         progress = Progress()
 
         def on_line(line: str) -> None:
@@ -54,7 +54,7 @@ class Ffmpeg:
         return run([str(self.path), *GLOBAL_ARGS, *args], cwd=cwd, limits=self.limits, on_line=on_line).check()
 
     def probe(self, path: Path, *, wall_s: float = 300) -> MediaInfo:
-        """Probe a file of unknown origin in a process of its own: a hostile one may crash or exhaust it."""
+        """Probe an untrusted file in a separate process, which a hostile file may crash or exhaust."""
         limits = Limits(
             wall_s=wall_s, stall_s=wall_s, memory_bytes=min(self.limits.memory_bytes, 4 * 2**30), output_bytes=0
         )
@@ -67,19 +67,19 @@ class Ffmpeg:
             "--max-pixels",
             str(self.max_pixels),
         ]
-        done = run(module, cwd=path.parent, limits=limits)
-        if done.ended_by:
-            raise ContentMalformed(f"the probe did not come to an end with this file: {done.ended_by}")
-        return parse_child(done.stdout, done.returncode)
+        process = run(module, cwd=path.parent, limits=limits)
+        if process.ended_by:
+            raise ContentMalformed(f"the probe of this file was stopped: {process.ended_by}")
+        return parse_child(process.stdout, process.returncode)
 
 
 @functools.lru_cache(maxsize=4)
 def _version(path: Path, limits: Limits) -> str:
     try:
-        done = run([str(path), "-version"], cwd=Path.cwd(), limits=limits).check()
+        process = run([str(path), "-version"], cwd=Path.cwd(), limits=limits).check()
     except OSError as error:
         raise ToolFailed(f"cannot run ffmpeg at {path}: {error}", hint="set MPS_FFMPEG to a working ffmpeg") from error
-    said = done.stdout.split()
-    if said[:2] != ["ffmpeg", "version"] or len(said) < 3:
-        raise ToolFailed(f"{path} is not ffmpeg: `-version` says {done.stdout[:80]!r}", hint="set MPS_FFMPEG")
-    return said[2]
+    words = process.stdout.split()
+    if words[:2] != ["ffmpeg", "version"] or len(words) < 3:
+        raise ToolFailed(f"{path} is not ffmpeg: `-version` says {process.stdout[:80]!r}", hint="set MPS_FFMPEG")
+    return words[2]

@@ -1,4 +1,4 @@
-"""ffmpeg's `-progress pipe:1`: blocks of key=value lines, each closed by `progress=continue|end`."""
+"""Parser for ffmpeg's `-progress pipe:1`: blocks of key=value lines, each ended by `progress=continue|end`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far one ffmpeg process has come."""
+    """Progress of one ffmpeg process."""
 
     out_time_s: float = 0.0
     frame: int = 0
@@ -16,7 +16,7 @@ class Progress:
     ended: bool = False
 
     def advance(self, line: str) -> Progress:
-        """Take in one line; unknown keys and `N/A` change nothing."""
+        """The progress after one more line; unknown keys and `N/A` change nothing."""
         key, _, value = line.strip().partition("=")
         try:
             match key:

@@ -1,4 +1,4 @@
-"""What a file is: `MediaInfo`, its streams, rational time, picture geometry, sampling times, the probe.
+"""What a file contains: `MediaInfo`, its streams, rational time, picture geometry, sampling times, the probe.
 
-Pure but for the probe, which opens one local file. Knows no ffmpeg command line, no bucket and no Dagster.
+Only the probe opens a file, and only a local one. Nothing here knows ffmpeg command lines, buckets or Dagster.
 """

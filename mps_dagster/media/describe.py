@@ -1,4 +1,4 @@
-"""libav's objects in our words: one stream of an open file as a `VideoStream` or an `AudioStream`."""
+"""Turns libav's objects into `VideoStream`, `AudioStream` and `MediaInfo`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream as LibavVideo
 
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
-from mps_dagster.media.refuse import listed
+from mps_dagster.media.refuse import dump_format
 from mps_dagster.media.scan import Timing, Timings, first_packet_s, start_s
 from mps_dagster.media.webp import Animation
 
-# ISO/IEC 23091-2 numbers and ffmpeg's names for them. What is missing here is as good as not declared.
+# ISO/IEC 23091-2 numbers and ffmpeg's names for them. A number that is missing here counts as not declared.
 _PRIMARIES = {
     1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020", 10: "smpte428",
     11: "smpte431", 12: "smpte432", 22: "ebu3213",
@@ -34,13 +34,13 @@ _SPACE = {
     10: "bt2020c", 11: "smpte2085", 12: "chroma-derived-nc", 13: "chroma-derived-c", 14: "ictcp",
 }  # fmt: skip
 _FULL_RANGE = 2
-_ROUNDED_SHAPE = Fraction(1, 100)
+_ASPECT_TOLERANCE = Fraction(1, 100)
 _UNTIMED = frozenset({"avi", "mpeg"})
-"""Containers that do not tell of every packet when it is shown, and of none with B-frames in AVI; libav makes it up."""
+"""Containers that lack presentation times for some packets, or for all (AVI with B-frames); libav guesses them."""
 
 
-def usable_sounds(container: InputContainer, timings: Timings) -> frozenset[int]:
-    """One without packets, decoder or parameters is of no use, and need not keep us from the others."""
+def usable_audio(container: InputContainer, timings: Timings) -> frozenset[int]:
+    """Indexes of the audio streams that have packets, a decoder and parameters; a broken one must not spoil the others."""
     return frozenset(
         stream.index
         for stream in container.streams.audio
@@ -49,10 +49,10 @@ def usable_sounds(container: InputContainer, timings: Timings) -> frozenset[int]
 
 
 def media_info(
-    container: InputContainer, video: VideoStream | None, sounds: Collection[int], timings: Timings, size_bytes: int
+    container: InputContainer, video: VideoStream | None, tracks: Collection[int], timings: Timings, size_bytes: int
 ) -> MediaInfo:
     audio = tuple(
-        audio_stream(stream, timings[stream.index]) for stream in container.streams.audio if stream.index in sounds
+        audio_stream(stream, timings[stream.index]) for stream in container.streams.audio if stream.index in tracks
     )
     used = {stream.index for stream in (video, *audio) if stream}
     covers = [stream.index for stream in container.streams.video if stream.disposition & Disposition.attached_pic]
@@ -71,33 +71,33 @@ def media_info(
 
 
 def video_stream(container: InputContainer, stream: LibavVideo, picture: VideoFrame, timing: Timing) -> VideoStream:
-    """What is not in the headers, or not reliably, comes from the first decoded picture and from the packets."""
+    """Takes from the first decoded picture and the packets what headers lack or get wrong."""
     components = picture.format.components
-    said = _said(container, stream)
-    width, height = _cropped(picture, said)
+    listing = _stream_section(container, stream)
+    width, height = _cropped_size(picture, listing)
     return VideoStream(
         index=stream.index,
         codec=stream.codec_context.codec.canonical_name,
-        tag=_four_letters(stream),
+        tag=_codec_tag(stream),
         profile=stream.profile or "",
         width=width,
         height=height,
-        rotation=_clockwise(picture.rotation),
+        rotation=_clockwise_rotation(picture.rotation),
         mirrored=_mirrored(picture),
         sample_aspect=stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1),
         shaped_by_container=(width, height) != (picture.width, picture.height) or _stretched(stream),
         pixel_format=picture.format.name,
         bit_depth=max(component.bits for component in components),
-        # ffmpeg's own VP8 and VP9 decoders drop transparency; only the container tells of it.
+        # ffmpeg's own VP8 and VP9 decoders drop transparency, so the container's tag decides.
         alpha=any(component.is_alpha for component in components)
-        or picture.format.has_palette  # A colour of a palette may be transparent.
+        or picture.format.has_palette  # A palette may have transparent colours.
         or _tag(stream, "alpha_mode") == "1",
         interlaced=picture.interlaced_frame,
         color_primaries=_PRIMARIES.get(picture.color_primaries, ""),
         color_transfer=_TRANSFER.get(picture.color_trc, ""),
         color_space=_SPACE.get(picture.colorspace, ""),
         full_range=picture.color_range == _FULL_RANGE,
-        dolby_vision=_dolby_vision(said),
+        dolby_vision=_dolby_vision(listing),
         frame_rate=timing.rate,
         variable_frame_rate=timing.variable,
         rounded_times=timing.rounded,
@@ -130,21 +130,21 @@ def audio_stream(stream: LibavAudio, timing: Timing) -> AudioStream:
     )
 
 
-def webp(moving: Animation, size_bytes: int) -> MediaInfo:
-    """An animated WebP, in the words of ffmpeg 9."""
-    last_ms, end_s = sum(moving.shown_ms[:-1]), sum(moving.shown_ms) / 1000
+def animated_webp(animation: Animation, size_bytes: int) -> MediaInfo:
+    """An animated WebP, with ffmpeg 9's names."""
+    last_ms, end_s = sum(animation.durations_ms[:-1]), sum(animation.durations_ms) / 1000
     video = VideoStream(
         index=0,
         codec="webp",
-        width=moving.width,
-        height=moving.height,
+        width=animation.width,
+        height=animation.height,
         pixel_format="argb",
-        alpha=moving.alpha,
-        frame_rate=Fraction(1000 * (len(moving.shown_ms) - 1), last_ms) if last_ms else None,
-        variable_frame_rate=len(set(moving.shown_ms)) > 1,
+        alpha=animation.alpha,
+        frame_rate=Fraction(1000 * (len(animation.durations_ms) - 1), last_ms) if last_ms else None,
+        variable_frame_rate=len(set(animation.durations_ms)) > 1,
         last_s=last_ms / 1000,
         duration_s=end_s,
-        frames=len(moving.shown_ms),
+        frames=len(animation.durations_ms),
         longest_key_gap_s=end_s,
         bitrate_bps=_bitrate_bps(size_bytes, end_s),
     )
@@ -153,55 +153,55 @@ def webp(moving: Animation, size_bytes: int) -> MediaInfo:
     )
 
 
-def _said(container: InputContainer, stream: LibavVideo) -> str:
-    """What a container says of a stream beside its codec. PyAV does not hand that out; libav's listing has it.
+def _stream_section(container: InputContainer, stream: LibavVideo) -> str:
+    """The stream's part of libav's listing, which has facts that PyAV does not expose.
 
-    Tags are there too, after their names, so a line that begins with a fact is libav's own.
+    User tags are listed there too, but with their names in front, so none can look like one of libav's own lines.
     """
-    parts = re.split(r"^ *Stream #0:", listed(container), flags=re.MULTILINE)
+    parts = re.split(r"^ *Stream #0:", dump_format(container), flags=re.MULTILINE)
     return next((part for part in parts if re.match(rf"{stream.index}\b", part)), "")
 
 
-def _dolby_vision(said: str) -> str:
-    match = re.search(r"^ +DOVI configuration record: .*profile: (\d+).*compatibility id: (\d+)", said, re.MULTILINE)
+def _dolby_vision(listing: str) -> str:
+    match = re.search(r"^ +DOVI configuration record: .*profile: (\d+).*compatibility id: (\d+)", listing, re.MULTILINE)
     return f"{match[1]}.{match[2]}" if match else ""
 
 
-def _cropped(picture: VideoFrame, said: str) -> tuple[int, int]:
-    """The size that ffmpeg, and every good player, shows: PyAV does not apply what the container crops."""
-    match = re.search(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", said, re.MULTILINE)
+def _cropped_size(picture: VideoFrame, listing: str) -> tuple[int, int]:
+    """The size that ffmpeg and players show; PyAV does not apply the container's cropping."""
+    match = re.search(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", listing, re.MULTILINE)
     left, right, top, bottom = map(int, match.groups()) if match else (0, 0, 0, 0)
     width, height = picture.width - left - right, picture.height - top - bottom
-    # What would leave nothing ffmpeg does not crop either.
+    # Like ffmpeg, ignore a cropping that would leave nothing.
     return (width, height) if width > 0 and height > 0 else (picture.width, picture.height)
 
 
 def _stretched(stream: LibavVideo) -> bool:
-    """Whether the container gives pixels another shape than the codec does; it may round."""
+    """Whether container and codec give pixels different shapes, beyond rounding."""
     own = stream.codec_context.sample_aspect_ratio or Fraction(1)
-    return abs((stream.sample_aspect_ratio or own) / own - 1) > _ROUNDED_SHAPE
+    return abs((stream.sample_aspect_ratio or own) / own - 1) > _ASPECT_TOLERANCE
 
 
 def _bitrate_bps(size_bytes: int, duration_s: float) -> int:
     return round(size_bytes * 8 / duration_s) if duration_s > 0 else 0
 
 
-def _clockwise(rotation: float) -> int:
-    """libav counts degrees the other way round; ffmpeg turns by the nearest right angle only."""
+def _clockwise_rotation(rotation: float) -> int:
+    """libav counts degrees counterclockwise; ffmpeg turns to the nearest right angle only."""
     return -round(rotation / 90) * 90 % 360
 
 
-def _four_letters(stream: LibavVideo) -> str:
+def _codec_tag(stream: LibavVideo) -> str:
     try:
         tag = stream.codec_context.codec_tag
     except UnicodeDecodeError:
-        # Some containers have numbers there.
+        # Some containers store a number.
         return ""
     return tag if tag.isalnum() else ""
 
 
 def _mirrored(picture: VideoFrame) -> bool:
-    """A phone's front camera: the display matrix flips what it turns, which no angle can say."""
+    """A phone's front camera may write a display matrix that flips the picture, which an angle cannot express."""
     matrix = picture.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]  # PyAV's stubs want a string
     if matrix is None:
         return False
@@ -210,7 +210,7 @@ def _mirrored(picture: VideoFrame) -> bool:
 
 
 def _seconds(value: float) -> float:
-    """Microseconds are libav's own precision."""
+    """Rounded to microseconds, libav's own precision."""
     return round(value, 6)
 
 

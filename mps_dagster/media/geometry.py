@@ -29,7 +29,7 @@ class Geometry:
     canvas: Size
     inner: Size
     fill: FillType = "black"
-    """What a picture of another shape gets; `stretch` makes it this one."""
+    """How the canvas is filled where the shapes differ; `stretch` distorts the picture."""
 
     @property
     def padded(self) -> bool:
@@ -49,23 +49,23 @@ def fit(
     fill: FillType = "black",
     step: int = 1,
 ) -> Geometry:
-    """Say how a picture of size `source` (upright, square pixels) becomes the output's.
+    """How a picture of size `source` (upright, square pixels) is scaled to `width` x `height`.
 
-    0 means "follows from the other"; both 0 keep the source's size. With `adaptive="open"`, `width` is the long side and
-    `height` the short one, whichever way the picture lies. Sides are multiples of `step` (2 for 4:2:0 video).
+    A side of 0 follows from the other one; both 0 keep the source's size. With `adaptive="open"`, `width` is the long side
+    and `height` the short one, in landscape and in portrait. Sides are multiples of `step` (2 for 4:2:0 video).
     """
     if adaptive == "open" and source[1] > source[0]:
         width, height = height, width
     if not width or not height:
-        canvas = _rounded(_proportional(source, width, height), step)
+        canvas = _round(_proportional(source, width, height), step)
         return Geometry(canvas, canvas)
-    canvas = _rounded((width, height), step)
+    canvas = _round((width, height), step)
     if fill == "stretch":
         return Geometry(canvas, canvas, fill)
     ratios = (canvas[0] / source[0], canvas[1] / source[1])
     ratio = max(ratios) if fill == "smarttailor" else min(ratios)
-    inner = _rounded((source[0] * ratio, source[1] * ratio), step)
-    return Geometry(canvas, _clamped(inner, canvas, cover=fill == "smarttailor"), fill)
+    inner = _round((source[0] * ratio, source[1] * ratio), step)
+    return Geometry(canvas, _clamp(inner, canvas, cover=fill == "smarttailor"), fill)
 
 
 def _proportional(source: Size, width: int, height: int) -> tuple[float, float]:
@@ -76,12 +76,12 @@ def _proportional(source: Size, width: int, height: int) -> tuple[float, float]:
     return source
 
 
-def _rounded(size: tuple[float, float], step: int) -> Size:
-    across, down = (max(step, round(side / step) * step) for side in size)
-    return across, down
+def _round(size: tuple[float, float], step: int) -> Size:
+    width, height = (max(step, round(side / step) * step) for side in size)
+    return width, height
 
 
-def _clamped(inner: Size, canvas: Size, *, cover: bool) -> Size:
-    """Rounding may carry a side one step past the canvas; pad and crop would refuse that."""
-    choose = max if cover else min
-    return choose(inner[0], canvas[0]), choose(inner[1], canvas[1])
+def _clamp(inner: Size, canvas: Size, *, cover: bool) -> Size:
+    """Rounding may move a side one step past the canvas, which ffmpeg's pad and crop would refuse."""
+    limit = max if cover else min
+    return limit(inner[0], canvas[0]), limit(inner[1], canvas[1])

@@ -1,4 +1,4 @@
-"""`MediaInfo`: what the probe found. Small, frozen, and JSON both ways, because it travels between steps."""
+"""`MediaInfo`: the probe's result. It travels between steps as JSON."""
 
 from __future__ import annotations
 
@@ -9,56 +9,56 @@ from mps_dagster.frozen import Facts
 
 
 class VideoStream(Facts):
-    """The stream that a person would call the video. Cover art is not one."""
+    """The stream that a person would call the video; never cover art."""
 
     index: int
     codec: str
     """ffmpeg's name of the codec (not of a decoder): h264, hevc, vp9, av1, mjpeg …"""
     tag: str = ""
-    """The container's own name of it, where that is a word: avc1, avc3, hev1, hvc1, dvh1 …"""
+    """The container's name of the codec, unless it is a number: avc1, avc3, hev1, hvc1, dvh1 …"""
     profile: str = ""
     width: int
-    """Stored pixels that are to be shown (codec and container may crop), before rotation and sample aspect."""
+    """Stored pixels, cropped as codec and container say, before rotation and sample aspect."""
     height: int
     rotation: int = 0
-    """Degrees clockwise that a player turns the picture: 0, 90, 180, 270."""
+    """Degrees by which a player turns the picture clockwise: 0, 90, 180, 270."""
     mirrored: bool = False
-    """Whether a player flips the picture as well: `rotation` is then libav's, and tells half of it."""
+    """Whether a player also flips the picture; `rotation` alone then does not describe the transform."""
     sample_aspect: Fraction = Fraction(1)
     shaped_by_container: bool = False
-    """Whether the container alone says what is cropped, or which shape pixels have; the codec does not."""
+    """Whether cropping or the shape of pixels is in the container only, not in the codec's data."""
     pixel_format: str
     bit_depth: int = 8
     alpha: bool = False
     interlaced: bool = False
-    """Of the first picture; later ones may be otherwise."""
+    """Of the first picture; later ones may differ."""
     color_primaries: str = ""
     color_transfer: str = ""
     color_space: str = ""
     full_range: bool = False
     dolby_vision: str = ""
-    """Profile and compatibility id, `8.1`; empty if it is none."""
+    """Profile and compatibility id, as in `8.1`; empty without Dolby Vision."""
     frame_rate: Fraction | None = None
-    """Frames per second on average over the stream, from its packets; None where that cannot be told."""
+    """Average frames per second, from the packets; None if unknown."""
     variable_frame_rate: bool = False
     rounded_times: bool = False
-    """Whether time stamps are as `frame_rate` has them, but rounded by a coarse clock (Matroska's milliseconds)."""
+    """Whether time stamps follow `frame_rate`, but are rounded by a coarse clock (Matroska's milliseconds)."""
     start_s: float = 0.0
-    """First picture that can be decoded, relative to `MediaInfo.start_s`."""
+    """Time of the first decodable picture, relative to `MediaInfo.start_s`."""
     first_packet_s: float = 0.0
-    """First packet, likewise. It lies before the first picture where a recording does not begin with a key frame."""
+    """Time of the first packet; earlier than `start_s` if the recording does not begin with a key frame."""
     last_s: float = 0.0
-    """Last picture's time stamp, relative to `MediaInfo.start_s`: the last point at which a picture can be taken."""
+    """Time of the last picture: the last point at which a picture can be taken."""
     duration_s: float = 0.0
     """From the first picture to the end of the last one."""
     frames: int = 0
-    """Packets with video in them; one per frame in every codec that is accepted."""
+    """Number of video packets: one per frame in every accepted codec."""
     hidden_s: float = 0.0
-    """How much is stored and never shown: an edit list leaves it out."""
+    """Duration of what is stored but not shown, because an edit list leaves it out."""
     untimed: bool = False
-    """Whether packets lack the time at which they are shown (B-frames in AVI and program streams): a decoder makes it up."""
+    """Whether packets lack presentation times (B-frames in AVI and program streams), so that a decoder has to guess them."""
     longest_key_gap_s: float = 0.0
-    """Longest time without a key frame, to the end included: says if key frames alone can be sampled."""
+    """Longest time between key frames, or from the last one to the end; decides if sampling key frames is enough."""
     bitrate_bps: int = 0
 
     @property
@@ -80,12 +80,12 @@ class VideoStream(Facts):
 
     @property
     def only_dolby_vision(self) -> bool:
-        """Whether the picture is in Dolby's own colours (compatibility id 0), which nothing else can show."""
+        """Whether the picture has Dolby's own colours (compatibility id 0), which other players cannot show."""
         return self.dolby_vision in ("5.0", "10.0", "20.0")
 
     @property
     def times_follow(self) -> bool:
-        """Whether the times that packets lack can be made up without decoding: MPEG-1 and 2 number their pictures."""
+        """Whether missing packet times can be computed without decoding: MPEG-1 and 2 number their pictures."""
         return self.codec in ("mpeg1video", "mpeg2video")
 
     @property
@@ -107,7 +107,7 @@ class AudioStream(Facts):
     start_s: float = 0.0
     duration_s: float = 0.0
     hidden_s: float = 0.0
-    """As of a video; a codec's few samples of warm-up count too."""
+    """As in `VideoStream`; the codec's few warm-up samples count too."""
     bitrate_bps: int = 0
 
     @property
@@ -120,32 +120,32 @@ class AudioStream(Facts):
 
 
 class MediaInfo(Facts):
-    """One file."""
+    """What one file contains."""
 
     container: str
     """The demuxer's name list as ffprobe gives it: `mov,mp4,m4a,3gp,3g2,mj2`."""
     size_bytes: int
     start_s: float = 0.0
-    """The container's own start time; every other time here is relative to it, as ffmpeg's `-ss` is."""
+    """The container's start time; all other times are relative to it, as with ffmpeg's `-ss`."""
     seekable: bool = True
-    """False where another programme's clock is the container's: `start_s` is that of ours, and no seek finds a time."""
+    """False if the container's clock is another programme's: `start_s` is then our programme's, and seeks do not work."""
     duration_s: float
-    """End of the longest video or audio stream, from the packets themselves (headers lie). 0 for a still picture."""
+    """End of the longest video or audio stream, from the packets (headers may be wrong). 0 for a still picture."""
     bitrate_bps: int = 0
     video: VideoStream | None = None
     audio: tuple[AudioStream, ...] = ()
-    """Of the video's programme, where a transport stream has several; without a video, of the first with sound."""
+    """If a transport stream has several programmes: of the video's, or without video of the first one with audio."""
     cover_index: int | None = None
-    """Attached picture (cover art)."""
+    """Stream index of the cover art."""
     other_streams: tuple[str, ...] = ()
-    """Kinds of what is left alone: subtitle, data, attachment, second video streams, and the sounds of other programmes."""
+    """Types of the streams that are not used: subtitle, data, attachment, further video, audio of other programmes."""
 
     @property
     def still(self) -> bool:
-        """Whether it is one picture that lasts no time."""
+        """Whether it is a single picture without a duration."""
         return self.video is not None and not self.audio and not self.duration_s
 
     @property
     def demuxer(self) -> str:
-        """The name that `-f` takes."""
+        """The demuxer's name for ffmpeg's `-f`."""
         return self.container.split(",", maxsplit=1)[0]

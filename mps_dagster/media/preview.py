@@ -1,4 +1,4 @@
-"""A small picture of an output, for people who look at results. For files that we made ourselves."""
+"""Thumbnails of outputs for the UI. Only for files that we made ourselves."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ MAX_SIDE = 360
 
 
 def of_video(path: Path, at_s: float) -> bytes:
-    """A JPEG of the last key frame before `at_s`."""
+    """A JPEG of the last key frame at or before `at_s`."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
         if stream.duration and stream.time_base and at_s > 0:
             container.seek(int(at_s / stream.time_base), stream=stream, backward=True)
         image: Image.Image = next(container.decode(stream)).to_image()
-    return _small(image)
+    return _thumbnail(image)
 
 
 def of_picture(path: Path) -> bytes:
     """A JPEG of a picture, or of an animation's first frame."""
     with Image.open(path) as image:
-        return _small(image)
+        return _thumbnail(image)
 
 
-def _small(image: Image.Image) -> bytes:
-    small = image.convert("RGB")
-    small.thumbnail((MAX_SIDE, MAX_SIDE))
+def _thumbnail(image: Image.Image) -> bytes:
+    thumbnail = image.convert("RGB")
+    thumbnail.thumbnail((MAX_SIDE, MAX_SIDE))
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
+    thumbnail.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()

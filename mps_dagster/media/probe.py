@@ -1,9 +1,9 @@
-"""The probe: opens one local file in this process and says what is in it, or raises what is wrong with it.
+"""The probe: reads one local file and describes its streams, or raises what is wrong with it.
 
     python -m mps_dagster.media.probe FILE [--max-pixels N]
 
-prints a `MediaInfo` as JSON. A file of unknown origin is probed that way, in a child process with limits, and
-`parse_child` makes a `MediaInfo` or an error of what the child left. Calling `probe` is for files that we made.
+prints a `MediaInfo` as JSON. An untrusted file is probed with this command, in a child process with limits;
+`parse_child` turns the child's output into a `MediaInfo` or an error. Call `probe` only on files that we made.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from mps_dagster import errors
 from mps_dagster.errors import ContentMalformed, MpsError, SourceNotAccessible
 from mps_dagster.media import describe, refuse
 from mps_dagster.media.info import MediaInfo
-from mps_dagster.media.programmes import companions, own_clock, programmes
-from mps_dagster.media.scan import read, timings
+from mps_dagster.media.programmes import programme_audio, programme_clock, programmes
+from mps_dagster.media.scan import read_packets, stream_timings
 from mps_dagster.media.webp import animation
 
 ALLOWED = frozenset({
@@ -36,27 +36,27 @@ ALLOWED = frozenset({
     "mp3", "aac", "wav", "flac", "ogg", "amr",
     "gif", "apng", "png_pipe", "jpeg_pipe", "webp_pipe",
 })  # fmt: skip
-"""libav's demuxers for the formats that a trigger takes and for those that we make. Never one that opens other files
-(hls, dash, concat, image2, sdp …) or takes any bytes for media (tty, rawvideo …)."""
+"""libav's demuxers for the formats that triggers accept and that we write. Never add one that opens other files
+(hls, dash, concat, image2, sdp …) or accepts any bytes as media (tty, rawvideo …)."""
 MAX_PIXELS = 8192 * 8192
 _ERRORS: Mapping[str, type[MpsError]] = {
     name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, MpsError)
 }
-_REFUSED = 3
-"""The child's exit code when it printed an error."""
+_EXIT_REFUSED = 3
+"""The child's exit code after printing an error."""
 
 
 def probe(path: Path, *, max_pixels: int = MAX_PIXELS, scan: bool = True) -> MediaInfo:
-    """Say what is in a file. Without `scan` it is not read to its end, and times are what the headers claim."""
+    """Describe a file. Without `scan`, only its beginning is read, and times are what the headers claim."""
     try:
         size_bytes = path.stat().st_size
         if not size_bytes:
             raise ContentMalformed("the file is empty", hint="the upload was cut off; upload it again")
-        if moving := animation(path):
-            refuse.check_size(moving.width, moving.height, max_pixels)
-            return describe.webp(moving, size_bytes)
-        with _opened(path, max_pixels) as (container, log):
-            return _contents(container, log, size_bytes, max_pixels=max_pixels, whole=scan)
+        if animated := animation(path):
+            refuse.check_size(animated.width, animated.height, max_pixels)
+            return describe.animated_webp(animated, size_bytes)
+        with _open(path, max_pixels) as (container, log):
+            return _media_info(container, log, size_bytes, max_pixels=max_pixels, whole=scan)
     except OSError as error:
         raise SourceNotAccessible(f"the file cannot be read: {error.strerror}") from error
     except av.FFmpegError as error:
@@ -64,24 +64,22 @@ def probe(path: Path, *, max_pixels: int = MAX_PIXELS, scan: bool = True) -> Med
 
 
 def parse_child(stdout: str, returncode: int) -> MediaInfo:
-    """What a child process that ran this module found; raises what it raised."""
-    end = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
-    error: MpsError = ContentMalformed(f"the probe crashed on this file ({end})", hint=refuse.UPLOAD_AGAIN)
+    """The result of a child process that ran this module; raises the error that it raised."""
+    exit_reason = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
+    error: MpsError = ContentMalformed(f"the probe crashed on this file ({exit_reason})", hint=refuse.UPLOAD_AGAIN)
     try:
         if returncode == 0:
             return MediaInfo.model_validate_json(stdout)
-        if returncode == _REFUSED:
-            said = json.loads(stdout)
-            error = _ERRORS[said["error"]](said["message"], hint=said["hint"])
+        if returncode == _EXIT_REFUSED:
+            report = json.loads(stdout)
+            error = _ERRORS[report["error"]](report["message"], hint=report["hint"])
     except (ValidationError, ValueError, KeyError, TypeError):
         pass
     raise error
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m mps_dagster.media.probe", description="Say what is in a media file."
-    )
+    parser = argparse.ArgumentParser(prog="python -m mps_dagster.media.probe", description="Describe a media file.")
     parser.add_argument("path", type=Path)
     parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="largest picture that is decoded")
     args = parser.parse_args()
@@ -89,18 +87,18 @@ def main() -> int:
         print(probe(args.path, max_pixels=args.max_pixels).model_dump_json())  # noqa: T201
     except MpsError as error:
         print(json.dumps({"error": type(error).__name__, "message": error.message, "hint": error.hint}))  # noqa: T201
-        return _REFUSED
+        return _EXIT_REFUSED
     return 0
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, refuse.Log]]:
-    """The open file, and what libav said while opening it."""
+def _open(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, refuse.Log]]:
+    """The open file, and libav's messages."""
     with path.open("rb") as file:
         head = file.read(512)
-    # By its name alone, libav would take a .jpg for a sequence of images.
+    # By its name alone, libav would take a .jpg for an image sequence.
     format = "jpeg_pipe" if head.startswith(b"\xff\xd8\xff") else None
-    # Opening decodes some pictures, so the limit must hold there too.
+    # Opening already decodes pictures, so the limit is set here too.
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": ",".join(sorted(ALLOWED)),
@@ -110,12 +108,12 @@ def _opened(path: Path, max_pixels: int) -> Iterator[tuple[InputContainer, refus
         try:
             container = av.open(f"file:{os.fspath(path)}", "r", format, options, metadata_errors="replace")
         except av.FFmpegError as error:
-            raise refuse.unreadable(head, log) from error
+            raise refuse.open_error(head, log) from error
     with container:
         yield container, log
 
 
-def _contents(
+def _media_info(
     container: InputContainer, log: refuse.Log, size_bytes: int, *, max_pixels: int, whole: bool
 ) -> MediaInfo:
     video = _main_video(container)
@@ -124,28 +122,28 @@ def _contents(
         # The pictures may be larger than the headers say.
         video.codec_context.options = {"max_pixels": str(max_pixels)}
         video.codec_context.thread_count = 1
-    # Before the whole file is read: a later change of the tables would take the first tracks out of their programme.
+    # Read before the packets: a later change of the tables would take the first tracks out of their programme.
     groups = programmes(container)
-    tracks, picture = read(container, video, whole=whole)
-    known = timings(container, tracks, whole=whole)
-    refuse.check_complete(container, tracks, known, log)
-    sounds = companions(groups, video.index if video else None, describe.usable_sounds(container, known))
-    ahead_s, known = own_clock(groups, known, sounds | {video.index} if video else sounds)
-    seen = None
+    tracks, picture = read_packets(container, video, whole=whole)
+    timings = stream_timings(container, tracks, whole=whole)
+    refuse.check_complete(container, tracks, timings, log)
+    audio = programme_audio(groups, video.index if video else None, describe.usable_audio(container, timings))
+    ahead_s, timings = programme_clock(groups, timings, audio | {video.index} if video else audio)
+    video_stream = None
     if video:
-        if not picture or video.index not in known:
-            raise refuse.undecoded(video)
-        seen = describe.video_stream(container, video, picture, known[video.index])
-    info = describe.media_info(container, seen, sounds, known, size_bytes)
+        if not picture or video.index not in timings:
+            raise refuse.decode_error(video)
+        video_stream = describe.video_stream(container, video, picture, timings[video.index])
+    info = describe.media_info(container, video_stream, audio, timings, size_bytes)
     if ahead_s:
         info = info.model_copy(update={"start_s": round(info.start_s + ahead_s, 6), "seekable": False})
     if not info.video and not info.audio:
-        raise refuse.nothing_usable(container)
+        raise refuse.no_streams_error(container)
     return info
 
 
 def _main_video(container: InputContainer) -> VideoStream | None:
-    """The stream that a person would call the video: decodable, then default, then largest."""
+    """The stream that a person would call the video: decodable ones first, then the default, then the largest."""
     not_main = Disposition.attached_pic | Disposition.timed_thumbnails
     videos = [stream for stream in container.streams.video if not stream.disposition & not_main]
 

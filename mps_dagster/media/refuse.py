@@ -1,4 +1,4 @@
-"""Why a file is refused, in words for the person who uploaded it."""
+"""Checks that refuse a file, with error messages for the person who uploaded it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from mps_dagster.errors import ContentMalformed, ContentUnsupported, NoVideoResolution, SourceFileError
-from mps_dagster.media.scan import Timings, Track, has_jumps, start_s
+from mps_dagster.media.scan import Timings, Track, may_jump, start_s
 
 Log = Sequence[tuple[int, str, str]]
 """libav's messages: level, part, text."""
 
-UPLOAD_AGAIN = "see if the original plays; if it does, the upload was cut off or changed on its way: upload it again"
-_CONVERT = "convert it to something common, for example H.264 and AAC in mp4"
+UPLOAD_AGAIN = "check that the original plays; if it does, the upload was cut off or damaged: upload it again"
+_CONVERT = "convert it to a common format, for example H.264 and AAC in mp4"
 _PLAYLISTS = {
     b"#extm3u": "an HLS playlist",
     b"ffconcat": "a list of files for ffmpeg",
@@ -28,27 +28,27 @@ _PLAYLISTS = {
 }
 _HTML = (b"<!doctype html", b"<html")
 _BOXES = (b"ftyp", b"mdat", b"free", b"wide", b"skip", b"moov")
-"""What an MP4 or QuickTime file begins with, after four bytes of length."""
-_LOST_S, _LOST_SHARE = 2.0, 0.05
-"""A header may promise so much more than there is, whichever is more; beyond that the file counts as cut off."""
+"""The first box types of MP4 and QuickTime files; they follow four bytes of length."""
+_MISSING_S, _MISSING_SHARE = 2.0, 0.05
+"""If more than the larger of these is missing of the declared duration, the file counts as cut off."""
 
 
 @contextmanager
 def libav_log(level: int) -> Iterator[Log]:
-    """libav's messages as they come. Outside of this they are dropped; none is ever printed."""
-    before = av.logging.get_level()
+    """Collects libav's messages. Outside this block they are dropped; they are never printed."""
+    previous_level = av.logging.get_level()
     av.logging.set_level(level)
-    # PyAV would leave out what it heard last, even from another file.
+    # By default, PyAV drops a message that repeats the last one, even another file's.
     av.logging.set_skip_repeated(False)
     try:
         with av.logging.Capture() as log:
             yield log
     finally:
-        av.logging.set_level(before)
+        av.logging.set_level(previous_level)
 
 
-def unreadable(head: bytes, log: Log) -> SourceFileError:
-    """The error for a file that begins with `head` and that libav did not open."""
+def open_error(head: bytes, log: Log) -> SourceFileError:
+    """The error for a file that libav could not open; `head` is its first bytes."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for start, name in _PLAYLISTS.items():
         if text.startswith(start) or (text.startswith(b"<?xml") and start in text):
@@ -58,26 +58,26 @@ def unreadable(head: bytes, log: Log) -> SourceFileError:
     for _, part, message in log:
         if message.startswith("Format not on whitelist"):
             return ContentUnsupported(f"the container {part} is not accepted", hint=_CONVERT)
-    return ContentMalformed(_looks(head), hint=UPLOAD_AGAIN)
+    return ContentMalformed(_describe_head(head), hint=UPLOAD_AGAIN)
 
 
-def _looks(head: bytes) -> str:
+def _describe_head(head: bytes) -> str:
     if not any(head):
-        return "not a media file: begins with zeros"
+        return "not a media file: it begins with zeros"
     if all(byte >= ord(" ") or byte in b"\t\n\f\r" for byte in head):
-        return "not a media file: begins with text"
+        return "not a media file: it begins with text"
     if head[4:8] in _BOXES:
-        return "an MP4 or QuickTime file without its header (moov), which comes last"
-    return "not a media file, or damaged at its beginning"
+        return "an MP4 or QuickTime file without its header (moov), which is at the end of a file"
+    return "not a media file, or its beginning is damaged"
 
 
 def check_decodable(container: InputContainer, video: VideoStream, log: Log, max_pixels: int) -> None:
-    """Before anything is decoded: is there a decoder, and is the picture not too large for us?"""
+    """Before decoding: check that there is a decoder and that the picture is not too large."""
     if not video.codec_context:
         raise _no_decoder(container, video)
     width, height = video.width, video.height
     for _, _, message in log:
-        # libav has the same limit, and then keeps the size for itself.
+        # libav has the same limit; beyond it, only its message has the size.
         if not width and (match := re.match(r"Picture size (\d+)x(\d+) exceeds", message)):
             width, height = int(match[1]), int(match[2])
     check_size(width, height, max_pixels)
@@ -91,50 +91,50 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def check_complete(container: InputContainer, tracks: Sequence[Track], timings: Timings, log: Log) -> None:
-    """After the packets were read: is all there that the headers promise, and none of it encrypted?"""
+    """After reading the packets: check that nothing is encrypted and that the file is as long as its headers say."""
     if any(track.encrypted for track in tracks):
         raise ContentUnsupported("the file is encrypted (DRM)", hint="upload it without protection")
     if not timings and any("opening external track" in message for _, _, message in log):
-        raise ContentMalformed("a QuickTime movie whose media is in other files", hint="save it self-contained")
-    claimed_s = _claimed_s(container, log)
+        raise ContentMalformed("a QuickTime movie whose media is in other files", hint="save it as self-contained")
+    declared_s = _declared_s(container, log)
     # Some headers count from zero, others from the first packet.
-    reached_s = max((timing.end_s for timing in timings.values()), default=0.0) + max(0.0, float(start_s(container)))
-    if claimed_s - reached_s > max(_LOST_S, _LOST_SHARE * claimed_s):
+    end_s = max((timing.end_s for timing in timings.values()), default=0.0) + max(0.0, float(start_s(container)))
+    if declared_s - end_s > max(_MISSING_S, _MISSING_SHARE * declared_s):
         raise ContentMalformed(
-            f"the file is cut off: its header says {claimed_s:.1f} s, its data ends at {reached_s:.1f} s",
+            f"the file is cut off: its header says {declared_s:.1f} s, its data ends at {end_s:.1f} s",
             hint=UPLOAD_AGAIN,
         )
 
 
-def _claimed_s(container: InputContainer, log: Log) -> float:
-    """How long the headers say the file is; 0 if they do not, and libav made its number up."""
-    if has_jumps(container) or any("Estimating duration" in line for _, _, line in log):
+def _declared_s(container: InputContainer, log: Log) -> float:
+    """The duration in the headers; 0 if they have none and libav's number is a guess."""
+    if may_jump(container) or any("Estimating duration" in line for _, _, line in log):
         return 0.0
-    claims = [(container.duration or 0) / av.time_base]
+    lengths = [(container.duration or 0) / av.time_base]
     if container.format.name == "avi":
-        # libav corrects the duration by what it finds, but not the number of pictures.
-        claims += [float(video.frames / video.average_rate) for video in container.streams.video if video.average_rate]
-    return max(claims)
+        # libav corrects the duration to what it reads, but not the number of pictures.
+        lengths += [float(video.frames / video.average_rate) for video in container.streams.video if video.average_rate]
+    return max(lengths)
 
 
-def undecoded(video: VideoStream) -> SourceFileError:
-    """The error for a video of which no picture came out."""
+def decode_error(video: VideoStream) -> SourceFileError:
+    """The error for a video without a decodable picture."""
     if not video.width or not video.height:
-        return NoVideoResolution("the video tells no width and height, and no picture of it can be decoded")
-    return ContentMalformed("no picture of the video can be decoded", hint=UPLOAD_AGAIN)
+        return NoVideoResolution("the video has no width and height, and none of its pictures can be decoded")
+    return ContentMalformed("none of the video's pictures can be decoded", hint=UPLOAD_AGAIN)
 
 
-def nothing_usable(container: InputContainer) -> SourceFileError:
-    """The error for a file without video and without sound that we could use."""
+def no_streams_error(container: InputContainer) -> SourceFileError:
+    """The error for a file without usable video or audio."""
     for audio in container.streams.audio:
         if not audio.codec_context:
             return _no_decoder(container, audio)
     kinds = ", ".join(sorted({stream.type for stream in container.streams}))
-    return ContentMalformed(f"no video and no sound in the file, only {kinds or 'an empty container'}")
+    return ContentMalformed(f"the file has no video and no audio, only {kinds or 'an empty container'}")
 
 
-def listed(container: InputContainer) -> str:
-    """What libav knows of the streams, as ffmpeg prints it."""
+def dump_format(container: InputContainer) -> str:
+    """What libav knows about the streams, as ffmpeg prints it."""
     with libav_log(av.logging.INFO):
         text: str = container.dumps_format()  # type: ignore[attr-defined]  # not in PyAV's stubs
     return text
@@ -145,8 +145,8 @@ def _no_decoder(container: InputContainer, stream: Stream) -> ContentUnsupported
 
 
 def _codec_name(container: InputContainer, stream: Stream) -> str:
-    """What libav calls a codec that it cannot decode, or the container's own name for it; PyAV has neither."""
-    match = re.search(rf"Stream #0:{stream.index}\b.*: (?:Video|Audio): (\w+)(?: \((\w+))?", listed(container))
+    """libav's name of a codec that it cannot decode, or the container's; PyAV exposes neither."""
+    match = re.search(rf"Stream #0:{stream.index}\b.*: (?:Video|Audio): (\w+)(?: \((\w+))?", dump_format(container))
     if not match:
         return "unknown"
     return match[1] if match[1] != "none" else match[2] or "unknown"

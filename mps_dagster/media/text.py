@@ -1,7 +1,7 @@
-"""Text as a picture: any Unicode text to a transparent PNG for ffmpeg to overlay, so user text is in no filter string.
+"""Draws Unicode text as a transparent PNG for ffmpeg to overlay, so that no user text is in a filter string.
 
-HarfBuzz shapes and rasterizes. Pillow's own text layout would not do: its wheels load the host's libfribidi at run time
-and, where there is none (slim containers), draw Arabic unjoined and left to right.
+HarfBuzz shapes and rasterizes. Pillow's text layout is not used: it loads the host's libfribidi at run time and without
+one (slim containers) draws Arabic unjoined and left to right.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from mps_dagster.media.fonts import Face, FontName
 
 MIN_SIZE_PX, MAX_SIZE_PX = 8, 4096
 MAX_SIDE_PX = 8192
-MAX_CHARACTERS = 1000  # MPS allows 100; this one bounds the work
+MAX_CHARACTERS = 1000  # MPS allows 100; this limits the work
 MARGIN_PX = 2
 UNIT = 64  # layout works in 1/64 px, y upwards
 
-# Line ends are gone by then. Bidi embeddings, overrides and isolates go too: they can make a text read as another one.
-# So do shorthand's format controls, the only invisible characters that no font has and HarfBuzz does not hide.
+# Control characters (lines are split before), and bidi embeddings, overrides and isolates, which can disguise a text.
+# Also the shorthand format controls: invisible characters that no font has and that HarfBuzz does not hide.
 _DROPPED = regex.compile(r"[\p{Cc}\u202a-\u202e\u2066-\u2069\U0001bca0-\U0001bca3]")
 
 
 @dataclass(frozen=True)
 class Run:
-    """Neighbouring clusters that are shaped together. An odd bidi level is right to left."""
+    """Neighbouring clusters that are shaped together. Odd bidi levels run right to left."""
 
     text: str
     face: Face
@@ -54,7 +54,7 @@ class Glyph:
 
 @dataclass(frozen=True)
 class Line:
-    """One shaped line; its baseline begins at (0, 0)."""
+    """One shaped line; its baseline starts at (0, 0)."""
 
     glyphs: list[Glyph]
     width: int
@@ -73,7 +73,7 @@ def render_text(text: str, *, font: FontName, size_px: int, color: str, alpha: f
         raise InvalidConfiguration(f"font colour {color!r} is not 0xRRGGBB", hint="white is 0xFFFFFF")
     if not 0 < alpha <= 1:
         raise InvalidConfiguration(f"font alpha {alpha} is outside (0, 1]", hint="1 is opaque")
-    ink = _rasterized(_placed([_line(line, font, size_px) for line in _lines(text)]), size_px)
+    ink = _rasterize(_layout([_line(line, font, size_px) for line in _lines(text)]), size_px)
     mask = ImageOps.expand(ink, MARGIN_PX).point([round(level * alpha) for level in range(256)])
     picture = Image.new("RGBA", mask.size, color.replace("0x", "#"))
     picture.putalpha(mask)
@@ -83,67 +83,67 @@ def render_text(text: str, *, font: FontName, size_px: int, color: str, alpha: f
 
 
 def _lines(text: str) -> list[str]:
-    """Drawable characters only: pairs of surrogates joined, lone ones replaced, control characters dropped."""
+    """The drawable characters: surrogate pairs joined, lone surrogates replaced, control characters dropped."""
     if len(text) > MAX_CHARACTERS:
         raise InvalidConfiguration(f"the text has {len(text)} characters, the limit is {MAX_CHARACTERS}")
-    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    composed = unicodedata.normalize("NFC", whole).replace("\t", " ")
+    unicode = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    composed = unicodedata.normalize("NFC", unicode).replace("\t", " ")
     return [_DROPPED.sub("", line).rstrip() for line in composed.splitlines()]
 
 
 def _line(text: str, font: FontName, size_px: int) -> Line:
-    faces = fonts.chain(font, text)
+    faces = fonts.fallback_faces(font, text)
     glyphs: list[Glyph] = []
     x = ascent = descent = 0
     for run in _visual_order(list(_runs(text or " ", faces))):
-        sized = fonts.sized(run.face, size_px * UNIT)
-        extents = sized.get_font_extents("ltr")
+        scaled = fonts.scaled_font(run.face, size_px * UNIT)
+        extents = scaled.get_font_extents("ltr")
         ascent, descent = max(ascent, extents.ascender), max(descent, -extents.descender)
-        shaped = _shaped(run, sized)
-        for info, at in zip(shaped.glyph_infos, shaped.glyph_positions, strict=True):
-            glyphs.append(Glyph(sized, info.codepoint, x + at.x_offset, at.y_offset))
+        buffer = _shape(run, scaled)
+        for info, at in zip(buffer.glyph_infos, buffer.glyph_positions, strict=True):
+            glyphs.append(Glyph(scaled, info.codepoint, x + at.x_offset, at.y_offset))
             x += at.x_advance
     return Line(glyphs, x, ascent, descent, rtl=bidi.get_base_level(text) == 1)
 
 
 def _runs(text: str, faces: tuple[Face, ...]) -> Iterator[Run]:
-    """The line in logical order, cut where font, script or direction changes, never inside a grapheme cluster."""
+    """The line in logical order, split where font, script or direction changes, never inside a grapheme cluster."""
     levels = _levels(text)
     pieces: list[Run] = []
-    before, at = Run("", faces[0], "Zyyy", 0), 0
+    previous, at = Run("", faces[0], "Zyyy", 0), 0
     for cluster in regex.findall(r"\X", text):
-        drawn, face = fonts.choose(cluster, faces, before.face)
-        probe = hb.Buffer()
-        probe.add_str(drawn)
-        probe.guess_segment_properties()
-        before = Run(drawn, face, probe.script or before.script, levels[at])  # punctuation goes with what precedes it
-        pieces.append(before)
+        drawable, face = fonts.choose_face(cluster, faces, previous.face)
+        buffer = hb.Buffer()
+        buffer.add_str(drawable)
+        buffer.guess_segment_properties()
+        # Punctuation has no script of its own.
+        previous = Run(drawable, face, buffer.script or previous.script, levels[at])
+        pieces.append(previous)
         at += len(cluster)
-    for _, same in groupby(pieces, key=lambda piece: replace(piece, text="")):
-        run = list(same)
-        yield replace(run[0], text="".join(piece.text for piece in run))
+    for run, members in groupby(pieces, key=lambda piece: replace(piece, text="")):
+        yield replace(run, text="".join(piece.text for piece in members))
 
 
 def _levels(text: str) -> list[int]:
-    """Each character's bidi level (UAX 9 less explicit embeddings). The first strong letter directs the line."""
+    """Each character's bidi level (UAX 9 without explicit embeddings). The first strong letter sets the line's direction."""
     base = bidi.get_base_level(text)
-    text = "".join(c if unicodedata.bidirectional(c) else "\N{REPLACEMENT CHARACTER}" for c in text)  # not yet assigned
+    text = "".join(c if unicodedata.bidirectional(c) else "\N{REPLACEMENT CHARACTER}" for c in text)  # unassigned
     storage = bidi.get_empty_storage() | {"base_level": base, "base_dir": "LR"[base]}
     bidi.get_embedding_levels(text, storage)
-    bidi.explicit_embed_and_overrides(storage)  # takes joiners and their like out of storage["chars"]
+    bidi.explicit_embed_and_overrides(storage)  # removes joiners and the like from storage["chars"]
     bidi.resolve_weak_types(storage)
     bidi.resolve_neutral_types(storage, False)
     bidi.resolve_implicit_levels(storage, False)
     resolved = iter(storage["chars"])
     levels: list[int] = []
     for character in text:
-        taken_out = unicodedata.bidirectional(character) in bidi.X9_REMOVED
-        levels.append((levels[-1] if levels else base) if taken_out else next(resolved)["level"])
+        is_removed = unicodedata.bidirectional(character) in bidi.X9_REMOVED
+        levels.append((levels[-1] if levels else base) if is_removed else next(resolved)["level"])
     return levels
 
 
 def _visual_order(runs: list[Run]) -> list[Run]:
-    """Left to right as drawn (UAX 9, L2): from the highest level down, turn round what is at that level or above."""
+    """Left to right as drawn (UAX 9, L2): from the highest level down, reverse the runs at that level or above."""
     for level in range(max(run.level for run in runs), 0, -1):
         runs = [run for stretch in _stretches(runs, level) for run in stretch]
     return runs
@@ -154,7 +154,7 @@ def _stretches(runs: list[Run], level: int) -> Iterator[list[Run]]:
         yield list(stretch)[:: -1 if high else 1]
 
 
-def _shaped(run: Run, font: hb.Font) -> hb.Buffer:
+def _shape(run: Run, font: hb.Font) -> hb.Buffer:
     buffer = hb.Buffer()
     buffer.add_str(run.text)
     buffer.direction = "rtl" if run.level % 2 else "ltr"
@@ -164,8 +164,8 @@ def _shaped(run: Run, font: hb.Font) -> hb.Buffer:
     return buffer
 
 
-def _placed(lines: list[Line]) -> list[Glyph]:
-    """The glyphs of all lines on one plane, right-to-left lines at its right edge."""
+def _layout(lines: list[Line]) -> list[Glyph]:
+    """The glyphs of all lines in one coordinate system, with right-to-left lines at the right edge."""
     glyphs: list[Glyph] = []
     widest = max((line.width for line in lines), default=0)
     y = 0
@@ -177,10 +177,10 @@ def _placed(lines: list[Line]) -> list[Glyph]:
     return glyphs
 
 
-def _rasterized(glyphs: list[Glyph], size_px: int) -> Image.Image:
+def _rasterize(glyphs: list[Glyph], size_px: int) -> Image.Image:
     """The glyphs' coverage, cropped to the ink."""
     drawing = hb.RasterDraw()
-    drawing.extents = _extents(glyphs, size_px)  # left to itself it cuts a picture off at 4096 px, without a word
+    drawing.extents = _extents(glyphs, size_px)  # HarfBuzz's own are cut off at 4096 px, without an error
     drawing.scale_factor = (UNIT, UNIT)
     for glyph in glyphs:
         drawing.transform = (1, 0, 0, 1, glyph.x, glyph.y)
@@ -192,7 +192,7 @@ def _rasterized(glyphs: list[Glyph], size_px: int) -> Image.Image:
 
 
 def _extents(glyphs: list[Glyph], size_px: int) -> hb.RasterExtents:
-    """The pixels that hold all ink, plus one for rounding. None and too many are refused, before any is made."""
+    """The pixels that hold all ink, plus one for rounding. Raises if there are none or too many, before drawing."""
     boxes = [(glyph, glyph.font.get_glyph_extents(glyph.id)) for glyph in glyphs]
     inked = [(glyph.x + box.x_bearing, glyph.y + box.y_bearing, box) for glyph, box in boxes if box and box.width]
     if not inked:

@@ -1,8 +1,7 @@
-"""When streams play, and parts of that by MPS's signed offsets (reference A.4).
+"""When streams play, and time ranges by MPS's signed offsets (reference A.4).
 
-There is one clock, the source's: its 0 s is the start of the container, as in every player. An output is made of some of
-the source's streams, and its natural start and end are theirs: 0 % is the beginning of the first of them, 100 % the end
-of the last.
+All times are on the source's clock: 0 s is the start of the container, as in every player. An output uses some of the
+source's streams. It naturally starts with the first of them to start (0 %) and ends with the last to end (100 %).
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from typing import Protocol
 from mps_dagster.errors import InvalidTimeOffset
 
 
-class Playing(Protocol):
-    """What has a beginning and an end: a stream, or a part of a source."""
+class Timed(Protocol):
+    """A stream or a part of a source, with a start and an end."""
 
     @property
     def start_s(self) -> float: ...
@@ -26,28 +25,28 @@ class Playing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From the beginning of the first stream to the end of the last one."""
+    """From the start of the first stream to the end of the last one."""
 
     start_s: float
     end_s: float
 
     @classmethod
-    def of(cls, streams: Iterable[Playing]) -> Span:
-        known = list(streams)
-        return cls(min(stream.start_s for stream in known), max(stream.end_s for stream in known))
+    def of(cls, streams: Iterable[Timed]) -> Span:
+        streams = list(streams)
+        return cls(min(stream.start_s for stream in streams), max(stream.end_s for stream in streams))
 
     @property
     def whole(self) -> TimeRange:
         return TimeRange(self.start_s, self.end_s, self)
 
     def at_percent(self, percent: float) -> float:
-        """The second of the source at which so much of it has played."""
+        """The source's time, in seconds, at which this percentage of the span has played."""
         return self.start_s + (self.end_s - self.start_s) * percent / 100
 
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """From `start_s` up to `end_s` of what plays in `span`."""
+    """The part of `span` from `start_s` up to `end_s`."""
 
     start_s: float
     end_s: float
@@ -71,21 +70,21 @@ class TimeRange:
 
 
 def signed_range(start_offset_s: float, end_offset_s: float, span: Span) -> TimeRange:
-    """0 = the natural start or end; n > 0 = at second n of the source; n < 0 = |n| seconds before the end.
+    """0 = the natural start or end; n > 0 = second n of the source; n < 0 = |n| seconds before the end.
 
-    What lies outside the span is cut off; a range of which nothing is left is refused.
+    The range is cut to the span; raises InvalidTimeOffset if nothing is left.
     """
-    start = _at(start_offset_s, span) if start_offset_s else span.start_s
-    end = _at(end_offset_s, span) if end_offset_s else span.end_s
+    start = _time(start_offset_s, span) if start_offset_s else span.start_s
+    end = _time(end_offset_s, span) if end_offset_s else span.end_s
     start, end = max(span.start_s, start), min(end, span.end_s)
     if start >= end:
         raise InvalidTimeOffset(
-            f"the range from {start_offset_s:g} s to {end_offset_s:g} s holds nothing: what is asked for plays from "
+            f"the range from {start_offset_s:g} s to {end_offset_s:g} s is empty: the streams play from "
             f"{span.start_s:.3f} s to {span.end_s:.3f} s",
             hint="offsets are seconds from the start; negative ones count from the end; 0 is the start or end itself",
         )
     return TimeRange(start, end, span)
 
 
-def _at(offset_s: float, span: Span) -> float:
+def _time(offset_s: float, span: Span) -> float:
     return offset_s if offset_s > 0 else span.end_s + offset_s

@@ -1,4 +1,4 @@
-"""Animated WebP, read by hand: libav 8 skips its chunks; ffmpeg 9 reads and writes it, so it must be probed."""
+"""Parses animated WebP files: ffmpeg 9 reads and writes them, but PyAV's libav 8 skips their chunks."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ class Animation:
     width: int
     height: int
     alpha: bool
-    shown_ms: tuple[int, ...]
-    """How long each picture stays; one at least."""
+    durations_ms: tuple[int, ...]
+    """Of each picture; at least one."""
 
 
 def animation(path: Path) -> Animation | None:
-    """The facts of an animated WebP; None for every other file, and for one without a whole picture."""
+    """What an animated WebP contains; None for any other file and for one without a complete picture."""
     with path.open("rb") as file:
         head = file.read(30)
         if len(head) < 30 or (head[:4], head[8:16]) != (b"RIFF", b"WEBPVP8X") or not head[20] & _ANIMATED:
             return None
-        shown_ms = _shown_ms(file, path.stat().st_size)
-    if not shown_ms:
+        durations_ms = _durations_ms(file, path.stat().st_size)
+    if not durations_ms:
         return None
-    return Animation(_uint24(head, 24) + 1, _uint24(head, 27) + 1, bool(head[20] & _ALPHA), shown_ms)
+    return Animation(_uint24(head, 24) + 1, _uint24(head, 27) + 1, bool(head[20] & _ALPHA), durations_ms)
 
 
-def _shown_ms(file: BinaryIO, size_bytes: int) -> tuple[int, ...]:
-    """Durations of the pictures that are whole."""
-    durations, at = [], 12
+def _durations_ms(file: BinaryIO, size_bytes: int) -> tuple[int, ...]:
+    """Durations of the complete pictures."""
+    durations_ms, at = [], 12
     while at + 8 <= size_bytes:
         file.seek(at)
         start = file.read(24)
@@ -42,8 +42,8 @@ def _shown_ms(file: BinaryIO, size_bytes: int) -> tuple[int, ...]:
         # Chunks are padded to even sizes.
         at += 8 + length + length % 2
         if kind == b"ANMF" and length >= 16 and at <= size_bytes:
-            durations.append(_uint24(start, 20))
-    return tuple(durations)
+            durations_ms.append(_uint24(start, 20))
+    return tuple(durations_ms)
 
 
 def _uint24(content: bytes, at: int) -> int:

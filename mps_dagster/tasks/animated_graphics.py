@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import ffmpeg
 from pydantic import Field, model_validator
 
-from mps_dagster.ffmpeg.picture import Stream, arguments, in_rgb, section
+from mps_dagster.ffmpeg.picture import Stream, arguments, rgb_picture, section
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan
 from mps_dagster.ffmpeg.stills import check_side
 from mps_dagster.frozen import REQUIRED, Api, contradiction
@@ -114,8 +114,8 @@ def _frames(
     # of the animation still gives one.
     frames = section(media, part, (video,)).picture(video).filter("fps", spec.fps, round="up", eof_action="pass")
     frames = frames.filter("trim", end_frame=max(1, math.ceil(part.duration_s * spec.fps - 0.01)))
-    # Both formats have transparency; in GIF a pixel is either transparent or opaque.
-    return in_rgb(frames, video, geometry, keep_alpha=True)
+    # Both formats have transparency; GIF all or nothing.
+    return rgb_picture(frames, video, geometry, keep_alpha=True)
 
 
 def output(result: SubtaskResult) -> dict[str, Any]:

@@ -20,17 +20,14 @@ from pydantic import Field, model_validator
 
 from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.ffmpeg.codecs import PICTURES
-from mps_dagster.ffmpeg.colour import as_picture
-from mps_dagster.ffmpeg.picture import arguments, in_rgb
+from mps_dagster.ffmpeg.colour import to_picture_format
+from mps_dagster.ffmpeg.picture import arguments, rgb_picture
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, TextFile
-from mps_dagster.ffmpeg.stills import check_side, sampled
-from mps_dagster.frozen import REQUIRED, Api, contradiction
+from mps_dagster.ffmpeg.stills import check_side, sample_frames
 from mps_dagster.media.geometry import Adaptive, Size, fit
 from mps_dagster.media.info import MediaInfo, VideoStream
-from mps_dagster.media.sampling import interval_times, method, percent_times
-from mps_dagster.tasks.mps import MpsTask, TemplateType
-from mps_dagster.tasks.result import SubtaskResult
-from mps_dagster.tasks.spec import OutputNames, PictureFormat, SampleType, Side, Spec, TaskType, need_video
+from mps_dagster.media.sampling import decode_method, interval_times, percent_times
+from mps_dagster.tasks.spec import OutputNames, Side, Spec, TaskType, need_video
 
 MAX_PICTURES = 100_000
 INDEX_PATH = "{inputName}_imageSprite_{definition}.{format}"
@@ -107,11 +104,11 @@ def _command(spec: ImageSpriteSpec, media: MediaInfo, video: VideoStream, times:
     geometry = fit(
         video.display_size, width=spec.width, height=spec.height, adaptive=spec.resolution_adaptive, fill=spec.fill_type
     )
-    frames = sampled(media, video, times, keyframes=method(video, times) == "keyframes")
-    cells = in_rgb(frames, video, geometry, keep_alpha=bool(format.alpha_format))
+    frames = sample_frames(media, video, times, keyframes=decode_method(video, times) == "keyframes")
+    cells = rgb_picture(frames, video, geometry, keep_alpha=bool(format.alpha_format))
     sheet = cells.filter("tile", f"{spec.column_count}x{spec.row_count}")
     output = ffmpeg.output(
-        as_picture(sheet, video, format),
+        to_picture_format(sheet, video, format),
         f"file:sheet_%04d.{spec.format}",
         **{"f": "image2", "start_number": 0, "c:v": format.codec, **format.args},
     )

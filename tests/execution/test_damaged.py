@@ -1,6 +1,6 @@
-"""Every kind of source cut short, or with bytes that are wrong: the right output of what can be read, or an error that says why.
+"""Truncated and corrupted sources: a correct output of what can be read, or an error with the reason.
 
-Never half an output, and never without end.
+Never a partial output, and never an endless run.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from readings import own_time_s, pictures
+from readings import encoded_time_s, pictures
 
 from mps_dagster.errors import OutputRejected, SourceFileError
 
@@ -43,7 +43,7 @@ def cut(content: bytes, share: float) -> bytes:
 
 
 def flipped(content: bytes) -> bytes:
-    """50 bytes are others, the same ones each time."""
+    """50 changed bytes, the same ones each time."""
     chance, changed = random.Random(len(content)), bytearray(content)
     for _ in range(50):
         changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
@@ -52,8 +52,8 @@ def flipped(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: "-".join(map(str, clip)))
 @pytest.mark.parametrize("damage", ["30 %", "90 %", "flipped"])
-def test_a_damaged_source_gives_whole_outputs_or_a_reason(clips, upload, made, worker, tmp_path, clip, damage):
-    """The codes are those of a bad source, or of an output that did not become what was planned."""
+def test_a_damaged_source_gives_complete_outputs_or_an_error(clips, upload, run_task, worker, tmp_path, clip, damage):
+    """With the code of a bad source, or of an output that differs from the plan."""
     whole = getattr(clips, clip[0])(*clip[1:])
     content = whole.read_bytes()
     damaged = tmp_path / whole.name
@@ -64,15 +64,15 @@ def test_a_damaged_source_gives_whole_outputs_or_a_reason(clips, upload, made, w
         return
     for kind, spec in OUTPUTS:
         before = published(worker)
-        # Any other error is none that may come of a bad source.
+        # A bad source may raise no other error.
         with suppress(SourceFileError, OutputRejected):
-            made(source, kind, spec)
+            run_task(source, kind, spec)
             before = published(worker)
         assert published(worker) == before
     video = next((path for path in published(worker) if path.suffix == ".mp4"), None)
     if video and damage != "flipped" and clip[0] in ("changing_picture", "changing_sound", "late_picture"):
         shown = list(pictures(video))
-        assert [own_time_s(picture) for _, picture in shown[:-3:10]] == pytest.approx(
+        assert [encoded_time_s(picture) for _, picture in shown[:-3:10]] == pytest.approx(
             [at for at, _ in shown[:-3:10]], abs=0.2
         )
 

@@ -1,4 +1,4 @@
-"""Running processes: limits, progress, and nothing left behind. Real processes, short ones."""
+"""Running processes: limits, progress, no orphans. With short, real processes."""
 
 from __future__ import annotations
 
@@ -29,18 +29,16 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z" if sys.platform == "linux" else True
 
 
-@pytest.mark.slow
-def test_output_lines_come_one_by_one_and_usage_is_reported():
-    """Progress is read from them while the process runs."""
+def test_output_lines_are_passed_on_and_usage_is_measured():
+    """Progress is read from the lines while the process runs."""
     lines: list[str] = []
-    done = python("print('a'); print('b'); sum(range(3_000_000))", on_line=lines.append)
-    assert (lines, done.returncode) == (["a", "b"], 0)
-    assert done.cpu_s > 0
-    assert done.memory_bytes > 1_000_000
+    process = python("print('a'); print('b'); sum(range(3_000_000))", on_line=lines.append)
+    assert (lines, process.returncode) == (["a", "b"], 0)
+    assert process.cpu_s > 0
+    assert process.memory_bytes > 1_000_000
 
 
-@pytest.mark.slow
-def test_a_process_gets_nothing_of_our_environment(monkeypatch):
+def test_a_process_does_not_get_our_environment(monkeypatch):
     """A hostile file must not reach a credential."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     assert "secret" not in python("import os; print(dict(os.environ))").stdout
@@ -49,49 +47,47 @@ def test_a_process_gets_nothing_of_our_environment(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="has Linux's scheduling")
 def test_a_process_gives_way_to_our_servers():
-    """Also where it would take more: SVT-AV1 asks for real-time priority as root."""
+    """Even if it asks for more: as root, SVT-AV1 asks for real-time priority."""
     take = "import os; print(os.nice(0)); os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(99))"
-    done = python(take, replace(LIMITS, niceness=7))
-    assert int(done.stdout) == min(os.nice(0) + 7, 19)
-    assert "PermissionError" in done.stderr
+    process = python(take, replace(LIMITS, niceness=7))
+    assert int(process.stdout) == min(os.nice(0) + 7, 19)
+    assert "PermissionError" in process.stderr
 
 
-@pytest.mark.slow
-def test_a_process_that_runs_too_long_is_ended():
-    """With the limit in the error."""
-    done = python("import time; time.sleep(60)", Limits(wall_s=0.6, stall_s=20, memory_bytes=2**31))
+def test_a_process_that_runs_too_long_is_killed():
+    """The error names the limit."""
+    process = python("import time; time.sleep(60)", Limits(wall_s=0.6, stall_s=20, memory_bytes=2**31))
     with pytest.raises(ToolFailed, match=r"longer than 0\.6 s"):
-        done.check()
+        process.check()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="CPU time of a child is read from /proc")
-def test_a_process_that_does_nothing_is_ended():
-    """ffmpeg goes on reporting when it hangs, so what it prints does not count as work."""
+def test_a_process_that_uses_no_cpu_is_killed():
+    """ffmpeg keeps printing progress while it hangs, so output does not count as work."""
     code = "import time, sys\nwhile True: print('progress=continue', flush=True); time.sleep(0.3)"
-    done = python(code, Limits(wall_s=60, stall_s=0.2, memory_bytes=2**31))
-    assert "did nothing" in done.ended_by
+    process = python(code, Limits(wall_s=60, stall_s=0.2, memory_bytes=2**31))
+    assert "used no CPU" in process.ended_by
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="no address-space limit on macOS")
 def test_memory_is_limited():
-    """A picture bomb fails alone instead of taking the machine down."""
+    """A decompression bomb fails alone instead of taking the machine down."""
     assert python("x = bytearray(3 * 2**30)").returncode == 1
 
 
 @pytest.mark.slow
 def test_output_size_is_limited(tmp_path):
-    """The file is cut there and the error says why."""
+    """The file is cut at the limit, and the error says why."""
     limits = Limits(wall_s=20, stall_s=20, memory_bytes=2**31, output_bytes=1000)
     code = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); open('big', 'wb').write(bytes(10_000))"
     with pytest.raises(ToolFailed, match="file size"):
         python(code, limits, tmp_path).check()
 
 
-@pytest.mark.slow
-def test_children_of_a_child_are_ended_with_it():
-    """The whole process group goes, not only its leader."""
+def test_children_of_a_child_are_killed_with_it():
+    """The whole process group, not only its leader."""
     code = (
         "import subprocess, sys, time; p = subprocess.Popen(['sleep', '60']); print(p.pid, flush=True); time.sleep(60)"
     )
@@ -118,7 +114,7 @@ def test_an_interrupt_leaves_no_process_behind():
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 def test_a_process_dies_with_a_parent_that_is_killed(tmp_path):
-    """SIGKILL runs no handler; an encoder that went on would write beside the retry."""
+    """SIGKILL runs no handler, and a surviving encoder would write while the retry does."""
     code = f"""
 import sys
 from pathlib import Path
@@ -148,8 +144,8 @@ run([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); tim
     ],
 )
 def test_a_failure_becomes_the_error_that_says_what_to_do(stderr, returncode, error):
-    """The class decides whether it is tried again, and the code that MPS's clients get."""
-    done = Completed(("/x/ffmpeg", "-i", "a b"), returncode, "", stderr, 1.0, 1.0, 1)
+    """Its class decides about a retry and about the code that MPS's clients get."""
+    process = Completed(("/x/ffmpeg", "-i", "a b"), returncode, "", stderr, 1.0, 1.0, 1)
     with pytest.raises(error, match=r"'a b'|disk") as caught:
-        done.check()
+        process.check()
     assert type(caught.value) is error

@@ -1,4 +1,4 @@
-"""The probe in a process of its own, and the limits that it gets."""
+"""The probe in a separate process, and its limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mps_dagster.settings import Settings
 pytestmark = pytest.mark.slow
 
 
-def test_a_probe_that_takes_too_long_did_not_crash(tmp_path):
+def test_a_probe_that_takes_too_long_is_stopped(tmp_path):
     """The error names the limit."""
     path = tmp_path / "film.mp4"
     path.write_bytes(b"film")

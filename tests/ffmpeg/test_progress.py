@@ -13,15 +13,15 @@ speed=5.91x
 progress=continue"""
 
 
-def test_a_block_tells_time_frames_and_speed():
-    """Only the keys that are needed; times in microseconds."""
+def test_a_block_has_time_frames_and_speed():
+    """Other keys are ignored; times are in microseconds."""
     progress = Progress()
     for line in BLOCK.splitlines():
         progress = progress.advance(line)
     assert progress == Progress(out_time_s=2.96, frame=75, speed=5.91)
 
 
-def test_what_is_not_known_yet_changes_nothing():
+def test_unknown_values_change_nothing():
     """ffmpeg writes N/A until the first frame is out, and negative times before the first key frame."""
     before = Progress(out_time_s=1.0, frame=3, speed=2.0)
     for line in ("out_time_us=N/A", "speed=N/A", "", "frame", "nonsense=1"):
@@ -29,6 +29,5 @@ def test_what_is_not_known_yet_changes_nothing():
     assert before.advance("out_time_us=-80000").out_time_s == 0
 
 
-def test_the_end_is_reported():
-    """The last block says so."""
+def test_the_last_block_marks_the_end():
     assert Progress().advance("progress=end").ended

@@ -12,7 +12,7 @@ HD, UPRIGHT, ODD = (1280, 720), (720, 1280), (319, 179)
 
 
 @pytest.mark.parametrize(
-    ("source", "wanted", "canvas", "inner"),
+    ("source", "options", "canvas", "inner"),
     [
         pytest.param(HD, {}, HD, HD, id="both sides 0 keep the source's size"),
         pytest.param(ODD, {"step": 2}, (320, 180), (320, 180), id="odd sides become even for video"),
@@ -20,10 +20,12 @@ HD, UPRIGHT, ODD = (1280, 720), (720, 1280), (319, 179)
         pytest.param(HD, {"height": 360}, (640, 360), (640, 360), id="height alone is the short side"),
         pytest.param(UPRIGHT, {"height": 360}, (360, 640), (360, 640), id="and for upright video that is its width"),
         pytest.param(
-            UPRIGHT, {"height": 360, "adaptive": "close"}, (202, 360), (202, 360), id="close takes it literally"
+            UPRIGHT, {"height": 360, "adaptive": "close"}, (202, 360), (202, 360), id="close takes height literally"
         ),
         pytest.param(HD, {"width": 640}, (640, 360), (640, 360), id="width alone is the long side"),
-        pytest.param(HD, {"width": 640, "height": 640, "fill": "stretch"}, (640, 640), (640, 640), id="stretch bends"),
+        pytest.param(
+            HD, {"width": 640, "height": 640, "fill": "stretch"}, (640, 640), (640, 640), id="stretch distorts"
+        ),
         pytest.param(HD, {"width": 640, "height": 640}, (640, 640), (640, 360), id="black pads"),
         pytest.param(HD, {"width": 640, "height": 640, "fill": "gauss"}, (640, 640), (640, 360), id="gauss pads, too"),
         pytest.param(
@@ -31,9 +33,9 @@ HD, UPRIGHT, ODD = (1280, 720), (720, 1280), (319, 179)
         ),
     ],
 )
-def test_sizes_follow_mps(source, wanted, canvas, inner):
+def test_sizes_follow_mps(source, options, canvas, inner):
     """Reference A.5: one 0 is proportional, two values are exact, `open` means long and short side."""
-    geometry = fit(source, **wanted)
+    geometry = fit(source, **options)
     assert (geometry.canvas, geometry.inner) == (canvas, inner)
 
 

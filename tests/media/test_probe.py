@@ -1,4 +1,4 @@
-"""The probe: what it says of every kind of clip, and of files that are none."""
+"""The probe of every kind of clip, and of files that are not media."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Recipe = tuple[Any, ...]
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 
 
-def made(clips: Clips, recipe: Recipe) -> Path:
+def make_clip(clips: Clips, recipe: Recipe) -> Path:
     name, *args = recipe
     path = getattr(clips, name)(*args)
     assert isinstance(path, Path)
@@ -39,15 +39,15 @@ def made(clips: Clips, recipe: Recipe) -> Path:
 
 
 def video_of(clips: Clips, *recipe: Any) -> VideoStream:
-    video = probe(made(clips, recipe)).video
+    video = probe(make_clip(clips, recipe)).video
     assert video
     return video
 
 
-def agrees(seen: object, **expected: Any) -> None:
-    """Compare only the facts that are named; times to the microsecond."""
-    found = {name: getattr(seen, name) for name in expected}
-    assert found == {n: pytest.approx(v, abs=2e-6) if isinstance(v, float) else v for n, v in expected.items()}
+def assert_facts(info: object, **expected: Any) -> None:
+    """Compare only the named facts; times to the microsecond."""
+    actual = {name: getattr(info, name) for name in expected}
+    assert actual == {n: pytest.approx(v, abs=2e-6) if isinstance(v, float) else v for n, v in expected.items()}
 
 
 PICTURES: dict[str, tuple[Recipe, dict[str, Any]]] = {
@@ -60,8 +60,8 @@ PICTURES: dict[str, tuple[Recipe, dict[str, Any]]] = {
         {"mirrored": True, "display_size": (180, 320)},
     ),
     "not mirrored": (("rotated", 180), {"mirrored": False}),
-    "times told": (("b_frames",), {"untimed": False}),
-    "times not told": (("b_frames_avi",), {"untimed": True}),
+    "presentation times": (("b_frames",), {"untimed": False}),
+    "no presentation times of B-frames": (("b_frames_avi",), {"untimed": True}),
     "AVI without B-frames": (("mjpeg_avi",), {"untimed": False}),
     "cut by an edit list": (("edit_list",), {"hidden_s": 0.52}),
     "not cut": (("video",), {"hidden_s": 0.0}),
@@ -87,9 +87,9 @@ PICTURES: dict[str, tuple[Recipe, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("recipe", "expected"), PICTURES.values(), ids=PICTURES)
-def test_says_how_the_picture_is_stored(clips: Clips, recipe: Recipe, expected: dict[str, Any]) -> None:
-    """Sizes, turns, pixels and colours, from the headers or from the first decoded picture."""
-    agrees(video_of(clips, *recipe), **expected)
+def test_reads_how_the_picture_is_stored(clips: Clips, recipe: Recipe, expected: dict[str, Any]) -> None:
+    """Sizes, rotation, pixels and colours, from the headers or the first decoded picture."""
+    assert_facts(video_of(clips, *recipe), **expected)
 
 
 TIMES: dict[str, tuple[Recipe, dict[str, Any]]] = {
@@ -118,8 +118,8 @@ TIMES: dict[str, tuple[Recipe, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("recipe", "expected"), TIMES.values(), ids=TIMES)
 def test_measures_time_by_packets(clips: Clips, recipe: Recipe, expected: dict[str, Any]) -> None:
-    """Whatever headers claim or leave out, and whatever the container's clock does."""
-    agrees(video_of(clips, *recipe), **expected)
+    """Whatever the headers say, and however the clock jumps."""
+    assert_facts(video_of(clips, *recipe), **expected)
 
 
 CONTAINERS: dict[str, tuple[Recipe, str, float]] = {
@@ -152,9 +152,9 @@ CONTAINERS: dict[str, tuple[Recipe, str, float]] = {
 
 @pytest.mark.parametrize(("recipe", "container", "duration_s"), CONTAINERS.values(), ids=CONTAINERS)
 def test_reads_every_container(clips: Clips, recipe: Recipe, container: str, duration_s: float) -> None:
-    """Its name is ffmpeg's; its length is that of the longest picture or sound, and a still picture has none."""
-    path = made(clips, recipe)
-    agrees(probe(path), container=container, duration_s=duration_s, size_bytes=path.stat().st_size)
+    """Its name is ffmpeg's; its duration is the longest stream's, and 0 for a still picture."""
+    path = make_clip(clips, recipe)
+    assert_facts(probe(path), container=container, duration_s=duration_s, size_bytes=path.stat().st_size)
 
 
 def test_counts_from_the_container_s_own_start(clips: Clips) -> None:
@@ -163,43 +163,41 @@ def test_counts_from_the_container_s_own_start(clips: Clips) -> None:
     assert probe(clips.wrapped_clock()).start_s == pytest.approx(-1.021333)
 
 
-def test_sound_that_starts_late_says_so(clips: Clips) -> None:
-    """Packets that only warm up the decoder are no sound yet."""
+def test_late_audio_has_a_late_start(clips: Clips) -> None:
+    """Packets that only warm up the decoder do not count."""
     (sound,) = probe(clips.late_audio()).audio
-    agrees(sound, start_s=0.5, duration_s=1.5, codec="aac", sample_rate_hz=48000, channels=1)
+    assert_facts(sound, start_s=0.5, duration_s=1.5, codec="aac", sample_rate_hz=48000, channels=1)
 
 
-def test_knows_the_sounds_by_language(clips: Clips) -> None:
-    """And which one a player takes."""
+def test_reads_languages_and_the_default_track(clips: Clips) -> None:
     sounds = probe(clips.languages()).audio
     assert [(s.index, s.language, s.default) for s in sounds] == [(1, "eng", False), (2, "jpn", True)]
 
 
-def test_an_undetermined_language_is_none(clips: Clips) -> None:
-    """MP4 writes `und` when nobody said."""
+def test_an_undetermined_language_is_empty(clips: Clips) -> None:
+    """MP4 stores `und` for it."""
     assert probe(clips.audio_only("m4a")).audio[0].language == ""
 
 
 @pytest.mark.parametrize("extension", ["mp3", "m4a", "flac", "mkv"])
-def test_cover_art_is_no_video(clips: Clips, extension: str) -> None:
-    """Peers take it for one and fail, or make a video of one picture."""
+def test_cover_art_is_not_a_video(clips: Clips, extension: str) -> None:
     media = probe(clips.with_cover(extension))
-    agrees(media, video=None, cover_index=1, other_streams=())
+    assert_facts(media, video=None, cover_index=1, other_streams=())
     assert len(media.audio) == 1
 
 
 def test_finds_the_video_next_to_a_larger_cover(clips: Clips) -> None:
-    """Size is no sign of being the main stream."""
+    """The largest stream is not always the main one."""
     media = probe(clips.video_with_cover())
     assert media.cover_index == 1
-    agrees(media.video, index=0, width=160, frames=50)
+    assert_facts(media.video, index=0, width=160, frames=50)
 
 
-def test_of_two_videos_the_default_one_is_taken(clips: Clips) -> None:
+def test_the_default_video_is_used(clips: Clips) -> None:
     """The other one is listed."""
     media = probe(clips.two_videos())
     assert media.other_streams == ("video",)
-    agrees(media.video, index=1, width=320)
+    assert_facts(media.video, index=1, width=320)
 
 
 PROGRAMMES: dict[str, tuple[tuple[str, ...], int | None, list[int], tuple[str, ...]]] = {
@@ -216,20 +214,20 @@ PROGRAMMES: dict[str, tuple[tuple[str, ...], int | None, list[int], tuple[str, .
 
 
 @pytest.mark.parametrize(("members", "width", "sounds", "others"), PROGRAMMES.values(), ids=PROGRAMMES)
-def test_of_several_programmes_one_is_taken_whole(clips, members, width, sounds, others) -> None:
-    """The video's own sounds and no others; without a video, the first programme's. What is left is listed."""
+def test_one_of_several_programmes_is_used(clips, members, width, sounds, others) -> None:
+    """Only the video's own audio; without video, the first programme's. Other streams are listed."""
     media = probe(clips.programmes(*members))
     assert (media.video.width if media.video else None) == width
-    agrees(media, other_streams=others)
+    assert_facts(media, other_streams=others)
     assert [sound.index for sound in media.audio] == sounds
 
 
 def test_a_programme_is_measured_by_its_own_clock(clips) -> None:
-    """Another one's is 50 s behind; ffmpeg counts from that."""
+    """The other one's is 50 s behind; ffmpeg counts from that."""
     media = probe(clips.own_clocks())
-    agrees(media, start_s=51.4, duration_s=2.026667, seekable=False)
-    agrees(media.video, start_s=0.021333, duration_s=2.0, frames=50)
-    agrees(media.audio[0], start_s=0.0)
+    assert_facts(media, start_s=51.4, duration_s=2.026667, seekable=False)
+    assert_facts(media.video, start_s=0.021333, duration_s=2.0, frames=50)
+    assert_facts(media.audio[0], start_s=0.0)
     assert probe(clips.programmes("va", "VA")).seekable
 
 
@@ -242,45 +240,45 @@ def test_a_programme_is_measured_by_its_own_clock(clips) -> None:
         (("unknown_audio_codec",), ("audio",)),
     ],
 )
-def test_what_cannot_be_used_is_left_alone(clips: Clips, recipe: Recipe, kinds: tuple[str, ...]) -> None:
-    """Time codes, subtitles, sound without a decoder: listed, not in the way, and no part of the length."""
-    agrees(probe(made(clips, recipe)), other_streams=kinds, audio=(), duration_s=2.0)
+def test_unusable_streams_are_ignored(clips: Clips, recipe: Recipe, kinds: tuple[str, ...]) -> None:
+    """Time codes, subtitles, audio without a decoder: listed, but not part of the duration."""
+    assert_facts(probe(make_clip(clips, recipe)), other_streams=kinds, audio=(), duration_s=2.0)
 
 
-def test_a_stream_that_shows_up_late_is_not_used(clips: Clips) -> None:
-    """ffmpeg does not use it either; PyAV falls over it."""
-    agrees(probe(clips.late_stream()), other_streams=(), duration_s=2.026)
+def test_a_stream_that_appears_late_is_not_used(clips: Clips) -> None:
+    """ffmpeg does not use it either; PyAV fails on it."""
+    assert_facts(probe(clips.late_stream()), other_streams=(), duration_s=2.026)
 
 
-def test_counts_bits_by_stream(clips: Clips) -> None:
-    """From the packets; many headers tell none."""
+def test_measures_bitrates_by_stream(clips: Clips) -> None:
+    """From the packets, because many headers have none."""
     media = probe(clips.video())
     assert media.video
     streams = media.video.bitrate_bps + media.audio[0].bitrate_bps
     assert 0.9 * media.bitrate_bps < streams < media.bitrate_bps
 
 
-def test_without_a_scan_headers_are_believed(clips: Clips) -> None:
-    """For whoever must not read the whole file."""
+def test_without_a_scan_times_come_from_headers(clips: Clips) -> None:
+    """For callers that must not read the whole file."""
     media = probe(clips.video(), scan=False)
-    agrees(media, duration_s=2.0)
-    agrees(media.video, frames=50, frame_rate=25, width=320, last_s=1.96)
+    assert_facts(media, duration_s=2.0)
+    assert_facts(media.video, frames=50, frame_rate=25, width=320, last_s=1.96)
     assert len(media.audio) == 1
 
 
 REFUSED: dict[str, tuple[Recipe, type[MpsError], str]] = {
     "empty": (("empty",), ContentMalformed, "the file is empty"),
-    "text": (("text",), ContentMalformed, "not a media file: begins with text"),
+    "text": (("text",), ContentMalformed, "not a media file: it begins with text"),
     "web page": (("html",), ContentMalformed, "not a media file: an HTML page"),
-    "noise": (("noise",), ContentMalformed, "not a media file, or damaged at its beginning"),
-    "zeros": (("zeros",), ContentMalformed, "not a media file: begins with zeros"),
+    "noise": (("noise",), ContentMalformed, "not a media file, or its beginning is damaged"),
+    "zeros": (("zeros",), ContentMalformed, "not a media file: it begins with zeros"),
     "no header": (("headerless",), ContentMalformed, "an MP4 or QuickTime file without its header (moov)"),
     "cut mp4": (("truncated", "mp4"), ContentMalformed, "cut off: its header says 10.0 s, its data ends at 6."),
     "cut mkv": (("truncated", "mkv"), ContentMalformed, "cut off: its header says 10.0 s, its data ends at 6."),
     "cut flv": (("truncated", "flv"), ContentMalformed, "cut off: its header says 10.0 s, its data ends at 6."),
     "cut avi": (("truncated", "avi"), ContentMalformed, "cut off: its header says 10.0 s, its data ends at "),
-    "zeros for pictures": (("undecodable",), ContentMalformed, "no picture of the video can be decoded"),
-    "no size": (("no_resolution",), NoVideoResolution, "the video tells no width and height"),
+    "zeros for pictures": (("undecodable",), ContentMalformed, "none of the video's pictures can be decoded"),
+    "no size": (("no_resolution",), NoVideoResolution, "the video has no width and height"),
     "unknown codec": (("unknown_codec",), ContentUnsupported, "no decoder for the video codec zzzz"),
     "DRM": (("encrypted",), ContentUnsupported, "the file is encrypted"),
     "HLS as mp4": (("hls_playlist",), ContentUnsupported, "the file is an HLS playlist, not media"),
@@ -292,22 +290,22 @@ REFUSED: dict[str, tuple[Recipe, type[MpsError], str]] = {
 
 @pytest.mark.parametrize(("recipe", "kind", "message"), REFUSED.values(), ids=REFUSED)
 def test_says_what_is_wrong(clips: Clips, recipe: Recipe, kind: type[MpsError], message: str) -> None:
-    """In words for the person who uploaded the file, and as the error that the callback reports."""
+    """With a message for the person who uploaded the file, and the error that the callback reports."""
     with pytest.raises(MpsError) as caught:
-        probe(made(clips, recipe))
+        probe(make_clip(clips, recipe))
     assert type(caught.value) is kind
     assert message in caught.value.message
 
 
-def test_says_so_every_time(clips: Clips) -> None:
-    """PyAV drops a log line that repeats the last one, and the reason stands in a log line."""
+def test_gives_the_reason_every_time(clips: Clips) -> None:
+    """It is in a log line, and by default PyAV drops a line that repeats the last one."""
     for _ in range(2):
         with pytest.raises(ContentUnsupported, match="nut"):
             probe(clips.other_container())
 
 
 def test_a_playlist_is_not_opened_under_any_name(clips: Clips, tmp_path: Path) -> None:
-    """libav believes extensions; a playlist could make us read other files and hosts."""
+    """libav trusts extensions; a playlist could make us read other files and hosts."""
     for name in ("a.m3u8", "a.ts", "a.mpd", "noextension"):
         disguised = tmp_path / name
         shutil.copy(clips.hls_playlist(), disguised)
@@ -316,14 +314,14 @@ def test_a_playlist_is_not_opened_under_any_name(clips: Clips, tmp_path: Path) -
 
 
 def test_a_small_limit_refuses_before_decoding(clips: Clips) -> None:
-    """A picture of a few kilobytes can take gigabytes."""
+    """A picture of a few kilobytes can need gigabytes of memory."""
     with pytest.raises(ContentUnsupported, match="320 x 180 is too large"):
         probe(clips.video(), max_pixels=320 * 180 - 1)
     assert probe(clips.video(), max_pixels=320 * 180).video
 
 
 def test_a_missing_file_is_not_malformed(tmp_path: Path) -> None:
-    """It is not accessible; so is a folder."""
+    """It is not accessible; the same for a folder."""
     for path in (tmp_path / "nothing.mp4", tmp_path):
         with pytest.raises(SourceNotAccessible):
             probe(path)
@@ -336,7 +334,7 @@ def test_any_file_name_is_only_a_name(clips: Clips, tmp_path: Path, name: str) -
     assert probe(tmp_path / name).video
 
 
-def test_a_name_that_is_no_unicode_is_only_a_name(clips: Clips, tmp_path: Path) -> None:
+def test_a_name_that_is_not_unicode_is_only_a_name(clips: Clips, tmp_path: Path) -> None:
     """Linux file names are bytes."""
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.mp4"))
     shutil.copy(clips.video(), path)
@@ -349,19 +347,19 @@ def child(*args: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_child_answers_what_the_call_answers(clips: Clips) -> None:
-    """Through JSON, fractions and all, with nothing else on stdout."""
-    done = child(clips.variable_rate())
-    assert (done.returncode, done.stderr) == (0, "")
-    assert parse_child(done.stdout, done.returncode) == probe(clips.variable_rate())
+def test_the_child_gives_the_same_result_as_the_call(clips: Clips) -> None:
+    """As JSON, fractions included, with nothing else on stdout."""
+    process = child(clips.variable_rate())
+    assert (process.returncode, process.stderr) == (0, "")
+    assert parse_child(process.stdout, process.returncode) == probe(clips.variable_rate())
 
 
 def test_the_child_s_error_is_raised_again(clips: Clips) -> None:
     """Type, message and hint."""
-    done = child(clips.video(), "--max-pixels", "100")
-    assert done.returncode == 3
+    process = child(clips.video(), "--max-pixels", "100")
+    assert process.returncode == 3
     with pytest.raises(ContentUnsupported, match="320 x 180 is too large") as caught:
-        parse_child(done.stdout, done.returncode)
+        parse_child(process.stdout, process.returncode)
     assert "100" in caught.value.hint
 
 
@@ -378,14 +376,14 @@ def test_the_child_s_error_is_raised_again(clips: Clips) -> None:
         ('{"error": "Path", "message": "", "hint": ""}', 3, "exit code 3"),
     ],
 )
-def test_a_child_that_died_is_the_file_s_fault(stdout: str, returncode: int, end: str) -> None:
-    """A file that crashes the parser would crash it again."""
+def test_a_crashed_child_means_a_malformed_file(stdout: str, returncode: int, end: str) -> None:
+    """It would crash the parser again."""
     with pytest.raises(ContentMalformed, match=f"the probe crashed on this file .{end}"):
         parse_child(stdout, returncode)
 
 
 @pytest.mark.parametrize("kind", [ContentMalformed, ContentUnsupported, NoVideoResolution, SourceNotAccessible])
-def test_every_error_of_the_probe_travels(kind: type[SourceFileError]) -> None:
+def test_every_error_of_the_probe_crosses_the_process_border(kind: type[SourceFileError]) -> None:
     """By its name."""
     with pytest.raises(kind, match="told"):
         parse_child(json.dumps({"error": kind.__name__, "message": "told", "hint": "so"}), 3)
@@ -409,19 +407,19 @@ REAL: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize(("name", "expected"), REAL.items(), ids=REAL)
 def test_real_clips_are_read(media_folder: Path, name: str, expected: dict[str, Any]) -> None:
-    """Clips by cameras, phones and old programs, which ffmpeg would write otherwise."""
-    agrees(probe(media_folder / name).video, **expected)
+    """From cameras, phones and old programs, which ffmpeg cannot imitate."""
+    assert_facts(probe(media_folder / name).video, **expected)
 
 
 @pytest.mark.parametrize("name", ["aonly.mov", "audio-aac-001.mp4"])
 def test_real_sound_in_video_containers_is_read(media_folder: Path, name: str) -> None:
-    """A .mov or .mp4 need not hold pictures."""
+    """A .mov or .mp4 may have no video."""
     media: MediaInfo = probe(media_folder / name)
     assert media.video is None
     assert [sound.codec for sound in media.audio] == ["aac"]
 
 
 def test_a_real_reference_movie_is_refused(media_folder: Path) -> None:
-    """QuickTime could keep the pictures in files next to the movie; those were not uploaded."""
+    """Its pictures are in other files, which were not uploaded."""
     with pytest.raises(ContentMalformed, match="media is in other files"):
         probe(media_folder / "quicktime-jpeg.mov")

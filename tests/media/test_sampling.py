@@ -1,11 +1,11 @@
-"""At which times pictures are taken, and which way of decoding is chosen."""
+"""Sampling times and decoding methods."""
 
 from __future__ import annotations
 
 import pytest
 
 from mps_dagster.media.info import VideoStream
-from mps_dagster.media.sampling import interval_times, method, percent_times, within
+from mps_dagster.media.sampling import clamp_time, decode_method, interval_times, percent_times
 
 
 def stream(*, seconds: float = 60.0, key_gap: float = 2.0, start: float = 0.0, rate: int = 25) -> VideoStream:
@@ -24,23 +24,25 @@ def test_five_percent_gives_twenty_pictures():
 
 
 def test_intervals_start_with_the_first_frame_and_end_with_the_video():
-    """A video of 60 s has frames up to 59.96 s, so one a 10 s gives six pictures, not seven."""
+    """A video of 60 s has frames up to 59.96 s, so one every 10 s gives six pictures, not seven."""
     assert interval_times(stream(), 10) == (0, 10, 20, 30, 40, 50)
 
 
 def test_a_video_shorter_than_the_interval_gives_one_picture():
-    """The first frame always is one."""
+    """There is always the first frame."""
     assert interval_times(stream(seconds=0.04), 10) == (0.0,)
 
 
-@pytest.mark.parametrize(("at", "taken"), [(-1.0, 0.5), (3.0, 3.0), (99.0, 60.46)], ids=["before", "inside", "after"])
-def test_a_time_without_a_picture_becomes_the_nearest_one(at, taken):
-    """ffmpeg makes no picture past the last frame, and exits 0."""
-    assert within(stream(start=0.5), at) == pytest.approx(taken)
+@pytest.mark.parametrize(
+    ("at", "expected"), [(-1.0, 0.5), (3.0, 3.0), (99.0, 60.46)], ids=["before", "inside", "after"]
+)
+def test_a_time_without_a_picture_becomes_the_nearest_one(at, expected):
+    """Past the last frame, ffmpeg writes no picture but exits with 0."""
+    assert clamp_time(stream(start=0.5), at) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    ("video", "times", "chosen"),
+    ("video", "times", "expected"),
     [
         pytest.param(stream(), (3.0,), "seek", id="one picture"),
         pytest.param(
@@ -51,6 +53,6 @@ def test_a_time_without_a_picture_becomes_the_nearest_one(at, taken):
         pytest.param(stream(seconds=0.04), (0.0, 0.0), "seek", id="a clip of one frame"),
     ],
 )
-def test_the_cheapest_way_is_chosen(video, times, chosen):
-    """Key frames serve only where they lie at most half a step apart."""
-    assert method(video, times) == chosen
+def test_the_cheapest_method_is_chosen(video, times, expected):
+    """Key frames are enough only if they are at most half a step apart."""
+    assert decode_method(video, times) == expected

@@ -1,4 +1,4 @@
-"""Text watermarks: what is drawn, in which font and direction, and what is refused."""
+"""Text watermarks: drawing, fonts, directions, refusals."""
 
 # ruff: noqa: RUF001 - letters that look like Latin ones are the subject
 
@@ -46,22 +46,22 @@ SCRIPTS = {
 
 
 def draw(content: str, **changes: Any) -> Image.Image:
-    """The picture of `content`, with the settings that most tests do not care about."""
-    look: dict[str, Any] = {"font": "sans", "size_px": 40, "color": "0xFFFFFF", "alpha": 1.0} | changes
-    return Image.open(io.BytesIO(render_text(content, **look)))
+    """The picture of `content`, with default settings."""
+    style: dict[str, Any] = {"font": "sans", "size_px": 40, "color": "0xFFFFFF", "alpha": 1.0} | changes
+    return Image.open(io.BytesIO(render_text(content, **style)))
 
 
 def render_bytes(content: str) -> bytes:
     return render_text(content, font="sans", size_px=40, color="0xFFFFFF", alpha=1.0)
 
 
-def shaped(content: str) -> list[text.Glyph]:
+def glyphs(content: str) -> list[text.Glyph]:
     return text._line(content, "sans", 40).glyphs
 
 
 def order(content: str) -> list[str]:
     """The words' runs from left to right."""
-    runs = text._visual_order(list(text._runs(content, fonts.chain("sans", content))))
+    runs = text._visual_order(list(text._runs(content, fonts.fallback_faces("sans", content))))
     return [run.text.strip() for run in runs if run.text.strip()]
 
 
@@ -69,7 +69,7 @@ def order(content: str) -> list[str]:
 @pytest.mark.parametrize("content", SCRIPTS.values(), ids=SCRIPTS)
 def test_every_script_has_ink_and_no_missing_glyph(content: str, font: fonts.FontName) -> None:
     """Each cluster is drawn as written, by a face whose cmap has it; glyph 0 would be the empty box."""
-    faces = fonts.chain(font, content)
+    faces = fonts.fallback_faces(font, content)
     runs = list(text._runs(content, faces))
     assert "".join(run.text for run in runs) == content
     assert all(fonts.covers(run.face, run.text) for run in runs)
@@ -79,20 +79,20 @@ def test_every_script_has_ink_and_no_missing_glyph(content: str, font: fonts.Fon
 
 def test_arabic_letters_are_joined() -> None:
     """Three letters meem in a word take the final, medial and initial shapes; none is the isolated one."""
-    word = [glyph.id for glyph in shaped("ممم")]
+    word = [glyph.id for glyph in glyphs("ممم")]
     assert len(set(word)) == 3
-    assert shaped("م")[0].id not in word
+    assert glyphs("م")[0].id not in word
 
 
 def test_devanagari_conjuncts_are_formed() -> None:
     """क्ष is one glyph, not three."""
-    assert len(shaped("क्ष")) == 1
+    assert len(glyphs("क्ष")) == 1
 
 
 def test_an_emoji_family_is_one_glyph() -> None:
     """Joiners, flags and skin tones stay in one cluster, so the font can compose them."""
     for emoji in ("👨‍👩‍👧‍👦", "🇩🇪", "1️⃣", "🏴󠁧󠁢󠁥󠁮󠁧󠁿"):
-        assert len([glyph for glyph in shaped(emoji) if glyph.font.get_glyph_extents(glyph.id).width]) == 1, emoji
+        assert len([glyph for glyph in glyphs(emoji) if glyph.font.get_glyph_extents(glyph.id).width]) == 1, emoji
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ def test_mixed_directions_are_drawn_in_visual_order(content: str, expected: list
 def test_right_to_left_letters_run_right_to_left() -> None:
     """The first glyph from the left is the word's last letter."""
     for word in ("אב", "دذ"):
-        assert [glyph.id for glyph in shaped(word)[:1]] == [glyph.id for glyph in shaped(word[1])[:1]]
+        assert [glyph.id for glyph in glyphs(word)[:1]] == [glyph.id for glyph in glyphs(word[1])[:1]]
 
 
 def test_a_right_to_left_line_is_at_the_right_edge() -> None:
-    """The last letter of short Hebrew under long Latin has nothing at the left."""
+    """Short Hebrew under long Latin leaves the left side empty."""
     picture = draw("Hello world, long\nשלום")
     lower_left = picture.crop((0, picture.height * 2 // 3, picture.width // 2, picture.height))
     assert lower_left.getbbox() is None
@@ -124,28 +124,31 @@ def test_a_right_to_left_line_is_at_the_right_edge() -> None:
 
 def test_han_characters_take_the_shape_of_the_language_around_them() -> None:
     """直 is drawn differently in Japanese and in Chinese text."""
-    assert fonts.chain("sans", "直す")[1] != fonts.chain("sans", "直接")[1]
-    assert fonts.chain("sans", "직 直")[1] not in (fonts.chain("sans", "直す")[1], fonts.chain("sans", "直接")[1])
+    assert fonts.fallback_faces("sans", "直す")[1] != fonts.fallback_faces("sans", "直接")[1]
+    assert fonts.fallback_faces("sans", "직 直")[1] not in (
+        fonts.fallback_faces("sans", "直す")[1],
+        fonts.fallback_faces("sans", "直接")[1],
+    )
 
 
 def test_chinese_has_the_weight_of_the_latin_beside_it() -> None:
-    """The CJK file's own default is hairlines."""
+    """The CJK font's default weight is hairline."""
     assert draw("一").height >= draw("—").height - 1
 
 
 def test_a_space_has_the_width_of_the_text_not_of_the_emoji() -> None:
     """The emoji font's own space is as wide as an emoji."""
-    assert fonts.choose(" ", fonts.chain("sans", ""), fonts.EMOJI)[1] == fonts.LATIN
+    assert fonts.choose_face(" ", fonts.fallback_faces("sans", ""), fonts.EMOJI)[1] == fonts.LATIN
 
 
-def test_a_newline_makes_it_taller() -> None:
+def test_a_newline_makes_the_picture_taller() -> None:
     """Every kind of line end begins a new line."""
     for end in ("\n", "\r\n", "\u2028"):
         assert draw(f"one{end}two").height > draw("one two").height * 1.5
 
 
 def test_other_control_characters_are_dropped() -> None:
-    """Also bidi overrides, which could show another text than the one that was reviewed."""
+    """Also bidi overrides, which could disguise a text."""
     assert render_bytes("a\x00b\x07c\x1b\u202ed\u2066") == render_bytes("abcd")
 
 
@@ -160,12 +163,12 @@ def test_halves_of_a_surrogate_pair_are_joined() -> None:
     assert render_bytes("a\ud83d") == render_bytes("a\N{REPLACEMENT CHARACTER}")
 
 
-def test_what_no_font_has_is_replaced() -> None:
+def test_a_character_that_no_font_has_is_replaced() -> None:
     """First by its compatibility form, then by U+FFFD; a letter under an unknown mark stays."""
-    faces = fonts.chain("sans", "")
-    assert fonts.choose("𝓗", faces, fonts.LATIN) == ("H", fonts.LATIN)
-    assert fonts.choose("\U00010d4a", faces, fonts.LATIN) == ("\N{REPLACEMENT CHARACTER}", fonts.LATIN)
-    assert fonts.choose("x\U0001e94a", faces, fonts.LATIN) == ("x", fonts.LATIN)
+    faces = fonts.fallback_faces("sans", "")
+    assert fonts.choose_face("𝓗", faces, fonts.LATIN) == ("H", fonts.LATIN)
+    assert fonts.choose_face("\U00010d4a", faces, fonts.LATIN) == ("\N{REPLACEMENT CHARACTER}", fonts.LATIN)
+    assert fonts.choose_face("x\U0001e94a", faces, fonts.LATIN) == ("x", fonts.LATIN)
 
 
 @pytest.mark.parametrize(
@@ -184,14 +187,14 @@ def test_what_no_font_has_is_replaced() -> None:
 def test_hostile_text_is_just_drawn(hostile: str) -> None:
     """There is no syntax: every text is a picture, without an empty box in it."""
     assert draw(hostile).getbbox()
-    assert all(glyph.id for line in text._lines(hostile) for glyph in shaped(line))
+    assert all(glyph.id for line in text._lines(hostile) for glyph in glyphs(line))
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(st.characters(exclude_categories=()), max_size=30))
-def test_any_text_is_drawn_or_refused_by_name(content: str) -> None:
+def test_any_text_is_drawn_or_refused(content: str) -> None:
     """No empty box and no exception but InvalidConfiguration, whatever the code points."""
-    assert all(glyph.id for line in text._lines(content) for glyph in shaped(line))
+    assert all(glyph.id for line in text._lines(content) for glyph in glyphs(line))
     with contextlib.suppress(InvalidConfiguration):
         assert draw(content, size_px=8).getbbox()
 
@@ -267,14 +270,14 @@ def test_a_wide_picture_is_whole() -> None:
         ({"content": "W" * 1001}, "1001 characters"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(changes: dict[str, Any], message: str) -> None:
-    """The message names the value that is wrong."""
+def test_an_invalid_value_is_named_in_the_error(changes: dict[str, Any], message: str) -> None:
+    """With its limit or its syntax."""
     with pytest.raises(InvalidConfiguration, match=message):
         draw(**{"content": "Hello"} | changes)
 
 
 def test_the_hint_for_a_wide_text_is_a_size_that_fits() -> None:
-    """Doing what the hint says is enough."""
+    """Following the hint is enough."""
     with pytest.raises(InvalidConfiguration) as refused:
         draw("W" * 100, size_px=200)
     size = int(refused.value.hint.split(" px")[0].rsplit(" ", 1)[1])

@@ -21,7 +21,7 @@ from mps_dagster.media.timerange import Span, signed_range
     ],
 )
 def test_offsets_count_from_either_end(start, end, expected):
-    """Reference A.4: 0 is the natural end, positive from the start, negative from the end; an end past the source is its end."""
+    """Reference A.4: 0 is the natural start or end; positive from the start, negative from the end; cut to the source."""
     part = signed_range(start, end, Span(0, 20))
     assert (part.start_s, part.end_s) == expected
 
@@ -37,8 +37,8 @@ def test_offsets_count_from_either_end(start, end, expected):
         (-99, 0, (4, 12)),
     ],
 )
-def test_seconds_are_of_the_source_and_ends_of_the_streams(start, end, expected):
-    """A picture that begins at 4 s: second 5 is the source's, the natural start is the picture's."""
+def test_offsets_count_on_the_source_s_clock(start, end, expected):
+    """For a video that starts at 4 s, second 5 is the source's, but the natural start is the video's."""
     part = signed_range(start, end, Span(4, 12))
     assert (part.start_s, part.end_s) == expected
     assert (part.from_start, part.to_end) == (part.start_s == 4, part.end_s == 12)
@@ -49,7 +49,7 @@ def test_streams_together_play_from_the_first_beginning_to_the_last_end():
 
 
 @pytest.mark.parametrize(("start", "end"), [(20, 0), (30, 0), (5, 5), (5, 3), (0, -20)])
-def test_an_empty_part_is_refused(start, end):
+def test_an_empty_range_is_refused(start, end):
     """With MPS's code, before anything runs."""
-    with pytest.raises(InvalidTimeOffset, match="holds nothing"):
+    with pytest.raises(InvalidTimeOffset, match="is empty"):
         signed_range(start, end, Span(0, 20))

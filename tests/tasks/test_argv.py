@@ -1,4 +1,4 @@
-"""What each task type asks of ffmpeg: whole argument lists, one row per thing that makes them differ."""
+"""ffmpeg's whole argument lists for each task type, one row per difference."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def clip(
     )  # fmt: skip
 
 
-def planned(kind: str, output: dict[str, Any], media: MediaInfo) -> Plan:
+def plan_output(kind: str, output: dict[str, Any], media: MediaInfo) -> Plan:
     spec = TASKS[kind].spec.model_validate(Templates.load().resolve(kind, output))
     names = OutputNames("clip", "mp4", "out/", str(spec.definition or spec.name or 0))
     return TASKS[kind].plan(spec, media, names)
@@ -54,7 +54,7 @@ CASES = [
         -map '[s6]' -map 0:1 -f mp4 -ac 2 -ar 44100 -b:a 128k -b:v 1800k -bufsize 3600k -c:a aac -c:v libx264
         -filter:a:0 aresample=async=1 -fps_mode passthrough -map_chapters -1 -map_metadata -1 -maxrate 2700k
         -metadata:s:a:0 language=eng -movflags +faststart -preset medium file:out.mp4"""],
-        id="a preset: what is right already is not touched",
+        id="a preset: correct colours need no conversion",
     ),
     pytest.param(
         "transcode", {"definition": 100220}, clip(),
@@ -70,7 +70,7 @@ CASES = [
         "transcode", {"definition": 1010}, clip(),
         [f"""{IN} -reinit_filter:v 0 -i file:source -map 0:1 -f mp3 -ac 2 -ar 44100 -b:a 128k -c:a libmp3lame -filter:a:0
         aresample=async=1 -map_chapters -1 -map_metadata -1 -metadata:s:a:0 language=eng file:out.mp3"""],
-        id="sound alone",
+        id="audio alone",
     ),
     pytest.param(
         "transcode", {"definition": 100010}, clip(audio=0, **PQ),
@@ -117,7 +117,7 @@ CASES = [
         '[0:0]trim=start=6[s0];[s0]setpts=PTS-6/TB[s1];[s1]scale=1280:720:interl=-1[s2];[s2]bwdif=deint=interlaced:mode=send_frame[s3];[s3]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic+accurate_rnd+full_chroma_int[s4];[s4]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s5];[s5]setsar=1[s6];[s6]format=color_ranges=tv:color_spaces=bt709:pix_fmts=yuv420p[s7]'
         -map '[s7]' -f mp4 -c:v libx264 -crf 23 -enc_time_base 1:90000 -fps_mode vfr -map_chapters -1 -map_metadata -1
         -movflags +faststart -preset medium file:out.mp4"""],
-        id="a part of a transport stream is sought early",
+        id="a part of a transport stream: the seek is early",
     ),
     pytest.param(
         "transcode", {"definition": 875}, clip(audio=2),
@@ -161,7 +161,7 @@ CASES = [
          f"""{IN} -reinit_filter:v 0 -ss 19.959 -i file:source -filter_complex
         '[0:0]scale=1280:720:interl=-1[s0];[s0]bwdif=deint=interlaced:mode=send_frame[s1];[s1]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic+accurate_rnd+full_chroma_int[s2];[s2]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s3];[s3]setsar=1[s4];[s4]format=gbrp[s5];[s5]scale=flags=bicubic+accurate_rnd+full_chroma_int[s6];[s6]format=color_ranges=pc:color_spaces=bt470bg:pix_fmts=yuvj420p[s7]'
         -map '[s7]' -f image2 -c:v mjpeg -frames:v 1 -q:v 3 -update 1 file:shot_0001.jpg"""],
-        id="points in time are sought, the last frame is the last",
+        id="one seek per time point, at most to the last frame",
     ),
     pytest.param(
         "sample_snapshot", {"name": "w", "sample_type": "Time", "sample_interval": 5, "height": 180, "format": "webp"}, clip(),
@@ -169,14 +169,14 @@ CASES = [
         -filter_complex
         '[0:0]setpts=PTS-STARTPTS[s0];[s0]tpad=stop=-1:stop_mode=clone[s1];[s1]fps=fps=1/5:round=up:start_time=0[s2];[s2]trim=end_frame=4[s3];[s3]scale=1280:720:interl=-1[s4];[s4]bwdif=deint=interlaced:mode=send_frame[s5];[s5]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,320\\,2*round(min(320\\,180*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,180\\,2*round(min(180\\,320/dar)/2)):eval=frame:flags=bicubic+accurate_rnd+full_chroma_int[s6];[s6]pad=320:180:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s7];[s7]setsar=1[s8];[s8]format=gbrp[s9];[s9]format=bgra[s10];[s10]setparams=color_primaries=bt709:color_trc=iec61966-2-1[s11]'
         -map '[s11]' -f image2 -c:v libwebp -frames:v 4 -quality 85 -start_number 0 file:shot_%04d.webp"""],
-        id="coarse samples come of key frames alone",
+        id="coarse samples: key frames only",
     ),
     pytest.param(
         "sample_snapshot", {"definition": 10, "format": "png"}, clip(longest_key_gap_s=10.0),
         [f"""{IN} -reinit_filter:v 0 -i file:source -filter_complex
         '[0:0]setpts=PTS-STARTPTS[s0];[s0]tpad=stop=-1:stop_mode=clone[s1];[s1]fps=fps=1/2:round=up:start_time=0[s2];[s2]trim=end_frame=10[s3];[s3]scale=1280:720:interl=-1[s4];[s4]bwdif=deint=interlaced:mode=send_frame[s5];[s5]scale=if(lt(abs(dar*9/16-1)\\,0.02)\\,1280\\,2*round(min(1280\\,720*dar)/2)):if(lt(abs(dar*9/16-1)\\,0.02)\\,720\\,2*round(min(720\\,1280/dar)/2)):eval=frame:flags=bicubic+accurate_rnd+full_chroma_int[s6];[s6]pad=1280:720:(ow-iw)/2:(oh-ih)/2:color=black:eval=frame[s7];[s7]setsar=1[s8];[s8]format=gbrp[s9];[s9]format=rgb24[s10];[s10]setparams=color_primaries=bt709:color_trc=iec61966-2-1[s11]'
         -map '[s11]' -f image2 -c:v png -frames:v 10 -start_number 0 file:shot_%04d.png"""],
-        id="with few key frames all are decoded, once",
+        id="few key frames: one pass over all frames",
     ),
     pytest.param(
         "image_sprite", {"definition": 10}, clip(),
@@ -223,27 +223,27 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "output", "media", "expected"), CASES)
-def test_ffmpeg_is_asked_for_exactly_this(kind, output, media, expected):
-    """A change of any flag shows here, beside what it is for."""
-    assert list(map(list, planned(kind, output, media).commands)) == [shlex.split(command) for command in expected]
+def test_argument_lists_are_exact(kind, output, media, expected):
+    """A change of any flag shows here."""
+    assert list(map(list, plan_output(kind, output, media).commands)) == [shlex.split(command) for command in expected]
 
 
 @pytest.mark.parametrize(
-    ("repeat_type", "says"),
+    ("repeat_type", "option"),
     [("once", "eof_action=pass"), ("repeat_last_frame", "eof_action=repeat"), ("repeat", "shortest=1")],
 )
-def test_an_animated_watermark_ends_as_its_repeat_type_says(repeat_type, says):
-    """Gone, still there, or from the start again for as long as the video lasts."""
+def test_an_animated_watermark_ends_by_its_repeat_type(repeat_type, option):
+    """It disappears, stays, or repeats as long as the video lasts."""
     image = {"image_content": "a.png", "repeat_type": repeat_type, "digest": "d", "animated": True}
-    command = planned("watermark", {"name": "w", "watermark_set": [{"image_template": image}]}, clip()).commands[0]
+    command = plan_output("watermark", {"name": "w", "watermark_set": [{"image_template": image}]}, clip()).commands[0]
     graph = command[command.index("-filter_complex") + 1]
-    assert says in graph
+    assert option in graph
     assert ("-stream_loop" in command) is (repeat_type == "repeat")
     assert "apng" in command
 
 
 def test_no_text_of_a_user_is_on_a_command_line():
-    """Neither a name nor a text."""
+    """Neither a name nor a watermark's text."""
     marks = [{"type": "text", "text_content": "';movie=/etc/passwd"}]
     spec = TASKS["transcode"].spec.model_validate({"name": "n", "watermark_set": marks})
     plan = TASKS["transcode"].plan(spec, clip(), OutputNames("-i /etc/passwd", "mp4", "o/", "n"))

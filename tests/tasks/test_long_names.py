@@ -1,4 +1,4 @@
-"""Names that are longer than a bucket takes: shortened, still told apart, the same each time."""
+"""Names that are too long for a bucket are shortened: still distinct, and always the same."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NUMBERED = "{inputName}_sample_{definition}_{number}.{format}"
 LETTERS = st.text(st.characters(exclude_characters="/\x00", exclude_categories=["Cs"]), min_size=1, max_size=260)
 
 
-def names(input_name: str, output_dir: str = "", **more) -> OutputNames:
+def output_names(input_name: str, output_dir: str = "", **more) -> OutputNames:
     return OutputNames(input_name, "mp4", output_dir, "100030", **more)
 
 
@@ -32,37 +32,37 @@ def source_of(key: str, bucket: str = "inbox") -> Source:
 @pytest.mark.parametrize(
     ("length", "form"), [(4, "a{4}"), (234, "a{234}"), (235, "a{221}-[0-9a-f]{12}"), (251, "a{221}-[0-9a-f]{12}")]
 )
-def test_only_what_is_too_long_is_shortened(length, form):
-    """255 bytes are taken; the part that tells which output it is stays."""
-    made = names("a" * length).key(PATTERN, format="mp4")
-    assert re.fullmatch(f"{form}_transcode_100030.mp4", made)
-    assert len(made) == min(255, length + len("_transcode_100030.mp4"))
+def test_only_long_names_are_shortened(length, form):
+    """To 255 bytes; the part that identifies the output stays."""
+    key = output_names("a" * length).key(PATTERN, format="mp4")
+    assert re.fullmatch(f"{form}_transcode_100030.mp4", key)
+    assert len(key) == min(255, length + len("_transcode_100030.mp4"))
 
 
 @pytest.mark.parametrize("letter", ["a", "影", "é", "🎬", "👩‍🚀"])
-def test_a_name_of_255_bytes_of_any_letters_is_cut_between_them(letter):
-    """Bytes are counted, whole characters kept."""
+def test_a_name_is_cut_between_characters(letter):
+    """The limit counts bytes, but no character is split."""
     name = letter * (251 // len(letter.encode()))
-    made = names(name).key(PATTERN, format="mp4")
-    assert 240 < len(made.encode()) <= 255
-    kept = made.removesuffix("_transcode_100030.mp4")[:-13]
-    assert name.startswith(kept)
-    assert kept
+    key = output_names(name).key(PATTERN, format="mp4")
+    assert 240 < len(key.encode()) <= 255
+    prefix = key.removesuffix("_transcode_100030.mp4")[:-13]
+    assert name.startswith(prefix)
+    assert prefix
 
 
 @pytest.mark.parametrize("number", [0, 9, 10, 12345, 999_999])
-def test_members_of_a_series_are_cut_alike_whatever_their_number(number):
-    """And as the path that is told before they are made."""
-    long = names("n" * 250)
-    told = long.key(NUMBERED, format="jpg")
-    assert long.key(NUMBERED, format="jpg", number=str(number)) == told.replace("{number}", str(number))
-    assert len(told.replace("{number}", str(number))) <= 255
+def test_members_of_a_series_are_shortened_alike(number):
+    """As in the path that is announced before they exist."""
+    long = output_names("n" * 250)
+    announced = long.key(NUMBERED, format="jpg")
+    assert long.key(NUMBERED, format="jpg", number=str(number)) == announced.replace("{number}", str(number))
+    assert len(announced.replace("{number}", str(number))) <= 255
 
 
-def test_wide_numbers_have_their_room():
+def test_wide_numbers_are_not_cut():
     """`min_length` and a place holder of several bytes."""
     numbers = NumberFormat(initial_value=10**9, min_length=30, place_holder="字")
-    long = names("n" * 250, number_bytes=numbers.max_bytes)
+    long = output_names("n" * 250, number_bytes=numbers.max_bytes)
     key = long.key(NUMBERED, format="jpg", number=numbers.number(999_999))
     assert len(key.encode()) <= 255
     assert numbers.number(999_999) in key
@@ -72,7 +72,7 @@ def test_wide_numbers_have_their_room():
     "pattern", ["{inputName}_clips/{number}.{format}", "{number}-{inputName}", "a/{inputName}x/{inputName}y"]
 )
 def test_folders_in_a_pattern_are_shortened_too(pattern):
-    key = names("n" * 254).key(pattern, format="jpg", number="7")
+    key = output_names("n" * 254).key(pattern, format="jpg", number="7")
     assert all(len(part.encode()) <= 255 for part in key.split("/"))
     assert key.endswith(".jpg")
     assert "7" in key or "number" not in pattern
@@ -80,50 +80,50 @@ def test_folders_in_a_pattern_are_shortened_too(pattern):
 
 @pytest.mark.parametrize(("bucket", "most"), [("inbox", 1024), ("s3://media", 1024), ("cos://media-1250000000", 850)])
 @pytest.mark.parametrize("depth", [200, 700, 840, 1010])
-def test_a_whole_key_is_no_longer_than_its_bucket_takes(bucket, most, depth):
-    """The name gives way first, then the last of the folders."""
+def test_a_key_is_no_longer_than_its_bucket_allows(bucket, most, depth):
+    """First the name is shortened, then the last folder."""
     folder = ("d" * 99 + "/") * 11
     task = Task(name="web", type="transcode", outputs=({"definition": 100030},))
     key = f"{folder[: min(depth, most - 12)].rstrip('/')}/{'n' * 7}.mp4"
-    [told] = task.paths(task.specs[0], source_of(key, bucket)).values()
-    made = task.names(task.specs[0], source_of(key, bucket)).key(PATTERN, format="mp4")
-    assert made == f"{told[1:]}.mp4"
-    assert len(made) <= most == max_key_bytes(bucket)
-    assert made.endswith("_transcode_100030.mp4")
-    assert check_key(made).startswith(folder[:99])
+    [announced] = task.paths(task.specs[0], source_of(key, bucket)).values()
+    output_key = task.names(task.specs[0], source_of(key, bucket)).key(PATTERN, format="mp4")
+    assert output_key == f"{announced[1:]}.mp4"
+    assert len(output_key) <= most == max_key_bytes(bucket)
+    assert output_key.endswith("_transcode_100030.mp4")
+    assert check_key(output_key).startswith(folder[:99])
 
 
-def test_long_names_that_differ_at_their_end_only_stay_different():
-    """Of uploads, of folders and of outputs."""
-    made = {names("n" * 240 + end).key(PATTERN, format="mp4") for end in "abc"}
-    folders = {names("n", f"{'d/' * 511}{end}/", key_bytes=850).key(PATTERN, format="mp4") for end in "abc"}
-    outputs = {names("n" * 240).key(f"{{inputName}}_{end}.{{format}}", format="mp4") for end in "abc"}
-    assert (len(made), len(folders), len(outputs)) == (3, 3, 3)
+def test_long_names_that_differ_only_at_their_end_stay_different():
+    """Of uploads, folders and outputs."""
+    uploads = {output_names("n" * 240 + end).key(PATTERN, format="mp4") for end in "abc"}
+    folders = {output_names("n", f"{'d/' * 511}{end}/", key_bytes=850).key(PATTERN, format="mp4") for end in "abc"}
+    outputs = {output_names("n" * 240).key(f"{{inputName}}_{end}.{{format}}", format="mp4") for end in "abc"}
+    assert (len(uploads), len(folders), len(outputs)) == (3, 3, 3)
 
 
-def test_a_name_that_has_the_extension_already_keeps_it():
-    """It is the last part of an upload's name, `….mp4.mov`."""
-    made = names("n" * 247 + ".mp4").key("{inputName}", format="mp4")
-    assert made == "n" * 247 + ".mp4"
-    longer = names("n" * 252 + ".mp4").key("{inputName}", format="mp4")
+def test_a_name_that_already_has_the_extension_keeps_it():
+    """From an upload named `….mp4.mov`."""
+    key = output_names("n" * 247 + ".mp4").key("{inputName}", format="mp4")
+    assert key == "n" * 247 + ".mp4"
+    longer = output_names("n" * 252 + ".mp4").key("{inputName}", format="mp4")
     assert len(longer) == 255
     assert longer.endswith(".mp4")
     assert not longer.endswith(".mp4.mp4")
 
 
-def test_a_playlist_leaves_room_for_the_header_beside_it():
+def test_a_playlist_s_name_leaves_room_for_its_header():
     """`…_init.mp4`."""
-    playlist = names("n" * 250).key(PATTERN, format="m3u8")
+    playlist = output_names("n" * 250).key(PATTERN, format="m3u8")
     assert len(f"{posixpath.splitext(playlist)[0]}_init.mp4") <= 255
 
 
 def test_a_pattern_that_is_too_long_by_itself_is_refused():
-    """When a workflow is read; no upload's name can help."""
+    """When the workflow is read, because no shorter upload name could help."""
     with pytest.raises(InvalidConfiguration, match="255 bytes"):
-        names("clip").key("p" * 256, format="mp4")
+        output_names("clip").key("p" * 256, format="mp4")
 
 
-def test_the_output_dir_may_be_of_a_long_name_too():
+def test_folders_of_the_output_dir_are_shortened_too():
     task = Task(
         name="w", type="transcode", output={"dir": "/vod/{inputName}_made/{inputFormat}/"}, outputs=({"definition": 1},)
     )
@@ -133,7 +133,7 @@ def test_the_output_dir_may_be_of_a_long_name_too():
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"),
+    ("spec", "announced"),
     [
         ({"container": "hls", "segment_object_name": "{format}/{inputName}_{number}"},
          {"output_object_path": "/m3u8/a", "segment_object_name": "/ts/a_{number}"}),
@@ -141,25 +141,24 @@ def test_the_output_dir_may_be_of_a_long_name_too():
          {"output_object_path": "/m3u8/a", "segment_object_name": "/m4s/a_{number}"}),
     ],
 )  # fmt: skip
-def test_the_reported_path_is_the_path_of_the_output(spec, told):
-    """Also where a pattern holds its format."""
+def test_announced_paths_are_the_published_ones(spec, announced):
+    """Also if a pattern contains its format."""
     output = {"name": "x", "output_object_path": "{format}/{inputName}", **spec}
     task = Task(name="web", type="transcode", outputs=(output,))
-    assert task.paths(task.specs[0], source_of("a.mp4")) == told
+    assert task.paths(task.specs[0], source_of("a.mp4")) == announced
 
 
 @given(LETTERS, st.integers(32, 300))
 def test_a_shortened_name_fits_and_keeps_its_beginning(name, size):
-    made = shortened(name, size)
-    assert len(made.encode()) <= size
-    assert made == name or (
-        len(name.encode()) > size and made.rpartition("-")[0] == name[: len(made.rpartition("-")[0])]
-    )
+    short = shortened(name, size)
+    beginning = short.rpartition("-")[0]
+    assert len(short.encode()) <= size
+    assert short == name or (len(name.encode()) > size and beginning == name[: len(beginning)])
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=2, max_size=500), st.integers(20, 300))
 def test_a_shortened_folder_fits(parts, size):
     folder = "/".join(parts) + "/"
-    made = shortened_dir(folder, size)
-    assert len(made) <= size
-    assert check_key(f"{made}x")
+    short = shortened_dir(folder, size)
+    assert len(short) <= size
+    assert check_key(f"{short}x")

@@ -1,4 +1,4 @@
-"""What cannot be made is refused before anything runs, with MPS's code and a text that says what to do."""
+"""Impossible outputs are refused before anything runs, with MPS's code and advice."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mps_dagster.errors import ContentUnsupported, InvalidConfiguration, Invalid
 from mps_dagster.tasks import TASKS
 from mps_dagster.tasks.spec import NumberFormat, OutputNames
 
-from .test_argv import clip, planned
+from .test_argv import clip, plan_output
 
 MARK = {"type": "text", "text_content": "x"}
 
 
 @pytest.mark.parametrize(
-    ("kind", "spec", "says"),
+    ("kind", "spec", "message"),
     [
         ("transcode", {"container": "mp5"}, "mp4"),
         ("transcode", {"container": "webm", "video_template": {"codec": "h264"}}, "takes av1, vp9"),
@@ -28,7 +28,7 @@ MARK = {"type": "text", "text_content": "x"}
         ("transcode", {"video_template": {"codec": "copy"}, "watermark_set": [MARK]}, "encoded"),
         ("transcode", {"video_template": {"mode": "CBR"}}, "needs a bitrate"),
         ("transcode", {"video_template": {"alpha": 1}}, "for vp9"),
-        ("transcode", {"video_template": {"codec": "vp9", "alpha": 1}}, "takes webm or mkv"),
+        ("transcode", {"video_template": {"codec": "vp9", "alpha": 1}}, "use webm or mkv"),
         ("transcode", {"video_template": {"width": 360, "height": 640}}, "long side"),
         ("transcode", {"video_template": {"vcrf": 52}}, "51"),
         ("transcode", {"video_template": {"codec": "x264"}}, "h264"),
@@ -51,15 +51,15 @@ MARK = {"type": "text", "text_content": "x"}
         ("snapshot_by_time_offset", {"ext_time_offset_set": ["3"]}, "pattern"),
     ],
 )
-def test_a_spec_that_contradicts_itself_is_refused(kind, spec, says):
-    """When it is read, with what is allowed."""
+def test_a_spec_that_contradicts_itself_is_refused(kind, spec, message):
+    """When it is parsed; the error names the allowed values."""
     with pytest.raises(ValidationError) as caught:
         TASKS[kind].spec.model_validate(spec)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("kind", "output", "media", "error", "says"),
+    ("kind", "output", "media", "error", "message"),
     [
         *(
             (kind, output, {"video": False}, NoVideoMedia, "no video stream")
@@ -72,7 +72,7 @@ def test_a_spec_that_contradicts_itself_is_refused(kind, spec, says):
             ]
         ),
         ("transcode", {"definition": 1010}, {"audio": 0}, ContentUnsupported, "none of the streams"),
-        ("transcode", {"definition": 100030, "start_time_offset": 20}, {}, InvalidTimeOffset, "holds nothing"),
+        ("transcode", {"definition": 100030, "start_time_offset": 20}, {}, InvalidTimeOffset, "is empty"),
         ("transcode", {"definition": 875}, {"codec": "wmv2"}, InvalidConfiguration, "wmv2"),
         ("transcode", {"name": "x", "audio_template": {"stream_selects": [1]}}, {}, InvalidConfiguration, "track 1"),
         ("snapshot_by_time_offset", {"definition": 10}, {}, InvalidTimeOffset, "no time point"),
@@ -80,17 +80,17 @@ def test_a_spec_that_contradicts_itself_is_refused(kind, spec, says):
         ("snapshot_by_time_offset", {"definition": 10, "ext_time_offset_set": ["101%"]}, {}, InvalidTimeOffset, "past the end"),
         ("sample_snapshot", {"definition": 10, "output_object_path": "one.{format}"}, {}, InvalidConfiguration, "{number}"),
         ("sample_snapshot", {"name": "s", "width": 4096, "height": 1, "format": "webp", "resolution_adaptive": "close"}, {"width": 8, "height": 8}, None, ""),
-        ("image_sprite", {"name": "s", "width": 4096, "row_count": 1, "column_count": 20}, {}, InvalidConfiguration, "px a side"),
+        ("image_sprite", {"name": "s", "width": 4096, "row_count": 1, "column_count": 20}, {}, InvalidConfiguration, "px per side"),
         ("transcode", {"definition": 100030, "watermark_set": [{**MARK, "start_time_offset": 5}], "end_time_offset": 3}, {}, InvalidTimeOffset, "watermark 0"),
     ],
 )  # fmt: skip
-def test_an_output_that_a_source_cannot_give_is_refused(kind, output, media, error, says):
-    """When its subtask is planned; its siblings are planned all the same."""
+def test_an_output_that_a_source_cannot_give_is_refused(kind, output, media, error, message):
+    """When its subtask is planned."""
     if error is None:
-        assert planned(kind, output, clip(**media)).outputs
+        assert plan_output(kind, output, clip(**media)).outputs
         return
-    with pytest.raises(error, match=says) as caught:
-        planned(kind, output, clip(**media))
+    with pytest.raises(error, match=message) as caught:
+        plan_output(kind, output, clip(**media))
     assert caught.value.code.startswith(("InvalidInput", "SourceFileError"))
 
 
@@ -116,20 +116,20 @@ def test_output_names_follow_mps(pattern, format, number, key):
     assert NAMES.key(pattern, format=format, number=number) == key
 
 
-def test_numbers_are_written_as_they_were_asked_for():
+def test_numbers_follow_their_format():
     """Reference A.6: InitialValue + k x Increment, filled up to MinLength."""
     format = NumberFormat(initial_value=2, increment=3, min_length=3, place_holder="_")
     assert [format.number(index) for index in range(3)] == ["__2", "__5", "__8"]
     assert [NumberFormat().number(index) for index in (0, 1, 10)] == ["0", "1", "10"]
 
 
-def test_an_index_names_each_small_picture_and_its_time():
-    """Compared whole: two sheets of two by one, the paths as seen from the index."""
+def test_a_sprite_index_lists_each_picture_and_its_time():
+    """Two sheets of two by one; paths are relative to the index."""
     output = {
         "name": "s", "sample_interval": 8, "row_count": 1, "column_count": 2, "width": 160, "height": 90,
         "output_object_path": "sheets/{inputName} #{number}.{format}", "web_vtt_object_name": "index",
     }  # fmt: skip
-    plan = planned("image_sprite", output, clip())
+    plan = plan_output("image_sprite", output, clip())
     assert [file.key for file in plan.outputs] == ["out/sheets/clip #0.jpg", "out/sheets/clip #1.jpg"]
     assert (plan.texts[0].key, plan.texts[0].text.splitlines()) == (
         "out/index.vtt",
@@ -143,7 +143,7 @@ def test_an_index_names_each_small_picture_and_its_time():
 
 
 def test_every_task_type_has_its_docs():
-    """docs/tasks.md has a section for each, and an example in its module."""
+    """A section in docs/tasks.md, and an example in its module."""
     from pathlib import Path
 
     import mps_dagster.tasks as room
