@@ -133,19 +133,20 @@ class AudioTemplate(Facts):
 
 def container_problem(
     container: str, video: VideoTemplate, audio: AudioTemplate, *, with_video: bool, with_audio: bool
-) -> None:
-    """Raise if the container cannot hold the streams; the message names what it can hold."""
+) -> str:
+    """Why the container cannot hold the streams, with what it can hold; empty if it can."""
     muxer = MUXERS[container]
     if with_video and video.codec != "copy" and video.codec not in muxer.video:
-        raise ValueError(f"{container} cannot hold {video.codec} video; it takes {', '.join(sorted(muxer.video))}")
+        return f"{container} cannot hold {video.codec} video; it takes {', '.join(sorted(muxer.video))}"
     if with_audio and audio.codec not in (None, "copy", *muxer.audio):
-        raise ValueError(f"{container} cannot hold {audio.codec} audio; it takes {', '.join(muxer.audio)}")
+        return f"{container} cannot hold {audio.codec} audio; it takes {', '.join(muxer.audio)}"
     if with_video and video.alpha and container not in ("webm", "mkv"):
-        raise ValueError(f"{container} cannot hold transparency; for alpha 1, use webm or mkv")
+        return f"{container} cannot hold transparency; for alpha 1, use webm or mkv"
     if with_audio and len(audio.stream_selects) > 1 and not muxer.many_audio:
         return f"{container} holds one audio track; stream_selects names {len(audio.stream_selects)}"
     if container == "hls" and with_video and video.codec in ("av1", "vp9") and video.segment_type in (0, 2):
-        raise ValueError(f"HLS can hold {video.codec} in MP4 segments only; set segment_type to 7 or 5")
+        return f"HLS can hold {video.codec} in MP4 segments only; set segment_type to 7 or 5"
+    return ""
 
 
 def video_options(template: VideoTemplate, video: VideoStream, container: str) -> Options:

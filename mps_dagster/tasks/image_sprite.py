@@ -24,10 +24,13 @@ from mps_dagster.ffmpeg.colour import to_picture_format
 from mps_dagster.ffmpeg.picture import arguments, rgb_picture
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, TextFile
 from mps_dagster.ffmpeg.stills import check_side, sample_frames
+from mps_dagster.frozen import REQUIRED, Api, contradiction
 from mps_dagster.media.geometry import Adaptive, Size, fit
 from mps_dagster.media.info import MediaInfo, VideoStream
 from mps_dagster.media.sampling import decode_method, interval_times, percent_times
-from mps_dagster.tasks.spec import OutputNames, Side, Spec, TaskType, need_video
+from mps_dagster.tasks.mps import MpsTask, TemplateType
+from mps_dagster.tasks.result import SubtaskResult
+from mps_dagster.tasks.spec import OutputNames, PictureFormat, SampleType, Side, Spec, TaskType, need_video
 
 MAX_PICTURES = 100_000
 INDEX_PATH = "{inputName}_imageSprite_{definition}.{format}"

@@ -1,4 +1,4 @@
-"""A worker in its own folder, and fixtures that upload a clip and run a task on it."""
+"""A worker with a home of its own, and one call that takes a clip through a task."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def worker(tmp_path) -> Worker:
 
 @pytest.fixture
 def upload(worker) -> Callable[..., Source]:
-    """Publish a file in the inbox, then fetch and probe it as a run does."""
+    """Put a file into the inbox, fetch and probe it as a run does."""
 
     def upload(path: Path, key: str = "") -> Source:
         key = key or path.name
@@ -39,23 +39,23 @@ def upload(worker) -> Callable[..., Source]:
 
 
 @pytest.fixture
-def plan_task(worker) -> Callable[..., tuple[Subtask, ...]]:
-    """Break a task with these outputs down into subtasks."""
+def planned(worker) -> Callable[..., tuple[Subtask, ...]]:
+    """Break a task of the given outputs down."""
 
-    def plan_task(source: Source, kind: str, *outputs: dict[str, Any], **task: Any) -> tuple[Subtask, ...]:
+    def planned(source: Source, kind: str, *outputs: dict[str, Any], **task: Any) -> tuple[Subtask, ...]:
         document = {"type": kind, "outputs": list(outputs), **task}
         templates = Templates.load(worker.settings.templates_dir)
         parsed = parse_task("task", document, {"bucket": "outputs", "dir": "/out/"}, templates, where="test")
         return break_down(parsed, source, worker)
 
-    return plan_task
+    return planned
 
 
 @pytest.fixture
-def run_task(worker, plan_task) -> Callable[..., list[SubtaskResult]]:
-    """Plan a task and perform its subtasks."""
+def made(worker, planned) -> Callable[..., list[SubtaskResult]]:
+    """Do it, and return what came."""
 
-    def run_task(source: Source, kind: str, *outputs: dict[str, Any]) -> list[SubtaskResult]:
-        return [worker.perform(subtask, "run", lambda *_: None) for subtask in plan_task(source, kind, *outputs)]
+    def made(source: Source, kind: str, *outputs: dict[str, Any]) -> list[SubtaskResult]:
+        return [worker.perform(subtask, "run", lambda *_: None) for subtask in planned(source, kind, *outputs)]
 
-    return run_task
+    return made

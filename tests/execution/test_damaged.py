@@ -1,6 +1,6 @@
-"""Truncated and corrupted sources: a correct output of what can be read, or an error with the reason.
+"""Every kind of source cut short, or with bytes that are wrong: the right output of what can be read, or an error that says why.
 
-Never a partial output, and never an endless run.
+Never half an output, and never without end.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def cut(content: bytes, share: float) -> bytes:
 
 
 def flipped(content: bytes) -> bytes:
-    """50 changed bytes, the same ones each time."""
+    """50 bytes are others, the same ones each time."""
     chance, changed = random.Random(len(content)), bytearray(content)
     for _ in range(50):
         changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
@@ -52,8 +52,8 @@ def flipped(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: "-".join(map(str, clip)))
 @pytest.mark.parametrize("damage", ["30 %", "90 %", "flipped"])
-def test_a_damaged_source_gives_complete_outputs_or_an_error(clips, upload, run_task, worker, tmp_path, clip, damage):
-    """With the code of a bad source, or of an output that differs from the plan."""
+def test_a_damaged_source_gives_whole_outputs_or_a_reason(clips, upload, made, worker, tmp_path, clip, damage):
+    """The codes are those of a bad source, or of an output that did not become what was planned."""
     whole = getattr(clips, clip[0])(*clip[1:])
     content = whole.read_bytes()
     damaged = tmp_path / whole.name
@@ -64,9 +64,9 @@ def test_a_damaged_source_gives_complete_outputs_or_an_error(clips, upload, run_
         return
     for kind, spec in OUTPUTS:
         before = published(worker)
-        # A bad source may raise no other error.
+        # Any other error is none that may come of a bad source.
         with suppress(SourceFileError, OutputRejected):
-            run_task(source, kind, spec)
+            made(source, kind, spec)
             before = published(worker)
         assert published(worker) == before
     video = next((path for path in published(worker) if path.suffix == ".mp4"), None)

@@ -1,4 +1,4 @@
-"""Sources given by URL: downloaded completely or not at all, within limits, and never from the internal network."""
+"""Sources that are named by a URL: fetched by us, whole or not at all, within limits, and never from inside the network."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CONTENT = bytes(100_000)
 
 @pytest.fixture
 def server():
-    """A web server whose answer depends on the path."""
+    """Answers by path."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.server.requests.append(self.path)
+            self.server.asked.append(self.path)
             status = {"/busy": 503, "/gone": 404, "/hop": 302}.get(self.path, 200)
             self.send_response(status)
             if status == 302:
@@ -39,7 +39,7 @@ def server():
         def log_message(self, *_: object) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.requests = []
+    server.asked = []
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     yield server
     server.shutdown()
@@ -47,19 +47,19 @@ def server():
 
 
 @pytest.fixture
-def slow_server():
-    """Answers each path with its start at once, and then repeats a piece every 10 ms."""
+def dripping():
+    """Answers each connection with what it was given at once, and then one byte every hundredth of a second."""
     listener = socket.create_server(("127.0.0.1", 0))
     starts = {}
 
     def answer(connection: socket.socket) -> None:
         with connection, suppress(OSError):
             path = connection.recv(65536).partition(b" ")[2].partition(b" ")[0]
-            start, repeat = starts.get(path, (b"", b""))
+            start, drip = starts.get(path, (b"", b""))
             connection.sendall(start)
             while True:
                 time.sleep(0.01)
-                connection.sendall(repeat)
+                connection.sendall(drip)
 
     def serve() -> None:
         with suppress(OSError):
@@ -68,7 +68,7 @@ def slow_server():
 
     threading.Thread(target=serve, daemon=True).start()
     yield listener.getsockname()[1], starts
-    # `close` alone would not end `accept`.
+    # `close` alone would leave `accept` waiting.
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
 
@@ -83,13 +83,13 @@ def url(server, path: str) -> str:
 
 
 @pytest.mark.parametrize("path", ["/film.mp4", "/hop"])
-def test_a_url_is_downloaded_once(server, settings, path):
-    """Also through a redirect; a retried run does not download it again."""
+def test_a_url_becomes_an_object_once(server, settings, path):
+    """Also over a redirect; a run that is tried again does not fetch it again."""
     bucket = MemoryBucket("uploads")
     for _ in range(2):
         download(url(server, path), bucket, "url/1/film.mp4", settings)
     assert bucket.read("url/1/film.mp4") == CONTENT
-    assert server.requests.count("/film.mp4") == 1
+    assert server.asked.count("/film.mp4") == 1
     assert list(settings.scratch_dir.iterdir()) == []
 
 
@@ -101,8 +101,8 @@ def test_a_url_is_downloaded_once(server, settings, path):
         ("/cut", StorageFailed, True),
     ],
 )
-def test_an_incomplete_download_leaves_nothing(server, settings, path, kind, retryable):
-    """It is retried only if that can help."""
+def test_what_does_not_come_whole_leaves_nothing(server, settings, path, kind, retryable):
+    """And is tried again only where that can help."""
     bucket = MemoryBucket("uploads")
     with pytest.raises(kind) as caught:
         download(url(server, path), bucket, "k", settings)
@@ -111,8 +111,8 @@ def test_an_incomplete_download_leaves_nothing(server, settings, path, kind, ret
     assert list(settings.scratch_dir.iterdir()) == []
 
 
-def test_a_download_that_is_too_large_is_refused(server, settings):
-    """By the received bytes, not by the declared length."""
+def test_what_is_too_large_is_refused(server, settings):
+    """By what comes, not by what it says of itself."""
     small = settings.model_copy(update={"max_source_bytes": 1000})
     with pytest.raises(ContentUnsupported, match="1000 bytes"):
         download(url(server, "/film.mp4"), MemoryBucket("uploads"), "k", small)
@@ -122,7 +122,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 
 @pytest.mark.parametrize(
-    ("start", "repeat"),
+    ("start", "drip"),
     [
         (b"", b"H"),
         (OK + b"X: ", b"x"),
@@ -135,28 +135,28 @@ OK = b"HTTP/1.1 200 OK\r\n"
     ],
     ids=["status", "headers", "continue", "length", "until closed", "chunks", "nothing in gzip", "redirect"],
 )
-def test_a_slow_download_ends_at_its_time_limit(slow_server, settings, tmp_path, start, repeat):
-    """Each byte arrives in time, but the whole never does."""
-    port, starts = slow_server
-    starts[b"/film.mp4"] = (start, repeat)
+def test_a_fetch_ends_at_its_limit_however_slowly_it_comes(dripping, settings, tmp_path, start, drip):
+    """Each byte comes in time, and all together never."""
+    port, starts = dripping
+    starts[b"/film.mp4"] = (start, drip)
     began = time.monotonic()
     with pytest.raises(StorageFailed, match=r"it takes longer than 0\.2 s"):
         fetch(f"http://127.0.0.1:{port}/film.mp4", tmp_path / "f", settings.web, max_bytes=10**6, seconds=0.2)
     assert time.monotonic() - began < 4
 
 
-def test_a_slow_tls_handshake_ends_at_the_time_limit(slow_server, settings, tmp_path):
-    """TLS wraps the socket before any byte is received."""
-    port, _ = slow_server
+def test_a_fetch_ends_at_its_limit_in_the_middle_of_a_handshake(dripping, settings, tmp_path):
+    """TLS takes the socket into its own hands before it has said a word."""
+    port, _ = dripping
     began = time.monotonic()
     with pytest.raises(StorageFailed, match=r"it takes longer than 0\.2 s"):
         fetch(f"https://127.0.0.1:{port}/film.mp4", tmp_path / "f", settings.web, max_bytes=10**6, seconds=0.2)
     assert time.monotonic() - began < 4
 
 
-def test_the_body_of_a_redirect_is_not_read(slow_server, settings, tmp_path):
-    """It may be endless."""
-    port, starts = slow_server
+def test_what_a_redirect_says_besides_is_not_read(dripping, settings, tmp_path):
+    """It may be without end."""
+    port, starts = dripping
     starts[b"/film.mp4"] = (b"HTTP/1.1 302 Found\r\nLocation: /there\r\n\r\n", b"x" * 65536)
     starts[b"/there"] = (OK + b"Content-Length: 4\r\n\r\nfilm", b"")
     fetch(f"http://127.0.0.1:{port}/film.mp4", tmp_path / "f", settings.web, max_bytes=4, seconds=60)
@@ -175,8 +175,8 @@ def test_the_body_of_a_redirect_is_not_read(slow_server, settings, tmp_path):
         "ftp://anna:secret@127.0.0.1/film.mp4",
     ],
 )
-def test_an_error_contains_no_password(server, settings, tmp_path, address):
-    """Whatever is wrong with the address."""
+def test_an_error_tells_no_password(server, settings, tmp_path, address):
+    """Of the address, whatever is wrong with it."""
     with pytest.raises((SourceNotAccessible, StorageFailed)) as caught:
         fetch(address.format(port=server.server_port), tmp_path / "f", settings.web, max_bytes=10**6, seconds=5)
     assert "//" in str(caught.value)
@@ -185,9 +185,9 @@ def test_an_error_contains_no_password(server, settings, tmp_path, address):
 
 
 @pytest.mark.parametrize("location", ["http://[::1", "ftp://127.0.0.1/", "http://" + "a" * 70 + ".example/"])
-def test_an_invalid_redirect_means_an_inaccessible_source(slow_server, settings, tmp_path, location):
-    """It is not retried."""
-    port, starts = slow_server
+def test_a_redirect_to_what_cannot_be_is_no_bug_of_ours(dripping, settings, tmp_path, location):
+    """And not worth another attempt."""
+    port, starts = dripping
     starts[b"/film.mp4"] = (f"HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n".encode(), b"")
     with pytest.raises(SourceNotAccessible):
         fetch(f"http://127.0.0.1:{port}/film.mp4", tmp_path / "f", settings.web, max_bytes=4, seconds=5)
@@ -196,14 +196,14 @@ def test_an_invalid_redirect_means_an_inaccessible_source(slow_server, settings,
 @pytest.mark.parametrize(
     "address", ["http://127.0.0.1:{port}/film.mp4", "http://169.254.169.254/", "http://[::1]:{port}/"]
 )
-def test_nothing_is_downloaded_from_the_internal_network(server, tmp_path, address):
-    """Unless a setting allows it; the error names the setting."""
+def test_nothing_is_fetched_from_inside_the_network(server, tmp_path, address):
+    """Unless the settings allow it; the error says where."""
     with pytest.raises(SourceNotAccessible, match="MPS_WEB__ALLOW"):
         download(address.format(port=server.server_port), MemoryBucket("uploads"), "k", Settings(home=tmp_path))
-    assert server.requests == []
+    assert server.asked == []
 
 
-def test_an_unknown_host_is_retried(settings):
+def test_a_name_that_does_not_exist_is_worth_another_attempt(settings):
     """The network may be down."""
     with pytest.raises(StorageFailed):
         download("http://no-such-host.invalid/film.mp4", MemoryBucket("uploads"), "k", settings)

@@ -1,4 +1,4 @@
-"""Interlaced pictures: no combing in any output, and progressive ones unchanged."""
+"""Interlaced pictures: no combs in any output, and progressive ones untouched."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LATE = {"snapshot_by_time_offset": {"format": "png", "ext_time_offset_set": ["2s
 
 
 def combs(image: Image.Image) -> float:
-    """How much more a line differs from the next one than from the second next; 0 to 255."""
+    """How much more a line differs from the next one than from the one after that; 0 to 255."""
     grey = image.convert("L")
     width, height = grey.size
     line = [grey.crop((0, y, width, y + 1)).tobytes() for y in range(height)]
@@ -48,30 +48,30 @@ def frame(path: Path, number: int, folder: Path) -> Image.Image:
         pytest.param(lambda clips: clips.stripes("libx264_woven.ts", woven=True), id="all of it"),
     ],
 )
-def test_no_output_has_combing(clips, upload, run_task, worker, tmp_path, clip):
-    """In the interlaced part, whatever precedes it."""
+def test_no_output_has_combs(clips, upload, made, worker, tmp_path, clip):
+    """In the interlaced part, whatever comes first."""
     path = clip(clips)
-    is_mixed = path.name.startswith("half")
-    assert combs(frame(path, 45 if is_mixed else 20, tmp_path)) > 20
+    whole = path.name.startswith("half")
+    assert combs(frame(path, 45 if whole else 20, tmp_path)) > 20
     media = upload(path)
     for kind, spec in LATE.items():
-        spec = spec if is_mixed or "offset" not in kind else {**spec, "ext_time_offset_set": ["1s"]}
-        result = run_task(media, kind, {"name": kind, **spec})[0]
+        spec = spec if whole or "offset" not in kind else {**spec, "ext_time_offset_set": ["1s"]}
+        result = made(media, kind, {"name": kind, **spec})[0]
         with Image.open(stored(worker, result, -1)) as image:
             right = image.crop((image.width - 320, 0, image.width, 176))
             assert combs(right) < 8
-    video = run_task(media, "transcode", {"name": "v", "video_template": {"vcrf": 10, "effort": "fast"}})[0]
-    assert combs(frame(stored(worker, video), 45 if is_mixed else 20, tmp_path)) < 8
+    video = made(media, "transcode", {"name": "v", "video_template": {"vcrf": 10, "effort": "fast"}})[0]
+    assert combs(frame(stored(worker, video), 45 if whole else 20, tmp_path)) < 8
 
 
-def test_progressive_pictures_are_unchanged(clips, upload, run_task, worker):
-    """A still has exactly the pixels that ffmpeg decodes."""
+def test_progressive_pictures_pass_as_they_are(clips, upload, made, worker):
+    """A still is bit by bit what ffmpeg decodes."""
     media = upload(clips.stripes("libx264_plain.ts", woven=False))
     spec = {"name": "s", "format": "png", "ext_time_offset_set": ["0s"]}
-    path = stored(worker, run_task(media, "snapshot_by_time_offset", spec)[0])
+    path = stored(worker, made(media, "snapshot_by_time_offset", spec)[0])
     source = clips.stripes("libx264_plain.ts", woven=False)
     exact = "setparams=colorspace=smpte170m,scale=flags=bicubic+accurate_rnd+full_chroma_int,format=gbrp,format=rgb24"
     argv = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(source), "-vf", exact, "-frames:v", "1"]
-    expected = subprocess.run([*argv, "-f", "rawvideo", "-"], capture_output=True, check=True).stdout
+    wanted = subprocess.run([*argv, "-f", "rawvideo", "-"], capture_output=True, check=True).stdout
     with Image.open(path) as image:
-        assert hashlib.md5(image.tobytes()).digest() == hashlib.md5(expected).digest()
+        assert hashlib.md5(image.tobytes()).digest() == hashlib.md5(wanted).digest()

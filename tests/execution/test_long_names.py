@@ -1,4 +1,4 @@
-"""Uploads with the longest names that a bucket allows: every output is published and leads back to its upload."""
+"""Uploads whose names are as long as a bucket takes: every output is made, and leads back to its upload."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TASKS = [
 
 @pytest.fixture
 def place(request, tmp_path, s3_server, cos_settings):
-    """A worker, and a bucket of the parametrized kind."""
+    """A worker, and a bucket of the kind that the test names."""
     name = f"long{uuid.uuid4().hex[:8]}"
     settings = Settings(project=tmp_path, home=tmp_path / "home", settle_s=0)
     settings = settings.model_copy(update={"s3": s3_server.settings, "cos": cos_settings})
@@ -39,14 +39,14 @@ def place(request, tmp_path, s3_server, cos_settings):
         name = f"s3://{name}"
     if request.param == "cos":
         name = f"{name}-1250000000"
-        # moto knows only AWS's regions; only this call checks the region.
+        # moto knows AWS's regions only; nothing but this call looks at it.
         make_client(cos_settings.as_s3().model_copy(update={"region": "us-east-1"})).create_bucket(Bucket=name)
         name = f"cos://{name}"
     return Worker.of(settings, Buckets(settings)), name
 
 
 def in_folders(size: int, name: str) -> str:
-    """A key of exactly `size` bytes."""
+    """A key of just so many bytes."""
     room = size - len(name) - 1
     return f"{('/'.join(['d' * 99] * 11))[:room]}/{name}"
 
@@ -64,8 +64,8 @@ def in_folders(size: int, name: str) -> str:
     ids=["244 letters", "Chinese", "emoji", "an S3 key of 1024", "an S3 name of 1024", "a COS key of 850"],
     indirect=["place"],
 )
-def test_all_outputs_of_a_long_name_are_published_and_lead_back(clips, place, key):
-    """Under the announced paths; links in playlists and indexes work."""
+def test_all_outputs_of_a_long_name_are_made_and_lead_back(clips, place, key):
+    """Where they were told to be; a playlist and an index name what lies there."""
     worker, name = place
     bucket = worker.buckets.get(name)
     bucket.publish(clips.video(), key)
@@ -77,15 +77,15 @@ def test_all_outputs_of_a_long_name_are_published_and_lead_back(clips, place, ke
         members = Members(workflow="vod", task=task, source=source, ids=ids)
         assemble(members, "run", results, worker.buckets)
         for subtask, result in zip(subtasks, results, strict=True):
-            announced = subtask.paths["output_object_path"]
-            for output_key in result.keys:
-                record = record_of(bucket, output_key)
+            told = subtask.paths["output_object_path"]
+            for made_key in result.keys:
+                record = record_of(bucket, made_key)
                 assert (record.source_bucket, record.source_key) == (name, key)
             for number, output in enumerate(result.main):
-                assert posixpath.splitext(f"/{output.key}")[0] == announced.replace("{number}", str(number))
-    keys = [member for task in results_of(name, key, bucket) for result in task.results for member in result.keys]
-    assert len(keys) == len(set(keys)) > 10
-    for listing in (output_key for output_key in keys if output_key.endswith((".m3u8", ".vtt"))):
+                assert posixpath.splitext(f"/{output.key}")[0] == told.replace("{number}", str(number))
+    found = [member for made in results_of(name, key, bucket) for result in made.results for member in result.keys]
+    assert len(found) == len(set(found)) > 10
+    for listing in (made for made in found if made.endswith((".m3u8", ".vtt"))):
         lines = bucket.read(listing).decode().splitlines()
         links = [line for line in lines if line and "--" not in line and not line.startswith(("#", "WEBVTT"))]
         links += re.findall(r'URI="([^"]+)"', "\n".join(lines))
@@ -94,14 +94,14 @@ def test_all_outputs_of_a_long_name_are_published_and_lead_back(clips, place, ke
             for link in links
         }
         assert named
-        assert named <= set(keys)
+        assert named <= set(found)
 
 
-def test_long_names_that_differ_in_their_last_letter_have_separate_outputs(clips, upload, run_task):
-    """They do not overwrite each other."""
+def test_two_long_names_that_differ_in_their_last_letter_are_two_sets_of_outputs(clips, upload, made):
+    """And not one that overwrites the other."""
     keys = set()
     for letter in "ab":
-        [result] = run_task(
+        [result] = made(
             upload(clips.video(), "n" * 239 + f"{letter}.mp4"),
             "snapshot_by_time_offset",
             {"name": "s", "ext_time_offset_set": ["0s"]},

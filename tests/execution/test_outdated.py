@@ -1,4 +1,4 @@
-"""Records of deleted outputs are removed; everything that may still be needed stays."""
+"""Records of outputs that are gone go; whatever may still be of use to somebody stays."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def write_record(bucket: Bucket, key: str, record: Record) -> None:
     bucket.write(record_key(key), record.model_dump_json().encode())
 
 
-def publish(buckets: Buckets, *keys: str, existing: tuple[str, ...] = ()) -> None:
-    """Write the record, preview and manifest of published outputs, and those outputs that still exist."""
+def put(buckets: Buckets, *keys: str, stand: tuple[str, ...] = ()) -> None:
+    """Outputs as they were published: record, preview, manifest; those that stand, too."""
     outputs = buckets.get("outputs")
-    for key in existing:
+    for key in stand:
         outputs.write(key, b"x", record=record_key(keys[0]))
     result = result_of(keys)
     outputs.write(result.preview_key, b"x")
@@ -63,100 +63,100 @@ def manifest(buckets: Buckets, name: str, *results: SubtaskResult) -> str:
     return key
 
 
-def remaining(buckets: Buckets) -> set[str]:
+def left(buckets: Buckets) -> set[str]:
     return {info.key for info in buckets.get("outputs").list("_mps/")}
 
 
-def remove_outdated(buckets: Buckets, before: datetime = LATER, **options) -> Outdated:
-    cleanup = Outdated(buckets.get("outputs"), buckets, before, **options)
-    cleanup.remove(lambda: False)
-    return cleanup
+def swept(buckets: Buckets, before: datetime = LATER, **more) -> Outdated:
+    look = Outdated(buckets.get("outputs"), buckets, before, **more)
+    look.remove(lambda: False)
+    return look
 
 
-def test_only_records_of_deleted_outputs_are_removed(buckets):
-    """A record stays if any of its outputs exists, even the last one."""
-    publish(buckets, "stands.mp4", existing=("stands.mp4",))
-    publish(buckets, "half.jpg", "half2.jpg", existing=("half2.jpg",))
-    expected = remaining(buckets)
-    publish(buckets, "gone.mp4", "gone2.mp4")
-    assert len(remaining(buckets) - expected) == 3
-    assert (remove_outdated(buckets).removed, remaining(buckets)) == (2, expected)
+def test_what_is_of_outputs_that_are_gone_goes_and_what_is_of_others_stays(buckets):
+    """Also where one of several stands, be it the last."""
+    put(buckets, "stands.mp4", stand=("stands.mp4",))
+    put(buckets, "half.jpg", "half2.jpg", stand=("half2.jpg",))
+    kept = left(buckets)
+    put(buckets, "gone.mp4", "gone2.mp4")
+    assert len(left(buckets) - kept) == 3
+    assert (swept(buckets).removed, left(buckets)) == (2, kept)
     assert {info.key for info in buckets.get("outputs").list() if "_mps" not in info.key} == {"stands.mp4", "half2.jpg"}
 
 
-def test_recent_records_stay(buckets):
-    """Their outputs may be published soon."""
-    publish(buckets, "gone.mp4")
-    assert remove_outdated(buckets, datetime.now(UTC) - timedelta(days=1)).removed == 0
+def test_what_was_written_lately_stays(buckets):
+    """Its outputs may be about to be made."""
+    put(buckets, "gone.mp4")
+    assert swept(buckets, datetime.now(UTC) - timedelta(days=1)).removed == 0
 
 
-def test_unreadable_records_stay(buckets):
-    """They may be from another version."""
+def test_what_cannot_be_read_stays(buckets):
+    """It may be of another version."""
     outputs = buckets.get("outputs")
     outputs.write(record_key("other.mp4"), b'{"of": "another version"}')
     outputs.write("_mps/manifests/x/vod.r/web.json", b"no JSON")
-    expected = remaining(buckets)
-    assert (remove_outdated(buckets).removed, remaining(buckets)) == (0, expected)
+    kept = left(buckets)
+    assert (swept(buckets).removed, left(buckets)) == (0, kept)
 
 
 @pytest.mark.parametrize("claim", [True, False], ids=["claim", "claim of an earlier version"])
-def test_a_claim_stays_as_long_as_its_source(buckets, claim):
-    """It may be from a failed run, or from one that will publish."""
+def test_a_claim_stays_for_as_long_as_its_source(buckets, claim):
+    """Of a run that failed, or is about to publish."""
     claimant = Claimant(bucket="inbox", key="a.mp4", run_id="r", subtask="web.0", path="a.mp4") if claim else None
     record = Record(source_bucket="inbox", source_key="a.mp4", claim=claimant)
     write_record(buckets.get("outputs"), "claimed.mp4", record)
     buckets.get("inbox").write("a.mp4", b"x")
-    assert remove_outdated(buckets).removed == 0
+    assert swept(buckets).removed == 0
     buckets.get("inbox").delete("a.mp4")
-    assert (remove_outdated(buckets).removed, remaining(buckets)) == (1, set())
+    assert (swept(buckets).removed, left(buckets)) == (1, set())
 
 
-def test_after_a_storage_error_the_cleanup_continues(buckets, monkeypatch):
-    """From the record at which it failed."""
+def test_storage_that_fails_in_the_middle_removes_nothing_and_is_gone_on_with(buckets, monkeypatch):
+    """From where it failed."""
     for name in "abc":
-        publish(buckets, f"{name}.mp4")
-    expected, head = remaining(buckets), LocalBucket.head
+        put(buckets, f"{name}.mp4")
+    kept, head = left(buckets), LocalBucket.head
 
     def failing(self, key: str) -> ObjectInfo:
         if key == "b.mp4":
             raise StorageFailed("the bucket did not answer")
         return head(self, key)
 
-    cleanup = Outdated(buckets.get("outputs"), buckets, LATER)
+    look = Outdated(buckets.get("outputs"), buckets, LATER)
     with monkeypatch.context() as patch:
         patch.setattr(LocalBucket, "head", failing)
         with pytest.raises(StorageFailed):
-            cleanup.remove(lambda: False)
-    assert cleanup.after == "_mps/manifests/a.mp4/vod.r/web.json"
-    assert expected - remaining(buckets) == {cleanup.after, "_mps/previews/a.mp4.jpg"}
-    assert (remove_outdated(buckets, after=cleanup.after).removed, remaining(buckets)) == (5, set())
+            look.remove(lambda: False)
+    assert look.after == "_mps/manifests/a.mp4/vod.r/web.json"
+    assert kept - left(buckets) == {look.after, "_mps/previews/a.mp4.jpg"}
+    assert (swept(buckets, after=look.after).removed, left(buckets)) == (5, set())
 
 
-def test_a_cleanup_is_bounded_and_the_next_one_continues(buckets):
-    """To the end, and then from the beginning."""
+def test_a_look_is_bounded_and_the_next_one_goes_on(buckets):
+    """Through all of them, and then from the beginning."""
     for number in range(4):
-        publish(buckets, f"{number}.mp4")
-    cleanups, after, removed = 0, "", 0
-    while cleanups == 0 or after:
-        cleanup = Outdated(buckets.get("outputs"), buckets, LATER, after)
+        put(buckets, f"{number}.mp4")
+    looks, after, removed = 0, "", 0
+    while looks == 0 or after:
+        look = Outdated(buckets.get("outputs"), buckets, LATER, after)
         seen = iter(range(3))
-        cleanup.remove(lambda seen=seen: next(seen, None) is None)
-        cleanups, after, removed = cleanups + 1, cleanup.after, removed + cleanup.removed
-    assert (cleanups, removed, remaining(buckets)) == (3, 8, set())
+        look.remove(lambda seen=seen: next(seen, None) is None)
+        looks, after, removed = looks + 1, look.after, removed + look.removed
+    assert (looks, removed, left(buckets)) == (3, 8, set())
 
 
 @pytest.mark.parametrize("mounted", [True, False])
-def test_outputs_in_an_empty_bucket_do_not_count_as_deleted(buckets, mounted):
-    """It may be a disk that is not mounted."""
+def test_outputs_in_a_bucket_that_is_empty_are_not_taken_for_gone(buckets, mounted):
+    """It may be a disk that is not mounted; in one that is in use they are gone."""
     key = manifest(buckets, "x", result_of(("a.mp4",), "elsewhere"))
     if mounted:
         buckets.get("elsewhere").write("other.mp4", b"x")
-    remove_outdated(buckets)
-    assert (key in remaining(buckets)) is not mounted
+    swept(buckets)
+    assert (key in left(buckets)) is not mounted
 
 
-def test_a_record_that_is_rewritten_meanwhile_stays(buckets, monkeypatch):
-    """Another run publishes the outputs again."""
+def test_a_record_that_is_written_meanwhile_stays(buckets, monkeypatch):
+    """Somebody makes the outputs once more."""
     outputs, head = buckets.get("outputs"), LocalBucket.head
     earlier = Record(source_bucket="inbox", source_key="a.mp4", result=result_of(("gone.mp4",)))
     write_record(outputs, "gone.mp4", earlier)
@@ -167,8 +167,8 @@ def test_a_record_that_is_rewritten_meanwhile_stays(buckets, monkeypatch):
         return head(self, key)
 
     monkeypatch.setattr(LocalBucket, "head", racing)
-    remove_outdated(buckets)
-    assert record_key("gone.mp4") in remaining(buckets)
+    swept(buckets)
+    assert record_key("gone.mp4") in left(buckets)
 
 
 @pytest.mark.parametrize(
@@ -180,42 +180,42 @@ def test_a_record_that_is_rewritten_meanwhile_stays(buckets, monkeypatch):
     ],
     ids=["gone", "silent", "refused object"],
 )
-def test_an_inaccessible_source_keeps_only_its_own_records(buckets, monkeypatch, fault, name):
-    """Its bucket may be gone for ever, so the cleanup skips it."""
-    outputs, heads = buckets.get("outputs"), []
+def test_a_source_that_cannot_be_looked_at_keeps_its_record_and_no_other(buckets, monkeypatch, fault, name):
+    """Its bucket may be gone for good: the look passes over it and ends."""
+    outputs, asked = buckets.get("outputs"), []
     for number in range(3):
         write_record(outputs, f"{number}.mp4", Record(source_bucket=name, source_key="a.mp4"))
-    expected = remaining(buckets)
-    publish(buckets, *(f"gone{number}.mp4" for number in range(9)))
-    publish(buckets, "zzz.mp4")
+    kept = left(buckets)
+    put(buckets, *(f"gone{number}.mp4" for number in range(9)))
+    put(buckets, "zzz.mp4")
 
     def head(bucket: Bucket, key: str) -> ObjectInfo:
         if (bucket.name, key) == (name, "a.mp4"):
-            heads.append(key)
+            asked.append(key)
             raise fault
         return local_head(bucket, key)
 
     local_head = LocalBucket.head
     monkeypatch.setattr(LocalBucket, "head", head)
     monkeypatch.setattr(S3Bucket, "head", head)
-    cleanup = remove_outdated(buckets)
-    assert (cleanup.after, cleanup.unseen, remaining(buckets)) == ("", {name: fault}, expected)
-    # A bucket that is gone is asked once, not once per record.
-    assert len(heads) == (3 if name == "outputs" else 1)
+    look = swept(buckets)
+    assert (look.after, look.unseen, left(buckets)) == ("", {name: fault}, kept)
+    # One that is gone is asked once, not once a record.
+    assert len(asked) == (3 if name == "outputs" else 1)
 
 
 @pytest.mark.parametrize("gone", ["nowhere", "s3://Not A Bucket"])
-def test_manifests_of_outputs_in_a_missing_bucket_stay(buckets, gone):
-    """Its folder was removed, or its name is no longer valid; the cleanup skips it."""
-    expected = {manifest(buckets, "a", result_of(("a.mp4",), gone))}
-    publish(buckets, "zzz.mp4")
-    cleanup = remove_outdated(buckets)
-    assert (cleanup.after, set(cleanup.unseen), remaining(buckets)) == ("", {gone}, expected)
+def test_outputs_in_a_bucket_that_is_gone_are_passed_over(buckets, gone):
+    """Its folder was removed, or nobody knows such a name any more: what is said of it stays, and the look ends."""
+    kept = {manifest(buckets, "a", result_of(("a.mp4",), gone))}
+    put(buckets, "zzz.mp4")
+    look = swept(buckets)
+    assert (look.after, set(look.unseen), left(buckets)) == ("", {gone}, kept)
 
 
-def test_a_manifest_that_is_too_large_stays(buckets):
-    """The cleanup skips it."""
-    publish(buckets, "zzz.mp4")
-    expected = "_mps/manifests/a/vod.r/web.json"
-    buckets.get("outputs").write(expected, b" " * (READ_BYTES + 1))
-    assert (remove_outdated(buckets).removed, remaining(buckets)) == (2, {expected})
+def test_a_manifest_that_is_too_large_to_be_read_stays(buckets):
+    """Nobody wrote such a one; it keeps the look from nothing."""
+    put(buckets, "zzz.mp4")
+    kept = "_mps/manifests/a/vod.r/web.json"
+    buckets.get("outputs").write(kept, b" " * (READ_BYTES + 1))
+    assert (swept(buckets).removed, left(buckets)) == (2, {kept})

@@ -1,4 +1,4 @@
-"""One subtask with real ffmpeg and files: outputs are correct, complete, and made only once."""
+"""One subtask with real ffmpeg, real files and a real folder: what is published is right, whole, and made once."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def stored(worker, result, number: int = 0) -> Path:
 
 
 def objects(worker) -> list[str]:
-    """The keys of the outputs, without our records."""
+    """What a person finds among the outputs; our own records left out."""
     bucket = worker.buckets.get("outputs")
     if not bucket.root.exists():
         return []
     return [info.key for info in bucket.list() if not info.key.startswith("_mps/")]
 
 
-def test_a_transcode_follows_its_spec(clips, upload, run_task, worker):
-    """Size, duration, streams; the size in bytes is the published file's."""
-    result = run_task(upload(clips.video()), "transcode", MP4)[0]
+def test_a_transcode_is_what_was_asked_for(clips, upload, made, worker):
+    """Size, length, streams; md5 and size are the published file's."""
+    result = made(upload(clips.video()), "transcode", MP4)[0]
     output = result.main[0]
     assert (output.width, output.height) == (160, 90)
     assert output.media.duration_s == pytest.approx(2, abs=0.1)
@@ -57,9 +57,9 @@ def test_a_transcode_follows_its_spec(clips, upload, run_task, worker):
     assert result.cpu_s > 0
 
 
-def test_an_mp4_can_play_before_it_is_loaded(clips, upload, run_task, worker):
-    """moov is at the beginning."""
-    content = stored(worker, run_task(upload(clips.video()), "transcode", MP4)[0]).read_bytes()
+def test_an_mp4_can_start_to_play_before_it_is_there(clips, upload, made, worker):
+    """moov in front."""
+    content = stored(worker, made(upload(clips.video()), "transcode", MP4)[0]).read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
 
 
@@ -89,20 +89,20 @@ def test_an_mp4_can_play_before_it_is_loaded(clips, upload, run_task, worker):
         pytest.param({"container": "wav"}, ["pcm_s16le"], id="wav"),
     ],
 )
-def test_every_container_and_codec_can_be_written(clips, upload, run_task, template, codecs):
+def test_every_container_and_codec_can_be_made(clips, upload, made, template, codecs):
     """And read back."""
-    media = run_task(upload(clips.video()), "transcode", {"name": "x", **template})[0].main[0].media
-    actual = ([media.video.codec] if media.video else []) + [audio.codec for audio in media.audio]
-    assert actual == codecs
+    media = made(upload(clips.video()), "transcode", {"name": "x", **template})[0].main[0].media
+    found = ([media.video.codec] if media.video else []) + [audio.codec for audio in media.audio]
+    assert found == codecs
     assert media.duration_s == pytest.approx(2, abs=0.15)
 
 
 @pytest.mark.parametrize("segment_type", [0, 2, 5, 7], ids=["ts", "ts ranges", "mp4 ranges", "mp4"])
-def test_hls_plays_and_its_segments_begin_with_key_frames(clips, upload, run_task, worker, segment_type):
-    """ffmpeg, as a player, finds all segments of the playlist."""
+def test_hls_plays_and_its_segments_begin_with_key_frames(clips, upload, made, worker, segment_type):
+    """The playlist names the published segments; ffmpeg, as a player, finds all of them."""
     video = {"height": 90, "hls_time": 1, "segment_type": segment_type, "effort": "fast"}
     source = upload(clips.video(), "käse & brot #1.mp4")
-    result = run_task(source, "transcode", {"name": "hls", "container": "hls", "video_template": video})[0]
+    result = made(source, "transcode", {"name": "hls", "container": "hls", "video_template": video})[0]
     playlist = stored(worker, result)
     durations = re.findall(r"#EXTINF:([\d.]+)", playlist.read_text())
     assert [float(value) for value in durations] == pytest.approx([1, 1], abs=0.1)
@@ -113,26 +113,26 @@ def test_hls_plays_and_its_segments_begin_with_key_frames(clips, upload, run_tas
     assert (played.returncode, played.stderr) == (0, "")
 
 
-def test_stills_are_of_the_given_times(clips, upload, run_task, worker):
-    """The clip's pictures all differ; 100 % is the last frame."""
+def test_stills_are_of_the_times_asked_for(clips, upload, made, worker):
+    """The clip's pictures differ, so equal pictures would be of one time; past the last frame is the last frame."""
     outputs = {"name": "s", "ext_time_offset_set": ["0s", "1s", "100%"], "format": "png"}
-    result = run_task(upload(clips.video()), "snapshot_by_time_offset", outputs)[0]
+    result = made(upload(clips.video()), "snapshot_by_time_offset", outputs)[0]
     pictures = [stored(worker, result, number).read_bytes() for number in range(3)]
     assert len(set(pictures)) == 3
     assert Image.open(io.BytesIO(pictures[0])).size == (320, 180)
 
 
 @pytest.mark.parametrize("interval", [1, 20], ids=["one pass over all frames", "few pictures"])
-def test_the_number_of_samples_is_as_planned(clips, upload, run_task, interval):
-    """With every decoding method."""
-    result = run_task(upload(clips.video(4)), "sample_snapshot", {"name": "s", "sample_interval": interval})[0]
+def test_samples_are_as_many_as_planned(clips, upload, made, interval):
+    """In every way of decoding."""
+    result = made(upload(clips.video(4)), "sample_snapshot", {"name": "s", "sample_interval": interval})[0]
     assert len(result.main) == 100 // interval
 
 
-def test_a_sprite_s_index_matches_its_sheets(clips, upload, run_task, worker):
-    """Each cue names an existing sheet and an area inside it."""
+def test_a_sprite_s_index_matches_its_sheets(clips, upload, made, worker):
+    """Each cue names a sheet that is there and a part that lies in it."""
     spec = {"name": "s", "sample_interval": 1, "row_count": 1, "column_count": 3, "width": 96, "height": 54}
-    result = run_task(upload(clips.video(4)), "image_sprite", spec)[0]
+    result = made(upload(clips.video(4)), "image_sprite", spec)[0]
     index = next(output for output in result.outputs if output.role == "index")
     text = (worker.settings.buckets_dir / "outputs" / index.key).read_text()
     cues = re.findall(r"(\S+)#xywh=(\d+),(\d+),(\d+),(\d+)", text)
@@ -148,24 +148,24 @@ def test_a_sprite_s_index_matches_its_sheets(clips, upload, run_task, worker):
 
 
 @pytest.mark.parametrize("format", ["gif", "webp"])
-def test_an_animation_has_its_size_and_frames(clips, upload, run_task, worker, format):
-    """At the given rate."""
+def test_an_animation_has_its_length_and_moves(clips, upload, made, worker, format):
+    """At the wanted rate."""
     spec = {"name": "a", "format": format, "fps": 5, "width": 160, "end_time_offset": 1}
-    result = run_task(upload(clips.video()), "animated_graphics", spec)[0]
+    result = made(upload(clips.video()), "animated_graphics", spec)[0]
     with Image.open(stored(worker, result)) as image:
         assert image.size == (160, 90)
         assert image.n_frames == pytest.approx(5, abs=1)
 
 
-def test_a_watermark_is_at_its_position(clips, upload, run_task, worker):
+def test_a_watermark_is_seen_where_it_was_put(clips, upload, made, worker):
     """A red image in the lower right corner, a white text at the left, nothing elsewhere."""
     Image.new("RGB", (40, 20), (255, 0, 0)).save(worker.settings.templates_dir / "red.png")
     marks = [
         {"coordinate_origin": "BottomRight", "image_template": {"image_content": "red.png", "width": "40px"}},
         {"type": "text", "text_content": "字 █", "y_pos": "50%", "text_template": {"font_size": "40px"}},
     ]
-    result = run_task(upload(clips.video()), "watermark", {"name": "w", "vcrf": 5, "watermark_set": marks})[0]
-    still = run_task(worker.fetch_source("outputs", result.main[0].key, None, "run"), "snapshot_by_time_offset",
+    result = made(upload(clips.video()), "watermark", {"name": "w", "vcrf": 5, "watermark_set": marks})[0]
+    still = made(worker.fetch_source("outputs", result.main[0].key, None, "run"), "snapshot_by_time_offset",
                  {"name": "look", "ext_time_offset_set": ["1s"], "format": "png"})[0]  # fmt: skip
     with Image.open(stored(worker, still)) as image:
         red, green, blue = image.convert("RGB").getpixel((300, 170))
@@ -175,23 +175,23 @@ def test_a_watermark_is_at_its_position(clips, upload, run_task, worker):
 
 
 @pytest.mark.parametrize("degrees", [90, 180])
-def test_pictures_of_a_rotated_clip_are_upright(clips, upload, run_task, degrees):
-    """Width and height are swapped."""
+def test_pictures_of_a_rotated_clip_are_upright(clips, upload, made, degrees):
+    """Sizes are swapped with the picture."""
     source = upload(clips.rotated(degrees))
     upright = (180, 320) if degrees == 90 else (320, 180)
-    still = run_task(source, "snapshot_by_time_offset", {"name": "s", "ext_time_offset_set": ["1s"]})[0].main[0]
-    video = run_task(source, "transcode", {"name": "v", "video_template": {"effort": "fast"}})[0].main[0]
+    still = made(source, "snapshot_by_time_offset", {"name": "s", "ext_time_offset_set": ["1s"]})[0].main[0]
+    video = made(source, "transcode", {"name": "v", "video_template": {"effort": "fast"}})[0].main[0]
     assert (still.width, still.height) == upright
     assert (video.width, video.height) == upright
     assert video.media.video.rotation == 0
 
 
-# -------------------------------------------------------------------------------------------------- once and complete
+# -------------------------------------------------------------------------------------------------- made once, whole
 
 
-def test_up_to_date_outputs_are_not_made_again(clips, upload, plan_task, worker):
-    """With the same source, plan and ffmpeg; a missing or foreign object is replaced."""
-    subtask = plan_task(upload(clips.video()), "transcode", MP4)[0]
+def test_outputs_that_stand_are_not_made_again(clips, upload, planned, worker):
+    """With the same source, plan and tool; a missing or foreign object makes it new."""
+    subtask = planned(upload(clips.video()), "transcode", MP4)[0]
     first = worker.perform(subtask, "run", lambda *_: None)
     again = worker.perform(subtask, "run2", lambda *_: None)
     assert (first.reused, again.reused) == (False, True)
@@ -200,27 +200,27 @@ def test_up_to_date_outputs_are_not_made_again(clips, upload, plan_task, worker)
     assert not worker.perform(subtask, "run3", lambda *_: None).reused
 
 
-def test_a_changed_spec_replaces_the_output(clips, upload, run_task):
-    """The fingerprint includes the plan."""
+def test_a_changed_spec_is_made_again_in_the_same_place(clips, upload, made):
+    """The fingerprint is of the plan."""
     source = upload(clips.video())
-    assert run_task(source, "transcode", MP4)[0].main[0].height == 90
+    assert made(source, "transcode", MP4)[0].main[0].height == 90
     other = {**MP4, "video_template": {"height": 60, "effort": "fast"}}
-    assert run_task(source, "transcode", other)[0].main[0].height == 60
+    assert made(source, "transcode", other)[0].main[0].height == 60
 
 
-def test_nothing_is_published_of_a_replaced_source(clips, upload, plan_task, worker):
-    """The new content is a new upload."""
+def test_a_source_that_is_replaced_meanwhile_publishes_nothing(clips, upload, planned, worker):
+    """Its new content is an upload of its own."""
     source = upload(clips.video(), "a.mp4")
-    subtask = plan_task(source, "transcode", MP4)[0]
+    subtask = planned(source, "transcode", MP4)[0]
     worker.buckets.get("inbox").publish(clips.no_audio(), "a.mp4")
     with pytest.raises(SourceChanged):
         worker.perform(subtask, "run", lambda *_: None)
     assert objects(worker) == []
 
 
-def test_a_failing_subtask_leaves_nothing_behind(clips, upload, plan_task, worker, monkeypatch):
+def test_a_failing_subtask_leaves_nothing_behind(clips, upload, planned, worker, monkeypatch):
     """Neither an output nor a work folder."""
-    subtask = plan_task(upload(clips.video()), "transcode", MP4)[0]
+    subtask = planned(upload(clips.video()), "transcode", MP4)[0]
     broken = subtask.model_copy(update={"plan": subtask.plan.model_copy(update={"commands": (("-bogus", "out.mp4"),)})})
     with pytest.raises(MpsError, match="ffmpeg"):
         worker.perform(broken, "run", lambda *_: None)
@@ -228,10 +228,10 @@ def test_a_failing_subtask_leaves_nothing_behind(clips, upload, plan_task, worke
     assert [path.name for path in (worker.settings.scratch_dir / "run").iterdir()] == ["sources"]
 
 
-def test_sources_that_differ_only_in_extension_do_not_overwrite_each_other(clips, upload, plan_task, run_task, worker):
-    """MPS's default names omit it; the second source fails with advice."""
-    run_task(upload(clips.video(), "clip.mp4"), "transcode", MP4)
-    second = plan_task(upload(clips.no_audio(), "clip.mov"), "transcode", MP4)[0]
+def test_two_sources_that_differ_in_extension_only_do_not_overwrite_each_other(clips, upload, planned, made, worker):
+    """MPS's default names are without it; the second one is told, and what to do."""
+    made(upload(clips.video(), "clip.mp4"), "transcode", MP4)
+    second = planned(upload(clips.no_audio(), "clip.mov"), "transcode", MP4)[0]
     with pytest.raises(OutputTaken, match=r"inbox/clip\.mp4") as caught:
         worker.perform(second, "run", lambda *_: None)
     assert "{inputFormat}" in caught.value.hint
@@ -239,9 +239,9 @@ def test_sources_that_differ_only_in_extension_do_not_overwrite_each_other(clips
     assert not worker.perform(second, "run", lambda *_: None).reused
 
 
-def test_outputs_are_marked_as_ours(clips, upload, run_task, worker):
-    """Segments too, so that no sensor takes them for uploads."""
-    result = run_task(
+def test_our_own_outputs_are_known_as_ours(clips, upload, made, worker):
+    """So that no sensor takes them for uploads, segments included."""
+    result = made(
         upload(clips.video()), "transcode", {"name": "h", "container": "hls", "video_template": {"effort": "fast"}}
     )[0]
     bucket = worker.buckets.get("outputs")
@@ -251,11 +251,11 @@ def test_outputs_are_marked_as_ours(clips, upload, run_task, worker):
         assert record.result == result
 
 
-def test_of_two_outputs_on_one_path_only_the_first_is_planned(clips, upload, plan_task):
-    """The other one is refused, and the error names the first."""
+def test_of_two_outputs_on_one_path_the_first_is_made(clips, upload, planned):
+    """The other one fails by itself, and says which one has the path."""
     still = {"definition": 10, "ext_time_offset_set": ["0s"]}
     other = {**still, "name": "other"}
-    first, second, third = plan_task(
+    first, second, third = planned(
         upload(clips.video()),
         "snapshot_by_time_offset",
         still,
@@ -265,38 +265,34 @@ def test_of_two_outputs_on_one_path_only_the_first_is_planned(clips, upload, pla
     assert (first.refusal, third.refusal) == (None, None)
     assert "output 10 is written to" in second.refusal.message
     hls = {"container": "hls", "segment_object_name": "part_{number}.{format}"}
-    one, other = plan_task(
-        upload(clips.video(), "b.mp4"), "transcode", {**hls, "name": "one"}, {**hls, "name": "other"}
-    )
+    one, other = planned(upload(clips.video(), "b.mp4"), "transcode", {**hls, "name": "one"}, {**hls, "name": "other"})
     assert one.refusal is None
     assert "output one is written to" in other.refusal.message
 
 
-def test_an_output_may_have_its_own_bucket(clips, upload, run_task, worker):
-    """Even two outputs of one path, in two buckets."""
+def test_one_output_may_go_to_a_bucket_of_its_own(clips, upload, made, worker):
+    """And so may two of one name to two buckets."""
     still = {"definition": 10, "ext_time_offset_set": ["0s"]}
     source = upload(clips.video(), "a.mp4")
-    here, there = run_task(
-        source, "snapshot_by_time_offset", still, {**still, "name": "there", "output_bucket": "archive"}
-    )
+    here, there = made(source, "snapshot_by_time_offset", still, {**still, "name": "there", "output_bucket": "archive"})
     assert (here.bucket, there.bucket) == ("outputs", "archive")
     for result in (here, there):
         bucket = worker.buckets.get(result.bucket)
         assert Record.model_validate_json(bucket.read(bucket.head(result.main[0].key).record)).result == result
 
 
-def test_an_output_never_overwrites_its_source(clips, upload, plan_task):
+def test_an_output_never_overwrites_its_source(clips, upload, planned):
     """Whatever the output path says."""
     source = upload(clips.video(), "a.mp4")
     task = {"output": {"bucket": "inbox", "dir": "/"}}
-    subtask = plan_task(source, "transcode", {**MP4, "output_object_path": "{inputName}.{format}"}, **task)[0]
+    subtask = planned(source, "transcode", {**MP4, "output_object_path": "{inputName}.{format}"}, **task)[0]
     assert "own source" in subtask.refusal.message
 
 
-def test_the_shown_command_gives_the_same_output(clips, upload, run_task, worker, tmp_path):
-    """If pasted into a shell in the source's folder."""
+def test_the_command_that_is_shown_makes_the_same(clips, upload, made, worker, tmp_path):
+    """Pasted into a shell beside the source."""
     source = clips.video()
-    result = run_task(
+    result = made(
         upload(source, "it's a clip.mp4"), "snapshot_by_time_offset", {"name": "s", "ext_time_offset_set": ["1s"]}
     )[0]
     (tmp_path / "it's a clip.mp4").write_bytes(source.read_bytes())
@@ -311,38 +307,37 @@ def test_the_shown_command_gives_the_same_output(clips, upload, run_task, worker
 @pytest.mark.parametrize(
     "key", ["a b.mp4", "-y.mp4", "100%.mp4", "#1 'q\" $(id).mp4", "line\nbreak.mp4", "小电影🎬.mp4", "a..b...mp4"]
 )
-def test_any_file_name_works(clips, upload, run_task, worker, key):
-    """It is never on a command line; the outputs are named after it."""
-    result = run_task(
-        upload(clips.video(), key), "snapshot_by_time_offset", {"name": "s", "ext_time_offset_set": ["0s"]}
-    )[0]
+def test_any_file_name_comes_through(clips, upload, made, worker, key):
+    """It is never on a command line; the outputs bear it."""
+    result = made(upload(clips.video(), key), "snapshot_by_time_offset", {"name": "s", "ext_time_offset_set": ["0s"]})[
+        0
+    ]
     assert stored(worker, result).is_file()
     assert result.main[0].key.startswith("out/" + key.removesuffix(".mp4"))
 
 
-def test_a_clip_of_one_frame_gives_all_its_pictures(clips, upload, run_task):
-    """Every picture is that frame."""
+def test_a_clip_of_one_frame_gives_all_its_pictures(clips, upload, made):
+    """Each time is that frame's."""
     source = upload(clips.one_frame())
-    assert len(run_task(source, "sample_snapshot", {"definition": 10})[0].main) == 10
-    assert len(run_task(source, "image_sprite", {"definition": 10})[0].main) == 1
+    assert len(made(source, "sample_snapshot", {"definition": 10})[0].main) == 10
+    assert len(made(source, "image_sprite", {"definition": 10})[0].main) == 1
     assert (
-        len(run_task(source, "snapshot_by_time_offset", {"name": "s", "ext_time_offset_set": ["0s", "100%"]})[0].main)
-        == 2
+        len(made(source, "snapshot_by_time_offset", {"name": "s", "ext_time_offset_set": ["0s", "100%"]})[0].main) == 2
     )
 
 
-def test_audio_can_be_transcoded_but_has_no_pictures(clips, upload, run_task, worker, plan_task):
-    """With MPS's code."""
+def test_sound_without_pictures_can_be_transcoded_but_not_photographed(clips, upload, made, worker, planned):
+    """With MPS's code; its siblings are not held up."""
     source = upload(clips.audio_only("m4a"))
-    assert run_task(source, "transcode", {"definition": 1010})[0].main[0].media.audio[0].codec == "mp3"
+    assert made(source, "transcode", {"definition": 1010})[0].main[0].media.audio[0].codec == "mp3"
     with pytest.raises(NoVideoMedia) as caught:
-        worker.perform(plan_task(source, "sample_snapshot", {"definition": 10})[0], "run", lambda *_: None)
+        worker.perform(planned(source, "sample_snapshot", {"definition": 10})[0], "run", lambda *_: None)
     assert caught.value.code == "SourceFileError.NoVideoMedia"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("content", "error", "message"),
+    ("content", "error", "says"),
     [
         pytest.param(b"", ContentMalformed, "empty", id="empty"),
         pytest.param(b"this is no film\n" * 50, ContentMalformed, "text", id="text"),
@@ -356,10 +351,10 @@ def test_audio_can_be_transcoded_but_has_no_pictures(clips, upload, run_task, wo
         pytest.param(bytes(range(256)) * 40, ContentMalformed, "media", id="noise"),
     ],
 )
-def test_other_files_are_refused_with_mps_s_code(upload, tmp_path, content, error, message):
-    """When they are probed."""
+def test_what_is_no_media_is_refused_with_mps_s_code(upload, tmp_path, content, error, says):
+    """Before anything else is done with it."""
     (tmp_path / "x.mp4").write_bytes(content)
-    with pytest.raises(error, match=message) as caught:
+    with pytest.raises(error, match=says) as caught:
         upload(tmp_path / "x.mp4")
     assert caught.value.code.startswith("SourceFileError")
 
@@ -379,23 +374,20 @@ def test_a_source_that_is_too_big_is_refused(clips, upload, worker, monkeypatch)
         upload(clips.video())
 
 
-def test_a_missing_watermark_image_fails_only_its_output(clips, upload, plan_task, worker):
-    """The other output succeeds."""
+def test_a_watermark_image_that_is_not_there_fails_its_output_alone(clips, upload, planned, worker):
+    """The sibling is made."""
     marks = {"watermark_set": [{"image_template": {"image_content": "none.png"}}]}
-    bad, good = plan_task(upload(clips.video()), "transcode", {"name": "bad", **marks}, MP4)
+    bad, good = planned(upload(clips.video()), "transcode", {"name": "bad", **marks}, MP4)
     with pytest.raises(InvalidConfiguration, match=r"none\.png"):
         worker.perform(bad, "run", lambda *_: None)
     assert worker.perform(good, "run", lambda *_: None).main
 
 
-def test_the_demo_accepts_a_clip_of_one_second(worker, upload, clips):
-    """None of its times is past the end of a short clip."""
-    templates_dir = ROOT / "templates"
-    (demo,), _ = load_workflows(ROOT / "workflows", Templates.load(templates_dir))
+def test_the_demo_takes_also_a_clip_of_a_second(worker, upload, clips):
+    """No time in it lies beyond what somebody may try it with."""
+    [demo] = Project.load(Settings(project=ROOT)).workflows
     source = upload(clips.video(1))
     demo_worker = dataclasses.replace(worker, settings=worker.settings.model_copy(update={"project": ROOT}))
     for task in demo.tasks.values():
-        subtasks = break_down(
-            task, source, buckets=worker.buckets, templates_dir=templates_dir, ffmpeg_version=worker.ffmpeg.version
-        )
-        assert [subtask.refusal for subtask in subtasks if subtask.refusal] == []
+        planned = break_down(task, source, demo_worker)
+        assert [subtask.refusal for subtask in planned if subtask.refusal] == []

@@ -1,4 +1,4 @@
-"""Of a transport stream with several programmes, one is published: its video with its own audio."""
+"""Of a transport stream with several programmes, what is published is one of them: its pictures with its own sound."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ def pitches(path: Path) -> list[int]:
     ],
 )
 @pytest.mark.parametrize("codec", ["aac", "copy"])
-def test_a_video_has_its_own_programme_s_audio(clips, upload, run_task, worker, members, tones, codec):
-    """Only with that, encoded or copied: ffmpeg numbers the streams as the probe does."""
+def test_a_picture_comes_with_its_own_programme_s_sound(clips, upload, made, worker, members, tones, codec):
+    """And no other, encoded or copied: ffmpeg numbers the streams as the probe does."""
     spec = {"name": "x", "video_template": {"codec": "copy"}, "audio_template": {"codec": codec}}
-    result = run_task(upload(clips.programmes(*members)), "transcode", spec)[0]
+    result = made(upload(clips.programmes(*members)), "transcode", spec)[0]
     path = worker.settings.buckets_dir / result.bucket / result.main[0].key
     assert pitches(path) == tones
 
 
-def test_of_two_radio_programmes_the_first_is_used(clips, upload, run_task, worker):
-    """One track, not a mix of both."""
-    result = run_task(upload(clips.programmes("a", "A")), "transcode", {"definition": 1010})[0]
+def test_of_two_radio_programmes_the_first_is_heard(clips, upload, made, worker):
+    """One track, not both mixed up."""
+    result = made(upload(clips.programmes("a", "A")), "transcode", {"definition": 1010})[0]
     assert pitches(worker.settings.buckets_dir / result.bucket / result.main[0].key) == pytest.approx([440], abs=10)
 
 
-def test_tracks_are_counted_within_the_programme(clips, upload, run_task, plan_task, worker):
+def test_tracks_are_counted_within_the_programme(clips, upload, made, planned, worker):
     """Track 0 is HD's first one, and there is no second."""
     source = upload(clips.programmes("va", "VA"))
     spec = {"name": "x", "container": "mp3", "remove_video": 1, "audio_template": {"stream_selects": [0]}}
-    result = run_task(source, "transcode", spec)[0]
+    result = made(source, "transcode", spec)[0]
     assert pitches(worker.settings.buckets_dir / result.bucket / result.main[0].key) == pytest.approx([1320], abs=10)
-    (second,) = plan_task(source, "transcode", {**spec, "audio_template": {"stream_selects": [1]}})
+    (second,) = planned(source, "transcode", {**spec, "audio_template": {"stream_selects": [1]}})
     with pytest.raises(InvalidConfiguration, match="the source has 1"):
         worker.perform(second, "run", lambda *_: None)
 
 
 @pytest.mark.parametrize("start_s", [0, 1])
-def test_a_programme_with_a_clock_of_its_own_is_cut_at_the_right_time(clips, upload, run_task, worker, start_s):
-    """A seek would use the other programme's clock and find the end of the file."""
+def test_a_programme_with_a_clock_of_its_own_is_cut_at_the_right_time(clips, upload, made, worker, start_s):
+    """A seek would look for the time on the other programme's clock, and find the end of the file."""
     spec = {"name": "x", "container": "mkv", "start_time_offset": start_s, "video_template": {"effort": "fast"}}
-    result = run_task(upload(clips.own_clocks()), "transcode", spec)[0]
+    result = made(upload(clips.own_clocks()), "transcode", spec)[0]
     path = worker.settings.buckets_dir / result.bucket / result.main[0].key
     media = probe(path)
     assert media.video.frames == 50 - 25 * start_s
@@ -65,22 +65,22 @@ def test_a_programme_with_a_clock_of_its_own_is_cut_at_the_right_time(clips, upl
     assert pitches(path) == pytest.approx([1320], abs=10)
 
 
-def test_a_still_of_such_a_programme_has_the_right_time(clips, upload, run_task, worker):
-    """It equals the still of programmes on one clock."""
+def test_a_still_of_such_a_programme_is_of_its_time(clips, upload, made, worker):
+    """The same picture as from the programme alone."""
     spec = {"name": "s", "ext_time_offset_set": ["1s"], "format": "png"}
-    stills = []
+    taken = []
     for source in (clips.own_clocks(), clips.programmes("va", "VA")):
-        result = run_task(upload(source), "snapshot_by_time_offset", spec)[0]
-        stills.append((worker.settings.buckets_dir / result.bucket / result.main[0].key).read_bytes())
-    assert stills[0] == stills[1]
+        result = made(upload(source), "snapshot_by_time_offset", spec)[0]
+        taken.append((worker.settings.buckets_dir / result.bucket / result.main[0].key).read_bytes())
+    assert taken[0] == taken[1]
 
 
-def test_a_part_of_such_a_programme_is_not_copied(clips, upload, plan_task, worker):
-    """ffmpeg can find the time only by decoding. A copy of the whole works."""
+def test_a_part_of_such_a_programme_is_not_copied(clips, upload, planned, worker):
+    """ffmpeg can find a time only by decoding; the whole is copied."""
     source = upload(clips.own_clocks())
     copy = {"name": "x", "video_template": {"codec": "copy"}, "audio_template": {"codec": "copy"}}
-    (part,) = plan_task(source, "transcode", {**copy, "start_time_offset": 1})
+    (part,) = planned(source, "transcode", {**copy, "start_time_offset": 1})
     with pytest.raises(ContentUnsupported, match="clock of its own"):
         worker.perform(part, "run", lambda *_: None)
-    (complete,) = plan_task(source, "transcode", copy)
-    assert worker.perform(complete, "run", lambda *_: None).main[0].media.video.frames == 50
+    (whole,) = planned(source, "transcode", copy)
+    assert worker.perform(whole, "run", lambda *_: None).main[0].media.video.frames == 50

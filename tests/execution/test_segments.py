@@ -1,4 +1,4 @@
-"""HLS segments as one value: its facts, its publishing, and detection of lost or replaced segments."""
+"""HLS segments as one value: what it tells, how soon it is put, and that no segment is lost or replaced unseen."""
 
 from __future__ import annotations
 
@@ -55,101 +55,102 @@ def files(tmp_path) -> list[Path]:
     return paths
 
 
-def segments(key_pattern: str = "out/a_{number}.ts", **numbers: Any) -> Segments:
+def names(key_pattern: str = "out/a_{number}.ts", **numbers: Any) -> Segments:
     return Segments(
         pattern="segment_%05d.ts", key_pattern=key_pattern, playlist="out.m3u8",
         **{"first": 0, "step": 1, "width": 1, "placeholder": "0", **numbers},
     )  # fmt: skip
 
 
-def publish(bucket: Bucket, files: list[Path], segments_plan: Segments | None = None) -> SegmentSet:
-    return put_segments(segments_plan or segments(), files, bucket.publish, lambda: None)
+def put(bucket: Bucket, files: list[Path], named: Segments | None = None) -> SegmentSet:
+    return publish_segments(named or names(), files, bucket.publish, lambda: None)
 
 
 NUMBERINGS = [
-    pytest.param(segments(), id="MPS's"),
-    pytest.param(segments("out/{number}/a.ts", first=7, step=3, width=4), id="in the middle, with steps"),
-    pytest.param(segments("{number}.ts", width=12, placeholder="-"), id="alone"),
+    pytest.param(names(), id="MPS's"),
+    pytest.param(names("out/{number}/a.ts", first=7, step=3, width=4), id="in the middle, with steps"),
+    pytest.param(names("{number}.ts", width=12, placeholder="-"), id="alone"),
 ]
 
 
-@pytest.mark.parametrize("segments_plan", NUMBERINGS)
-def test_every_segment_is_published_under_its_number(bucket, files, segments_plan):
-    """In parallel."""
-    published = publish(bucket, files, segments_plan)
-    assert published.keys == [segments_plan.key(number) for number in range(150)]
-    assert [len(bucket.read(key)) for key in published.keys[::37]] == [1, 38, 75, 112, 149]
-    assert (published.count, published.size_bytes) == (150, 150 * 151 // 2)
+@pytest.mark.parametrize("named", NUMBERINGS)
+def test_every_segment_is_put_under_its_number(bucket, files, named):
+    """However many go at a time."""
+    made = put(bucket, files, named)
+    assert made.keys == [named.key(number) for number in range(150)]
+    assert [len(bucket.read(key)) for key in made.keys[::37]] == [1, 38, 75, 112, 149]
+    assert (made.count, made.size_bytes) == (150, 150 * 151 // 2)
 
 
-@pytest.mark.parametrize("segments_plan", NUMBERINGS)
-def test_a_lost_or_replaced_segment_is_detected(bucket, files, segments_plan):
-    """The first, the last and one between. New neighbouring objects do not matter."""
-    published = publish(bucket, files, segments_plan)
-    assert segments_stand(published, bucket)
-    bucket.write(f"{published.keys[0]}.txt", b"a neighbour")
+@pytest.mark.parametrize("named", NUMBERINGS)
+def test_a_segment_that_is_lost_or_replaced_is_noticed(bucket, files, named):
+    """The first, the last, one between; a new neighbour is none of them."""
+    made = put(bucket, files, named)
+    assert segments_unchanged(made, bucket)
+    bucket.write(f"{made.keys[0]}.txt", b"a neighbour")
     bucket.write("zzz", b"a neighbour")
-    assert segments_stand(published, bucket)
-    for key in (published.keys[0], published.keys[99], published.keys[-1]):
+    assert segments_unchanged(made, bucket)
+    for key in (made.keys[0], made.keys[99], made.keys[-1]):
         bucket.delete(key)
-        assert not segments_stand(published, bucket)
+        assert not segments_unchanged(made, bucket)
         bucket.write(key, b"another" * 20)
-        assert not segments_stand(published, bucket)
-        published = publish(bucket, files, segments_plan)
-        assert segments_stand(published, bucket)
+        assert not segments_unchanged(made, bucket)
+        made = put(bucket, files, named)
+        assert segments_unchanged(made, bucket)
 
 
-def test_checking_all_segments_costs_one_listing(s3_server, files):
-    """S3 lists a thousand objects per request."""
+def test_whether_they_stand_costs_a_listing_and_not_a_question_each(s3_server, files):
+    """S3 lists a thousand at once."""
     name = f"out-{uuid.uuid4().hex[:12]}"
     s3_server.s3.create_bucket(Bucket=name)
     bucket = S3Bucket("s3://out", name, s3_server.s3)
-    published = publish(bucket, files)
-    methods: list[str] = []
-    s3_server.s3.meta.events.register("before-send.s3", lambda request, **_: methods.append(request.method), "count")
+    made = put(bucket, files)
+    asked: list[str] = []
+    s3_server.s3.meta.events.register("before-send.s3", lambda request, **_: asked.append(request.method), "count")
     try:
-        assert segments_stand(published, bucket)
+        assert segments_unchanged(made, bucket)
     finally:
         s3_server.s3.meta.events.unregister("before-send.s3", unique_id="count")
-    assert methods == ["GET"]
+    assert asked == ["GET"]
 
 
-def test_a_limited_number_of_segments_is_published_at_a_time(files):
-    """One after another would mostly wait for answers; too many at once need memory and connections."""
-    active, most = 0, 0
+def test_several_are_put_at_a_time_and_no_more(files):
+    """Waiting for one answer after another is what takes the time; too many at once take memory and connections."""
+    at_once, most = 0, 0
     lock = threading.Lock()
 
     def slow(path: Path, key: str) -> ObjectInfo:
-        nonlocal active, most
+        nonlocal at_once, most
         with lock:
-            active += 1
-            most = max(most, active)
+            at_once += 1
+            most = max(most, at_once)
         time.sleep(0.005)
         with lock:
-            active -= 1
+            at_once -= 1
         return ObjectInfo(key, path.stat().st_size, "e", None)
 
-    put_segments(segments(), files, slow, lambda: None)
+    publish_segments(names(), files, slow, lambda: None)
     assert 4 <= most <= module.AT_ONCE
 
 
-def test_a_run_that_lost_its_path_stops_between_segments(files):
-    """Before its playlist, or it would overwrite the other run's segments."""
-    keys: list[str] = []
+def test_a_run_that_has_lost_its_path_stops_in_the_middle(files):
+    """Not only before its playlist: it would overwrite the other one's segments until then."""
+    done: list[str] = []
 
     def note(path: Path, key: str) -> ObjectInfo:
-        keys.append(key)
+        done.append(key)
         return ObjectInfo(key, path.stat().st_size, "e", None)
 
     def lost() -> None:
         raise OutputTaken("taken")
 
     with pytest.raises(OutputTaken):
-        put_segments(segments(), files, note, lost)
-    assert len(keys) == module.BATCH
+        publish_segments(names(), files, note, lost)
+    assert len(done) == module.BATCH
 
 
-def test_a_publishing_error_is_raised(files):
+def test_an_upload_that_fails_raises(files):
+    """And what comes after it is not begun."""
 
     def broken(path: Path, key: str) -> ObjectInfo:
         if key.endswith("_3.ts"):
@@ -157,16 +158,16 @@ def test_a_publishing_error_is_raised(files):
         return ObjectInfo(key, path.stat().st_size, "e", None)
 
     with pytest.raises(StorageFailed):
-        put_segments(segments(), files, broken, lambda: None)
+        publish_segments(names(), files, broken, lambda: None)
 
 
 # -------------------------------------------------------------------------------------------------- in a result
 
 
-def test_a_result_does_not_grow_with_its_segments(clips, upload, run_task, worker):
-    """It is in step values, events, records, manifests and answers of DescribeTaskDetail."""
-    long = run_task(upload(clips.video(8), "long.mp4"), "transcode", HLS)[0]
-    short = run_task(upload(clips.video(2), "clip.mp4"), "transcode", HLS)[0]
+def test_a_result_does_not_grow_with_its_segments(clips, upload, made, worker):
+    """It travels as step value, event, record and manifest, and in every answer of DescribeTaskDetail."""
+    long = made(upload(clips.video(8), "long.mp4"), "transcode", HLS)[0]
+    short = made(upload(clips.video(2), "clip.mp4"), "transcode", HLS)[0]
     assert (short.segments.count, long.segments.count) == (2, 8)
     assert [output.role for output in long.outputs] == ["main"]
     assert abs(len(long.model_dump_json()) - len(short.model_dump_json())) < 100
@@ -174,9 +175,9 @@ def test_a_result_does_not_grow_with_its_segments(clips, upload, run_task, worke
     assert long.size_bytes == sum(bucket.head(key).size for key in long.keys)
 
 
-def test_mps_s_answer_describes_the_whole_set(clips, upload, run_task, worker):
-    """The playlist's path and md5, the total size, and the pattern of the segments, but no single segment."""
-    result = run_task(upload(clips.video(4)), "transcode", HLS)[0]
+def test_mps_s_answer_tells_of_the_whole_set(clips, upload, made, worker):
+    """The playlist's path and md5, the size of all of it; it names no segment, the input has their pattern."""
+    result = made(upload(clips.video(4)), "transcode", HLS)[0]
     state = SubtaskState(
         task="web", id="0", type="transcode", label="h", status="SUCCESS", spec=result.spec, result=result,
         paths={"segment_object_name": "/out/video4_transcode_h_{number}"},
@@ -210,9 +211,9 @@ def test_mps_s_answer_describes_the_whole_set(clips, upload, run_task, worker):
     assert ".ts" not in str(detail)
 
 
-def test_a_lost_segment_means_a_new_set(clips, upload, plan_task, worker):
-    """Otherwise the set is reused."""
-    [subtask] = plan_task(upload(clips.video(4)), "transcode", HLS)
+def test_a_lost_segment_makes_the_set_again(clips, upload, planned, worker):
+    """And nothing else does."""
+    [subtask] = planned(upload(clips.video(4)), "transcode", HLS)
     first = worker.perform(subtask, "run", lambda *_: None)
     assert worker.perform(subtask, "run", lambda *_: None).reused
     worker.buckets.get("outputs").delete(first.segments.keys[2])
@@ -220,31 +221,31 @@ def test_a_lost_segment_means_a_new_set(clips, upload, plan_task, worker):
     assert worker.perform(subtask, "run", lambda *_: None).reused
 
 
-def test_a_single_segment_leads_to_its_source(clips, upload, run_task, worker):
-    """Although no record lists it."""
+def test_a_single_segment_leads_to_its_source(clips, upload, made, worker):
+    """Though no record lists it."""
     source = upload(clips.video())
-    result = run_task(source, "transcode", {**HLS, "video_template": {**HLS["video_template"], "segment_type": 7}})[0]
+    result = made(source, "transcode", {**HLS, "video_template": {**HLS["video_template"], "segment_type": 7}})[0]
     assert len(result.keys) == 1 + 1 + 2
     for key in result.keys:
         record = record_of(worker.buckets.get("outputs"), key)
         assert (record.source_key, record.result) == (source.key, result)
 
 
-def test_lineage_of_a_segment_describes_its_set(clips, upload, run_task, worker, monkeypatch):
-    """Its source, and whether the set is complete."""
-    [key, lost] = run_task(upload(clips.video()), "transcode", HLS)[0].segments.keys
+def test_the_lineage_of_a_segment_is_that_of_the_set(clips, upload, made, worker, monkeypatch):
+    """What it was made of and how, and whether the set still is as it was made."""
+    [key, lost] = made(upload(clips.video()), "transcode", HLS)[0].segments.keys
     monkeypatch.setenv("MPS_HOME", str(worker.settings.home))
     monkeypatch.setenv("MPS_PROJECT", str(worker.settings.project))
-    output = CliRunner().invoke(lineage, [f"outputs/{key}"]).output
-    assert "was made of inbox/video2.mp4" in output
-    assert "2: all stand" in output
+    told = CliRunner().invoke(lineage, [f"outputs/{key}"]).output
+    assert "was made of inbox/video2.mp4" in told
+    assert "2: unchanged" in told
     worker.buckets.get("outputs").delete(lost)
     assert "2: some replaced or gone" in CliRunner().invoke(lineage, [f"outputs/{key}"]).output
 
 
-def test_a_result_of_an_earlier_version_is_reused(clips, upload, plan_task, worker):
-    """Although it lists each segment."""
-    [subtask] = plan_task(upload(clips.video()), "transcode", HLS)
+def test_a_result_of_an_earlier_version_is_still_up_to_date(clips, upload, planned, worker):
+    """It tells of each segment; nothing is made again because of that."""
+    [subtask] = planned(upload(clips.video()), "transcode", HLS)
     new = worker.perform(subtask, "run", lambda *_: None)
     bucket = worker.buckets.get("outputs")
     infos = [bucket.head(key) for key in new.segments.keys]
@@ -262,8 +263,10 @@ def test_a_result_of_an_earlier_version_is_reused(clips, upload, plan_task, work
 
 
 @pytest.mark.parametrize("segment_type", [2, 5], ids=["ts ranges", "mp4 ranges"])
-def test_only_the_first_segment_of_a_single_file_is_probed(clips, upload, plan_task, worker, segment_type, monkeypatch):
-    """The file may be gigabytes, too much for a copy in memory or on the scratch disk."""
+def test_of_a_file_that_holds_all_segments_the_first_is_looked_at(
+    clips, upload, planned, worker, segment_type, monkeypatch
+):
+    """The whole may be gigabytes: neither memory nor the scratch disk is to hold it twice."""
     sizes: dict[str, int] = {}
     probed = verify._probed
 
@@ -273,7 +276,7 @@ def test_only_the_first_segment_of_a_single_file_is_probed(clips, upload, plan_t
 
     monkeypatch.setattr(verify, "_probed", note)
     video = {**HLS["video_template"], "segment_type": segment_type}
-    [subtask] = plan_task(upload(clips.video(8)), "transcode", {**HLS, "video_template": video})
+    [subtask] = planned(upload(clips.video(8)), "transcode", {**HLS, "video_template": video})
     result: SubtaskResult = worker.perform(subtask, "run", lambda *_: None)
     assert result.main[0].media.video.display_size == (160, 90)
     assert 0 < sizes[SAMPLE] < result.segments.size_bytes / 4

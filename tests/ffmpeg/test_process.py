@@ -29,6 +29,7 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z" if sys.platform == "linux" else True
 
 
+@pytest.mark.slow
 def test_output_lines_are_passed_on_and_usage_is_measured():
     """Progress is read from the lines while the process runs."""
     lines: list[str] = []
@@ -38,6 +39,7 @@ def test_output_lines_are_passed_on_and_usage_is_measured():
     assert process.memory_bytes > 1_000_000
 
 
+@pytest.mark.slow
 def test_a_process_does_not_get_our_environment(monkeypatch):
     """A hostile file must not reach a credential."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -54,6 +56,7 @@ def test_a_process_gives_way_to_our_servers():
     assert "PermissionError" in process.stderr
 
 
+@pytest.mark.slow
 def test_a_process_that_runs_too_long_is_killed():
     """The error names the limit."""
     process = python("import time; time.sleep(60)", Limits(wall_s=0.6, stall_s=20, memory_bytes=2**31))
@@ -86,6 +89,7 @@ def test_output_size_is_limited(tmp_path):
         python(code, limits, tmp_path).check()
 
 
+@pytest.mark.slow
 def test_children_of_a_child_are_killed_with_it():
     """The whole process group, not only its leader."""
     code = (

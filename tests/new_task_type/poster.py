@@ -16,10 +16,10 @@ import ffmpeg
 from pydantic import Field, model_validator
 
 from mps_dagster.ffmpeg.codecs import PICTURES
-from mps_dagster.ffmpeg.colour import as_picture
-from mps_dagster.ffmpeg.picture import arguments, in_rgb
+from mps_dagster.ffmpeg.colour import to_picture_format
+from mps_dagster.ffmpeg.picture import arguments, rgb_picture
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan
-from mps_dagster.ffmpeg.stills import sampled
+from mps_dagster.ffmpeg.stills import sample_frames
 from mps_dagster.frozen import PER_TASK, REQUIRED, Api, contradiction
 from mps_dagster.media.geometry import fit
 from mps_dagster.media.info import MediaInfo
@@ -43,8 +43,8 @@ class PosterSpec(Spec):
 def plan(spec: PosterSpec, media: MediaInfo, names: OutputNames) -> Plan:
     video = need_video(media, "a poster")
     geometry, picture = fit(video.display_size, width=spec.width), PICTURES[spec.format]
-    frame = in_rgb(sampled(media, video, (spec.at,), keyframes=False), video, geometry, keep_alpha=False)
-    grey = as_picture(frame.filter("format", "gray").filter("format", "rgb24"), video, picture)
+    frame = rgb_picture(sample_frames(media, video, (spec.at,), keyframes=False), video, geometry, keep_alpha=False)
+    grey = to_picture_format(frame.filter("format", "gray").filter("format", "rgb24"), video, picture)
     file = f"poster.{spec.format}"
     command = ffmpeg.output(grey, f"file:{file}", f="image2", update=1, **{"c:v": picture.codec, **picture.args})
     key = names.key(spec.output_object_path or TASK.default_path, format=spec.format)
