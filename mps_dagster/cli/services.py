@@ -25,7 +25,6 @@ from mps_dagster.settings import Settings
 from mps_dagster.workflow.project import Project
 
 START_TIMEOUT_S = 120
-LOG_BYTES = 50_000_000
 
 
 class ServiceDown(MpsError):
@@ -38,6 +37,8 @@ class Services:
 
     processes: Mapping[Path, Server]
     code: CodeWatch | None = None
+    log_bytes: int = 50_000_000
+    """A longer log is rotated."""
 
     def check(self) -> None:
         """Raise `ServiceDown` if a process has ended, as the others are useless alone. Rotate long logs."""
@@ -45,7 +46,7 @@ class Services:
             if process.poll() is not None:
                 name, code = _ended(log, process)
                 raise ServiceDown(f"{name} has ended (exit code {code})", hint=f"see {log}")
-            _rotate(log)
+            _rotate(log, self.log_bytes)
         if self.code and self.code.lost:
             raise ServiceDown(
                 "Dagster has lost the process that holds the project's code, and a reload did not bring it back",
@@ -147,10 +148,10 @@ def _runner() -> dict[str, list[str]]:
     return {"runs": [sys.executable, "-m", "mps_dagster.orchestration.runner"]} if sys.platform == "linux" else {}
 
 
-def _rotate(log: Path) -> None:
+def _rotate(log: Path, limit: int) -> None:
     """Copy and truncate the log, as the servers and their runs keep it open for appending. One old log is kept."""
     with suppress(OSError):
-        if log.stat().st_size > LOG_BYTES:
+        if log.stat().st_size > limit:
             shutil.copyfile(log, log.with_name(f"{log.name}.1"))
             os.truncate(log, 0)
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from mps_dagster.control import tags
 from mps_dagster.control.run_config import run_config
 from mps_dagster.errors import InvalidInput
+from mps_dagster.orchestration.internals import reload_code
 from mps_dagster.orchestration.ops import op, work
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.naming import BACKFILL, backfill_name, op_name
@@ -39,6 +40,8 @@ def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
             workflow = by_name.get(config.workflow)
             if workflow is None:
                 raise InvalidInput(f"there is no workflow {config.workflow!r}")
+            # A backfill of a task that the daemon does not know fails. Before the plan, so that the daemon has some time.
+            reload_code(context.instance, context.run)
             planned = plan(read_history(context.instance, workflow), worker.buckets, Scope(limit=config.max_sources))
             file = worker.settings.home / "backfills" / f"{context.run_id}.parquet"
             file.parent.mkdir(parents=True, exist_ok=True)

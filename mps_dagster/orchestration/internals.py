@@ -5,6 +5,7 @@ tests/orchestration/test_internals.py checks what we rely on; ruff keeps other m
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import dagster as dg
 
@@ -58,9 +59,10 @@ from dagster._core.storage.sqlite_storage import (
     DagsterSqliteStorage, _event_logs_directory, _runs_directory, _schedule_directory,
 )  # fmt: skip
 
-# Backfills: listing and queueing them.
+# Backfills: listing and queueing them, and the code server whose files they are of.
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 from dagster._core.utils import make_new_backfill_id
 
 PRELOADED = ("dagster._core.executor.child_process_executor", "dagster._core.storage.legacy_storage")
@@ -95,3 +97,14 @@ def add_backfill(
     )  # fmt: skip
     instance.add_backfill(backfill)
     return backfill.backfill_id
+
+
+def reload_code(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Have the code server that launched the run load the project's files again; daemon and web server follow it.
+
+    One that is gone needs no reload: its successor loads the files as they are. A run in a test has none.
+    """
+    origin = run.remote_job_origin and run.remote_job_origin.repository_origin.code_location_origin
+    if isinstance(origin, GrpcServerCodeLocationOrigin):
+        with suppress(DagsterUserCodeUnreachableError):
+            origin.create_client().reload_code(timeout=instance.code_server_reload_timeout)

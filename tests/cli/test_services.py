@@ -36,9 +36,8 @@ def test_a_process_of_dagster_that_ends_is_reported(tmp_path):
             Services({log: child}).check()
 
 
-def test_a_long_log_is_rotated(tmp_path, monkeypatch):
+def test_a_long_log_is_rotated(tmp_path):
     """Under the server that goes on writing it; what it said before is kept beside it."""
-    monkeypatch.setattr("mps_dagster.cli.services.LOG_BYTES", 5)
     log = tmp_path / "api.log"
     code = """if True:
         import pathlib, time
@@ -49,7 +48,7 @@ def test_a_long_log_is_rotated(tmp_path, monkeypatch):
     """
     with service([sys.executable, "-c", code], cwd=tmp_path, log=log, environment=os.environ) as child:
         wait_until(log.read_text, 10)
-        Services({log: child}).check()
+        Services({log: child}, log_bytes=5).check()
         child.wait(timeout=10)
     assert ((tmp_path / "api.log.1").read_text(), log.read_text()) == ("before\n", "after\n")
 

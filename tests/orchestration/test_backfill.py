@@ -12,7 +12,7 @@ from projects import VOD, make_project
 
 from mps_dagster.control.backfill import Plan, Scope, connected, plan
 from mps_dagster.errors import InvalidInput
-from mps_dagster.orchestration import history
+from mps_dagster.orchestration import backfill_job, history
 from mps_dagster.orchestration.backfill import launch, open_instance
 from mps_dagster.orchestration.build import build_definitions
 from mps_dagster.orchestration.graphs import workflow_assets, workflow_graphs
@@ -371,6 +371,18 @@ def test_a_scheduled_backfill_waits_for_the_one_before(plans):
     house.instance.update_backfill(asked.with_status(BulkActionStatus.CANCELED))
     assert job.execute_in_process(config, instance=house.instance).success
     assert plans.launched[1:] == [("source", *ALL, "in/a.mp4", "in/b.mp4")]
+
+
+def test_a_scheduled_backfill_has_the_files_loaded_before_it_launches(plans, monkeypatch):
+    """Else the daemon does not know a task that was added to the file since, and the backfill fails."""
+    launched_before = []
+    monkeypatch.setattr(backfill_job, "reload_code", lambda *_: launched_before.append(plans.launched))
+    plans.upload("in/a.mp4")
+    config = {"ops": {"plan_and_launch": {"config": {"workflow": "vod"}}}}
+    assert (
+        plans.house.defs.resolve_job_def("backfill").execute_in_process(config, instance=plans.house.instance).success
+    )
+    assert (launched_before, plans.launched) == ([[]], [("source", *ALL, "in/a.mp4")])
 
 
 def test_runs_of_a_backfill_say_whose_they_are(plans):

@@ -7,9 +7,11 @@ import inspect
 import re
 import signal
 from pathlib import Path
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
@@ -43,6 +45,8 @@ CALLS = {
     "EngineEventData.interrupted": "steps_interrupted",
     "EngineEventData.multiprocess": "pid step_keys_to_execute",
     "ExecutionPlan.build": "job_def resolved_run_config step_keys_to_execute known_state repository_load_data",
+    "GrpcServerCodeLocationOrigin": "host port socket location_name",
+    "GrpcServerCodeLocationOrigin.create_client": "",
     "InstanceConcurrencyContext": "instance dagster_run",
     "LocalComputeLogManager": "base_dir inst_data",
     "LocalComputeLogManager.capture_logs": "log_key",
@@ -130,7 +134,7 @@ def test_every_name_is_used_and_has_a_test():
     modules = [path for path in (PACKAGE / "orchestration").glob("*.py") if path.name != "internals.py"]
     wrappers = [value for value in vars(internals).values() if getattr(value, "__module__", "") == internals.__name__]
     text = "".join([*(path.read_text() for path in modules), *map(inspect.getsource, wrappers)])
-    ours = {"dg", "time", "Mapping", "Sequence", "PRELOADED", *(wrapper.__name__ for wrapper in wrappers)}
+    ours = {"dg", "time", "suppress", "Mapping", "Sequence", "PRELOADED", *(wrapper.__name__ for wrapper in wrappers)}
     names = {name for name in vars(internals) if not name.startswith("_")} - ours
     assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", text)] == []
     assert names == {path.partition(".")[0] for path in (*CALLS, *ATTRIBUTES)} | NAMES_ONLY
@@ -165,6 +169,27 @@ def test_an_interrupt_waits_while_it_is_captured():
 def test_a_step_in_a_worker_leaves_its_retry_to_the_run_s_process():
     """Which waits for the right time, while the worker does something else."""
     assert internals.RetryMode.ENABLED.for_inner_plan() is internals.RetryMode.DEFERRED
+
+
+def launched_by(socket: Path) -> dg.DagsterRun:
+    """A run of the code server at this socket."""
+    server = internals.GrpcServerCodeLocationOrigin(host="localhost", socket=str(socket), location_name="mps_dagster")
+    job = RemoteJobOrigin(repository_origin=RemoteRepositoryOrigin(server, "__repository__"), job_name="backfill")
+    return dg.DagsterRun(job_name="backfill", remote_job_origin=job)
+
+
+def test_the_code_server_that_launched_a_run_is_told_to_load_the_files(instance, tmp_path, monkeypatch):
+    """With as much time as Dagster's own web server gives it."""
+    client = Mock()
+    monkeypatch.setattr(internals.GrpcServerCodeLocationOrigin, "create_client", lambda _: client)
+    internals.reload_code(instance, launched_by(tmp_path / "socket"))
+    client.reload_code.assert_called_once_with(timeout=instance.code_server_reload_timeout)
+
+
+def test_a_code_server_that_is_gone_needs_no_reload(instance, tmp_path):
+    """Nor does a run that no code server launched."""
+    internals.reload_code(instance, launched_by(tmp_path / "gone"))
+    internals.reload_code(instance, dg.DagsterRun(job_name="backfill"))
 
 
 def test_what_is_printed_goes_to_the_file(tmp_path):
