@@ -92,11 +92,7 @@ def copy_section(media: MediaInfo, part: TimeRange, used: Sequence[VideoStream |
 
 
 def _open_section(
-    media: MediaInfo,
-    part: TimeRange,
-    used: Sequence[VideoStream | AudioStream],
-    seek_s: float,
-    **options: str | float,
+    media: MediaInfo, part: TimeRange, used: Sequence[VideoStream | AudioStream], seek_s: float, **options: str | float
 ) -> Section:
     if not any(isinstance(stream, VideoStream) and stream.turned for stream in used):
         # A change of size would rebuild the filter graph and restart clocks, counters and watermarks. `fit_canvas` accepts
