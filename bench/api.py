@@ -1,9 +1,9 @@
-"""MPS's API with 1, 10 and 1 000 finished task runs in the instance: requests a second, median and 99th percentile.
+"""MPS's API with 1, 10 and 1 000 finished task runs in the instance: requests per second, median and 99th percentile.
 
     python bench/api.py [--runs 1 10 1000]
 
-Starts a deployment of its own. Calls go through Tencent's SDK, one after the other; ProcessMedia's tasks wait in the queue.
-Records are in SQLite, or in PostgreSQL by MPS_DATABASE_URL. Needs what the tests need (make test installs it).
+Starts its own deployment. Calls go through Tencent's SDK, one after the other; ProcessMedia's tasks stay in the queue.
+Records are in SQLite, or in PostgreSQL with MPS_DATABASE_URL. Needs the tests' dependencies (make test installs them).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, nargs="+", default=[1, 10, 1000])
     options = parser.parse_args()
-    # Runs that have begun outlive the servers for a moment.
+    # Started runs live a little longer than the servers, and may still write.
     with tempfile.TemporaryDirectory(prefix="mps-bench-", ignore_cleanup_errors=True) as folder:
         _prepare(Path(folder))
         _measure(options.runs)
@@ -67,11 +67,11 @@ def _measure(sizes: list[int]) -> None:
         while call("DescribeTaskDetail", TaskId=task)["Status"] != "FINISH":
             time.sleep(0.5)
         print(f"{'runs':>6} {'action':<20} {'per second':>10} {'median ms':>10} {'p99 ms':>8}")
-        standing = 1
+        runs = 1
         for size in sizes:
-            for _ in range(size - standing):
+            for _ in range(size - runs):
                 instance.add_run(DagsterRun("process_media", str(uuid.uuid4()), status=DagsterRunStatus.SUCCESS))
-            standing = max(standing, size)
+            runs = max(runs, size)
             _report(size, "DescribeTaskDetail", lambda: call("DescribeTaskDetail", TaskId=task))
             _report(size, "DescribeTasks", lambda: call("DescribeTasks", Status="FINISH"))
             _report(size, "ProcessMedia", lambda: _process(call))
@@ -105,15 +105,16 @@ def _process(call: Callable[..., dict]) -> str:
 
 
 def _report(runs: int, action: str, call: Callable[[], object]) -> None:
-    taken = []
+    durations_s = []
     for _ in range(CALLS[action]):
         started = time.perf_counter()
         call()
-        taken.append(time.perf_counter() - started)
-    rate = len(taken) / sum(taken)
-    p99 = statistics.quantiles(taken, n=100)[98]
+        durations_s.append(time.perf_counter() - started)
+    rate = len(durations_s) / sum(durations_s)
+    p99 = statistics.quantiles(durations_s, n=100)[98]
     print(
-        f"{runs:>6} {action:<20} {rate:>10.1f} {1000 * statistics.median(taken):>10.1f} {1000 * p99:>8.1f}", flush=True
+        f"{runs:>6} {action:<20} {rate:>10.1f} {1000 * statistics.median(durations_s):>10.1f} {1000 * p99:>8.1f}",
+        flush=True,
     )
 
 

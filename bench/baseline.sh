@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What a good engineer would write by hand for the outputs of workflows/demo.yaml: the same ffmpeg and encoder settings,
-# as many commands at once as there are cores, long ones first. No probing, no checks, no records, no retries.
+# A hand-written script for the outputs of workflows/demo.yaml: the same ffmpeg and encoder settings, as many commands in
+# parallel as there are cores, long ones first. No probing, no checks, no records, no retries.
 set -euo pipefail
 # In: FFMPEG, SOURCE, LOGO. Out: files in the working directory.
 ff="$FFMPEG -hide_banner -nostdin -y -loglevel error"

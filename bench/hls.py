@@ -1,10 +1,10 @@
-"""What an HLS of 1 800 segments costs: publishing it, and what of it travels through Dagster and the API.
+"""The cost of an HLS output with 1 800 segments: publishing, and the data in Dagster and the API.
 
     python bench/hls.py [--hours 2] [--s3 MILLISECONDS]
 
-Starts a deployment of its own and makes a long, tiny source (64x36, one picture a second), which ProcessMedia copies into
-segments of 4 s. They go to a folder, or with --s3 to an S3 server (moto, in this process) each of whose answers takes so
-long. Needs what the tests need (make test installs it).
+Starts its own deployment and a long, tiny source (64x36, one picture per second), which ProcessMedia copies into segments
+of 4 s. They go to a folder, or with --s3 to an S3 server (moto, in this process) that delays each answer. Needs the tests'
+dependencies (make test installs them).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--s3", type=float, metavar="MILLISECONDS")
     options = parser.parse_args()
     seconds = round(options.hours * 3600)
-    # Runs that have begun outlive the servers for a moment.
+    # Started runs live a little longer than the servers, and may still write.
     with (
         tempfile.TemporaryDirectory(prefix="mps-bench-", ignore_cleanup_errors=True) as folder,
         nullcontext() if options.s3 is None else _s3(options.s3 / 1000),
@@ -95,7 +95,7 @@ def _figures(seconds: int) -> Iterator[tuple[str, str]]:
         yield "DescribeTaskDetail, median milliseconds", f"{_milliseconds(call, task):.1f}"
         _wait(call, _process(call))
         [run_id] = {record.run_id for record in instance.get_runs()} - {run_id}
-        yield "the subtask once more (it stands), seconds", f"{_step_seconds(instance, run_id):.1f}"
+        yield "the subtask again (reused), seconds", f"{_step_seconds(instance, run_id):.1f}"
 
 
 def _make_source(ffmpeg: Path | None, path: Path, seconds: int) -> None:
@@ -143,7 +143,7 @@ def _result(instance: Any, run_id: str) -> dict[str, Any]:
         if event.event_type_value == "STEP_OUTPUT" and "subtask[" in event.step_key:
             result: dict[str, Any] = event.event_specific_data.metadata["result"].value
             return result
-    raise SystemExit("the subtask made no result")
+    raise SystemExit("the subtask has no result")
 
 
 def _step_seconds(instance: Any, run_id: str) -> float:
@@ -162,12 +162,12 @@ def _event_bytes(instance: Any, run_id: str) -> int:
 
 
 def _milliseconds(call: Callable[..., dict[str, Any]], task: str) -> float:
-    taken = []
+    durations_s = []
     for _ in range(DESCRIBED):
         started = time.perf_counter()
         call("DescribeTaskDetail", TaskId=task)
-        taken.append(time.perf_counter() - started)
-    return 1000 * statistics.median(taken)
+        durations_s.append(time.perf_counter() - started)
+    return 1000 * statistics.median(durations_s)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Run the demo workflow once on what lies in the inbox; print its figures as one JSON line. Used by workflow.py."""
+"""Run the demo workflow once on the file in the inbox; print its figures as one JSON line. Used by workflow.py."""
 
 from __future__ import annotations
 

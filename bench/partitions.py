@@ -1,8 +1,8 @@
-"""What a workflow's partition sets cost as they grow: adding, loading, asking, and the query behind the UI's partitions page.
+"""The cost of growing partition sets: adding, loading, membership queries, and the query behind the UI's partitions page.
 
     python bench/partitions.py [--sizes 1000 10000 100000]
 
-Each figure is the median of three, in an instance of its own (SQLite, or PostgreSQL by MPS_DATABASE_URL).
+Each figure is the median of three runs in a new instance (SQLite, or PostgreSQL with MPS_DATABASE_URL).
 """
 
 from __future__ import annotations
@@ -64,26 +64,27 @@ def _measure(sizes: list[int]) -> None:
 
         for size in sizes:
             grow(size - 3000 if size > 3000 else 0)
-            adding = _seconds(lambda: grow(total + 1000)) if size > 3000 else _seconds(lambda size=size: grow(size), 1)
+            add_s = _seconds(lambda: grow(total + 1000)) if size > 3000 else _seconds(lambda size=size: grow(size), 1)
             some = [f"in/2026/11/23/clip {number:07d}.mp4" for number in range(0, total * 2, max(1, total // 500))]
-            loading = _seconds(lambda: instance.get_dynamic_partitions(name))
-            asking = _seconds(lambda some=some: instance.get_existing_dynamic_partitions(name, some[:1000]))
-            shown = page()
+            load_s = _seconds(lambda: instance.get_dynamic_partitions(name))
+            query_s = _seconds(lambda some=some: instance.get_existing_dynamic_partitions(name, some[:1000]))
+            response = page()
             assert (
-                len(shown.json()["data"]["assetNodeOrError"]["partitionKeysByDimension"][0]["partitionKeys"]) == total
+                len(response.json()["data"]["assetNodeOrError"]["partitionKeysByDimension"][0]["partitionKeys"])
+                == total
             )
-            showing = _seconds(page)
-            megabytes = len(shown.content) / 1e6
-            print(f"{total:>10} {adding:>8.2f}s {loading:>8.2f}s {asking:>12.3f}s {showing:>7.2f}s {megabytes:>11.2f}")
+            page_s = _seconds(page)
+            megabytes = len(response.content) / 1e6
+            print(f"{total:>10} {add_s:>8.2f}s {load_s:>8.2f}s {query_s:>12.3f}s {page_s:>7.2f}s {megabytes:>11.2f}")
 
 
 def _seconds(work: Callable[[], object], times: int = 3) -> float:
-    taken = []
+    durations_s = []
     for _ in range(times):
         started = time.perf_counter()
         work()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
+        durations_s.append(time.perf_counter() - started)
+    return statistics.median(durations_s)
 
 
 if __name__ == "__main__":

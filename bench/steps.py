@@ -1,10 +1,10 @@
-"""What one upload costs beside ffmpeg: CPU-seconds by kind of process, over a whole deployment (`mps up`).
+"""The cost of one upload besides ffmpeg: CPU-seconds by kind of process, over a whole deployment (`mps up`).
 
     python bench/steps.py [--uploads 3] [--idle-s 15] [--workflows 1]
 
-Fifteen cheap outputs of seven tasks, as in workflows/demo.yaml, of a two-second clip: thirty steps. What the deployment
-uses when nothing happens is measured first and taken off. CPU time, not wall time, so that a busy machine says the same.
-Linux only: looks into /proc. Records are in SQLite, or in PostgreSQL by MPS_DATABASE_URL.
+Fifteen cheap outputs of seven tasks, as in workflows/demo.yaml, from a two-second clip: thirty steps. The idle deployment
+is measured first and subtracted. CPU time instead of wall time, so that the load of the machine does not matter. Linux
+only: reads /proc. Records are in SQLite, or in PostgreSQL with MPS_DATABASE_URL.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TICKS = os.sysconf("SC_CLK_TCK")
-LOOK_EVERY_S = 0.02
+SAMPLE_EVERY_S = 0.02
 AFTER_S = 8
-"""For the sensors that tell of the end, and for processes to go."""
+"""For the sensors that handle the end of a run, and for processes to exit."""
 PR_SET_CHILD_SUBREAPER = 36
 WORKFLOW = """
 name: steps
@@ -71,7 +71,7 @@ tasks:
     outputs: [{name: preview, fps: 4, width: 64}]
 """
 KINDS = (
-    # The first whose words are all in the command line.
+    # The first entry whose text is in the command line.
     ("web server", "dagster_webserver"),
     ("daemon", "dagster._daemon"),
     ("code server", "dagster api grpc"),
@@ -87,18 +87,18 @@ KINDS = (
     ("runs", "multiprocessing.spawn"),
     ("ffmpeg", "ffmpeg"),
 )
-LIVING = {"web server", "daemon", "code server", "dagster dev", "files, API", "mps up", "runner"}
+PERMANENT = {"web server", "daemon", "code server", "dagster dev", "files, API", "mps up", "runner"}
+"""These use CPU when idle, too."""
 FORKED = {"runner": "runs", "runs": "steps"}
-"""Those that use something when nothing happens."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--uploads", type=int, default=3)
     parser.add_argument("--idle-s", type=float, default=15)
-    parser.add_argument("--workflows", type=int, default=1, help="all but one wait for uploads")
+    parser.add_argument("--workflows", type=int, default=1, help="all but one get no upload")
     options = parser.parse_args()
-    # Whose parent has died comes to us: no CPU time is lost.
+    # Become the parent of orphans, so that no CPU time is lost.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryDirectory(prefix="mps-bench-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
@@ -157,32 +157,32 @@ def _measure(home: Path, watch: Watch, options: argparse.Namespace) -> None:
     clip = home / "clip.mp4"
     make_demo_source(Ffmpeg.of(settings), clip, seconds=2, width=320, height=180)
     with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        # The first one finds everything cold.
+        # A first run, to warm up.
         _upload(instance, settings, clip, "cold")
         time.sleep(AFTER_S)
         before, started = watch.used(), time.monotonic()
         time.sleep(options.idle_s)
         idle = _per_second(before, watch.used(), time.monotonic() - started)
-        print(f"idle: {sum(idle.values()):.3f} of a core ({_shown(idle)})", flush=True)
+        print(f"idle: {sum(idle.values()):.3f} of a core ({_format(idle)})", flush=True)
         figures = []
         for number in range(options.uploads):
             before, started = watch.used(), time.monotonic()
             ffmpeg_s, steps, wall_s = _upload(instance, settings, clip, f"clip{number}")
             time.sleep(AFTER_S)
-            taken = time.monotonic() - started
+            elapsed_s = time.monotonic() - started
             used = watch.used() - before
             used["ffmpeg"] = ffmpeg_s
-            used["between looks"] = watch.total_of(used) - sum(used.values())
-            for kind in LIVING:
-                # On a busy machine they look less often.
-                used[kind] = max(0.0, used[kind] - idle[kind] * taken)
+            used["between samples"] = watch.total_of(used) - sum(used.values())
+            for kind in PERMANENT:
+                # On a busy machine they may use less than when idle.
+                used[kind] = max(0.0, used[kind] - idle[kind] * elapsed_s)
             figures.append(used)
-            print(f"upload {number + 1}: {steps} steps, {wall_s:.1f} s wall, {_shown(used)}", flush=True)
+            print(f"upload {number + 1}: {steps} steps, {wall_s:.1f} s wall, {_format(used)}", flush=True)
     _report(figures, steps)
 
 
 class Watch:
-    """CPU seconds by kind of process, of all below this one; whole, though most processes live for less than a second."""
+    """CPU seconds by kind of process, of all descendants; complete, although most processes live less than a second."""
 
     def __init__(self) -> None:
         self._self_s: dict[tuple[int, str], float] = {}
@@ -192,34 +192,34 @@ class Watch:
         self._exact: list[float] = []
 
     def __enter__(self) -> Watch:
-        threading.Thread(target=self._look_often, daemon=True).start()
+        threading.Thread(target=self._sample_often, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
 
     def used(self) -> Counter[str]:
-        """By kind so far."""
+        """CPU seconds so far, by kind."""
         with self._lock:
-            self._look()
-            found: Counter[str] = Counter()
+            self._sample()
+            by_kind: Counter[str] = Counter()
             for process, seconds in self._self_s.items():
-                found[self._kind[process]] += seconds
+                by_kind[self._kind[process]] += seconds
             self._exact.append(self._all())
-            return found
+            return by_kind
 
     def total_of(self, _: Counter[str]) -> float:
-        """Of the last two looks' span, from what parents were told of their children: nothing is missed."""
+        """CPU seconds between the last two calls of `used`, from the parents' totals of their children: nothing is missed."""
         return self._exact[-1] - self._exact[-2]
 
-    def _look_often(self) -> None:
-        while not self._ended.wait(LOOK_EVERY_S):
+    def _sample_often(self) -> None:
+        while not self._ended.wait(SAMPLE_EVERY_S):
             with self._lock:
-                self._look()
+                self._sample()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         for pid, stat in _descendants().items():
-            # Numbers are given anew.
+            # Process ids are reused, so the start time is part of the key.
             process = (pid, stat[19])
             self._self_s[process] = (int(stat[11]) + int(stat[12])) / TICKS
             kind = _kind(pid, int(stat[1]))
@@ -227,7 +227,7 @@ class Watch:
                 self._kind[process] = kind
 
     def _all(self) -> float:
-        # Ours to wait for: whose parents have died.
+        # Orphans are our children.
         with suppress(ChildProcessError):
             while _reap():
                 pass
@@ -237,12 +237,12 @@ class Watch:
 
 
 def _reap() -> bool:
-    """One orphan that came to us. Never `mps up` itself, for which somebody waits: that lives until the end."""
+    """Reap one orphan; never `mps up`, which lives until the end and is waited for elsewhere."""
     return os.waitpid(-1, os.WNOHANG)[0] != 0
 
 
 def _descendants() -> dict[int, list[str]]:
-    """/proc's stat of every process below this one, from the third field on."""
+    """/proc's stat of all descendants, from the third field on."""
     stats: dict[int, list[str]] = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
@@ -264,7 +264,7 @@ def _kind(pid: int, parent: int) -> str:
     line = _command(pid)
     for kind, words in KINDS:
         if words in line:
-            # A process that was forked has its parent's command line.
+            # A forked process has its parent's command line.
             return FORKED.get(_kind(parent, _parent(parent)), kind) if line == _command(parent) else kind
     return "other"
 
@@ -282,14 +282,14 @@ def _command(pid: int) -> str:
 
 
 def _upload(instance, settings, clip: Path, name: str) -> tuple[float, int, float]:
-    """Put the clip there and wait for the end of its run: CPU seconds of ffmpeg, number of steps, wall seconds."""
+    """Upload the clip and wait for the end of its run. Returns ffmpeg's CPU seconds, the number of steps, wall seconds."""
     from mps_dagster.control.task_run import task_run
     from mps_dagster.orchestration.runs import run_record
 
     started = time.monotonic()
     draft = settings.home / "draft"
     shutil.copyfile(clip, draft)
-    # As new content, so that nothing of an earlier one serves.
+    # New content, so that no earlier output is reused.
     with draft.open("ab") as file:
         file.write(b"\0\0\0\x18free" + os.urandom(16))
     inbox = settings.buckets_dir / "inbox"
@@ -307,22 +307,22 @@ def _upload(instance, settings, clip: Path, name: str) -> tuple[float, int, floa
 
 
 def _per_second(before: Counter[str], after: Counter[str], seconds: float) -> Counter[str]:
-    return Counter({kind: (after[kind] - before[kind]) / seconds for kind in LIVING})
+    return Counter({kind: (after[kind] - before[kind]) / seconds for kind in PERMANENT})
 
 
-def _shown(used: Counter[str]) -> str:
+def _format(used: Counter[str]) -> str:
     return ", ".join(f"{kind} {seconds:.2f}" for kind, seconds in sorted(used.items()) if abs(seconds) > 0.004)
 
 
 def _report(figures: list[Counter[str]], steps: int) -> None:
     kinds = sorted({kind for used in figures for kind in used})
-    print(f"\n{'CPU-seconds an upload':<24}{'median':>8}")
+    print(f"\n{'CPU-seconds per upload':<24}{'median':>8}")
     for kind in kinds:
         print(f"{kind:<24}{statistics.median(used[kind] for used in figures):>8.2f}")
     not_ours = ("ffmpeg", "source probe")
     totals = [sum(seconds for kind, seconds in used.items() if kind not in not_ours) for used in figures]
     total = statistics.median(totals)
-    print(f"{'orchestration':<24}{total:>8.2f}  ({total / steps:.3f} a step, {steps} steps)")
+    print(f"{'orchestration':<24}{total:>8.2f}  ({total / steps:.3f} per step, {steps} steps)")
 
 
 if __name__ == "__main__":

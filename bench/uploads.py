@@ -1,10 +1,10 @@
-"""A burst of uploads through the real sensor: Dagster's daemon code, a code server, a real listing; runs are counted, not launched.
+"""A burst of uploads through the real sensor, with Dagster's daemon code and a code server; runs are counted, not launched.
 
     python bench/uploads.py [--objects 10000] [--bucket local|s3] [--queue] [--standing 0]
 
-`--standing` objects are in the bucket beside the burst and need no run (they are no media), as in a large archive. With
-`--queue` every upload is announced in SQS too. Prints ticks, seconds per tick, memory and requests per object, and
-whether each upload got exactly one run. Dagster's records are in SQLite, or in PostgreSQL by MPS_DATABASE_URL.
+`--standing` is the number of other objects in the bucket, which are not media and need no run, as in a large archive. With
+`--queue`, every upload is also announced in SQS. Prints ticks, seconds per tick, memory and requests per object, and
+whether each upload got exactly one run. Dagster's records are in SQLite, or in PostgreSQL with MPS_DATABASE_URL.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--queue", action="store_true")
     options = parser.parse_args()
     if options.queue and options.bucket == "local":
-        parser.error("a folder announces nothing: --queue goes with --bucket s3")
+        parser.error("a folder has no queue: --queue needs --bucket s3")
     with tempfile.TemporaryDirectory(prefix="mps-bench-") as folder, _server() as (endpoint, requests):
         home = Path(folder)
         _prepare(home, endpoint, s3=options.bucket == "s3", queue=options.queue)
@@ -60,7 +60,7 @@ def main() -> None:
 
 @contextmanager
 def _server() -> Iterator[tuple[str, Counter]]:
-    """S3 and SQS in a process of their own, with a count of requests."""
+    """S3 and SQS in a separate process that counts requests."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -83,7 +83,7 @@ def _serve(port: int, count: Counter) -> None:
 
     app = DomainDispatcherApplication(create_backend_app)
 
-    def counted(environ: dict, start_response: object) -> object:
+    def count_requests(environ: dict, start_response: object) -> object:
         with count.get_lock():
             count.value += 1
         return app(environ, start_response)
@@ -91,14 +91,14 @@ def _serve(port: int, count: Counter) -> None:
     class Silent(WSGIRequestHandler):
         def log_request(self, *_: object) -> None: ...
 
-    make_server("127.0.0.1", port, counted, threaded=True, request_handler=Silent).serve_forever()
+    make_server("127.0.0.1", port, count_requests, threaded=True, request_handler=Silent).serve_forever()
 
 
 def _prepare(home: Path, endpoint: str, *, s3: bool, queue: bool) -> None:
     project = home / "project"
     (project / "workflows").mkdir(parents=True)
     (home / "dagster").mkdir()
-    # Nothing takes runs out of the queue here: that is the launching that is left out.
+    # Nothing dequeues runs here, so none is launched.
     shutil.copyfile(HERE.parent / "dagster.yaml", home / "dagster" / "dagster.yaml")
     trigger = {"bucket": f"s3://{BUCKET}" if s3 else BUCKET, "dir": "/in/", "list_every_s": 0}
     if queue:
@@ -137,8 +137,8 @@ def _fill(home: Path, endpoint: str, options: argparse.Namespace) -> None:
             sqs.send_message(QueueUrl=url, MessageBody=json.dumps({"Records": [item]}))
 
 
-def _measure(wanted: int) -> dict[str, object]:
-    """Ticks until a whole sweep finds nothing more."""
+def _measure(uploads: int) -> dict[str, object]:
+    """Run ticks until a complete scan finds nothing new."""
     import dagster as dg
     from dagster._core.test_utils import create_test_daemon_workspace_context
     from dagster._core.workspace.load_target import ModuleTarget
@@ -163,7 +163,7 @@ def _measure(wanted: int) -> dict[str, object]:
         seconds = [tick.end_timestamp - tick.timestamp for tick in ticks]
         return {
             "runs": sum(keys.values()),
-            "uploads without a run": wanted - len(keys),
+            "uploads without a run": uploads - len(keys),
             "uploads with two": sum(count > 1 for count in keys.values()),
             "ticks": len(ticks),
             "failed ticks": sum(tick.status.value == "FAILURE" for tick in ticks),
@@ -184,16 +184,16 @@ def _is_quiet(tick: object) -> bool:
 
 
 def _code_server() -> int:
-    """The newest of our processes that is a Dagster code server."""
-    found = []
+    """The process id of our newest Dagster code server."""
+    processes = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line, environ = entry.read_bytes(), (entry.parent / "environ").read_bytes()
         except OSError:
             continue
         if b"dagster" in line and b"grpc" in line and os.environ["MPS_HOME"].encode() in environ:
-            found.append(int(entry.parent.name))
-    return max(found)
+            processes.append(int(entry.parent.name))
+    return max(processes)
 
 
 def _peak_mb(process: int) -> int:

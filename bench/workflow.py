@@ -1,9 +1,9 @@
-"""The demo's workflow against the best shell script for the same outputs, in one run on this machine.
+"""The demo workflow compared with a good shell script for the same outputs, on this machine.
 
     python bench/workflow.py [--seconds 30] [--rounds 3]
 
-Prints the ratio of the medians, the orchestration's CPU seconds per subtask, and where the time goes. Rounds alternate
-between the two, so that a machine that slows down slows both.
+Prints the ratio of the medians, the orchestration's CPU seconds per subtask, and where the time goes. The two alternate,
+so that a change of the machine's speed affects both.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def shell(tool: Ffmpeg, source: Path, folder: Path, seconds: int) -> float:
 
 
 def dagster(source: Path, home: Path) -> dict[str, float]:
-    """One run of the workflow in a process of its own, so that all CPU time under it can be told."""
+    """One run of the workflow in a separate process, so that all its CPU time is measured."""
     inbox = home / "buckets" / "inbox"
     inbox.mkdir(parents=True)
     shutil.copyfile(source, inbox / "source.mp4")
@@ -74,8 +74,10 @@ def dagster(source: Path, home: Path) -> dict[str, float]:
         **os.environ, "MPS_HOME": str(home), "MPS_PROJECT": str(PROJECT), "DAGSTER_HOME": str(home / "dagster"),
         "PYTHONWARNINGS": "ignore",
     }  # fmt: skip
-    done = run([sys.executable, str(HERE / "one_run.py")], cwd=PROJECT, limits=LIMITS, environment=environment).check()
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    process = run(
+        [sys.executable, str(HERE / "one_run.py")], cwd=PROJECT, limits=LIMITS, environment=environment
+    ).check()
+    figures: dict[str, float] = json.loads(process.stdout.splitlines()[-1])
     return figures
 
 

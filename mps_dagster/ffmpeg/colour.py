@@ -2,7 +2,7 @@
 
 Y'CbCr has a matrix (BT.601, BT.709, BT.2020) and a range; colours shift if a picture is read with other ones than it was
 written with. So the first filter declares what a source does not, by the rule that players follow, and every output format
-names its own. Stills and animations are processed as RGB, with premultiplied transparency (see `open_colours`).
+names its own. Stills and animations are processed as RGB, with premultiplied transparency (see `prepare_colours`).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def declare_colours(stream: Stream, video: VideoStream) -> Stream:
     return stream.filter("setparams", **corrections) if corrections else stream
 
 
-def open_colours(stream: Stream, video: VideoStream, *, keep_alpha: bool = False) -> Stream:
+def prepare_colours(stream: Stream, video: VideoStream, *, keep_alpha: bool = False) -> Stream:
     """Declare the colours and turn transparent pixels black, so that hidden colours do not bleed into visible ones.
 
     With `keep_alpha`, the picture keeps premultiplied alpha until `to_rgb`.

@@ -9,7 +9,7 @@ from fractions import Fraction
 import ffmpeg
 
 from mps_dagster.errors import ContentUnsupported
-from mps_dagster.ffmpeg.colour import SCALER, has_alpha, open_colours, to_rgb
+from mps_dagster.ffmpeg.colour import SCALER, has_alpha, prepare_colours, to_rgb
 from mps_dagster.ffmpeg.colour import Stream as Stream
 from mps_dagster.ffmpeg.plan import SOURCE
 from mps_dagster.media.geometry import Geometry
@@ -82,7 +82,7 @@ def section(
 
 
 def copy_section(media: MediaInfo, part: TimeRange, used: Sequence[VideoStream | AudioStream]) -> Stream:
-    """The part of the source to copy: an exact seek, as no filter can drop anything. Equal inputs of `section` merge."""
+    """The part of the source to copy: an exact seek, because no filter can drop anything. Merges with an equal `section`."""
     if not part.from_start and not media.seekable:
         raise ContentUnsupported(
             "the source has several programmes, each with a clock of its own, so a part of one cannot be copied",
@@ -92,11 +92,7 @@ def copy_section(media: MediaInfo, part: TimeRange, used: Sequence[VideoStream |
 
 
 def _open_section(
-    media: MediaInfo,
-    part: TimeRange,
-    used: Sequence[VideoStream | AudioStream],
-    seek_s: float,
-    **options: str | float,
+    media: MediaInfo, part: TimeRange, used: Sequence[VideoStream | AudioStream], seek_s: float, **options: str | float
 ) -> Section:
     if not any(isinstance(stream, VideoStream) and stream.turned for stream in used):
         # A change of size would rebuild the filter graph and restart clocks, counters and watermarks. `fit_canvas` accepts
@@ -152,7 +148,7 @@ def prepare(stream: Stream, video: VideoStream, *, keep_alpha: bool = False) -> 
         # Only frames flagged as interlaced change. A broadcast may switch at any time, so the first picture does not
         # decide for the rest.
         stream = stream.filter("bwdif", mode="send_frame", deint="interlaced")
-    return open_colours(stream, video, keep_alpha=keep_alpha)
+    return prepare_colours(stream, video, keep_alpha=keep_alpha)
 
 
 def rgb_picture(stream: Stream, video: VideoStream, geometry: Geometry, *, keep_alpha: bool) -> Stream:

@@ -58,16 +58,9 @@ class Ffmpeg:
         limits = Limits(
             wall_s=wall_s, stall_s=wall_s, memory_bytes=min(self.limits.memory_bytes, 4 * 2**30), output_bytes=0
         )
-        module = [
-            sys.executable,
-            "-I",
-            "-m",
-            "mps_dagster.media.probe",
-            str(path),
-            "--max-pixels",
-            str(self.max_pixels),
-        ]
-        process = run(module, cwd=path.parent, limits=limits)
+        module = ("-I", "-m", "mps_dagster.media.probe")
+        argv = [sys.executable, *module, str(path), "--max-pixels", str(self.max_pixels)]
+        process = run(argv, cwd=path.parent, limits=limits)
         if process.ended_by:
             raise ContentMalformed(f"the probe of this file was stopped: {process.ended_by}")
         return parse_child(process.stdout, process.returncode)
