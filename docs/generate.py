@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from mps_dagster.cli.settings import settings
 from mps_dagster.notify.config import CmqSink, LocalSink, SqsSink, UrlSink
 from mps_dagster.tasks import TASKS
+from mps_dagster.tasks.adaptive_dynamic_streaming import AdaptiveDynamicStreamingSpec
 from mps_dagster.tasks.spec import Spec
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.templates import Template, Templates
@@ -39,7 +40,14 @@ def pages() -> dict[str, str]:
 def undescribed() -> list[str]:
     """Fields that users write and that have no description."""
     tables = [*_tables(Workflow), *_tables(Template)]
-    for model in (*(task.spec for task in TASKS.values()), LocalSink, SqsSink, CmqSink, UrlSink):
+    for model in (
+        *(task.spec for task in TASKS.values()),
+        AdaptiveDynamicStreamingSpec,
+        LocalSink,
+        SqsSink,
+        CmqSink,
+        UrlSink,
+    ):
         tables += _tables(model)
     return sorted(
         {
@@ -60,7 +68,8 @@ def _workflow_page() -> str:
 
 
 def _tasks_page() -> str:
-    text = "# Outputs of tasks, field by field\n\n[tasks.md](../tasks.md) explains them. Field names are MPS's in snake_case.\n\n"
+    text = "# Outputs of tasks, field by field\n\n[tasks.md](../tasks.md) explains the task types. Field names are MPS's in "
+    text += "snake_case; sections such as A.5 are in [mps-api.md](mps-api.md).\n\n"
     common = Spec.model_json_schema()
     text += f"## Every output\n\n{_table(common)}\n"
     shared: dict[str, Schema] = {}
@@ -69,7 +78,10 @@ def _tasks_page() -> str:
         own = {key: field for key, field in spec["properties"].items() if key not in Spec.model_fields}
         text += f"## {name}\n\n{_table({**spec, 'properties': own})}\n"
         shared |= embedded
-    return HEADER + text + _rendered(list(shared.items()))
+    (_, adaptive), *embedded = _tables(AdaptiveDynamicStreamingSpec)
+    own = {key: field for key, field in adaptive["properties"].items() if key not in Spec.model_fields}
+    text += f"## adaptive_dynamic_streaming (templates only)\n\n{_table({**adaptive, 'properties': own})}\n"
+    return HEADER + text + _rendered(list({**shared, **dict(embedded)}.items()))
 
 
 def _templates_page() -> str:

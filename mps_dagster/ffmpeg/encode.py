@@ -62,7 +62,7 @@ class VideoTemplate(Facts):
     height: Side = 0
     fill_type: FillType = "black"
     gop: int = Field(0, ge=0, le=100_000, description="Frames or seconds between key frames; 0 = the encoder decides.")
-    gop_unit: Literal["frame", "second"] = Field("frame", description="Of gop.")
+    gop_unit: Literal["frame", "second"] = Field("frame", description="The unit of gop.")
     no_scenecut: Literal[0, 1] = Field(0, description="1 = no extra key frames where the scene changes.")
     bframes: Annotated[int | None, Api(unset=-1)] = Field(
         None, ge=0, le=16, description="B-frames in a row; empty = the encoder decides."

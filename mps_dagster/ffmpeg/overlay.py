@@ -28,8 +28,8 @@ class ImageTemplate(Facts):
     image_content: Annotated[str, Api(shown=False)] = Field(
         description="A picture (PNG, JPEG, APNG): a file of the templates folder (`logo.png`) or an object (`bucket/key`)."
     )
-    width: Length = Field("10%", description="Of the video's width.")
-    height: Length = Field("0px", description="0px keeps the image's own shape.")
+    width: Length = Field("10%", description="`N%` of the video's width, or `Npx`.")
+    height: Length = Field("0px", description="`N%` of the video's height, or `Npx`; 0px keeps the image's own shape.")
     repeat_type: Literal["once", "repeat_last_frame", "repeat"] = Field(
         "repeat", description="An animated image after its last frame: gone, still there, or from the start again."
     )
@@ -73,8 +73,8 @@ class Watermark(Facts):
     )
     x_pos: Length = "0px"
     y_pos: Length = "0px"
-    image_template: ImageTemplate | None = Field(None, description="Of an image watermark.")
-    text_template: TextTemplate | None = Field(None, description="Of a text watermark.")
+    image_template: ImageTemplate | None = Field(None, description="The image, if `type` is image.")
+    text_template: TextTemplate | None = Field(None, description="The text's look, if `type` is text.")
     text_content: Annotated[str, PER_TASK] = Field("", max_length=100, description="In place of the template's text.")
     start_time_offset: Annotated[float, PER_TASK] = Field(
         0.0, description="Seconds into the video; negative counts from the end."

@@ -45,9 +45,7 @@ class ImageSpriteSpec(Spec):
         10, ge=1, le=100, description="Small pictures from top to bottom of a sheet."
     )
     column_count: Annotated[int, REQUIRED] = Field(10, ge=1, le=100, description="Small pictures from left to right.")
-    width: Side = Field(
-        142, description="Of one small picture. 142 x 80 is MPS's preset: five hundred fit in a 4K sheet."
-    )
+    width: Side = Field(142, description="Pixels of one small picture; 142 x 80 is MPS's preset.")
     height: Side = 80
     resolution_adaptive: Adaptive = "close"
     fill_type: Annotated[Literal["stretch", "black", "white", "gauss"], Api(type=Literal["stretch", "black"])] = Field(

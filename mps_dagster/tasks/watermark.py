@@ -38,7 +38,7 @@ class WatermarkSpec(Spec):
     watermark_set: tuple[Watermark, ...] = Field(
         min_length=1, max_length=10, description="Laid over the picture, in this order."
     )
-    container: Literal["mp4", "mov", "mkv", "webm"] = Field("mp4", description="Of the output.")
+    container: Literal["mp4", "mov", "mkv", "webm"] = Field("mp4", description="The container of the output.")
     codec: Literal["h264", "h265", "av1", "vp9"] = Field(
         "h264", description="Of the picture; sound is copied if it can be."
     )
