@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from clips import Clips
 from s3_servers import COS_HOST, cos, layered
 from servers import Aws, aws
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
 from mps_dagster.settings import CosSettings
 
@@ -82,3 +83,15 @@ def media_folder() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("MPS_TEST_MEDIA names no folder with real clips")
     return Path(folder)
+
+
+@pytest.fixture
+def refused(call) -> Callable[..., str]:
+    """The code by which an action is refused; `call` is the one of the tests' room."""
+
+    def refused(action: str, **parameters: object) -> str:
+        with pytest.raises(TencentCloudSDKException) as caught:
+            call(action, **parameters)
+        return caught.value.code
+
+    return refused

@@ -13,7 +13,7 @@ import yaml
 
 from mps_dagster.control import tags
 from mps_dagster.control.causes import in_words
-from mps_dagster.control.steps import StepEvent
+from mps_dagster.control.steps import KINDS, StepEvent
 from mps_dagster.control.task_run import StoredRun
 from mps_dagster.errors import InvalidInput, MpsError
 
@@ -203,7 +203,7 @@ class Dagster:
             if page["__typename"] != "EventConnection":
                 raise MpsError(f"Dagster could not read the events of run {run_id}: {page.get('message')}")
             for event in page["events"]:
-                if str(event.get("eventType", "")) in _KINDS:
+                if str(event.get("eventType", "")) in KINDS:
                     yield _step_event(event)
             if not page["hasMore"]:
                 return
@@ -220,14 +220,8 @@ def _stored(run: Mapping[str, Any]) -> StoredRun:
         created_s=run["creationTime"], started_s=run["startTime"], ended_s=run["endTime"],
         tags={tag["key"]: tag["value"] for tag in run["tags"]},
         assets=tuple(tuple(key["path"]) for key in run["assetSelection"] or ()),
-        config=yaml.safe_load(run.get("runConfigYaml") or "{}"),
+        config=yaml.safe_load(run["runConfigYaml"]) if run.get("runConfigYaml") else {},
     )  # fmt: skip
-
-
-_KINDS = frozenset({
-    "STEP_START", "STEP_OUTPUT", "STEP_SUCCESS", "STEP_FAILURE", "STEP_RESTARTED", "STEP_UP_FOR_RETRY",
-    "ENGINE_EVENT", "RUN_FAILURE",
-})  # fmt: skip
 
 
 def _step_event(event: Mapping[str, Any]) -> StepEvent:

@@ -27,7 +27,7 @@ from mps_dagster.workflow.naming import (
     sensor_name,
     uploads_name,
 )
-from mps_dagster.workflow.parse import parse_task
+from mps_dagster.workflow.parse import parse_task, parse_valid_outputs
 from mps_dagster.workflow.templates import Templates
 
 
@@ -99,22 +99,11 @@ def process_media(deployment: Deployment, source: Config, tasks: Mapping[str, An
 
 def requested_tasks(outputs: Mapping[str, Iterable[Any]], templates: Templates) -> dict[str, Task]:
     """ProcessMedia's tasks without invalid outputs, which fail in the run."""
-    valid = {
-        kind: [output for output in entries if _is_valid(kind, output, templates)] for kind, entries in outputs.items()
+    parsed = {
+        kind: parse_valid_outputs(kind, {"type": kind, "outputs": entries}, {}, templates)[0]
+        for kind, entries in outputs.items()
     }
-    return {
-        kind: parse_task(kind, {"type": kind, "outputs": entries}, {}, templates, where=kind)
-        for kind, entries in valid.items()
-        if entries
-    }
-
-
-def _is_valid(kind: str, output: Any, templates: Templates) -> bool:
-    try:
-        parse_task(kind, {"type": kind, "outputs": [output]}, {}, templates, where=kind)
-    except InvalidInput:
-        return False
-    return True
+    return {kind: task for kind, task in parsed.items() if task}
 
 
 def _by_hand(source: Config, tasks: Mapping[str, Config]) -> dict[str, Any]:

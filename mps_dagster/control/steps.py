@@ -9,6 +9,12 @@ from typing import Any, Literal
 from mps_dagster.control.causes import run_cause, step_cause
 from mps_dagster.workflow.naming import StepKey
 
+KINDS = frozenset({
+    "STEP_START", "STEP_OUTPUT", "STEP_SUCCESS", "STEP_FAILURE", "STEP_RESTARTED", "STEP_UP_FOR_RETRY",
+    "ENGINE_EVENT", "RUN_FAILURE",
+})  # fmt: skip
+"""Dagster's names of the events that matter to us."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:

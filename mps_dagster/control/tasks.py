@@ -8,7 +8,7 @@ from mps_dagster.control import tags
 from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.launching import requested_tasks
 from mps_dagster.control.run_config import op_configs
-from mps_dagster.control.task_run import ENDED, RunRecord, StoredRun, TaskRun, run_id_of, task_run
+from mps_dagster.control.task_run import ENDED, StoredRun, TaskRun, run_id_of, task_run
 from mps_dagster.errors import InvalidInput
 from mps_dagster.execution.progress import read_progress
 from mps_dagster.tasks import TASKS
@@ -32,7 +32,7 @@ def describe_run(deployment: Deployment, run: StoredRun) -> TaskRun:
     """The task run of a Dagster run, with its subtasks."""
     record = run.record(deployment.dagster.events(run.run_id), deployment.project.by_name.get(run.workflow))
     progress = {} if record.status in ENDED else read_progress(deployment.settings.progress_dir, record.run_id)
-    return task_run(record, progress=progress, tasks=_workflow_tasks(deployment, record) or _slots(deployment, run))
+    return task_run(record, progress=progress, tasks=_workflow_tasks(deployment, run) or _slots(deployment, run))
 
 
 def outline(deployment: Deployment, run: StoredRun) -> TaskRun:
@@ -51,7 +51,7 @@ def task_types(deployment: Deployment, run: StoredRun) -> list[str]:
     """The task types of a run, each once."""
     names = [
         *run.tags.get(tags.TYPES, "").split(","),
-        *(task.type for task in _workflow_tasks(deployment, run.record())),
+        *(task.type for task in _workflow_tasks(deployment, run)),
     ]
     return list(dict.fromkeys(name for name in names if name in TASKS))
 
@@ -65,10 +65,10 @@ def abort(deployment: Deployment, task: str) -> TaskRun:
     return describe(deployment, task)
 
 
-def _workflow_tasks(deployment: Deployment, record: RunRecord) -> list[Task]:
+def _workflow_tasks(deployment: Deployment, run: StoredRun) -> list[Task]:
     """The tasks of the current workflow, if the run was of all of it."""
-    workflow = deployment.project.by_name.get(record.workflow)
-    whole = workflow and record.job in (job_name(workflow.name), by_hand_name(workflow.name))
+    workflow = deployment.project.by_name.get(run.workflow or run.job)
+    whole = workflow and run.job in (job_name(workflow.name), by_hand_name(workflow.name))
     return list(workflow.tasks.values()) if workflow and whole else []
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mps_dagster.errors import InvalidConfiguration, InvalidInput, MpsError
+from mps_dagster.errors import InvalidConfiguration, MpsError
 from mps_dagster.execution.attachments import with_digests
 from mps_dagster.execution.perform import Worker
 from mps_dagster.execution.subtask import Members, Refusal, Subtask, TaskResult, Upload
@@ -17,7 +17,7 @@ from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.storage.keys import check_key
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import RECORDS_DIR, UPLOAD, Place, Source, Task
-from mps_dagster.workflow.parse import parse_task
+from mps_dagster.workflow.parse import parse_valid_outputs
 from mps_dagster.workflow.templates import Templates
 
 REVISION = 1
@@ -51,7 +51,9 @@ def plan_task(document: Mapping[str, Any], upstream: Upload | TaskResult, worker
     if not outputs:
         return TaskPlan()
     place = upstream.output if isinstance(upstream, Upload) else Place()
-    task, errors = _parsed(document, place, Templates.load(worker.settings.templates_dir))
+    name, body = document["name"], {key: value for key, value in document.items() if key != "name"}
+    inherited = {key: value for key, value in place.model_dump().items() if value}
+    task, errors = parse_valid_outputs(name, body, inherited, Templates.load(worker.settings.templates_dir))
     source = upstream.as_source((task.source if task else document.get("source", UPLOAD)).partition("/")[2])
     planned = iter(break_down(task, source, worker) if task else ())
     subtasks = tuple(
@@ -59,24 +61,6 @@ def plan_task(document: Mapping[str, Any], upstream: Upload | TaskResult, worker
         for number in range(len(outputs))
     )
     return TaskPlan(source, task, subtasks)
-
-
-def _parsed(
-    document: Mapping[str, Any], place: Place, templates: Templates
-) -> tuple[Task | None, Mapping[int, MpsError]]:
-    """The task with its valid outputs, and the errors of the others by index."""
-    inherited = {key: value for key, value in place.model_dump().items() if value}
-    name, body = document["name"], {key: value for key, value in document.items() if key != "name"}
-    valid, errors = [], dict[int, MpsError]()
-    for number, output in enumerate(document["outputs"]):
-        try:
-            parse_task(name, {**body, "outputs": [output]}, inherited, templates, where=name)
-        except InvalidInput as error:
-            errors[number] = error
-        else:
-            valid.append(output)
-    task = parse_task(name, {**body, "outputs": valid}, inherited, templates, where=name) if valid else None
-    return task, errors
 
 
 def _refused(document: Mapping[str, Any], number: int, error: MpsError, source: Source) -> Subtask:

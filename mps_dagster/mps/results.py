@@ -72,6 +72,11 @@ def iso(at_s: float | None) -> str:
     return NEVER if at_s is None else datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def time_of(moment: datetime | None) -> str:
+    """A file's time as MPS writes it: UTC, also if it has no zone; empty if it is not known."""
+    return iso((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) if moment else ""
+
+
 def _result(subtask: SubtaskState) -> Body:
     kind = TASKS[subtask.type].wire if subtask.type in TASKS else subtask.type
     # The task type of an old run may have been removed.

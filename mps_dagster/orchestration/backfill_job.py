@@ -40,14 +40,16 @@ def backfill_job(workflows: Iterable[Workflow]) -> dg.JobDefinition:
             workflow = by_name.get(config.workflow)
             if workflow is None:
                 raise InvalidInput(f"there is no workflow {config.workflow!r}")
-            # A backfill of a task that the daemon does not know fails. Before the plan, so that the daemon has some time.
-            reload_code(context.instance, context.run)
-            planned = plan(read_history(context.instance, workflow), worker.buckets, Scope(limit=config.max_sources))
+            history = read_history(context.instance, workflow)
+            # Not while the last backfill is under way: this one would only wait behind it. A retry launches the rest.
+            waits = history.backfills and not context.retry_number
+            if not waits:
+                # A backfill of a task that the daemon does not know fails. Before the plan, so that the daemon has some time.
+                reload_code(context.instance, context.run)
+            planned = plan(history, worker.buckets, Scope(limit=config.max_sources))
             file = worker.settings.home / "backfills" / f"{context.run_id}.parquet"
             file.parent.mkdir(parents=True, exist_ok=True)
             planned.table.to_parquet(file)
-            # Not while the last backfill is under way: this one would only wait behind it. A retry launches the rest.
-            waits = planned.under_way and not context.retry_number
             launched = [] if waits else list(launch(context.instance, workflow, planned.table))
         shown = planned.table.head(SHOWN).assign(tasks=planned.table["tasks"].head(SHOWN).map(" ".join))
         context.add_output_metadata(

@@ -9,7 +9,7 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
 from mps_dagster.control.causes import in_words
-from mps_dagster.control.steps import StepEvent
+from mps_dagster.control.steps import KINDS, StepEvent
 from mps_dagster.control.task_run import RunRecord, StoredRun
 from mps_dagster.workflow.model import Workflow
 
@@ -30,11 +30,7 @@ def run_record(instance: DagsterInstance, run: DagsterRun, workflow: Workflow | 
     return stored.record(_events(instance, run.run_id), workflow)
 
 
-_KINDS = {
-    DagsterEventType.STEP_START, DagsterEventType.STEP_OUTPUT, DagsterEventType.STEP_SUCCESS,
-    DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_RESTARTED, DagsterEventType.STEP_UP_FOR_RETRY,
-    DagsterEventType.ENGINE_EVENT, DagsterEventType.RUN_FAILURE,
-}  # fmt: skip
+_KINDS = {DagsterEventType[kind] for kind in KINDS}
 
 
 def _events(instance: DagsterInstance, run_id: str) -> Iterator[StepEvent]:

@@ -18,7 +18,6 @@ from urllib.parse import quote
 import ffmpeg
 from pydantic import Field, model_validator
 
-from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.ffmpeg.codecs import PICTURES
 from mps_dagster.ffmpeg.colour import to_picture_format
 from mps_dagster.ffmpeg.picture import arguments, rgb_picture
@@ -27,10 +26,20 @@ from mps_dagster.ffmpeg.stills import check_side, sample_frames
 from mps_dagster.frozen import REQUIRED, Api, contradiction
 from mps_dagster.media.geometry import Adaptive, Size, fit
 from mps_dagster.media.info import MediaInfo, VideoStream
-from mps_dagster.media.sampling import decode_method, interval_times, percent_times
+from mps_dagster.media.sampling import decode_method
 from mps_dagster.tasks.mps import MpsTask, TemplateType
 from mps_dagster.tasks.result import SubtaskResult
-from mps_dagster.tasks.spec import OutputNames, PictureFormat, SampleType, Side, Spec, TaskType, need_video
+from mps_dagster.tasks.spec import (
+    OutputNames,
+    PictureFormat,
+    SampleType,
+    Side,
+    Spec,
+    TaskType,
+    check_interval,
+    need_video,
+    sample_times,
+)
 
 MAX_PICTURES = 100_000
 INDEX_PATH = "{inputName}_imageSprite_{definition}.{format}"
@@ -60,10 +69,7 @@ class ImageSpriteSpec(Spec):
     def _within_limits(self) -> ImageSpriteSpec:
         if self.row_count * self.column_count > 100:
             raise contradiction("RowCount", "row_count x column_count is at most 100 pictures a sheet")
-        if self.sample_type == "Percent" and self.sample_interval > 100:
-            raise contradiction(
-                "SampleInterval", "sample_interval is a percentage (1 to 100) when sample_type is Percent"
-            )
+        check_interval(self.sample_type, self.sample_interval)
         if self.web_vtt_object_name.startswith("/"):
             raise ValueError("web_vtt_object_name is relative to the output dir and has no leading slash")
         return self
@@ -75,10 +81,7 @@ class ImageSpriteSpec(Spec):
 def plan(spec: ImageSpriteSpec, media: MediaInfo, names: OutputNames) -> Plan:
     """As many sheets as the pictures need; the last one may be partly black."""
     video = need_video(media, "an image sprite")
-    sample = percent_times if spec.sample_type == "Percent" else interval_times
-    times = sample(video, spec.sample_interval)
-    if len(times) > MAX_PICTURES:
-        raise InvalidConfiguration(f"{len(times)} pictures are more than {MAX_PICTURES}", hint="raise sample_interval")
+    times = sample_times(video, spec.sample_type, spec.sample_interval, at_most=MAX_PICTURES)
     cell = fit(
         video.display_size, width=spec.width, height=spec.height, adaptive=spec.resolution_adaptive, fill=spec.fill_type
     ).canvas

@@ -15,15 +15,21 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.ffmpeg.stills import still_plan
-from mps_dagster.frozen import REQUIRED, contradiction
+from mps_dagster.frozen import REQUIRED
 from mps_dagster.media.info import MediaInfo
-from mps_dagster.media.sampling import interval_times, percent_times
 from mps_dagster.tasks.mps import MpsTask, TemplateType
 from mps_dagster.tasks.result import SubtaskResult
-from mps_dagster.tasks.spec import OutputNames, SampleType, StillSpec, TaskType, need_video
+from mps_dagster.tasks.spec import (
+    OutputNames,
+    SampleType,
+    StillSpec,
+    TaskType,
+    check_interval,
+    need_video,
+    sample_times,
+)
 
 MAX_PICTURES = 10_000
 """A day with one picture every 9 s; more would be a mistake in the interval."""
@@ -37,20 +43,14 @@ class SampleSnapshotSpec(StillSpec):
 
     @model_validator(mode="after")
     def _percent_is_at_most_100(self) -> SampleSnapshotSpec:
-        if self.sample_type == "Percent" and self.sample_interval > 100:
-            raise contradiction(
-                "SampleInterval", "sample_interval is a percentage (1 to 100) when sample_type is Percent"
-            )
+        check_interval(self.sample_type, self.sample_interval)
         return self
 
 
 def plan(spec: SampleSnapshotSpec, media: MediaInfo, names: OutputNames) -> Plan:
     """The first picture is the first frame (reference I.6)."""
     video = need_video(media, "a sampled screenshot")
-    sample = percent_times if spec.sample_type == "Percent" else interval_times
-    times = sample(video, spec.sample_interval)
-    if len(times) > MAX_PICTURES:
-        raise InvalidConfiguration(f"{len(times)} pictures are more than {MAX_PICTURES}", hint="raise sample_interval")
+    times = sample_times(video, spec.sample_type, spec.sample_interval, at_most=MAX_PICTURES)
     keys = spec.series(names, TASK.default_path, format=spec.format, count=len(times))
     return still_plan(spec.stills(times, keys, evenly=True), media, video)
 

@@ -15,9 +15,10 @@ from mps_dagster.errors import ContentUnsupported, InvalidConfiguration, NoVideo
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.ffmpeg.stills import Stills
-from mps_dagster.frozen import PER_TASK, REQUIRED, Api, Facts
+from mps_dagster.frozen import PER_TASK, REQUIRED, Api, Facts, contradiction
 from mps_dagster.media.geometry import Adaptive, FillType
 from mps_dagster.media.info import MediaInfo, VideoStream
+from mps_dagster.media.sampling import interval_times, percent_times
 from mps_dagster.storage.keys import MAX_KEY_BYTES, MAX_NAME_BYTES, check_bucket_name, shortened, shortened_dir
 from mps_dagster.tasks.mps import MpsTask, TemplateType
 
@@ -241,3 +242,17 @@ def need_length(media: MediaInfo) -> None:
             "the source is a picture, which lasts no time",
             hint="snapshot_by_time_offset, sample_snapshot and image_sprite take pictures",
         )
+
+
+def check_interval(sample_type: str, interval: int) -> None:
+    """Raise a `contradiction` if a percentage is above 100."""
+    if sample_type == "Percent" and interval > 100:
+        raise contradiction("SampleInterval", "sample_interval is a percentage (1 to 100) when sample_type is Percent")
+
+
+def sample_times(video: VideoStream, sample_type: str, interval: int, *, at_most: int) -> tuple[float, ...]:
+    """The times of sampled pictures, in seconds; raise `InvalidConfiguration` if they are too many."""
+    times = percent_times(video, interval) if sample_type == "Percent" else interval_times(video, interval)
+    if len(times) > at_most:
+        raise InvalidConfiguration(f"{len(times)} pictures are more than {at_most}", hint="raise sample_interval")
+    return times

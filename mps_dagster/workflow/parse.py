@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mps_dagster.errors import InvalidConfiguration, MpsError
+from mps_dagster.errors import InvalidConfiguration, InvalidInput, MpsError
 from mps_dagster.frozen import Facts
 from mps_dagster.workflow.model import Place, Task, Trigger, Workflow
 from mps_dagster.workflow.templates import Templates, merge
@@ -89,6 +89,22 @@ def parse_task(name: str, document: Any, output: Mapping[str, Any], templates: T
     place = merge(output, own) if isinstance(own, Mapping) else own
     resolved = {**document, "name": name, "output": place}
     return validate(Task, resolved | ({"outputs": outputs} if outputs is not None else {}), where)
+
+
+def parse_valid_outputs(
+    name: str, document: Mapping[str, Any], output: Mapping[str, Any], templates: Templates
+) -> tuple[Task | None, Mapping[int, MpsError]]:
+    """The task with its valid outputs, None if it has none, and the errors of the others by index."""
+    valid, errors = [], dict[int, MpsError]()
+    for number, item in enumerate(document["outputs"]):
+        try:
+            parse_task(name, {**document, "outputs": [item]}, output, templates, where=name)
+        except InvalidInput as error:
+            errors[number] = error
+        else:
+            valid.append(item)
+    task = parse_task(name, {**document, "outputs": valid}, output, templates, where=name) if valid else None
+    return task, errors
 
 
 def validate(model: type[Model], document: Mapping[str, Any], where: str) -> Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from mps_dagster.errors import InvalidConfiguration, MpsError
@@ -35,7 +35,7 @@ class WorkflowFile:
         return workflow.id if workflow.id and ours else derived_id(workflow.name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Project:
     """A snapshot of the files of workflows (schedules, too) and templates. Immutable, so threads may share it."""
 
@@ -57,7 +57,7 @@ class Project:
     def workflows(self) -> tuple[Workflow, ...]:
         return tuple(file.workflow for file in self.files)
 
-    @property
+    @cached_property
     def by_name(self) -> dict[str, Workflow]:
         return {workflow.name: workflow for workflow in self.workflows}
 

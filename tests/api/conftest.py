@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from pydantic import Field
 from tencentcloud.common.credential import Credential
-from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.mps.v20190612 import models
@@ -208,15 +207,3 @@ def deployed(settings, client_to, reloads) -> Iterator[Callable[[str], Callable[
             return call
 
         yield deployed
-
-
-@pytest.fixture
-def refused(call) -> Callable[..., str]:
-    """The code by which an action is refused."""
-
-    def refused(action: str, **parameters: object) -> str:
-        with pytest.raises(TencentCloudSDKException) as caught:
-            call(action, **parameters)
-        return caught.value.code
-
-    return refused

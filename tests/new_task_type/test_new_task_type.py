@@ -17,7 +17,6 @@ from deployments import MPS, SECRET_ID, SECRET_KEY, environment_of, start, wait_
 from PIL import Image
 from projects import ROOT, make_project
 from tencentcloud.common.credential import Credential
-from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.mps.v20190612.mps_client import MpsClient
@@ -139,13 +138,3 @@ def test_a_schedule_has_it_as_a_node(call):
     [result] = ended(call, task)["ScheduleTask"]["ActivityResultSet"]
     assert result["ActivityType"] == "Poster"
     assert result["ActivityResItem"]["PosterTask"]["Output"]["Path"] == "/s/clip_poster_1.png"
-
-
-@pytest.fixture
-def refused(call) -> Callable[..., str]:
-    def refused(action: str, **parameters: object) -> str:
-        with pytest.raises(TencentCloudSDKException) as caught:
-            call(action, **parameters)
-        return caught.value.code
-
-    return refused

@@ -357,8 +357,10 @@ def test_what_a_backfill_has_asked_for_is_waited_for(plans):
     assert plans.plan()["in/c.mp4"] == ("never", ALL)
 
 
-def test_a_scheduled_backfill_waits_for_the_one_before(plans):
-    """What that one has not done yet is not requested again. It needs no web server."""
+def test_a_scheduled_backfill_waits_for_the_one_before(plans, monkeypatch):
+    """What that one has not done yet is not requested again, nor are the files loaded. It needs no web server."""
+    loads, load = [], backfill_job.reload_code
+    monkeypatch.setattr(backfill_job, "reload_code", lambda *run: (loads.append(run), load(*run)))
     plans.upload("in/a.mp4")
     plans.upload("in/b.mp4")
     house = plans.house
@@ -367,10 +369,11 @@ def test_a_scheduled_backfill_waits_for_the_one_before(plans):
     job = house.defs.resolve_job_def("backfill")
     config = {"ops": {"plan_and_launch": {"config": {"workflow": "vod"}}}}
     assert job.execute_in_process(config, instance=house.instance).success
-    assert len(plans.launched) == 1
+    assert (len(plans.launched), len(loads)) == (1, 0)
     house.instance.update_backfill(asked.with_status(BulkActionStatus.CANCELED))
     assert job.execute_in_process(config, instance=house.instance).success
     assert plans.launched[1:] == [("source", *ALL, "in/a.mp4", "in/b.mp4")]
+    assert len(loads) == 1
 
 
 def test_a_scheduled_backfill_has_the_files_loaded_before_it_launches(plans, monkeypatch):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 from mps_dagster.api.actions.media_tasks import Output, RawWatermark, Watermark
 from mps_dagster.control.deployment import split_address
 from mps_dagster.errors import InvalidInput
-from mps_dagster.mps.results import iso, pascal, template_id
+from mps_dagster.mps.results import pascal, template_id, time_of
 from mps_dagster.mps.storage_info import input_info, output_storage
 from mps_dagster.notify.config import CmqSink, SinkConfig, SqsSink, UrlSink
 from mps_dagster.tasks.spec import Spec
@@ -37,11 +36,6 @@ def status_of(workflow: Workflow) -> str:
 
 def trigger_type(trigger: Trigger) -> str:
     return "AwsS3FileUpload" if trigger.bucket.startswith("s3://") else "CosFileUpload"
-
-
-def time_of(moment: datetime | None) -> str:
-    """Empty if it is not known."""
-    return iso((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) if moment else ""
 
 
 def output_infos(file: WorkflowFile, task: str, model: type[Output]) -> list[Info]:

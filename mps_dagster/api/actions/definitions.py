@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from mps_dagster.api.action import Action, Call, NotOffered, RequestModel
-from mps_dagster.api.actions.definition_info import status_of, time_of, trigger_type
+from mps_dagster.api.actions.definition_info import status_of, trigger_type
 from mps_dagster.api.actions.media_tasks import AwsSqs, TaskNotifyConfig
 from mps_dagster.api.actions.storage import check_dir
 from mps_dagster.api.error import ApiError, missing
@@ -20,6 +20,7 @@ from mps_dagster.api.keys import ApiKey
 from mps_dagster.api.limits import Slots
 from mps_dagster.control.graphql import Dagster
 from mps_dagster.errors import DefinitionNotExist, InvalidConfiguration, InvalidInput, MpsError
+from mps_dagster.mps.results import time_of
 from mps_dagster.mps.storage_info import cos_bucket, s3_bucket
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets

@@ -116,14 +116,17 @@ class MediaProcessTask(create_model("_Sets", __base__=_RefusedSets, **_SETS)):  
         sets: dict[str, tuple[Output, ...]] = {
             kind: getattr(self, to_snake(words.set)) for kind, words in MPS_TASKS.items()
         }
-        return {kind: _documents(kind, entries, key, settings) for kind, entries in sets.items() if entries}
+        templates = Templates.load(settings.templates_dir)
+        return {kind: _documents(kind, entries, key, templates, settings) for kind, entries in sets.items() if entries}
 
 
-def _documents(kind: str, entries: tuple[Output, ...], key: ApiKey, settings: Settings) -> list[Document]:
+def _documents(
+    kind: str, entries: tuple[Output, ...], key: ApiKey, templates: Templates, settings: Settings
+) -> list[Document]:
     seen: Counter[int] = Counter()
     documents = []
     for entry in entries:
-        _check_owner(kind, entry.definition, key, settings)
+        _check_owner(kind, entry.definition, key, templates)
         document = entry.model_dump(exclude_none=True, exclude_defaults=True, exclude=CONVERTED)
         document = {"definition": entry.definition, **document}
         # As in MPS: OverrideParameter needs a template, RawParameter is for definition 0.
@@ -134,7 +137,7 @@ def _documents(kind: str, entries: tuple[Output, ...], key: ApiKey, settings: Se
             key.check_write(bucket)
             document["output_bucket"] = bucket
         if marks := getattr(entry, "watermark_set", ()):
-            document["watermark_set"] = [_watermark(mark, key, settings) for mark in marks]
+            document["watermark_set"] = [_watermark(mark, key, templates, settings) for mark in marks]
         # Several outputs of one template get different names.
         seen[entry.definition] += 1
         if seen[entry.definition] > 1:
@@ -148,14 +151,14 @@ def inherits_place(outputs: Mapping[str, Iterable[Document]]) -> bool:
     return any("output_bucket" not in output for entries in outputs.values() for output in entries)
 
 
-def _check_owner(kind: str, definition: int, key: ApiKey, settings: Settings) -> None:
-    template = Templates.load(settings.templates_dir).by_name.get((kind, definition))
+def _check_owner(kind: str, definition: int, key: ApiKey, templates: Templates) -> None:
+    template = templates.by_name.get((kind, definition))
     if template and template.owner not in ("", key.owner):
         raise ApiError("ResourceNotFound.TemplateNotExist", f"There is no template {definition}.")
 
 
-def _watermark(mark: Watermark, key: ApiKey, settings: Settings) -> Document:
-    _check_owner("watermark_template", mark.definition, key, settings)
+def _watermark(mark: Watermark, key: ApiKey, templates: Templates, settings: Settings) -> Document:
+    _check_owner("watermark_template", mark.definition, key, templates)
     document = mark.model_dump(exclude_none=True, exclude={"raw_parameter"})
     if mark.definition or mark.raw_parameter is None:
         return document

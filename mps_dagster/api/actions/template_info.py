@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from pydantic.alias_generators import to_pascal
@@ -10,7 +9,7 @@ from pydantic.alias_generators import to_pascal
 from mps_dagster.api.actions.template_requests import WATERMARK
 from mps_dagster.api.files import TEMPLATES
 from mps_dagster.frozen import Api, Facts
-from mps_dagster.mps.results import iso, pascal, shown_empty
+from mps_dagster.mps.results import pascal, shown_empty, time_of
 from mps_dagster.settings import Settings
 from mps_dagster.tasks.mps import TemplateType
 from mps_dagster.tasks.spec import parameters
@@ -21,7 +20,7 @@ def template_info(kind: TemplateType, template: Template, settings: Settings) ->
     model = model_of(kind, {**template.parameters, "definition": template.definition})
     members = {
         "Definition": template.definition, "Name": template.name, "Comment": template.comment, "Type": origin_of(template),
-        "CreateTime": _time(template.created), "UpdateTime": _time(template.updated),
+        "CreateTime": time_of(template.created), "UpdateTime": time_of(template.updated),
         **_members(model), **pascal(kind.describe(model)),
     }  # fmt: skip
     if kind.kind == WATERMARK and members["ImageTemplate"]:
@@ -57,7 +56,3 @@ def _member(value: Any, api: Api) -> Any:
         case tuple():
             return [_member(item, api) for item in value]
     return api.words.get(value, value)
-
-
-def _time(moment: datetime | None) -> str:
-    return iso(moment.timestamp()) if moment else ""
