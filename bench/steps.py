@@ -73,10 +73,9 @@ tasks:
 KINDS = (
     # The first entry whose text is in the command line.
     ("web server", "dagster_webserver"),
-    ("daemon", "dagster._daemon"),
+    ("daemon", "mps_dagster.orchestration.daemon"),
     ("code server", "dagster api grpc"),
     ("code server", "dagster code-server"),
-    ("dagster dev", "dagster dev"),
     ("files, API", "mps_dagster.api"),
     ("source probe", "mps_dagster.media.probe"),
     ("log capture", "watch_orphans"),
@@ -87,7 +86,7 @@ KINDS = (
     ("runs", "multiprocessing.spawn"),
     ("ffmpeg", "ffmpeg"),
 )
-PERMANENT = {"web server", "daemon", "code server", "dagster dev", "files, API", "mps up", "runner"}
+PERMANENT = {"web server", "daemon", "code server", "files, API", "mps up", "runner"}
 """These use CPU when idle, too."""
 FORKED = {"runner": "runs", "runs": "steps"}
 

@@ -43,9 +43,10 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def start(settings: Settings) -> Iterator[subprocess.Popen[str]]:
+def start(settings: Settings, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Everything answers when the block begins; a test that fails in it leaves nothing running."""
-    with subprocess.Popen([MPS, "up"], env=environment_of(settings), stdout=subprocess.PIPE, text=True) as process:
+    argv = [MPS, "up", *options]
+    with subprocess.Popen(argv, env=environment_of(settings), stdout=subprocess.PIPE, text=True) as process:
         try:
             _wait_for_it(process)
             yield process
@@ -66,12 +67,16 @@ def leftovers(settings: Settings) -> list[str]:
     return [line for line in command_lines() if str(settings.home) in line and "pytest" not in line]
 
 
-def process_of(settings: Settings, words: str) -> int:
-    """The one of this deployment with these words in its command line."""
-    home = f"DAGSTER_HOME={settings.dagster_home}".encode()
-    found = [int(entry.parent.name) for entry in Path("/proc").glob("[0-9]*/environ") if home in _read(entry)]
-    [pid] = [pid for pid in found if words.encode() in _read(Path(f"/proc/{pid}/cmdline")).replace(b"\0", b" ")]
-    return pid
+def process_of(settings: Settings, words: str) -> int | None:
+    """The one of this deployment with these words in its command line; None while there is none."""
+    return min((pid for pid, line in processes(settings).items() if words in line), default=None)
+
+
+def processes(settings: Settings) -> dict[int, str]:
+    """The command lines of all of this deployment that `mps up` has started."""
+    home = f"DAGSTER_HOME={settings.dagster_home}\0".encode()
+    found = [entry.parent for entry in Path("/proc").glob("[0-9]*/environ") if home in _read(entry)]
+    return {int(folder.name): _read(folder / "cmdline").replace(b"\0", b" ").decode() for folder in found}
 
 
 def official_sdk(settings: Settings) -> Callable[..., dict]:

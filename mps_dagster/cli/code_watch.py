@@ -1,8 +1,8 @@
 """Notices that the process with the project's code is gone.
 
-`dagster dev` replaces a code server that died, but not its child process that does the work (the one that the kernel kills
-when memory runs out): nothing is launched any more, although all servers answer. Dagster has no setting for that, so its
-web server is polled.
+The code server's child process does the work, and is the one that the kernel kills when memory runs out. The code server
+does not replace it: nothing is launched any more, although all servers answer. Dagster has no setting for that, so its web
+server is polled.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ class CodeWatch:
     _since: float | None = None
     _reloaded: bool = False
 
+    def begin_again(self) -> None:
+        self.lost, self._since, self._reloaded = False, None, False
+
     def poll(self, now: float) -> None:
         try:
             reached = self.dagster.reaches_code()
@@ -40,7 +43,7 @@ class CodeWatch:
             # No answer, or another error, shows nothing about the code; the watch goes on.
             return
         if reached:
-            self._since, self._reloaded = None, False
+            self.begin_again()
             return
         self._since = now if self._since is None else self._since
         self.lost = now - self._since > GIVE_UP_AFTER_S

@@ -1,72 +1,36 @@
-"""The processes of a deployment on one host: Dagster's UI and daemons, and the file server. On 127.0.0.1 only."""
+"""The processes of a deployment on one host. On 127.0.0.1 only.
+
+Started one by one, not by `dagster dev`: killed, that leaves its daemon and its web server behind.
+"""
 
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import socket
 import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import click
 import requests
+import yaml
 
 from mps_dagster.api.keys import make_first_key
-from mps_dagster.cli.code_watch import CodeWatch, watched_code
-from mps_dagster.control.graphql import Dagster
+from mps_dagster.cli.code_watch import watched_code
+from mps_dagster.cli.supervision import CODE, Program, ServiceDown, Services, answers, running_services
+from mps_dagster.control.daemon_lock import check_no_daemon
+from mps_dagster.control.graphql import LOCATION_NAME, Dagster
 from mps_dagster.control.health import check_database
-from mps_dagster.errors import MpsError
-from mps_dagster.ffmpeg.process import Server, service
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.project import Project
 
-START_TIMEOUT_S = 120
-
-
-class ServiceDown(MpsError):
-    """A server did not start, or has ended."""
-
-
-@dataclass(frozen=True)
-class Services:
-    """The running processes, by their log files."""
-
-    processes: Mapping[Path, Server]
-    code: CodeWatch | None = None
-    log_bytes: int = 50_000_000
-    """A longer log is rotated."""
-
-    def check(self) -> None:
-        """Raise `ServiceDown` if a process has ended, as the others are useless alone. Rotate long logs."""
-        for log, process in self.processes.items():
-            if process.poll() is not None:
-                name, code = _ended(log, process)
-                raise ServiceDown(f"{name} has ended (exit code {code})", hint=f"see {log}")
-            _rotate(log, self.log_bytes)
-        if self.code and self.code.lost:
-            raise ServiceDown(
-                "Dagster has lost the process that holds the project's code, and a reload did not bring it back",
-                hint=f"see {', '.join(map(str, self.processes))}",
-            )
-
-    def wait(self, url: str) -> None:
-        """Wait until the URL answers; raise `ServiceDown` if it does not in time."""
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
-            self.check()
-            try:
-                requests.get(url, timeout=2)
-            except requests.RequestException:
-                time.sleep(0.3)
-            else:
-                return
-        raise ServiceDown(
-            f"{url} did not answer within {START_TIMEOUT_S} s", hint=f"see {', '.join(map(str, self.processes))}"
-        )
+ORPHAN_S = 4
+"""The code server's child process ends when it has not heard of it for this long, or for twice as long."""
+SOCKET_BYTES = 100
+"""A socket's address has at most 107 bytes."""
 
 
 def prepare(settings: Settings) -> None:
@@ -89,35 +53,30 @@ def prepare(settings: Settings) -> None:
 
 
 @contextmanager
-def services(settings: Settings) -> Iterator[Services]:
+def services(settings: Settings, *, restarts: bool = False) -> Iterator[Services]:
     """Run all processes during the block; they are ready when it begins."""
     prepare(settings)
     check_database(settings)
+    check_no_daemon(settings)
     make_first_key(settings)
     ports = {"MPS_UI_PORT": settings.ui_port, "MPS_FILES_PORT": settings.files_port, "MPS_API__PORT": settings.api.port}
     for name, port in ports.items():
         _check_free(port, name)
-    programs = Path(sys.executable).parent
-    environment = _environment(settings)
-    dagster = [
-        str(programs / "dagster"), "dev", "--host", "127.0.0.1", "--port", str(settings.ui_port),
-        # At a lower level it logs two lines per sensor tick, 70 MB a day; the UI shows ticks anyway.
-        "--log-level", "warning",
-        "--workspace", str(settings.project / "workspace.yaml"),
-    ]  # fmt: skip
-    files = [sys.executable, "-m", "mps_dagster.api.files"]
-    api = [sys.executable, "-m", "mps_dagster.api.server"]
-    logs = settings.home / "logs"
-    logs.mkdir(exist_ok=True)
     with ExitStack() as stack:
-        started: dict[Path, Server] = {}
-        for name, argv in {"dagster": dagster, "files": files, "api": api, **_runner()}.items():
-            log = logs / f"{name}.log"
-            started[log] = stack.enter_context(service(argv, cwd=settings.project, log=log, environment=environment))
-        running = Services(started)
+        socket_path = _code_socket(settings, stack)
+        workspace = _write_workspace(settings, socket_path)
+        started = stack.enter_context(running_services(Services(restarts=restarts, report=_report)))
+        first, then = _programs(settings, socket_path, workspace)
+        for program in first:
+            started.start(program)
+        # Without the code, web server and daemon would begin with an error.
+        started.wait("the code server", lambda: _listens(socket_path))
+        for program in then:
+            started.start(program)
         for url in (f"{settings.ui_url}/server_info", f"{settings.api_url}/health", f"{settings.files_url}/"):
-            running.wait(url)
-        yield replace(running, code=stack.enter_context(watched_code(Dagster(settings.ui_url))))
+            started.wait(url, partial(answers, url))
+        started.code = stack.enter_context(watched_code(Dagster(settings.ui_url)))
+        yield started
 
 
 def running(settings: Settings) -> bool:
@@ -143,27 +102,55 @@ def _environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _runner() -> dict[str, list[str]]:
-    """Only on Linux is it safe to fork a process that has loaded much; elsewhere the code server starts runs."""
-    return {"runs": [sys.executable, "-m", "mps_dagster.orchestration.runner"]} if sys.platform == "linux" else {}
+def _programs(settings: Settings, code_socket: Path, workspace: Path) -> tuple[list[Program], list[Program]]:
+    """What is started first, and what needs the code server."""
+    logs = settings.home / "logs"
+    logs.mkdir(exist_ok=True)
+    environment = _environment(settings)
+
+    def program(name: str, *arguments: str) -> Program:
+        return Program(name, (sys.executable, "-m", *arguments), settings.project, logs, environment)
+
+    code = program(
+        CODE, "dagster", "code-server", "start", "--socket", str(code_socket), "--location-name", LOCATION_NAME,
+        "--module-name", "mps_dagster.definitions", "--working-directory", str(settings.project),
+        "--inject-env-vars-from-instance", "--log-level", "warning", "--heartbeat-ttl", str(ORPHAN_S),
+    )  # fmt: skip
+    web = program(
+        "web", "dagster_webserver", "--host", "127.0.0.1", "--port", str(settings.ui_port),
+        "--workspace", str(workspace), "--dagster-log-level", "warning", "--live-data-poll-rate", "2000",
+    )  # fmt: skip
+    first = [code, program("files", "mps_dagster.api.files"), program("api", "mps_dagster.api.server")]
+    if sys.platform == "linux":
+        # Elsewhere it is not safe to fork a process that has loaded much; there the code server starts runs.
+        first.append(program("runs", "mps_dagster.orchestration.runner"))
+    return first, [program("daemon", "mps_dagster.orchestration.daemon", str(workspace)), web]
 
 
-def _rotate(log: Path, limit: int) -> None:
-    """Copy and truncate the log, as the servers and their runs keep it open for appending. One old log is kept."""
-    with suppress(OSError):
-        if log.stat().st_size > limit:
-            shutil.copyfile(log, log.with_name(f"{log.name}.1"))
-            os.truncate(log, 0)
+def _code_socket(settings: Settings, stack: ExitStack) -> Path:
+    """Always the same, so that a run knows the code server after a restart, too, if the home's path is not too long."""
+    path = settings.dagster_home / "code.sock"
+    if len(os.fsencode(path)) > SOCKET_BYTES:
+        path = Path(stack.enter_context(TemporaryDirectory(prefix="mps-"))) / path.name
+    path.unlink(missing_ok=True)
+    return path
 
 
-def _ended(log: Path, process: Server) -> tuple[str, str]:
-    """Name and exit code of the process that ended. `dagster dev` exits with 0 if a child fails, but logs which."""
-    text = log.read_text(errors="replace") if log.is_file() else ""
-    failures = re.findall(r"(\S+) process shut down unexpectedly with return code (-?\d+)", text)
-    if process.returncode == 0 and failures:
-        name, code = failures[-1]
-        return name, code
-    return log.stem, str(process.returncode)
+def _write_workspace(settings: Settings, code_socket: Path) -> Path:
+    """The project's workspace.yaml would have web server and daemon start a code server each."""
+    server = {"socket": str(code_socket), "location_name": LOCATION_NAME}
+    path = settings.dagster_home / "workspace.yaml"
+    path.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
+    return path
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+def _report(what: str) -> None:
+    click.echo(what, err=True)
 
 
 def _check_free(port: int, name: str) -> None:

@@ -13,13 +13,14 @@ from mps_dagster.workflow.project import Project
 
 
 @click.command()
-def up() -> None:
-    """Serve the Dagster UI, its daemons and the files of outputs on 127.0.0.1 until interrupted."""
+@click.option("--restart", is_flag=True, help="Start a process that ends again. Default: end all, with exit code 1.")
+def up(*, restart: bool) -> None:
+    """Serve the Dagster UI, its daemon, the API and the files of outputs on 127.0.0.1 until interrupted."""
     settings = Settings()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with services(settings) as running:
+    with services(settings, restarts=restart) as running:
         click.echo(f"Dagster UI  {settings.ui_url}")
         click.echo(f"API         {settings.api_url}  keys: {settings.api_keys_path}")
         project = Project.load(settings)

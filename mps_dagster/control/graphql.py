@@ -17,7 +17,9 @@ from mps_dagster.control.steps import KINDS, StepEvent
 from mps_dagster.control.task_run import StoredRun
 from mps_dagster.errors import InvalidInput, MpsError
 
-LOCATION = {"repositoryLocationName": "mps_dagster", "repositoryName": "__repository__"}
+LOCATION_NAME = "mps_dagster"
+"""Of the code, in workspace files."""
+LOCATION = {"repositoryLocationName": LOCATION_NAME, "repositoryName": "__repository__"}
 TIMEOUT_S = 60
 STARTING_S = 20.0
 """How long an abort waits for a run to begin; that takes 2 s, or more on a busy machine."""
@@ -133,7 +135,7 @@ class Dagster:
 
     def reload(self) -> None:
         """Have the daemon and the UI reload the project's files."""
-        reply = self.ask(_RELOAD, location=LOCATION["repositoryLocationName"])["reloadRepositoryLocation"]
+        reply = self.ask(_RELOAD, location=LOCATION_NAME)["reloadRepositoryLocation"]
         problem = (reply.get("locationOrLoadError") or reply).get("message")
         if problem:
             raise MpsError(f"Dagster cannot load the project: {problem}", hint="mps workflows validate")

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from mps_dagster.control.daemon_lock import OTHER_SHOWN_S, holder
 from mps_dagster.control.graphql import Dagster
 from mps_dagster.errors import MpsError, StorageRefused
 from mps_dagster.ffmpeg.program import Ffmpeg
@@ -56,6 +58,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _examine_workflows(settings)
     yield _tried("dead letters", partial(_dead_letters, settings))
     yield _tried("Dagster", partial(_dagster, settings))
+    yield _tried("daemon", partial(_daemon, settings))
     yield _answers("API", f"{settings.api_url}/health")
 
 
@@ -238,8 +241,21 @@ def _dagster(settings: Settings) -> Finding:
     health = Dagster(settings.ui_url).ask(_HEALTH)
     problems = [*_unloaded(health["workspaceOrError"]), *_ill(health["instance"]["daemonHealth"]["allDaemonStatuses"])]
     if problems:
-        raise Unusable("; ".join(problems), hint=f"see {settings.home / 'logs' / 'dagster.log'}")
+        raise Unusable("; ".join(problems), hint=f"see {settings.home / 'logs'}")
     return Finding("Dagster", "ok", f"{settings.ui_url}, version {reply.json()['dagster_version']}")
+
+
+def _daemon(settings: Settings) -> Finding:
+    """One daemon works on the records, and no other."""
+    found = holder(settings)
+    if found is None:
+        return Finding("daemon", "warning", "none works on this home; start it with `mps up`")
+    if time.time() - found.other_s < OTHER_SHOWN_S:
+        raise Unusable(
+            f"another daemon than {found} works on these records, too: uploads may be processed twice",
+            hint="end it: `dagster dev`, `dagster-daemon`, or one that was left behind",
+        )
+    return Finding("daemon", "ok", f"{found}, and no other")
 
 
 def _unloaded(workspace: Mapping[str, Any]) -> Iterator[str]:

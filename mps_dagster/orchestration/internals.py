@@ -59,6 +59,13 @@ from dagster._core.storage.sqlite_storage import (
     DagsterSqliteStorage, _event_logs_directory, _runs_directory, _schedule_directory,
 )  # fmt: skip
 
+# Daemon: its threads, and the signs of life of all daemons of an instance.
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._daemon.controller import DagsterDaemonController, create_daemons_from_instance
+from dagster._utils.interrupts import setup_interrupt_handlers
+from dagster._utils.log import configure_loggers
+
 # Backfills: listing and queueing them, and the code server whose files they are of.
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from mps_dagster.cli.code_watch import GIVE_UP_AFTER_S, RELOAD_AFTER_S, CodeWatch
-from mps_dagster.cli.services import ServiceDown, Services
+from mps_dagster.cli.supervision import ServiceDown, Services
 from mps_dagster.control.graphql import Dagster, DagsterUnreachable
 from mps_dagster.errors import MpsError
 
@@ -61,7 +61,12 @@ def test_code_that_no_reload_brings_back_ends_the_services(tmp_path):
     """Whatever supervises `mps up` then starts everything again."""
     watch, _ = watched(False, False, every_s=GIVE_UP_AFTER_S + 1)
     with pytest.raises(ServiceDown, match="lost the process that holds the project's code"):
-        Services({}, watch).check()
+        Services(code=watch).check()
+
+
+def test_code_that_comes_back_late_is_not_lost():
+    watch, _ = watched(False, False, True, every_s=GIVE_UP_AFTER_S + 1)
+    assert not watch.lost
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,8 @@ def up(settings) -> Iterator[subprocess.Popen[str]]:
         yield process
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
-    log = (settings.home / "logs" / "dagster.log").read_text()
-    assert not leftovers(settings), log[-2000:]
+    logs = "".join((settings.home / "logs" / f"{name}.log").read_text()[-1000:] for name in ("code", "daemon", "web"))
+    assert not leftovers(settings), logs
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from projects import VOD, make_project
 from s3_servers import Answer, layered
 
 from mps_dagster.cli.doctor import doctor
+from mps_dagster.control.daemon_lock import daemon_lock
 from mps_dagster.control.graphql import Dagster
 from mps_dagster.control.health import examine
 from mps_dagster.settings import S3Settings, Settings
@@ -40,10 +42,22 @@ def test_a_deployment_that_is_well(examine_project, tmp_path):
     findings = examine_project()
     assert {what: state for what, (state, _) in findings.items() if what not in ("scratch", "API")} == {
         "project": "ok", "home": "ok", "ffmpeg": "ok", "database": "ok", "bucket inbox": "ok", "bucket outputs": "ok", "sink local:events": "ok",
-        "dead letters": "ok", "Dagster": "warning",
+        "dead letters": "ok", "Dagster": "warning", "daemon": "warning",
     }  # fmt: skip
     assert not [path for path in (tmp_path / "home" / "buckets").rglob("*") if path.is_file()]
     assert CliRunner().invoke(doctor).exit_code == 0
+
+
+def test_the_daemon_that_works_on_the_records_is_named_and_a_second_one_is_a_fault(examine_project, tmp_path):
+    """With a daemon that somebody started beside `mps up`, uploads may be processed twice."""
+    with daemon_lock(Settings(project=tmp_path, home=tmp_path / "home")) as lock:
+        state, detail = examine_project()["daemon"]
+        assert (state, f"process {os.getpid()} on " in detail) == ("ok", True)
+        lock.notice_other()
+        found = examine(Settings(project=tmp_path / "project", home=tmp_path / "home"))
+        [(state, detail)] = [(finding.state, finding.detail) for finding in found if finding.what == "daemon"]
+    assert state == "failed"
+    assert "another daemon" in detail
 
 
 @pytest.mark.parametrize(

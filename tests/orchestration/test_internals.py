@@ -40,6 +40,9 @@ CALLS = {
     "ConfigurableClass.config_type": "",
     "ConfigurableClass.from_config_value": "inst_data config_value",
     "DagsterSqliteStorage": "base_dir inst_data",
+    "DagsterDaemonController": "workspace_process_context daemons",
+    "DagsterDaemonController.check_daemon_loop": "",
+    "DagsterDaemonController.check_daemon_threads": "",
     "EngineEventData.engine_error": "error",
     "EngineEventData.in_process": "pid",
     "EngineEventData.interrupted": "steps_interrupted",
@@ -69,12 +72,16 @@ CALLS = {
     "SqliteScheduleStorage": "conn_string inst_data",
     "SqliteScheduleStorage.connect": "",
     "SqliteScheduleStorage.from_local": "base_dir inst_data",
+    "WorkspaceProcessContext": "instance workspace_load_target",
+    "configure_loggers": "handler log_level",
     "core_execute_run": "recon_job dagster_run instance inject_env_vars",
+    "create_daemons_from_instance": "instance",
     "create_db_conn_string": "base_dir db_name",
     "execute_plan_iterator": "execution_plan job dagster_run instance retry_mode run_config",
     "get_run_crash_explanation": "prefix exit_code",
     "recon_job_from_origin": "origin",
     "redirect_to_file": "stream filepath",
+    "setup_interrupt_handlers": "",
     "serializable_error_info_from_exc_info": "exc_info",
 }
 """Parameters by which we call, or which we override."""
@@ -86,6 +93,7 @@ ATTRIBUTES = {
     "CanCancelExecutionRequest": "run_id",
     "CanCancelExecutionResult": "can_cancel",
     "CheckRunHealthResult": "status msg",
+    "DagsterDaemonController": "_daemon_uuid _instance _logger",
     "EngineEventData": "metadata error",
     "ExecutionPlan": "repository_load_data step_keys_to_execute",
     "LaunchRunContext": "dagster_run",
@@ -100,7 +108,7 @@ ATTRIBUTES = {
 NAMES_ONLY = {
     "ConfigurableClassData", "DagsterStorage", "DagsterUserCodeProcessError", "DagsterUserCodeUnreachableError", "GRPC_INFO_TAG", "INDEX_SHARD_NAME",
     "InstanceRef", "JobPythonOrigin", "KnownExecutionState", "RepositoryLoadData", "SQLITE_BUSY_TIMEOUT_SECONDS",
-    "capture_interrupts",
+    "WorkspaceFileTarget", "capture_interrupts",
 }  # fmt: skip
 """Handed on, raised or caught, or with a test below."""
 
