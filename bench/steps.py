@@ -101,12 +101,12 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryDirectory(prefix="mps-bench-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
-        _prepare(home, options.workflows - 1)
-        with _deployment(), Watch() as watch:
+        prepare(home, options.workflows - 1)
+        with deployment(), Watch() as watch:
             _measure(home, watch, options)
 
 
-def _prepare(home: Path, others: int) -> None:
+def prepare(home: Path, others: int, settle_s: float = 0) -> None:
     project = home / "project"
     (project / "workflows").mkdir(parents=True)
     (project / "workflows" / "steps.yaml").write_text(WORKFLOW)
@@ -118,7 +118,7 @@ def _prepare(home: Path, others: int) -> None:
     ports = [str(port) for port in _free_ports(3)]
     os.environ |= {
         "MPS_HOME": str(home / "home"), "MPS_PROJECT": str(project), "DAGSTER_HOME": str(home / "home" / "dagster"),
-        "MPS_UI_PORT": ports[0], "MPS_FILES_PORT": ports[1], "MPS_API__PORT": ports[2], "MPS_SETTLE_S": "0",
+        "MPS_UI_PORT": ports[0], "MPS_FILES_PORT": ports[1], "MPS_API__PORT": ports[2], "MPS_SETTLE_S": str(settle_s),
     }  # fmt: skip
 
 
@@ -133,7 +133,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def _deployment() -> Iterator[None]:
+def deployment() -> Iterator[None]:
     mps = Path(sys.executable).parent / "mps"
     with subprocess.Popen([str(mps), "up"], stdout=subprocess.PIPE, text=True) as up:
         try:

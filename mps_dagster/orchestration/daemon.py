@@ -16,6 +16,9 @@ import dagster as dg
 from mps_dagster.control.daemon_lock import DaemonLock, DaemonRunning, daemon_lock
 from mps_dagster.errors import MpsError
 from mps_dagster.orchestration import internals
+from mps_dagster.orchestration.folder_watch import FolderWatch
+from mps_dagster.orchestration.rhythm import resting_daemons
+from mps_dagster.orchestration.wakes import Wakes, listen
 from mps_dagster.settings import Settings
 
 BEAT_S = 30.0
@@ -69,7 +72,10 @@ def main(workspace_file: str) -> None:
         refuse_second(instance, lock)
         target = internals.WorkspaceFileTarget([workspace_file])
         workspace = stack.enter_context(internals.WorkspaceProcessContext(instance, target))
-        daemons = [stack.enter_context(daemon) for daemon in internals.create_daemons_from_instance(instance)]
+        wakes = Wakes()
+        listen(settings.dagster_home, wakes)
+        kinds = resting_daemons(instance, wakes, FolderWatch(settings, wakes))
+        daemons = [stack.enter_context(daemon) for daemon in kinds]
         stack.enter_context(Daemon(workspace, daemons, lock)).check_daemon_loop()
 
 

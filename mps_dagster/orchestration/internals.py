@@ -4,8 +4,8 @@ tests/orchestration/test_internals.py checks what we rely on; ruff keeps other m
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 import dagster as dg
 
@@ -43,6 +43,9 @@ from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, 
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 
+# Queue: what it is given with a run.
+from dagster._core.run_coordinator.base import SubmitRunContext
+
 # Instance: classes that dagster.yaml can name, and the logs of steps.
 from dagster._core.execution.compute_logs import redirect_to_file
 from dagster._core.storage.compute_log_manager import CapturedLogContext
@@ -60,9 +63,14 @@ from dagster._core.storage.sqlite_storage import (
 )  # fmt: skip
 
 # Daemon: its threads, and the signs of life of all daemons of an instance.
+from dagster._core.workspace.context import IWorkspaceProcessContext as Workspace
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
-from dagster._daemon.controller import DagsterDaemonController, create_daemons_from_instance
+from dagster._core.remote_representation.external import RemoteSensor
+from dagster._daemon import sensor as _sensor_loop
+from dagster._daemon.controller import DagsterDaemonController, create_daemon_of_type
+from dagster._daemon.daemon import DaemonIterator, DagsterDaemon, SensorDaemon, SpanMarker
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._utils.interrupts import setup_interrupt_handlers
 from dagster._utils.log import configure_loggers
 
@@ -115,3 +123,19 @@ def reload_code(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     if isinstance(origin, GrpcServerCodeLocationOrigin):
         with suppress(DagsterUserCodeUnreachableError):
             origin.create_client().reload_code(timeout=instance.code_server_reload_timeout)
+
+
+@contextmanager
+def sensor_intervals(rests: Callable[[RemoteSensor, float], bool]) -> Iterator[None]:
+    """Decide in place of Dagster's sensor loop whether a sensor is not to tick yet, by the seconds since its last tick began."""
+
+    def is_under_min_interval(state: object, remote_sensor: RemoteSensor, *_: object) -> bool:
+        elapsed_s = _sensor_loop.get_elapsed(state)  # type: ignore[arg-type]
+        return elapsed_s is not None and rests(remote_sensor, elapsed_s)
+
+    original = _sensor_loop.is_under_min_interval
+    _sensor_loop.is_under_min_interval = is_under_min_interval  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        _sensor_loop.is_under_min_interval = original

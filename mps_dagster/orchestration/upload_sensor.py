@@ -17,6 +17,8 @@ from mps_dagster.control.uploads import LIMITS, Limits, Listen, Poll, Upload
 from mps_dagster.execution.perform import Worker
 from mps_dagster.orchestration.graphs import uploads
 from mps_dagster.orchestration.ledger import PartitionLedger
+from mps_dagster.orchestration.rhythm import FOLDER, REST_S, RESTS
+from mps_dagster.orchestration.wakes import wake
 from mps_dagster.settings import Settings
 from mps_dagster.storage.announcements import AnnouncementQueue
 from mps_dagster.storage.sqs import make_sqs_client
@@ -59,6 +61,8 @@ def _bucket_sensor(
         jobs=[jobs[workflow.name] for workflow in workflows],
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
+        # Uploads to a bucket that is not local are only found by a poll.
+        tags={} if "://" in bucket else {RESTS: str(REST_S), FOLDER: bucket},
         description=f"Launches the workflows of bucket {bucket} for each upload: {', '.join(w.name for w in workflows)}.",
     )
     def sensor(context: dg.SensorEvaluationContext, worker: dg.ResourceParam[Worker]) -> dg.SensorResult:
@@ -75,7 +79,11 @@ def _bucket_sensor(
         poll = Poll(enabled, worker.buckets.short_timeout.get(bucket), ledger, limits, is_on=is_on)
         # A queue whose workflows are all off is not read: what it announces waits in it.
         heard = [(queue, listen) for queue, takers, listen in listeners if any(map(is_on, takers))]
-        return _answer(context, poll, poll.run(cursor.model_copy(update={"since": since}), now, heard))
+        cursor = poll.run(cursor.model_copy(update={"since": since}), now, heard)
+        if poll.full:
+            # The rest of a burst need not wait for the next poll.
+            wake(settings.dagster_home, sensor_name(bucket))
+        return _answer(context, poll, cursor)
 
     return sensor
 

@@ -105,6 +105,15 @@ def upload_id(bucket: str, upload: ObjectInfo) -> str:
     return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:40]
 
 
+DELIVERY = "deliver_notifications"
+"""The sensor that sends events."""
+
+
+def notify_name(status: str) -> str:
+    """The sensor that adds the events of runs that end with a status of Dagster's."""
+    return f"notify_{status.lower()}"
+
+
 def switch_name(workflow: str) -> str:
     """The sensor that switches a workflow on and off."""
     return f"{workflow}_uploads"
