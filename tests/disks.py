@@ -30,8 +30,8 @@ def small_disk(path: Path, megabytes: int) -> Iterator[Path]:
 
 
 def fill(path: Path, *, leave: int) -> Path:
-    """A file that leaves this many bytes of the disk."""
-    filler = path / "filler"
+    """A file, hidden from buckets, that leaves this many bytes of the disk."""
+    filler = path / ".filler"
     filler.write_bytes(b"")
     with filler.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(path).free - leave)

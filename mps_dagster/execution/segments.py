@@ -12,6 +12,7 @@ from pathlib import Path
 from mps_dagster.errors import DiskFull
 from mps_dagster.ffmpeg.plan import Segments
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
+from mps_dagster.storage.disk import free
 from mps_dagster.tasks.result import SegmentSet
 
 TS_PACKET = 188
@@ -40,7 +41,7 @@ def check_whole(playlist: Path, segments: Segments, folder: Path) -> None:
     cut = [file for file in files if _is_cut(file)] or [file for file in files if file.stat().st_size < end]
     if cut or "#EXT-X-ENDLIST" not in text:
         name = cut[0].name if cut else playlist.name
-        raise DiskFull(f"{name} of {len(files)} files is cut off, as by a disk that was full while it was written")
+        raise DiskFull(f"{name} is cut off, as by a full disk; on the disk of {folder}, {free(folder)}")
 
 
 def _is_cut(file: Path) -> bool:

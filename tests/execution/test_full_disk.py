@@ -137,7 +137,7 @@ def test_a_source_that_does_not_fit_is_named(worker, clips, disk):
     """Before it is copied, and while it is."""
     worker.buckets.get("inbox").publish(clips.video(3), "clip.mp4")
     fill(disk, leave=16 * 1024)
-    with pytest.raises(DiskFull, match="the source has .* and the scratch disk of .* has .* free"):
+    with pytest.raises(DiskFull, match=r"the source has .* and the scratch disk of .* has .* free"):
         worker.fetch_source("inbox", "clip.mp4", None, "run")
     bucket = worker.buckets.get("inbox")
     with pytest.raises(DiskFull, match=r"cannot copy inbox/clip\.mp4: no space left on the disk of"):
