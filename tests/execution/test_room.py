@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def test_what_others_have_written_is_expected_back(tmp_path, disk):
     scratch = Room(tmp_path, wait_s=0.05)
     with work_folder(tmp_path / "run", "a") as a, work_folder(tmp_path / "run", "b") as b:
         (a / "out.mp4").write_bytes(b"")
-        (a / "out.mp4").open("r+b").truncate(5 * GB)
+        os.truncate(a / "out.mp4", 5 * GB)
         with scratch.reserved("a", needs(tmp_path, 5 * GB), a):
             disk["free"] = 5 * GB
             # All that was reserved is written, so the rest is for others.
