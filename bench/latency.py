@@ -16,7 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import steps
+from steps import workflows
+from watch import Watch, deployment, prepare
 
 
 def main() -> None:
@@ -27,12 +28,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mps-bench-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         # The default; the other benches take an upload at once.
-        steps.prepare(home, options.workflows - 1, settle_s=1)
-        with steps.deployment():
-            _measure(home, options.uploads)
+        prepare(home, workflows(options.workflows - 1), settle_s=1)
+        with deployment(), Watch() as watch:
+            _measure(home, watch, options.uploads)
 
 
-def _measure(home: Path, uploads: int) -> None:
+def _measure(home: Path, watch: Watch, uploads: int) -> None:
     from dagster import DagsterInstance
 
     from mps_dagster.cli.demo_source import make_demo_source
@@ -44,8 +45,9 @@ def _measure(home: Path, uploads: int) -> None:
     make_demo_source(Ffmpeg.of(settings), clip, seconds=2, width=320, height=180)
     with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         # A first run, to warm up.
-        _upload(instance, settings, clip, "cold")
-        parts = [_upload(instance, settings, clip, f"clip{number}") for number in range(uploads)]
+        inbox = settings.buckets_dir / "inbox"
+        _upload(instance, watch, clip, inbox / "cold.mp4")
+        parts = [_upload(instance, watch, clip, inbox / f"clip{number}.mp4") for number in range(uploads)]
     for name in parts[0]:
         seconds = sorted(part[name] for part in parts)
         print(
@@ -53,41 +55,26 @@ def _measure(home: Path, uploads: int) -> None:
         )
 
 
-def _upload(instance, settings, clip: Path, name: str) -> dict[str, float]:
+def _upload(instance, watch: Watch, clip: Path, upload: Path) -> dict[str, float]:
     """Seconds since the file was closed, of each stage."""
     from dagster import RunsFilter
 
     # Not in step with the daemon's loops.
     time.sleep(2 + 6 * random.random())
-    shutil.copyfile(clip, settings.buckets_dir / "inbox" / f"{name}.mp4")
+    shutil.copyfile(clip, upload)
     closed = time.time()
-    while not (records := instance.get_run_records(RunsFilter(tags={"mps/key": f"{name}.mp4"}), limit=1)):
-        time.sleep(0.02)
+    while not (records := instance.get_run_records(RunsFilter(tags={"mps/key": upload.name}), limit=1)):
+        time.sleep(0.1)
     run_id = records[0].dagster_run.run_id
-    first = 0.0
-    while not first:
-        first = _first_ffmpeg(settings.scratch_dir / run_id)
-        time.sleep(0.01)
     while not instance.get_run_by_id(run_id).is_finished:
         time.sleep(0.1)
     record = instance.get_run_record_by_id(run_id)
     return {
         "upload closed -> run queued": record.create_timestamp.timestamp() - closed,
         "upload closed -> run started": record.start_time - closed,
-        "upload closed -> first ffmpeg started": first - closed,
+        "upload closed -> first ffmpeg started": watch.first_ffmpeg[run_id] - closed,
         "upload closed -> run ended": record.end_time - closed,
     }
-
-
-def _first_ffmpeg(folder: Path) -> float:
-    """When the first ffmpeg of a run is seen: it works in the run's folder."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if (entry / "cwd").readlink().is_relative_to(folder) and "ffmpeg" in (entry / "exe").readlink().name:
-                return time.time()
-        except OSError:
-            continue
-    return 0.0
 
 
 if __name__ == "__main__":
