@@ -16,7 +16,10 @@ SOURCE_AT_FAULT, BUCKET_AWAY, WORKER_DIED = {"retryable": False}, {"retryable": 
 
 def record(*failures: dict, status: str = "STARTED", cause: str = "") -> RunRecord:
     good = StepRecord("vod__web.subtask[1]", "success", 1.0, 2.0, {"retryable": False})
-    failed = [StepRecord(f"vod__web.subtask[{number}]", "failure", 1.0, 2.0, facts) for number, facts in enumerate(failures, 2)]
+    failed = [
+        StepRecord(f"vod__web.subtask[{number}]", "failure", 1.0, 2.0, facts)
+        for number, facts in enumerate(failures, 2)
+    ]
     return RunRecord(
         run_id=ROOT, root_run_id=ROOT, workflow="vod", job="vod", status=status, created_s=0.0, started_s=0.0, ended_s=None,
         bucket="inbox", key="a.mp4", steps=(good, *failed), cause=cause,
@@ -70,7 +73,9 @@ def test_only_retries_wait_in_the_queue(run_tags, due):
 
 
 def stored(status: str = "FAILURE", run_id: str = ROOT, **run_tags: str) -> StoredRun:
-    names = {name: getattr(tags, name) for name in ("WILL_RETRY", "RETRIED_BY", "RETRY_NUMBER", "FIRST_RUN", "WORKFLOW")}
+    names = {
+        name: getattr(tags, name) for name in ("WILL_RETRY", "RETRIED_BY", "RETRY_NUMBER", "FIRST_RUN", "WORKFLOW")
+    }
     own = {names[name]: value for name, value in run_tags.items()}
     return StoredRun(run_id, ROOT, "vod", status, 1.0, 2.0, 3.0, own)
 
@@ -85,7 +90,14 @@ def stored(status: str = "FAILURE", run_id: str = ROOT, **run_tags: str) -> Stor
         (stored("SUCCESS", WILL_RETRY="true"), "FINISH"),
         (stored("QUEUED", RETRY_NUMBER="1"), "WAITING"),
     ],
-    ids=["failed", "failed for good", "to be retried", "its retry was deleted", "succeeded after all", "retry in the queue"],
+    ids=[
+        "failed",
+        "failed for good",
+        "to be retried",
+        "its retry was deleted",
+        "succeeded after all",
+        "retry in the queue",
+    ],
 )
 def test_a_task_to_be_retried_has_not_ended(run, state):
     found = task_run(run.record())
@@ -97,4 +109,7 @@ def test_attempts_are_counted_from_the_first_run():
     """A run that a user repeats is a first one, though it has the tags of its predecessor."""
     retry = stored(run_id="second", RETRY_NUMBER="1", FIRST_RUN=ROOT)
     by_hand = stored(run_id="third", FIRST_RUN=ROOT)
-    assert [(run.first_run_id, task_run(run.record()).attempts) for run in (retry, by_hand)] == [(ROOT, 2), ("third", 1)]
+    assert [(run.first_run_id, task_run(run.record()).attempts) for run in (retry, by_hand)] == [
+        (ROOT, 2),
+        ("third", 1),
+    ]
