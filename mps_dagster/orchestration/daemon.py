@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import dagster as dg
 
@@ -17,7 +19,8 @@ from mps_dagster.control.daemon_lock import DaemonLock, DaemonRunning, daemon_lo
 from mps_dagster.errors import MpsError
 from mps_dagster.orchestration import internals
 from mps_dagster.orchestration.folder_watch import FolderWatch
-from mps_dagster.orchestration.rhythm import resting_daemons
+from mps_dagster.orchestration.retries import Retries
+from mps_dagster.orchestration.rhythm import RestingQueue, RestingSensors
 from mps_dagster.orchestration.wakes import Wakes, listen
 from mps_dagster.settings import Settings
 
@@ -29,9 +32,9 @@ POLL_S = 1.0
 class Daemon(internals.DagsterDaemonController):
     """Dagster's daemon threads. Its loop looks after them every five seconds."""
 
-    def __init__(self, workspace: internals.WorkspaceProcessContext, daemons: list[object], lock: DaemonLock) -> None:
+    def __init__(self, workspace: internals.WorkspaceProcessContext, daemons: list[Any], lock: DaemonLock) -> None:
         self._lock, self._since = lock, time.time()
-        super().__init__(workspace, daemons)  # type: ignore[arg-type]
+        super().__init__(workspace, daemons)
         lock.name(self._daemon_uuid)
 
     def check_daemon_threads(self) -> None:
@@ -62,6 +65,19 @@ def refuse_second(instance: dg.DagsterInstance, lock: DaemonLock) -> None:
         time.sleep(POLL_S)
 
 
+def daemon_threads(instance: dg.DagsterInstance, wakes: Wakes, watch: FolderWatch) -> Iterator[Any]:
+    """What the daemon does, a thread each."""
+    for kind in instance.get_required_daemon_types():
+        if kind == Retries.daemon_type():
+            yield Retries()
+        elif kind == RestingQueue.daemon_type():
+            yield RestingQueue(wakes)
+        elif kind == RestingSensors.daemon_type():
+            yield RestingSensors(instance.get_sensor_settings(), wakes, watch)
+        else:
+            yield internals.create_daemon_of_type(kind, instance)
+
+
 def main(workspace_file: str) -> None:
     settings = Settings()
     internals.setup_interrupt_handlers()
@@ -74,8 +90,8 @@ def main(workspace_file: str) -> None:
         workspace = stack.enter_context(internals.WorkspaceProcessContext(instance, target))
         wakes = Wakes()
         listen(settings.dagster_home, wakes)
-        kinds = resting_daemons(instance, wakes, FolderWatch(settings, wakes))
-        daemons = [stack.enter_context(daemon) for daemon in kinds]
+        threads = daemon_threads(instance, wakes, FolderWatch(settings, wakes))
+        daemons = [stack.enter_context(daemon) for daemon in threads]
         stack.enter_context(Daemon(workspace, daemons, lock)).check_daemon_loop()
 
 

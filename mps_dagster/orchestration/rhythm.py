@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import dagster as dg
-
 from mps_dagster.orchestration import internals
+from mps_dagster.orchestration.retries import Queue
 from mps_dagster.orchestration.wakes import QUEUE, Wakes
 
 RESTS = "mps/rests_s"
@@ -51,11 +50,11 @@ class RestingSensors(internals.SensorDaemon):
         return elapsed_s < (float(rest_s) if rest_s and may_rest else sensor.min_interval_seconds)
 
 
-class RestingQueue(internals.QueuedRunCoordinatorDaemon):
-    """Dagster's run queue, which also looks when it is woken."""
+class RestingQueue(Queue):
+    """The run queue, which also looks when it is woken."""
 
-    def __init__(self, interval_seconds: float, wakes: Wakes) -> None:
-        super().__init__(interval_seconds)
+    def __init__(self, wakes: Wakes) -> None:
+        super().__init__(QUEUE_REST_S)
         self._wakes = wakes
 
     def core_loop(self, workspace: internals.Workspace[Any], shutdown: threading.Event) -> internals.DaemonIterator:  # noqa: ARG002
@@ -87,17 +86,3 @@ class _Interruptible(threading.Event):
             if self._wakes.wait(min(POLL_S, left)):
                 break
         return self.is_set()
-
-
-def resting_daemons(
-    instance: dg.DagsterInstance, wakes: Wakes, watch: Callable[[str, str], bool]
-) -> list[internals.DagsterDaemon[Any]]:
-    """All daemons that an instance needs."""
-    kinds: dict[str, Callable[[], internals.DagsterDaemon[Any]]] = {
-        internals.SensorDaemon.daemon_type(): lambda: RestingSensors(instance.get_sensor_settings(), wakes, watch),
-        internals.QueuedRunCoordinatorDaemon.daemon_type(): lambda: RestingQueue(QUEUE_REST_S, wakes),
-    }
-    return [
-        kinds[kind]() if kind in kinds else internals.create_daemon_of_type(kind, instance)
-        for kind in instance.get_required_daemon_types()
-    ]
