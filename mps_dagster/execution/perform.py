@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from mps_dagster.errors import InvalidConfiguration
-from mps_dagster.execution.attachments import lay_out
 from mps_dagster.execution.claims import WAIT_S, Claim
+from mps_dagster.execution.produce import Producer
 from mps_dagster.execution.progress import Report
 from mps_dagster.execution.publish import Encoded, publish
 from mps_dagster.execution.records import read_record, up_to_date
 from mps_dagster.execution.staging import check_room, check_unchanged, staged, work_folder
 from mps_dagster.execution.subtask import Subtask
 from mps_dagster.execution.verify import verified
-from mps_dagster.ffmpeg.plan import SOURCE, Plan
-from mps_dagster.ffmpeg.process import Completed
+from mps_dagster.ffmpeg.plan import SOURCE
 from mps_dagster.ffmpeg.program import Ffmpeg
-from mps_dagster.ffmpeg.progress import Progress
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.tasks.result import SubtaskResult
@@ -70,21 +67,10 @@ class Worker:
         with work_folder(run_dir, f"{subtask.task}.{subtask.id}") as folder:
             # A name of our own, as the upload's may contain anything.
             (folder / SOURCE).symlink_to(source)
-            lay_out(subtask.plan.attachments, folder, self.buckets, self.settings.templates_dir)
-            runs = self._run(subtask.plan, folder, report)
-            encoded = Encoded(verified(subtask.plan, folder), runs, run_id, self.ffmpeg.version)
+            producer = Producer(self.settings, self.buckets, self.ffmpeg, run_id)
+            processes = producer.produce(subtask, subtask.plan, folder, report)
+            encoded = Encoded(verified(subtask.plan, folder), processes, run_id, self.ffmpeg.version)
             check_unchanged(origin, subtask.source.key, subtask.source.etag)
             result = claim.begin() or publish(subtask, subtask.plan, encoded, claim)
         report(1.0, result.speed)
         return result
-
-    def _run(self, plan: Plan, folder: Path, report: Report) -> list[Completed]:
-        runs = []
-        for number, command in enumerate(plan.commands):
-
-            def on_progress(progress: Progress, before: int = number) -> None:
-                done = min(1.0, progress.out_time_s / plan.duration_s) if plan.duration_s else 0.0
-                report(min(0.99, (before + done) / len(plan.commands)), progress.speed)
-
-            runs.append(self.ffmpeg.run(command, cwd=folder, on_progress=on_progress))
-        return runs

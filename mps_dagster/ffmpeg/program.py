@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -28,21 +28,27 @@ class Ffmpeg:
 
     path: Path
     limits: Limits
+    """For a process with one output."""
     max_pixels: int
+    cores: int = 1
 
     @classmethod
     def of(cls, settings: Settings) -> Ffmpeg:
         limits = Limits(
             settings.subtask_timeout_s, settings.stall_timeout_s, settings.memory_limit_bytes, niceness=NICENESS
         )
-        return cls(settings.ffmpeg or Path(imageio_ffmpeg.get_ffmpeg_exe()), limits, settings.max_pixels)
+        return cls(
+            settings.ffmpeg or Path(imageio_ffmpeg.get_ffmpeg_exe()), limits, settings.max_pixels, settings.cores
+        )
 
     @property
     def version(self) -> str:
         return _version(self.path, self.limits)
 
-    def run(self, args: tuple[str, ...], *, cwd: Path, on_progress: Callable[[Progress], None]) -> Completed:
-        """Run one command of a plan in `cwd`; raise the fitting error if it fails."""
+    def run(
+        self, args: tuple[str, ...], *, cwd: Path, on_progress: Callable[[Progress], None], members: int = 1
+    ) -> Completed:
+        """Run one process for the outputs of some subtasks in `cwd`; raise the fitting error if it fails."""
         progress = Progress()
 
         def on_line(line: str) -> None:
@@ -51,7 +57,18 @@ class Ffmpeg:
             if line.startswith("progress="):
                 on_progress(progress)
 
-        return run([str(self.path), *GLOBAL_ARGS, *args], cwd=cwd, limits=self.limits, on_line=on_line).check()
+        return run(
+            [str(self.path), *GLOBAL_ARGS, *args], cwd=cwd, limits=self._limits(members), on_line=on_line
+        ).check()
+
+    def _limits(self, members: int) -> Limits:
+        """One process for several subtasks may use the time of all, and the memory of as many as would run at once."""
+        return replace(
+            self.limits,
+            wall_s=self.limits.wall_s * members,
+            cpu_s=self.limits.cpu_s * members,
+            memory_bytes=self.limits.memory_bytes * min(members, self.cores),
+        )
 
     def probe(self, path: Path, *, wall_s: float = 300) -> MediaInfo:
         """Probe an untrusted file in a separate process, which a hostile file may crash or exhaust."""
