@@ -86,7 +86,7 @@ class Group:
     @classmethod
     def of(cls, run_dir: Path, subtask: Subtask) -> Group | None:
         """None for a subtask that shares with no other kind of output."""
-        key = sharing_key(subtask.plan) if subtask.plan else ()
+        key = sharing_key(subtask.plan, subtask.source.media.video) if subtask.plan else ()
         if not key:
             return None
         parts = [subtask.source.bucket, subtask.source.key, subtask.source.etag, *key]

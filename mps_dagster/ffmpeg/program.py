@@ -18,6 +18,8 @@ from mps_dagster.media.probe import parse_child
 from mps_dagster.settings import Settings
 
 GLOBAL_ARGS = ("-hide_banner", "-nostdin", "-y", "-loglevel", "warning", "-nostats", "-progress", "pipe:1")
+JOINT_STALL_S = 20.0
+"""Seconds without CPU after which a process for several subtasks is ended; each of them can be carried out alone."""
 NICENESS = 10
 """For encoding, so that probes, the UI, the API and the daemons need not wait for CPU."""
 
@@ -63,8 +65,11 @@ class Ffmpeg:
 
     def _limits(self, members: int) -> Limits:
         """One process for several subtasks may use the time of all, and the memory of as many as would run at once."""
+        if members == 1:
+            return self.limits
         return replace(
             self.limits,
+            stall_s=min(self.limits.stall_s, JOINT_STALL_S),
             wall_s=self.limits.wall_s * members,
             cpu_s=self.limits.cpu_s * members,
             memory_bytes=self.limits.memory_bytes * min(members, self.cores),
