@@ -137,7 +137,7 @@ def test_the_death_of_the_process_that_works_for_all_is_one_retry(run, settings)
 
 def test_without_its_ffmpeg_each_output_is_made_alone(run, settings):
     os.kill(encoder(settings), signal.SIGKILL)
-    record, steps = ended(run)
+    record, _ = ended(run)
     assert record.status is dg.DagsterRunStatus.SUCCESS
     assert published(settings) >= OUTPUTS
 
