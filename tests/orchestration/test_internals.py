@@ -24,7 +24,8 @@ CALLS = {
     "AssetGraph.from_assets": "assets",
     "PartitionBackfill.from_asset_partitions": "backfill_id asset_graph partition_names asset_selection backfill_timestamp tags dynamic_partitions_store all_partitions title description run_config",
     "make_new_backfill_id": "",
-    "ActiveExecution": "execution_plan retry_mode max_concurrent instance_concurrency_context",
+    "ActiveExecution": "execution_plan retry_mode sort_key_fn max_concurrent instance_concurrency_context",
+    "ActiveExecution._update": "",
     "ActiveExecution.check_for_interrupts": "",
     "ActiveExecution.concurrency_event_iterator": "plan_context",
     "ActiveExecution.get_known_state": "",
@@ -82,6 +83,7 @@ CALLS = {
 ATTRIBUTES = {
     "ActiveExecution": "is_complete",
     "BulkActionStatus": "REQUESTED",
+    "ExecutionStep": "key tags",
     "BulkActionsFilter": "statuses",
     "CanCancelExecutionRequest": "run_id",
     "CanCancelExecutionResult": "can_cancel",
@@ -98,7 +100,7 @@ ATTRIBUTES = {
 """What we read of them."""
 
 NAMES_ONLY = {
-    "ConfigurableClassData", "DagsterStorage", "DagsterUserCodeProcessError", "DagsterUserCodeUnreachableError", "GRPC_INFO_TAG", "INDEX_SHARD_NAME",
+    "ConfigurableClassData", "DagsterStorage", "DagsterUserCodeProcessError", "DagsterUserCodeUnreachableError", "GRPC_INFO_TAG", "PRIORITY_TAG", "INDEX_SHARD_NAME",
     "InstanceRef", "JobPythonOrigin", "KnownExecutionState", "RepositoryLoadData", "SQLITE_BUSY_TIMEOUT_SECONDS",
     "capture_interrupts",
 }  # fmt: skip
@@ -134,7 +136,17 @@ def test_every_name_is_used_and_has_a_test():
     modules = [path for path in (PACKAGE / "orchestration").glob("*.py") if path.name != "internals.py"]
     wrappers = [value for value in vars(internals).values() if getattr(value, "__module__", "") == internals.__name__]
     text = "".join([*(path.read_text() for path in modules), *map(inspect.getsource, wrappers)])
-    ours = {"dg", "time", "suppress", "Mapping", "Sequence", "PRELOADED", *(wrapper.__name__ for wrapper in wrappers)}
+    ours = {
+        "Any",
+        "dg",
+        "math",
+        "time",
+        "suppress",
+        "Mapping",
+        "Sequence",
+        "PRELOADED",
+        *(wrapper.__name__ for wrapper in wrappers),
+    }
     names = {name for name in vars(internals) if not name.startswith("_")} - ours
     assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", text)] == []
     assert names == {path.partition(".")[0] for path in (*CALLS, *ATTRIBUTES)} | NAMES_ONLY
