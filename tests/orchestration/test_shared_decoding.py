@@ -28,11 +28,11 @@ tasks:
   web:
     type: transcode
     outputs:
-      - {name: large, video_template: {height: 720, effort: quality}}
-      - {name: small, video_template: {height: 480, effort: quality}}
+      - {name: large, video_template: {height: 360}}
+      - {name: small, video_template: {height: 240}}
   hls:
     type: transcode
-    outputs: [{name: hls, container: hls, video_template: {height: 480, effort: quality}}]
+    outputs: [{name: hls, container: hls, video_template: {height: 240}}]
 """
 RUN = """
 import dagster as dg
@@ -58,7 +58,7 @@ def settings(tmp_path, monkeypatch, clips) -> Settings:
         "MPS_CORES": "2",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    Buckets(settings).get("inbox").publish(clips.video(6), "in/clip.mp4")
+    Buckets(settings).get("inbox").publish(clips.video(4), "in/clip.mp4")
     (tmp_path / "run.py").write_text(RUN)
     return settings
 
