@@ -139,6 +139,10 @@ class Settings(BaseSettings):
     )
     ffmpeg: Path | None = Field(None, description="Another ffmpeg than that of imageio-ffmpeg.")
     cores: int = Field(default_factory=_usable_cores, ge=1, description="Subtasks of one run at the same time.")
+    share_decoding: bool = Field(
+        True,
+        description="Outputs of a run that read its source alike are made by one ffmpeg process, which decodes it once.",
+    )
     max_runs: int = Field(
         2, ge=1, description="Runs at once. Each works on as many subtasks at once as there are cores."
     )

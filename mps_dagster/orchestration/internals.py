@@ -3,9 +3,11 @@
 tests/orchestration/test_internals.py checks what we rely on; ruff keeps other modules from importing Dagster's internals.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import dagster as dg
 
@@ -13,6 +15,7 @@ import dagster as dg
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.active import ActiveExecution
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
+from dagster._core.execution.plan.step import ExecutionStep
 from dagster._core.execution.retries import RetryMode
 
 # Workers: a job and an instance that another process can open, and the execution of one step.
@@ -40,7 +43,7 @@ from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.errors import DagsterUserCodeProcessError, DagsterUserCodeUnreachableError
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
-from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._core.storage.tags import GRPC_INFO_TAG, PRIORITY_TAG
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 
 # Queue: what it is given with a run.
@@ -88,6 +91,32 @@ from dagster._core.utils import make_new_backfill_id
 
 PRELOADED = ("dagster._core.executor.child_process_executor", "dagster._core.storage.legacy_storage")
 """Modules that a run imports besides those above."""
+
+
+class HoldingExecution(ActiveExecution):
+    """The bookkeeping of steps, where some that are ready can be held back."""
+
+    def __init__(self, plan: ExecutionPlan, retry_mode: RetryMode, **options: Any) -> None:
+        self.held: set[str] = set()
+        super().__init__(plan, retry_mode, sort_key_fn=self._place, **options)
+
+    def ready(self) -> list[str]:
+        """Keys of the steps that may begin now."""
+        # Takes in what has ended since.
+        self._update()
+        return list(self._executable)
+
+    def sleep_interval(self) -> float:
+        # Without types.
+        interval: Any = super().sleep_interval
+        return float(interval())
+
+    def _place(self, step: ExecutionStep) -> float:
+        return math.inf if step.key in self.held else -priority(step)
+
+
+def priority(step: ExecutionStep) -> int:
+    return int(step.tags.get(PRIORITY_TAG, 0))
 
 
 def execute_run(origin: JobPythonOrigin, run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:

@@ -24,7 +24,8 @@ CALLS = {
     "AssetGraph.from_assets": "assets",
     "PartitionBackfill.from_asset_partitions": "backfill_id asset_graph partition_names asset_selection backfill_timestamp tags dynamic_partitions_store all_partitions title description run_config",
     "make_new_backfill_id": "",
-    "ActiveExecution": "execution_plan retry_mode max_concurrent instance_concurrency_context",
+    "ActiveExecution": "execution_plan retry_mode sort_key_fn max_concurrent instance_concurrency_context",
+    "ActiveExecution._update": "",
     "ActiveExecution.check_for_interrupts": "",
     "ActiveExecution.concurrency_event_iterator": "plan_context",
     "ActiveExecution.get_known_state": "",
@@ -102,6 +103,7 @@ CALLS = {
 ATTRIBUTES = {
     "ActiveExecution": "is_complete",
     "BulkActionStatus": "REQUESTED",
+    "ExecutionStep": "key tags",
     "BulkActionsFilter": "statuses",
     "CanCancelExecutionRequest": "run_id",
     "CanCancelExecutionResult": "can_cancel",
@@ -123,13 +125,13 @@ ATTRIBUTES = {
 """What we read of them."""
 
 NAMES_ONLY = {
-    "ConfigurableClassData", "DagsterStorage", "DagsterUserCodeProcessError", "DagsterUserCodeUnreachableError", "GRPC_INFO_TAG", "INDEX_SHARD_NAME",
+    "ConfigurableClassData", "DagsterStorage", "DagsterUserCodeProcessError", "DagsterUserCodeUnreachableError", "GRPC_INFO_TAG", "PRIORITY_TAG", "INDEX_SHARD_NAME",
     "DaemonIterator", "DagsterDaemon", "InstanceRef", "JobPythonOrigin", "KnownExecutionState", "RepositoryLoadData", "SQLITE_BUSY_TIMEOUT_SECONDS",
     "SubmitRunContext", "Workspace", "WorkspaceFileTarget", "capture_interrupts",
 }  # fmt: skip
 """Handed on, raised or caught, or with a test below."""
 
-PUBLIC = {"dg", "time", "contextmanager", "suppress", "Callable", "Iterator", "Mapping", "Sequence"}
+PUBLIC = {"Any", "dg", "math", "time", "contextmanager", "suppress", "Callable", "Iterator", "Mapping", "Sequence"}
 """What the module imports that is not Dagster's own."""
 
 
