@@ -72,7 +72,7 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._core.remote_representation.external import RemoteSensor
 from dagster._daemon import sensor as _sensor_loop
 from dagster._daemon.controller import DagsterDaemonController, create_daemon_of_type
-from dagster._daemon.daemon import DaemonIterator, DagsterDaemon, SensorDaemon, SpanMarker
+from dagster._daemon.daemon import DaemonIterator, SensorDaemon, SpanMarker
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._utils.interrupts import setup_interrupt_handlers
 from dagster._utils.log import configure_loggers

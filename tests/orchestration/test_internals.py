@@ -126,7 +126,7 @@ ATTRIBUTES = {
 
 NAMES_ONLY = {
     "ConfigurableClassData", "DagsterStorage", "DagsterUserCodeProcessError", "DagsterUserCodeUnreachableError", "GRPC_INFO_TAG", "PRIORITY_TAG", "INDEX_SHARD_NAME",
-    "DaemonIterator", "DagsterDaemon", "InstanceRef", "JobPythonOrigin", "KnownExecutionState", "RepositoryLoadData", "SQLITE_BUSY_TIMEOUT_SECONDS",
+    "DaemonIterator", "InstanceRef", "JobPythonOrigin", "KnownExecutionState", "RepositoryLoadData", "SQLITE_BUSY_TIMEOUT_SECONDS",
     "SubmitRunContext", "Workspace", "WorkspaceFileTarget", "capture_interrupts",
 }  # fmt: skip
 """Handed on, raised or caught, or with a test below."""

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.storage.bucket import ObjectInfo
 from mps_dagster.workflow.model import Backfill, Place, Source, Task, Trigger, key_prefix
-from mps_dagster.workflow.naming import object_key, partition_key, run_key
+from mps_dagster.workflow.naming import object_key, partition_key, upload_id
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_an_upload_s_time_is_in_whole_seconds_and_a_folder_s_in_its_etag():
 
 
 def upload_key(bucket: str, key: str, etag: str, time: float) -> str:
-    return run_key(bucket, ObjectInfo(key, 1, etag, datetime.fromtimestamp(time, UTC)))
+    return upload_id(bucket, ObjectInfo(key, 1, etag, datetime.fromtimestamp(time, UTC)))
 
 
 def test_a_revision_changes_with_anything_of_the_task_and_with_nothing_else():
