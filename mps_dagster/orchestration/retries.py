@@ -87,9 +87,12 @@ class Retries(internals.EventLogConsumerDaemon):
                     continue
                 instance.report_engine_event(f"The run cannot be queued again: {error}", run)
             after = instance.get_run_by_id(run.run_id)
-            queued = after is not None and tags.RETRIED_BY in after.tags
+            retry_id = after.tags.get(tags.RETRIED_BY) if after else None
+            if retry_id:
+                # Dagster copies the tags of the run that failed.
+                instance.add_run_tags(retry_id, {tags.RETRY: NONE})
             instance.add_run_tags(
-                run.run_id, {tags.RETRY: QUEUED} if queued else {tags.RETRY: NONE, tags.WILL_RETRY: "false"}
+                run.run_id, {tags.RETRY: QUEUED} if retry_id else {tags.RETRY: NONE, tags.WILL_RETRY: "false"}
             )
 
 

@@ -171,7 +171,10 @@ def test_a_retry_is_queued_once_however_often_the_daemon_looks(house, launches):
     run = failed(house)
     launches.tick()
     launches.tick()
-    assert len(house.instance.get_run_group(run.run_id)[1]) == 2
+    runs = {each.run_id: each for each in house.instance.get_run_group(run.run_id)[1]}
+    assert len(runs) == 2
+    retry = next(each for run_id, each in runs.items() if run_id != run.run_id)
+    assert (runs[run.run_id].tags[tags.RETRY], retry.tags[tags.RETRY]) == ("queued", "none")
 
 
 def test_a_code_server_that_is_away_is_waited_for(house, launches):
