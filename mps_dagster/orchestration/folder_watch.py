@@ -10,16 +10,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from watchdog.events import DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
+from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+)
 
 from mps_dagster.orchestration.wakes import Wakes
 from mps_dagster.settings import Settings
+from mps_dagster.storage.local_file import is_being_written
 from mps_dagster.workflow.model import RECORDS_DIR
 
 log = logging.getLogger("mps_dagster.folders")
 
-EVENTS: list[type[FileSystemEvent]] = [FileClosedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent]
-"""A file that was closed by its writer or moved in; and new folders, whose files may be older than their watch."""
+EVENTS: list[type[FileSystemEvent]] = [
+    FileClosedEvent, FileMovedEvent, FileCreatedEvent, DirCreatedEvent, DirMovedEvent,
+]  # fmt: skip
+"""A file that was closed by its writer, moved in or linked; and new folders, whose files may be older than their watch."""
 MARGIN_S = 0.05
 """A file counts as settled when it is unchanged for `settle_s`, not earlier."""
 
@@ -80,6 +90,9 @@ class _Uploads:
         path = Path(os.fsdecode(event.dest_path or event.src_path))
         key = path.relative_to(self._folder).as_posix() if path.is_relative_to(self._folder) else ""
         if not key or key.startswith(RECORDS_DIR) or any(part.startswith(".") for part in key.split("/")):
+            return
+        if isinstance(event, FileCreatedEvent) and is_being_written(path):
+            # Its writer will close it.
             return
         changed_s = time.time()
         with suppress(OSError):

@@ -14,6 +14,7 @@ from mps_dagster.orchestration.folder_watch import FolderWatch
 from mps_dagster.orchestration.rhythm import FOLDER, RESTS, RestingSensors
 from mps_dagster.orchestration.wakes import QUEUE, Wakes, listen, wake
 from mps_dagster.settings import Settings
+from mps_dagster.storage.buckets import Buckets
 
 
 @pytest.fixture
@@ -129,12 +130,22 @@ def renamed(folder: Folder) -> None:
     (folder.path / ".a.part").rename(folder.path / "a.mp4")
 
 
+def linked(folder: Folder) -> None:
+    outside = folder.settings.home / "a.mp4"
+    outside.write_bytes(b"x")
+    (folder.path / "a.mp4").hardlink_to(outside)
+
+
+def published(folder: Folder) -> None:
+    Buckets(folder.settings).get("inbox").write("a.mp4", b"x")
+
+
 def in_a_new_folder(folder: Folder) -> None:
     (folder.path / "deep" / "er").mkdir(parents=True)
     (folder.path / "deep" / "er" / "a.mp4").write_bytes(b"x")
 
 
-@pytest.mark.parametrize("upload", [closed, moved_in, renamed, in_a_new_folder])
+@pytest.mark.parametrize("upload", [closed, moved_in, renamed, linked, published, in_a_new_folder])
 def test_an_upload_wakes_the_sensor_when_it_has_settled(folder, upload):
     """However it came; not earlier, as the tick would be for nothing."""
     upload(folder)
