@@ -80,13 +80,14 @@ class Soak:
         self.say(f"{self.injector.kills} kills, {len(self.uploader.uploads)} uploads; waiting until all is quiet")
         self._wait_until_quiet()
         self._batches()
+        self.verdict.check(self.uploader.uploads)
+        tables = report(self.injector.faults, self.uploader.uploads, self.verdict, self.history)
         self._run_again()
         self.verdict.check_rest(free_before, free_bytes(self.settings.scratch_dir))
-        self.verdict.check(self.uploader.uploads)
         self._stop()
         if self.uploader.problem:
             self.verdict.violations.append(f"the soak itself could not upload: {self.uploader.problem}")
-        self.say(report(self.injector.faults, self.uploader.uploads, self.verdict, self.history))
+        self.say(tables)
         return self.verdict.violations
 
     def _wait_until_quiet(self) -> None:

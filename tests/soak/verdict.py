@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import av
 from PIL import Image
@@ -184,7 +185,7 @@ def _probed(bucket: Bucket, result: SubtaskResult, output: OutputObject, content
         # A playlist's segments lie beside it, as it names them.
         keys = result.segments.keys if result.segments else []
         for key in keys:
-            (folder / key.rpartition("/")[2]).write_bytes(bucket.read(key))
+            (folder / quote(key.rpartition("/")[2])).write_bytes(bucket.read(key))
         path = folder / output.key.rpartition("/")[2]
         path.write_bytes(content)
         yield from _played(path, output)
