@@ -57,11 +57,11 @@ def services(settings: Settings, *, restarts: bool = False) -> Iterator[Services
     """Run all processes during the block; they are ready when it begins."""
     prepare(settings)
     check_database(settings)
-    check_no_daemon(settings)
     make_first_key(settings)
     ports = {"MPS_UI_PORT": settings.ui_port, "MPS_FILES_PORT": settings.files_port, "MPS_API__PORT": settings.api.port}
     for name, port in ports.items():
         _check_free(port, name)
+    check_no_daemon(settings)
     with ExitStack() as stack:
         socket_path = _code_socket(settings, stack)
         workspace = _write_workspace(settings, socket_path)

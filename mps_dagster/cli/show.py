@@ -61,7 +61,8 @@ def summary(run: TaskRun) -> str:
     source = escape(f"{run.workflow}  {run.bucket}/{run.key}")
     problem = f"\n[red]{escape(run.code)}: {escape(run.message)}[/]" if run.code else ""
     hint = f"\nhint: {escape(run.hint)}" if run.hint else ""
-    return f"[bold]{run.task_id}[/]  {run.state} ({run.outcome}){seconds}  {source}{problem}{hint}"
+    attempts = f", attempt {run.attempts}" if run.attempts > 1 else ""
+    return f"[bold]{run.task_id}[/]  {run.state} ({run.outcome}{attempts}){seconds}  {source}{problem}{hint}"
 
 
 def outputs_table(run: TaskRun) -> Group:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 ABORTED = "the task was aborted"
+NOT_LOADED = "the workflow could not be loaded: its file is gone or not valid"
 _KILLED = "{} was killed ({}), by hand or because the host ran out of memory"
 _OF_A_RUN = (
     (re.compile(r"terminated by signal 9 \((SIGKILL)\)"), _KILLED.format("the run's process", "{}")),
@@ -17,7 +18,7 @@ _OF_A_RUN = (
     (re.compile(r"interrupted unexpectedly()"), "the run's process was ended from outside, though nobody aborted the task"),
     (re.compile(r"reach the user code server after()"), "the run could not be started: the project's code could not be reached"),
     (re.compile(r"unrecoverable error while dequeuing()"), "the run could not be started; its page in Dagster says why"),
-    (re.compile(r"Could not load job definition()"), "the workflow could not be loaded: its file is gone or not valid"),
+    (re.compile(r"Could not load job definition()"), NOT_LOADED),
 )  # fmt: skip
 _OF_A_STEP = (
     (re.compile(r"terminated by signal 9 \((SIGKILL)\)"), _KILLED.format("its process", "{}")),

@@ -20,13 +20,14 @@ from mps_dagster.errors import InvalidInput, MpsError
 LOCATION_NAME = "mps_dagster"
 """Of the code, in workspace files."""
 LOCATION = {"repositoryLocationName": LOCATION_NAME, "repositoryName": "__repository__"}
+UNREACHABLE = "DagsterUserCodeUnreachableError"
 TIMEOUT_S = 60
 STARTING_S = 20.0
 """How long an abort waits for a run to begin; that takes 2 s, or more on a busy machine."""
 
 
 class DagsterUnreachable(MpsError):
-    """No Dagster webserver answers."""
+    """No Dagster webserver answers, or it does not reach the code server."""
 
     retryable = True
 
@@ -118,6 +119,11 @@ class Dagster:
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in run_tags.items()]},
         }
         reply = self.ask(_LAUNCH, params=params)["launchRun"]
+        # Of an error in planning a part of the job, only the message is left.
+        if UNREACHABLE in reply.get("message", ""):
+            raise DagsterUnreachable(
+                "Dagster does not reach the process with the project's code", hint="try again soon"
+            )
         if reply["__typename"] != "LaunchRunSuccess":
             problems = [error["message"] for error in reply.get("errors", [])] or [
                 reply.get("message", reply["__typename"])
@@ -151,8 +157,7 @@ class Dagster:
         entries = self.ask(_CODE)["workspaceOrError"].get("locationEntries", [])
         errors = [entry["locationOrLoadError"] or {} for entry in entries]
         return not any(
-            error.get("className") == "DagsterUserCodeUnreachableError" and "timed out" not in error["message"]
-            for error in errors
+            error.get("className") == UNREACHABLE and "timed out" not in error["message"] for error in errors
         )
 
     def newest_of(self, root_run_id: str) -> StoredRun | None:

@@ -83,7 +83,7 @@ class History:
         partition, outcomes = partition_key(info.key), self.outcomes[task.name]
         verdict = _by_output(info, task, upstream, *outcomes.outputs.get(partition, ("", 0)))
         run = self.runs.get(outcomes.attempts.get(partition, ""))
-        if run is not None and run.status not in ENDED:
+        if run is not None and (run.status not in ENDED or run.awaits_retry):
             return replace(verdict, status=Status.RUNNING, reason="is under way")
         if run is not None and verdict.status is not Status.DONE:
             verdict = self._by_attempt(info, task, run, verdict)

@@ -66,6 +66,10 @@ class RunRecord:
     steps: tuple[StepRecord, ...] = ()
     cause: str = ""
     """Why its process died, in words; empty if it did not."""
+    attempt: int = 1
+    """Automatic retries count on."""
+    first_run_id: str = ""
+    """The run of the first attempt; empty if it is this one."""
 
     @property
     def why(self) -> str:
@@ -98,8 +102,22 @@ class StoredRun:
         """The run's workflow; empty for runs that are not ours. "Materialize" in the UI sets no tag, but names assets."""
         return self.tags.get(tags.WORKFLOW) or next((path[0] for path in self.assets), "")
 
+    @property
+    def awaits_retry(self) -> bool:
+        """Whether it failed, and its retry is not in the queue yet."""
+        own = self.tags
+        return self.status == "FAILURE" and own.get(tags.WILL_RETRY) == "true" and tags.RETRIED_BY not in own
+
+    @property
+    def first_run_id(self) -> str:
+        """The run of the first attempt. A run that a user repeats is a first one."""
+        return self.tags.get(tags.FIRST_RUN, self.run_id) if tags.RETRY_NUMBER in self.tags else self.run_id
+
     def record(self, events: Iterable[StepEvent] = (), workflow: Workflow | None = None) -> RunRecord:
         """The run with its events. `workflow` is its workflow, if that still exists."""
+        if self.awaits_retry:
+            # For everybody, the task waits for its next attempt.
+            return replace(self, status="QUEUED", started_s=None, ended_s=None).record((), workflow)
         events, source, own = list(events), source_config(self.config), self.tags
         return RunRecord(
             run_id=self.run_id, root_run_id=self.root_run_id, workflow=self.workflow or self.job, job=self.job,
@@ -109,6 +127,7 @@ class StoredRun:
             priority=int(own.get(tags.PRIORITY, "0")), session_id=own.get(tags.SESSION_ID, ""),
             session_context=own.get(tags.SESSION_CONTEXT, ""), url=own.get(tags.URL, ""),
             steps=steps_of(events), cause=cause_of(events),
+            attempt=int(own.get(tags.RETRY_NUMBER, "0")) + 1, first_run_id=self.first_run_id,
         )  # fmt: skip
 
 
@@ -166,6 +185,10 @@ class TaskRun:
     url: str = ""
     hint: str = ""
     """Belongs to `message`."""
+    attempts: int = 1
+    """How often it was run, with automatic retries."""
+    first_run_id: str = ""
+    """The run of the first attempt."""
 
     @property
     def failed(self) -> bool:
@@ -198,6 +221,7 @@ def task_run(record: RunRecord, *, progress: Mapping[str, float] | None = None, 
         bucket=record.bucket, key=record.key, priority=record.priority,
         source=_source(source_step), subtasks=subtasks,
         session_id=record.session_id, session_context=record.session_context, url=record.url,
+        attempts=record.attempt, first_run_id=record.first_run_id or record.run_id,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 from mps_dagster.control import tags
@@ -14,6 +15,9 @@ from mps_dagster.execution.progress import read_progress
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import Task
 from mps_dagster.workflow.naming import by_hand_name, job_name
+
+RETRY_QUEUED_S = 30.0
+"""How long an abort waits for a retry to be queued; that takes 5 s."""
 
 
 def describe(deployment: Deployment, task: str) -> TaskRun:
@@ -61,8 +65,18 @@ def abort(deployment: Deployment, task: str) -> TaskRun:
     run = describe(deployment, task)
     if run.state == "FINISH":
         raise InvalidInput(f"task {task} has ended already ({run.outcome})")
-    deployment.dagster.terminate(run.run_id)
+    end(deployment, run)
     return describe(deployment, task)
+
+
+def end(deployment: Deployment, run: TaskRun) -> None:
+    """Terminate the run of a task; of one that is to be retried, the retry, as soon as that is in the queue."""
+    deadline = time.monotonic() + RETRY_QUEUED_S
+    while (newest := deployment.dagster.newest_of(run_id_of(run.task_id))) and newest.awaits_retry:
+        if time.monotonic() > deadline:
+            raise InvalidInput(f"task {run.task_id} failed and is not queued again yet", hint="is the daemon running?")
+        time.sleep(0.2)
+    deployment.dagster.terminate(newest.run_id if newest else run.run_id)
 
 
 def _workflow_tasks(deployment: Deployment, run: StoredRun) -> list[Task]:

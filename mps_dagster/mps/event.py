@@ -19,7 +19,9 @@ from mps_dagster.workflow.naming import is_schedule
 
 def event(run: TaskRun, settings: Settings) -> Event:
     """The event of an ended task run. Its id is always the same, so that receivers notice a repeat."""
-    return Event(id=event_id(run.task_id, run.run_id, run.outcome), task_id=run.task_id, body=callback(run, settings))
+    return Event(
+        id=event_id(run.task_id, run.first_run_id, run.outcome), task_id=run.task_id, body=callback(run, settings)
+    )
 
 
 def change(run: TaskRun, subtask: SubtaskState, settings: Settings) -> Event:
@@ -30,12 +32,12 @@ def change(run: TaskRun, subtask: SubtaskState, settings: Settings) -> Event:
 
 def change_id(run: TaskRun, subtask: SubtaskState) -> str:
     place = hashlib.sha256(f"{subtask.task}/{subtask.id}".encode()).hexdigest()[:12]
-    return f"{run.task_id}:{run.run_id}:{place}:{subtask.status}"
+    return f"{run.task_id}:{run.first_run_id}:{place}:{subtask.status}"
 
 
-def event_id(task_id: str, run_id: str, outcome: str) -> str:
-    """Cheap, unlike the event itself, which needs all records of the run."""
-    return f"{task_id}:{run_id}:{outcome}"
+def event_id(task_id: str, first_run_id: str, outcome: str) -> str:
+    """The same for all attempts. Cheap, unlike the event itself, which needs all records of the run."""
+    return f"{task_id}:{first_run_id}:{outcome}"
 
 
 def callback(run: TaskRun, settings: Settings) -> Body:
@@ -46,7 +48,8 @@ def callback(run: TaskRun, settings: Settings) -> Body:
         "WorkflowTaskEvent": None if scheduled else workflow_task(run),
         "ScheduleTaskEvent": schedule_task(run) if scheduled else None,
         "LiveScheduleTaskEvent": None, "EditMediaTaskEvent": None,
-        "SessionId": run.session_id, "SessionContext": run.session_context, "ExtInfo": json.dumps({"Manifests": _manifests(run)}),
+        "SessionId": run.session_id, "SessionContext": run.session_context,
+        "ExtInfo": json.dumps({"Manifests": _manifests(run), "Attempts": run.attempts}),
     }  # fmt: skip
     return with_regions(body, settings)
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import dagster as dg
 
 from mps_dagster.control.daemon_lock import DaemonLock, DaemonRunning, daemon_lock
 from mps_dagster.errors import MpsError
 from mps_dagster.orchestration import internals
+from mps_dagster.orchestration.retries import Queue, Retries
 from mps_dagster.settings import Settings
 
 BEAT_S = 30.0
@@ -26,9 +29,9 @@ POLL_S = 1.0
 class Daemon(internals.DagsterDaemonController):
     """Dagster's daemon threads. Its loop looks after them every five seconds."""
 
-    def __init__(self, workspace: internals.WorkspaceProcessContext, daemons: list[object], lock: DaemonLock) -> None:
+    def __init__(self, workspace: internals.WorkspaceProcessContext, daemons: list[Any], lock: DaemonLock) -> None:
         self._lock, self._since = lock, time.time()
-        super().__init__(workspace, daemons)  # type: ignore[arg-type]
+        super().__init__(workspace, daemons)
         lock.name(self._daemon_uuid)
 
     def check_daemon_threads(self) -> None:
@@ -59,6 +62,17 @@ def refuse_second(instance: dg.DagsterInstance, lock: DaemonLock) -> None:
         time.sleep(POLL_S)
 
 
+def daemon_threads(instance: dg.DagsterInstance) -> Iterator[Any]:
+    """What the daemon does, a thread each."""
+    for kind in instance.get_required_daemon_types():
+        if kind == Retries.daemon_type():
+            yield Retries()
+        elif kind == Queue.daemon_type() and isinstance(instance.run_coordinator, dg.QueuedRunCoordinator):
+            yield Queue(interval_seconds=instance.run_coordinator.dequeue_interval_seconds)
+        else:
+            yield internals.create_daemon_of_type(kind, instance)
+
+
 def main(workspace_file: str) -> None:
     settings = Settings()
     internals.setup_interrupt_handlers()
@@ -69,7 +83,7 @@ def main(workspace_file: str) -> None:
         refuse_second(instance, lock)
         target = internals.WorkspaceFileTarget([workspace_file])
         workspace = stack.enter_context(internals.WorkspaceProcessContext(instance, target))
-        daemons = [stack.enter_context(daemon) for daemon in internals.create_daemons_from_instance(instance)]
+        daemons = [stack.enter_context(daemon) for daemon in daemon_threads(instance)]
         stack.enter_context(Daemon(workspace, daemons, lock)).check_daemon_loop()
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import QueuePool
 
 from mps_dagster.orchestration import internals
+from mps_dagster.orchestration.retries import DecidesRetries
 
 if TYPE_CHECKING:
     from dagster_postgres import DagsterPostgresStorage
@@ -127,7 +128,7 @@ class _PooledConnections:
         return _transaction(self._conn_string)
 
 
-class SqliteRuns(_PooledConnections, internals.SqliteRunStorage):  # type: ignore[misc]
+class SqliteRuns(DecidesRetries, _PooledConnections, internals.SqliteRunStorage):  # type: ignore[misc]
     database = "runs"
 
 
@@ -173,8 +174,13 @@ class SqliteRecords(internals.DagsterSqliteStorage):
 def postgresql_records(url: str, inst_data: internals.ConfigurableClassData | None) -> DagsterPostgresStorage:
     """dagster-postgres's storage; all storages of this process share one pool."""
     from dagster_postgres import DagsterPostgresStorage
+    from dagster_postgres.run_storage import PostgresRunStorage
+
+    class PostgresqlRuns(DecidesRetries, PostgresRunStorage):
+        pass
 
     storage = DagsterPostgresStorage(url, should_autocreate_tables=url not in _SERVERS, inst_data=inst_data)
+    storage._run_storage = PostgresqlRuns(url, should_autocreate_tables=False)  # noqa: SLF001
     if url not in _SERVERS:
         # As dagster-postgres creates it, except for the pool. The ping notices a server that was restarted.
         _SERVERS[url] = sa.create_engine(

@@ -23,6 +23,12 @@ def read_history(instance: DagsterInstance, workflow: Workflow) -> History:
     # In this order: an output made meanwhile counts as under way or as made, but never as missing.
     attempts = {name: _attempts(instance, workflow.name, name) for name in workflow.tasks}
     runs = _runs(instance, {run for by_partition in attempts.values() for run in by_partition.values()})
+    newest = {run_id: _last_retry(instance, run) for run_id, run in runs.items()}
+    attempts = {
+        name: {partition: newest[run].run_id for partition, run in by_partition.items() if run in newest}
+        for name, by_partition in attempts.items()
+    }
+    runs = {run.run_id: run for run in newest.values()}
     outputs = {name: _outputs(instance, workflow.name, name) for name in workflow.tasks}
     return History(
         workflow=workflow,
@@ -57,6 +63,13 @@ def _runs(instance: DagsterInstance, run_ids: set[str]) -> dict[str, DagsterRun]
         for start in range(0, len(ordered), AT_ONCE)
         for run in instance.get_runs(RunsFilter(run_ids=ordered[start : start + AT_ONCE]))
     }
+
+
+def _last_retry(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:
+    """A retry that waits in the queue, or was aborted there, has no attempts of its own."""
+    while (run_id := run.tags.get(tags.RETRIED_BY)) and (retry := instance.get_run_by_id(run_id)):
+        run = retry
+    return run
 
 
 def _under_way(instance: DagsterInstance, workflow: str) -> list[PartitionBackfill]:

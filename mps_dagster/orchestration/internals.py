@@ -62,9 +62,16 @@ from dagster._core.storage.sqlite_storage import (
 # Daemon: its threads, and the signs of life of all daemons of an instance.
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
-from dagster._daemon.controller import DagsterDaemonController, create_daemons_from_instance
+from dagster._daemon.controller import DagsterDaemonController, create_daemon_of_type
 from dagster._utils.interrupts import setup_interrupt_handlers
 from dagster._utils.log import configure_loggers
+
+# Retries: whether and how Dagster runs a run again, and the daemon threads that do it.
+from dagster._core.events import JobFailureData, RunFailureReason
+from dagster._core.execution.retries import auto_reexecution_should_retry_run
+from dagster._daemon.auto_run_reexecution.auto_run_reexecution import retry_run, should_retry
+from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
 # Backfills: listing and queueing them, and the code server whose files they are of.
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph

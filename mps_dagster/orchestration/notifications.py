@@ -64,8 +64,7 @@ class Notifier:
     def add_end(self, instance: DagsterInstance, run: DagsterRun) -> int:
         """Add the event of a run that ended, and those of its subtasks."""
         sinks = self._sinks(run)
-        # For a receiver, a failed run that Dagster will retry has not ended yet.
-        if not sinks or run.tags.get(tags.WILL_RETRY) == "true":
+        if not sinks or _is_retried(run):
             return 0
         outbox = self.outbox
         if outbox.known([_event_id(run)]):
@@ -208,5 +207,11 @@ class _Scan:
             self.context.log.exception(self.problems[-1])
 
 
+def _is_retried(run: DagsterRun) -> bool:
+    """Whether it failed, and another run carries on; for a receiver, it has not ended yet."""
+    retried = run.tags.get(tags.WILL_RETRY) == "true" or tags.RETRIED_BY in run.tags
+    return run.status is DagsterRunStatus.FAILURE and retried
+
+
 def _event_id(run: DagsterRun) -> str:
-    return event_id(task_id(run.root_run_id or run.run_id), run.run_id, run.status.value)
+    return event_id(task_id(run.root_run_id or run.run_id), stored_run(run).first_run_id, run.status.value)

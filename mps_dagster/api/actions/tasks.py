@@ -29,7 +29,7 @@ from mps_dagster.control import tags
 from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.launching import launch_media, launch_schedule, requested_tasks
 from mps_dagster.control.task_run import ENDED, TaskRun, run_id_of
-from mps_dagster.control.tasks import describe_run, outline, task_types
+from mps_dagster.control.tasks import describe_run, end, outline, task_types
 from mps_dagster.mps.results import iso, schedule_task, workflow_task
 from mps_dagster.mps.storage_info import with_regions
 from mps_dagster.settings import Settings
@@ -183,7 +183,8 @@ class _Tasks:
         cursor = _cursor(request.scroll_token)
         runs = deployment.dagster.runs(query, limit=request.limit + 1, cursor=cursor)
         page = runs[: request.limit]
-        ours = [run for run in page if run.job not in NOT_TASKS]
+        # A failed run that is to be retried is no task that has ended.
+        ours = [run for run in page if run.job not in NOT_TASKS and not run.awaits_retry]
         tasks = [(outline(deployment, run), run) for run in deployment.dagster.without_retried(ours)]
         return {
             "TaskSet": [
@@ -203,7 +204,7 @@ class _Tasks:
             call.key.check_write(run.bucket)
         if run.outcome in ENDED:
             raise ApiError("InvalidParameterValue.NotProcessingTask", f"The task has ended ({run.outcome}).")
-        self.deployment.dagster.terminate(run.run_id)
+        end(self.deployment, run)
         return {}
 
 
