@@ -34,8 +34,14 @@ contracts: $(VENV)/.installed-dev ## Which room may import which
 
 check: lint types contracts test ## All of the above
 
-bench: $(VENV)/.installed ## The whole workflow against a hand-written shell script
+# One after another: each wants the machine for itself. The last ones need the tests' dependencies (a server for S3 and SQS).
+bench: $(VENV)/.installed-dev ## All benches: the workflow and a burst against a shell script, stills, idle load, queue (an hour)
 	$(BIN)/python bench/workflow.py
+	$(BIN)/python bench/burst.py
+	$(BIN)/python bench/long_source.py
+	$(BIN)/python bench/steps.py --uploads 3 --idle-s 30
+	$(BIN)/python bench/steps.py --uploads 1 --idle-s 60 --workflows 200
+	$(BIN)/python bench/uploads.py --queue
 
 reference: $(VENV)/.installed-dev ## Write docs/reference from the models
 	$(BIN)/python docs/generate.py

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A hand-written script for the outputs of workflows/demo.yaml: the same ffmpeg and encoder settings, as many commands in
-# parallel as there are cores, long ones first. No probing, no checks, no records, no retries.
+# parallel as there are cores (or JOBS), long ones first. No probing, no checks, no records, no retries.
 set -euo pipefail
 # In: FFMPEG, SOURCE, LOGO. Out: files in the working directory.
 ff="$FFMPEG -hide_banner -nostdin -y -loglevel error"
@@ -28,4 +28,4 @@ $ff -ss \$((SECONDS_LONG / 4)) -i $SOURCE -frames:v 1 -vf scale=640:360 -c:v lib
 $ff -i $SOURCE -vn -ac 2 -ar 44100 -c:a libmp3lame -b:a 128k audio.mp3
 JOBS
 export SECONDS_LONG
-tr '\n' '\0' < jobs | xargs -0 -P "$(nproc)" -I{} bash -c '{}'
+tr '\n' '\0' < jobs | xargs -0 -P "${JOBS:-$(nproc)}" -I{} bash -c '{}'

@@ -115,6 +115,10 @@ class StorageFailed(MpsError):
     retryable = True
 
 
+class DiskFull(StorageFailed):
+    """A disk has no room: what was written is removed, and another attempt may find some."""
+
+
 class StorageRefused(StorageFailed):
     """A bucket refused: wrong key, no such bucket, a clock that is off. A person has to fix it."""
 

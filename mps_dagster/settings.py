@@ -164,8 +164,16 @@ class Settings(BaseSettings):
     max_source_bytes: int = Field(50 * 2**30, gt=0, description="Largest source that is accepted.")
     max_duration_s: float = Field(24 * 3600, gt=0, description="Longest source that is accepted.")
     max_pixels: int = Field(8192 * 8192, gt=0, description="Largest picture that is decoded (width x height).")
-    subtask_timeout_s: float = Field(6 * 3600, gt=0, description="Wall-clock limit of one ffmpeg process.")
-    stall_timeout_s: float = Field(300, gt=0, description="ffmpeg is ended when it uses no CPU for this long.")
+    subtask_timeout_s: float = Field(
+        6 * 3600,
+        gt=0,
+        description="Wall-clock limit of one ffmpeg process on a source of up to ten minutes, or in proportion on a longer one.",
+    )
+    stall_timeout_s: float = Field(
+        300,
+        gt=0,
+        description="ffmpeg is ended when it reads nothing new, writes nothing and finishes no frame for this long.",
+    )
     memory_limit_bytes: int = Field(8 * 2**30, gt=0, description="Address space of one ffmpeg process.")
 
     keep_runs_days: int = Field(

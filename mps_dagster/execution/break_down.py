@@ -141,5 +141,6 @@ def _identifier(number: int, label: str) -> str:
 
 
 def _fingerprint(source: Source, bucket: str, plan: Plan, ffmpeg_version: str) -> str:
-    parts = [REVISION, ffmpeg_version, source.bucket, source.key, source.etag, bucket, plan.model_dump(mode="json")]
+    planned = plan.model_dump(mode="json", exclude={"estimated_bytes"})
+    parts = [REVISION, ffmpeg_version, source.bucket, source.key, source.etag, bucket, planned]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -12,6 +12,7 @@ from urllib3.exceptions import HTTPError
 from mps_dagster.errors import ContentUnsupported, SourceNotAccessible, StorageFailed
 from mps_dagster.settings import Settings, WebSettings
 from mps_dagster.storage.bucket import Bucket
+from mps_dagster.storage.disk import filling
 from mps_dagster.storage.web import HINT, GuardedSession, InvalidIPAddress, without_userinfo
 
 CHUNK_BYTES = 1 << 20
@@ -25,7 +26,10 @@ def download(url: str, bucket: Bucket, key: str, settings: Settings) -> None:
         bucket.head(key)
         return
     settings.scratch_dir.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=settings.scratch_dir, prefix="download-") as folder:
+    with (
+        filling(f"cannot fetch {without_userinfo(url)}", settings.scratch_dir),
+        TemporaryDirectory(dir=settings.scratch_dir, prefix="download-") as folder,
+    ):
         path = Path(folder) / "file"
         fetch(url, path, settings.web, max_bytes=settings.max_source_bytes, seconds=settings.subtask_timeout_s)
         bucket.publish(path, key)
@@ -62,7 +66,7 @@ def _check(reply: requests.Response, what: str) -> None:
 
 def _save(reply: requests.Response, path: Path, max_bytes: int, what: str) -> None:
     size = 0
-    with path.open("wb") as file:
+    with filling(what, path.parent), path.open("wb") as file:
         for chunk in reply.iter_content(CHUNK_BYTES):
             size += len(chunk)
             if size > max_bytes:

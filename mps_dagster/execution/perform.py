@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from mps_dagster.execution.claims import WAIT_S, Claim
 from mps_dagster.execution.progress import Report
 from mps_dagster.execution.publish import Encoded, publish
 from mps_dagster.execution.records import read_record, up_to_date
+from mps_dagster.execution.room import Needs, Room, full_if_rejected, named
 from mps_dagster.execution.staging import check_room, check_unchanged, staged, work_folder
 from mps_dagster.execution.subtask import Subtask
 from mps_dagster.execution.verify import verified
@@ -61,24 +63,35 @@ class Worker:
             report(1.0, 0.0)
             return earlier
         run_dir = self.settings.scratch_dir / run_id
-        origin = self.buckets.get(subtask.source.bucket)
-        source = staged(origin, subtask.source.key, subtask.source.etag, run_dir)
-        # A run of replaced content must not take the path of the new content's run.
-        check_unchanged(origin, subtask.source.key, subtask.source.etag)
-        claim = Claim.of(subtask, subtask.plan, run_id, self.buckets, self.claim_wait_s)
-        claim.take()
-        with work_folder(run_dir, f"{subtask.task}.{subtask.id}") as folder:
-            # A name of our own, as the upload's may contain anything.
-            (folder / SOURCE).symlink_to(source)
-            lay_out(subtask.plan.attachments, folder, self.buckets, self.settings.templates_dir)
-            runs = self._run(subtask.plan, folder, report)
-            encoded = Encoded(verified(subtask.plan, folder), runs, run_id, self.ffmpeg.version)
-            check_unchanged(origin, subtask.source.key, subtask.source.etag)
-            result = claim.begin() or publish(subtask, subtask.plan, encoded, claim)
+        with named(subtask.plan.primary_key, run_dir):
+            result = self._make(subtask, subtask.plan, run_dir, report)
         report(1.0, result.speed)
         return result
 
-    def _run(self, plan: Plan, folder: Path, report: Report) -> list[Completed]:
+    def _make(self, subtask: Subtask, plan: Plan, run_dir: Path, report: Report) -> SubtaskResult:
+        origin, run_id = self.buckets.get(subtask.source.bucket), run_dir.name
+        source = staged(origin, subtask.source.key, subtask.source.etag, run_dir)
+        # A run of replaced content must not take the path of the new content's run.
+        check_unchanged(origin, subtask.source.key, subtask.source.etag)
+        claim = Claim.of(subtask, plan, run_id, self.buckets, self.claim_wait_s)
+        claim.take()
+        with work_folder(run_dir, f"{subtask.task}.{subtask.id}") as folder, self._room(subtask, plan, folder):
+            # A name of our own, as the upload's may contain anything.
+            (folder / SOURCE).symlink_to(source)
+            lay_out(plan.attachments, folder, self.buckets, self.settings.templates_dir)
+            with full_if_rejected(folder):
+                runs = self._run(plan, folder, report, self.ffmpeg.time_limit_s(subtask.source.media))
+                files = verified(plan, folder)
+            check_unchanged(origin, subtask.source.key, subtask.source.etag)
+            encoded = Encoded(files, runs, run_id, self.ffmpeg.version)
+            return claim.begin() or publish(subtask, plan, encoded, claim)
+
+    def _room(self, subtask: Subtask, plan: Plan, folder: Path) -> AbstractContextManager[None]:
+        needs = Needs.of(plan.estimated_bytes, folder, self.buckets.get(subtask.bucket))
+        room = Room(self.settings.scratch_dir, self.settings.subtask_timeout_s)
+        return room.reserved(plan.primary_key, needs, folder)
+
+    def _run(self, plan: Plan, folder: Path, report: Report, wall_s: float) -> list[Completed]:
         runs = []
         for number, command in enumerate(plan.commands):
 
@@ -86,5 +99,5 @@ class Worker:
                 done = min(1.0, progress.out_time_s / plan.duration_s) if plan.duration_s else 0.0
                 report(min(0.99, (before + done) / len(plan.commands)), progress.speed)
 
-            runs.append(self.ffmpeg.run(command, cwd=folder, on_progress=on_progress))
+            runs.append(self.ffmpeg.run(command, cwd=folder, on_progress=on_progress, wall_s=wall_s))
         return runs

@@ -7,12 +7,12 @@ import posixpath
 import re
 import shlex
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from mps_dagster.errors import SourceNotAccessible
+from mps_dagster.errors import DiskFull, MpsError, SourceNotAccessible
 from mps_dagster.execution.claims import Claim
 from mps_dagster.execution.records import record_key
 from mps_dagster.execution.segments import header_key, publish_segments, segment_files
@@ -37,9 +37,22 @@ class Encoded:
 
 
 def publish(subtask: Subtask, plan: Plan, encoded: Encoded, claim: Claim) -> SubtaskResult:
-    """Publish everything and record it. Files that name others (a playlist, an index) go after them."""
+    """Publish everything and record it. Files that name others (a playlist, an index) go after them.
+
+    If the bucket's disk is full, what was published is removed again: it is no complete set, and takes room.
+    """
+    publisher = _Publisher(claim.bucket, record_key(plan.primary_key))
+    try:
+        return _publish(subtask, plan, encoded, claim, publisher)
+    except DiskFull:
+        with suppress(MpsError):
+            claim.check()
+            publisher.withdraw()
+        raise
+
+
+def _publish(subtask: Subtask, plan: Plan, encoded: Encoded, claim: Claim, publisher: _Publisher) -> SubtaskResult:
     files, runs, bucket = encoded.files, encoded.runs, claim.bucket
-    publisher = _Publisher(bucket, record_key(plan.primary_key))
     _unpublish_index(plan, bucket)
     segments, parts = _segments(plan, files[0], publisher, claim)
     rest = [publisher.media(file) for file in reversed(files[1:])][::-1]
@@ -106,13 +119,21 @@ class _Publisher:
 
     bucket: Bucket
     record: str
+    keys: list[str] = field(default_factory=list)
+    """What has been published."""
+
+    def withdraw(self) -> None:
+        for key in self.keys:
+            self.bucket.delete(key)
 
     def media(self, file: Produced) -> OutputObject:
         published = self.file(file.path, file.key, "main")
         return published.model_copy(update={"width": file.width, "height": file.height, "media": file.media})
 
     def object(self, path: Path, key: str) -> ObjectInfo:
-        return self.bucket.publish(path, key, record=self.record)
+        info = self.bucket.publish(path, key, record=self.record)
+        self.keys.append(key)
+        return info
 
     def file(self, path: Path, key: str, role: Literal["main", "segment"]) -> OutputObject:
         info = self.object(path, key)
@@ -123,6 +144,7 @@ class _Publisher:
     def text(self, key: str, text: str) -> OutputObject:
         content = text.encode()
         info = self.bucket.write(key, content, record=self.record)
+        self.keys.append(key)
         md5 = hashlib.md5(content).hexdigest()  # noqa: S324  (MPS reports md5; nothing is protected by it)
         return OutputObject(key=key, role="index", size_bytes=info.size, etag=info.etag, md5=md5)
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from mps_dagster.errors import DiskFull
 from mps_dagster.ffmpeg.plan import Segments
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
+from mps_dagster.storage.disk import free
 from mps_dagster.tasks.result import SegmentSet
 
+TS_PACKET = 188
 AT_ONCE = 8
 """Parallel uploads, which with S3 mostly wait for answers. CONNECTIONS in storage/s3.py must allow for them."""
 BATCH = 64
@@ -22,6 +26,42 @@ def segment_files(segments: Segments, folder: Path) -> list[Path]:
     """The series in order, without its header."""
     stem, _, suffix = segments.pattern.partition("%05d")
     return sorted(folder.glob(f"{stem}*{suffix}")) if suffix else [folder / segments.pattern]
+
+
+def header_files(segments: Segments, folder: Path) -> list[Path]:
+    return [folder / segments.header] if segments.header else []
+
+
+def check_whole(playlist: Path, segments: Segments, folder: Path) -> None:
+    """Raise `DiskFull` if a file ends too early: ffmpeg writes HLS without looking at errors, and exits with 0."""
+    text = playlist.read_text()
+    files = [*header_files(segments, folder), *segment_files(segments, folder)]
+    ranges = re.findall(r"^#EXT-X-BYTERANGE:(\d+)@(\d+)", text, re.MULTILINE)
+    end = sum(map(int, ranges[-1])) if ranges else 0
+    cut = [file for file in files if _is_cut(file)] or [file for file in files if file.stat().st_size < end]
+    if cut or "#EXT-X-ENDLIST" not in text:
+        name = cut[0].name if cut else playlist.name
+        raise DiskFull(f"{name} is cut off, as by a full disk; on the disk of {folder}, {free(folder)}")
+
+
+def _is_cut(file: Path) -> bool:
+    size = file.stat().st_size
+    if file.suffix == ".ts":
+        return size % TS_PACKET != 0 or not size
+    return _boxes_end(file) != size or not size
+
+
+def _boxes_end(file: Path) -> int:
+    """Where the last box of an MP4 file ends."""
+    at = 0
+    with file.open("rb") as opened:
+        while len(header := opened.read(16)) >= 8:
+            length = int.from_bytes(header[:4])
+            at += length if length != 1 else int.from_bytes(header[8:])
+            if length == 0:
+                return file.stat().st_size
+            opened.seek(at)
+    return at
 
 
 def header_key(playlist_key: str) -> str:

@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mps_dagster.errors import ContentUnsupported, SourceChanged, StorageFailed
+from mps_dagster.errors import ContentUnsupported, DiskFull, SourceChanged
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
+from mps_dagster.storage.disk import HINT, filling, size
 
+RESERVATIONS = ".room"
+"""The folder of scratch with what running subtasks reserve (room.py)."""
 STALE_S = 48 * 3600
 """Scratch that was not touched for so long belongs to a run that died with its host."""
 
@@ -21,27 +24,33 @@ def staged(bucket: Bucket, key: str, etag: str, run_dir: Path) -> Path:
     """The object as a local file, fetched if needed. Safe for several processes at the same time."""
     name = hashlib.sha256(f"{bucket.name}\n{key}\n{etag}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
     folder = run_dir / "sources"
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
-    with (folder / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with filling(f"cannot fetch {bucket.name}/{key}", folder), _locked(folder / f"{name}.lock"):
         if not path.exists():
             bucket.fetch(key, path, etag=etag)
     return path
 
 
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def check_room(folder: Path, info: ObjectInfo, *, max_bytes: int) -> None:
-    """Raise if a source is too big, or the scratch disk has no space for it and its outputs."""
+    """Raise if a source is too big, or scratch has no space for it. Outputs are checked when they are made (room.py)."""
     if info.size > max_bytes:
         raise ContentUnsupported(
             f"the source has {info.size} bytes, more than {max_bytes} are not taken", hint="MPS_MAX_SOURCE_BYTES"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    with filling("cannot prepare the run", folder):
+        folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
-    if free < 2 * info.size:
-        raise StorageFailed(
-            f"the scratch disk at {folder} has {free} bytes free; a source of {info.size} bytes needs twice its size",
-            hint="free some space, or point MPS_HOME to another disk",
+    if free < info.size:
+        raise DiskFull(
+            f"the source has {size(info.size)}, and the scratch disk of {folder} has {size(free)} free", hint=HINT
         )
 
 
@@ -69,7 +78,8 @@ def sweep(scratch: Path, ended: set[str]) -> list[str]:
     """Remove the scratch of ended runs and of runs that died long ago; return their names."""
     if not scratch.is_dir():
         return []
-    gone = [run for run in scratch.iterdir() if run.name in ended or _is_stale(run)]
+    runs = [folder for folder in scratch.iterdir() if folder.name != RESERVATIONS]
+    gone = [run for run in runs if run.name in ended or _is_stale(run)]
     for run in gone:
         shutil.rmtree(run, ignore_errors=True)
     return [run.name for run in gone]

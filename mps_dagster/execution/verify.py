@@ -11,7 +11,7 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from mps_dagster.errors import OutputRejected, SourceFileError
-from mps_dagster.execution.segments import segment_files
+from mps_dagster.execution.segments import check_whole, header_files, segment_files
 from mps_dagster.ffmpeg.plan import Copied, Expected, OutputFile, Plan
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.media.probe import probe
@@ -39,6 +39,8 @@ def verified(plan: Plan, folder: Path) -> tuple[Produced, ...]:
 
 def _one(output: OutputFile, plan: Plan, folder: Path) -> Produced:
     path = folder / output.file
+    if output.expected.kind == "playlist" and plan.segments and path.is_file():
+        check_whole(path, plan.segments, folder)
     if not path.is_file() or not path.stat().st_size:
         raise OutputRejected(
             f"ffmpeg reported success but made no {output.key}", hint="the source may have no picture there"
@@ -83,7 +85,7 @@ def _playlist(path: Path, plan: Plan, folder: Path) -> tuple[MediaInfo, float]:
         raise OutputRejected(f"{path.name} is a playlist of nothing")
     text = path.read_text()
     durations = [float(value) for value in re.findall(r"^#EXTINF:([\d.]+)", text, re.MULTILINE)]
-    headers = [folder / plan.segments.header] if plan.segments.header else []
+    headers = header_files(plan.segments, folder)
     files = headers + segment_files(plan.segments, folder)
     if not durations or not all(file.is_file() and file.stat().st_size for file in files):
         raise OutputRejected(f"{plan.primary_key} names segments that were not made")

@@ -8,7 +8,7 @@ from fractions import Fraction
 import ffmpeg
 
 from mps_dagster.errors import ContentUnsupported, InvalidConfiguration, InvalidTimeOffset
-from mps_dagster.ffmpeg.codecs import MUXERS, Options
+from mps_dagster.ffmpeg.codecs import MUXERS, VIDEO_ENCODERS, Options
 from mps_dagster.ffmpeg.colour import output_matrix, tag_like, to_rgb, to_sdr, to_video_format
 from mps_dagster.ffmpeg.copying import audio_copy_options, copy_target, video_copy_options
 from mps_dagster.ffmpeg.encode import (
@@ -26,6 +26,7 @@ from mps_dagster.ffmpeg.encode import (
 from mps_dagster.ffmpeg.overlay import Blend, Watermark, attachments, overlay_watermarks
 from mps_dagster.ffmpeg.picture import Stream, arguments, copy_section, fit_canvas, prepare, seconds, section
 from mps_dagster.ffmpeg.plan import Copied, Expected, OutputFile, Plan, Segments
+from mps_dagster.ffmpeg.size import MOST_OF_SOURCE, audio_bytes, video_bytes
 from mps_dagster.media.geometry import Geometry, Size, fit
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
 from mps_dagster.media.timerange import Span, TimeRange, signed_range
@@ -99,6 +100,7 @@ def encoding_plan(encoding: Encoding, media: MediaInfo) -> Plan:
         duration_s=selection.part.duration_s,
         attachments=attachments(encoding.watermarks) if video else (),
         segments=encoding.segments,
+        estimated_bytes=round(_video_bytes(encoding, selection, geometry) + _audio_bytes(encoding, selection)),
     )
 
 
@@ -137,6 +139,29 @@ def _geometry(template: VideoTemplate, video: VideoStream) -> Geometry:
         video.display_size, width=template.width, height=template.height, adaptive=template.resolution_adaptive,
         fill=template.fill_type, step=2,
     )  # fmt: skip
+
+
+def _video_bytes(encoding: Encoding, selection: Selection, geometry: Geometry | None) -> float:
+    template, video, length_s = encoding.video, selection.video, selection.part.duration_s
+    if template is None or video is None or geometry is None:
+        return 0.0
+    source_bytes = video.bitrate_bps * length_s / 8
+    if encoding.copies_video:
+        return source_bytes
+    options = video_options(template, video, encoding.container)
+    frames, crf = length_s * float(template.average_rate(video)), VIDEO_ENCODERS[template.codec].default_crf
+    estimate = video_bytes(options, geometry.canvas, frames, length_s, default_crf=crf)
+    return min(estimate, MOST_OF_SOURCE * source_bytes) if "crf" in options and source_bytes else estimate
+
+
+def _audio_bytes(encoding: Encoding, selection: Selection) -> float:
+    template, tracks, length_s = encoding.audio, selection.audio, selection.part.duration_s
+    if template is None or not tracks:
+        return 0.0
+    if encoding.copies_audio:
+        return sum(track.bitrate_bps for track in tracks) * length_s / 8
+    options = audio_options(template, tracks, encoding.container)
+    return sum(audio_bytes(options, track, length_s) for track in tracks)
 
 
 def _expected(encoding: Encoding, selection: Selection, geometry: Geometry | None) -> Expected:

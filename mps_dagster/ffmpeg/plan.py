@@ -107,6 +107,8 @@ class Plan(Facts):
     attachments: tuple[TextImage | StoredImage, ...] = ()
     segments: Segments | None = None
     texts: tuple[TextFile, ...] = ()
+    estimated_bytes: int = 0
+    """Size of all outputs together; 0 = not known. Not part of the fingerprint."""
     facts: dict[str, Any] = Field(default_factory=dict)
     """Further members of the task's result: time points, sprite cell size … (reference B.2)."""
 

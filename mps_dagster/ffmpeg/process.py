@@ -7,6 +7,7 @@ When it reaches a limit, or on any exception here, the whole group is killed and
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import selectors
@@ -20,7 +21,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mps_dagster.errors import ContentMalformed, MpsError, StorageFailed, ToolFailed, ToolKilled
+from mps_dagster.errors import ContentMalformed, DiskFull, MpsError, ToolFailed, ToolKilled
+from mps_dagster.ffmpeg.movement import Movement
 
 STOP_S = 8
 """How long a server may take to stop; usually two seconds. None has anything to lose by being killed."""
@@ -31,7 +33,13 @@ _CAP_SYS_NICE = 23
 _ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 """Nothing of our own environment: a process that parses hostile files must not see credentials."""
 
+_FULL_TEXTS = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+_FULL_CODES = (256 - errno.ENOSPC, 256 - errno.EDQUOT)
+"""ffmpeg exits with the low byte of its negative error."""
+
 Server = subprocess.Popen[bytes]
+OnLine = Callable[[str], object]
+"""Gets each line of stdout as it is printed; true if the line proves that the process gets on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +48,11 @@ class Limits:
 
     wall_s: float
     stall_s: float
-    """Seconds without using CPU. Output proves nothing: ffmpeg reports progress while it hangs, and reports none in a palette
-    pass. `wall_s` or `cpu_s` ends a process that hangs in a busy loop."""
+    """Seconds without movement (`Movement`)."""
     memory_bytes: int
     output_bytes: int = 200 * 2**30
-    cpu_s: float = 7 * 24 * 3600
+    read_bytes: int = 2**60
+    """Reading more than this without writing or finishing anything is no movement."""
     niceness: int = 0
     """As `nice`: 0 to 19, higher gives way to other processes."""
 
@@ -60,14 +68,19 @@ class Completed:
     wall_s: float
     cpu_s: float
     memory_bytes: int
+    cwd: Path = Path()
     ended_by: str = ""
     """Why we ended it; empty if it ended by itself."""
 
     def check(self) -> Completed:
         """Return self if the process succeeded; raise the fitting error otherwise."""
-        if self.returncode == 0 and not self.ended_by:
+        if self.returncode == 0 and not self.ended_by and not self.met_full_disk:
             return self
         raise _error(self)
+
+    @property
+    def met_full_disk(self) -> bool:
+        return self.returncode in _FULL_CODES or any(text in self.stderr for text in _FULL_TEXTS)
 
 
 @dataclass(slots=True)
@@ -75,18 +88,21 @@ class _Capture:
     """Output of one pipe: whole lines go to `on_line`, the last bytes are kept."""
 
     limit: int
-    on_line: Callable[[str], None] | None = None
+    on_line: OnLine | None = None
     tail: bytearray = field(default_factory=bytearray)
+    received: int = 0
+    advanced: bool = False
     _partial: bytes = b""
 
     def feed(self, data: bytes) -> None:
+        self.received += len(data)
         self.tail += data
         del self.tail[: -self.limit]
         if self.on_line is None:
             return
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
-            self.on_line(line.decode("utf-8", "replace"))
+            self.advanced |= bool(self.on_line(line.decode("utf-8", "replace")))
 
     @property
     def text(self) -> str:
@@ -98,10 +114,10 @@ def run(
     *,
     cwd: Path,
     limits: Limits,
-    on_line: Callable[[str], None] | None = None,
+    on_line: OnLine | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Completed:
-    """Run a process to its end; `on_line` gets each line of stdout as it is printed."""
+    """Run a process to its end."""
     stdout, stderr = _Capture(4_000_000, on_line), _Capture(STDERR_BYTES)
     started = time.monotonic()
     with _child(argv, cwd, limits, environment) as child:
@@ -118,6 +134,7 @@ def run(
         wall_s=time.monotonic() - started,
         cpu_s=usage.ru_utime + usage.ru_stime,
         memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        cwd=cwd,
         ended_by=ended_by,
     )
 
@@ -177,7 +194,6 @@ def _child_setup(limits: Limits) -> Callable[[], None]:
     drop_real_time = _prctl(_PR_CAPBSET_DROP, _CAP_SYS_NICE)
     rlimits = {
         resource.RLIMIT_AS: limits.memory_bytes,
-        resource.RLIMIT_CPU: int(limits.cpu_s),
         resource.RLIMIT_FSIZE: limits.output_bytes,
         resource.RLIMIT_CORE: 0,
     }
@@ -210,7 +226,7 @@ def _pump(child: subprocess.Popen[bytes], stdout: _Capture, stderr: _Capture, li
     assert child.stdout  # noqa: S101  (both are PIPE)
     assert child.stderr  # noqa: S101
     deadline = time.monotonic() + limits.wall_s
-    last_active, ticks = time.monotonic(), 0
+    movement = Movement(child.pid, limits.stall_s, limits.read_bytes)
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ, stdout)
         selector.register(child.stderr, selectors.EVENT_READ, stderr)
@@ -221,25 +237,13 @@ def _pump(child: subprocess.Popen[bytes], stdout: _Capture, stderr: _Capture, li
                     selector.unregister(ready.fileobj)
                     continue
                 ready.data.feed(data)
-            now = time.monotonic()
-            if now > deadline:
+            if time.monotonic() > deadline:
                 return f"it ran longer than {limits.wall_s:g} s"
-            if (used := _cpu_ticks(child.pid)) != ticks:
-                last_active, ticks = now, used
-            elif now - last_active > limits.stall_s:
-                return f"it used no CPU for {limits.stall_s:g} s"
+            received = stdout.received + stderr.received
+            if reason := movement.stuck(advanced=stdout.advanced, received=received):
+                return reason
+            stdout.advanced = False
     return ""
-
-
-def _cpu_ticks(pid: int) -> int:
-    """CPU time of a process in clock ticks; without /proc, a number that always grows."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return time.monotonic_ns()
-    # Field 2 is the program's name in parentheses and may contain spaces; utime and stime are fields 14 and 15.
-    user, system = stat.rpartition(")")[2].split()[11:13]
-    return int(user) + int(system)
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
@@ -257,15 +261,15 @@ def _error(process: Completed) -> MpsError:
             f"{name} was stopped: {process.ended_by}\n$ {command}\n{tail}",
             hint="raise the limit if the work is expected",
         )
-    if process.returncode == -signal.SIGXCPU or process.returncode == -signal.SIGXFSZ:
-        return ToolFailed(f"{name} reached its limit of CPU time or file size\n$ {command}\n{tail}")
+    if process.returncode == -signal.SIGXFSZ:
+        return ToolFailed(f"{name} reached its limit of file size\n$ {command}\n{tail}")
     if process.returncode < 0:
         return ToolKilled(
             f"{name} was killed by signal {-process.returncode} ({signal.Signals(-process.returncode).name})\n$ {command}\n{tail}",
             hint="if it was SIGKILL, the machine may have run out of memory",
         )
-    if "No space left on device" in process.stderr:
-        return StorageFailed(f"{name} found no space left on the scratch disk\n$ {command}", hint="free some space")
+    if process.met_full_disk:
+        return DiskFull(f"{name} found no space left on the disk of {process.cwd}\n$ {command}")
     if "Invalid data found when processing input" in process.stderr:
         return ContentMalformed(f"{name} could not decode the source\n$ {command}\n{tail}")
     return ToolFailed(f"{name} failed with exit code {process.returncode}\n$ {command}\n{tail}")

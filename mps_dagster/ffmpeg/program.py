@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import imageio_ffmpeg
 
 from mps_dagster.errors import ContentMalformed, ToolFailed
+from mps_dagster.ffmpeg.plan import SOURCE
 from mps_dagster.ffmpeg.process import Completed, Limits, run
 from mps_dagster.ffmpeg.progress import Progress
 from mps_dagster.media.info import MediaInfo
@@ -18,6 +19,9 @@ from mps_dagster.media.probe import parse_child
 from mps_dagster.settings import Settings
 
 GLOBAL_ARGS = ("-hide_banner", "-nostdin", "-y", "-loglevel", "warning", "-nostats", "-progress", "pipe:1")
+REREADS = 20
+SHORT_S, SHORT_FRAMES = 600, 15_000
+PROBED_BYTES_PER_S = 5_000_000
 NICENESS = 10
 """For encoding, so that probes, the UI, the API and the daemons need not wait for CPU."""
 
@@ -41,29 +45,55 @@ class Ffmpeg:
     def version(self) -> str:
         return _version(self.path, self.limits)
 
-    def run(self, args: tuple[str, ...], *, cwd: Path, on_progress: Callable[[Progress], None]) -> Completed:
+    def run(
+        self, args: tuple[str, ...], *, cwd: Path, on_progress: Callable[[Progress], None], wall_s: float | None = None
+    ) -> Completed:
         """Run one command of a plan in `cwd`; raise the fitting error if it fails."""
-        progress = Progress()
+        progress = furthest = Progress()
 
-        def on_line(line: str) -> None:
-            nonlocal progress
+        def on_line(line: str) -> bool:
+            nonlocal progress, furthest
             progress = progress.advance(line)
             if line.startswith("progress="):
                 on_progress(progress)
+            advanced = progress.out_time_s > furthest.out_time_s or progress.frame > furthest.frame
+            furthest = progress if advanced else furthest
+            return advanced
 
-        return run([str(self.path), *GLOBAL_ARGS, *args], cwd=cwd, limits=self.limits, on_line=on_line).check()
+        limits = replace(self.limits, wall_s=wall_s or self.limits.wall_s, read_bytes=_read_limit(cwd / SOURCE))
+        process = run([str(self.path), *GLOBAL_ARGS, *args], cwd=cwd, limits=limits, on_line=on_line)
+        if process.ended_by:
+            where = f"at {furthest.out_time_s:.1f} s of its output, frame {furthest.frame}"
+            process = replace(process, ended_by=f"{process.ended_by}; it was {where}")
+        return process.check()
+
+    def time_limit_s(self, media: MediaInfo) -> float:
+        """The setting's limit, for ten minutes of media, or in proportion for more.
+
+        By frames, too: two of them may claim to last for a day.
+        """
+        work = media.duration_s / SHORT_S
+        if media.video:
+            work = min(work, media.video.frames / SHORT_FRAMES)
+        return self.limits.wall_s * max(1.0, work)
 
     def probe(self, path: Path, *, wall_s: float = 300) -> MediaInfo:
-        """Probe an untrusted file in a separate process, which a hostile file may crash or exhaust."""
+        """Probe an untrusted file in a separate process, which a hostile file may crash or exhaust. It reads all of it."""
         limits = Limits(
-            wall_s=wall_s, stall_s=wall_s, memory_bytes=min(self.limits.memory_bytes, 4 * 2**30), output_bytes=0
-        )
+            wall_s=wall_s + path.stat().st_size // PROBED_BYTES_PER_S, stall_s=min(wall_s, self.limits.stall_s),
+            memory_bytes=min(self.limits.memory_bytes, 4 * 2**30), output_bytes=0, read_bytes=_read_limit(path),
+        )  # fmt: skip
         module = ("-I", "-m", "mps_dagster.media.probe")
         argv = [sys.executable, *module, str(path), "--max-pixels", str(self.max_pixels)]
         process = run(argv, cwd=path.parent, limits=limits)
         if process.ended_by:
             raise ContentMalformed(f"the probe of this file was stopped: {process.ended_by}")
         return parse_child(process.stdout, process.returncode)
+
+
+def _read_limit(source: Path) -> int:
+    """More than a demuxer reads that jumps between badly interleaved streams."""
+    return 2**30 + REREADS * (source.stat().st_size if source.exists() else 0)
 
 
 @functools.lru_cache(maxsize=4)

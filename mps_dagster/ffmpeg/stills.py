@@ -13,6 +13,7 @@ from mps_dagster.ffmpeg.colour import to_picture_format
 from mps_dagster.ffmpeg.overlay import Watermark, attachments, overlay_watermarks
 from mps_dagster.ffmpeg.picture import Stream, arguments, rgb_picture, section
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan
+from mps_dagster.ffmpeg.size import pictures_bytes
 from mps_dagster.media.geometry import Adaptive, FillType, Geometry, fit
 from mps_dagster.media.info import MediaInfo, VideoStream
 from mps_dagster.media.sampling import clamp_time, decode_method
@@ -54,6 +55,7 @@ def still_plan(stills: Stills, media: MediaInfo, video: VideoStream) -> Plan:
         ),
         duration_s=media.duration_s,
         attachments=attachments(stills.watermarks),
+        estimated_bytes=pictures_bytes(stills.picture, geometry.canvas, len(stills.times)),
         facts={"time_offsets": [round(at, 6) for at in stills.times]},
     )
 

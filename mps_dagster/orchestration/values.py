@@ -12,8 +12,9 @@ import dagster as dg
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from mps_dagster.errors import InvalidInput
+from mps_dagster.errors import DiskFull, InvalidInput
 from mps_dagster.orchestration.ops import failure
+from mps_dagster.storage.disk import filling
 from mps_dagster.storage.drafts import write_whole
 
 ASSETS = "assets"
@@ -30,7 +31,13 @@ class TypedValues(dg.ConfigurableIOManager):
     folder: str
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        write_whole(self._path(context), to_json(obj))
+        path = self._path(context)
+        try:
+            with filling(f"cannot keep the result of {context.step_key}", path.parent):
+                write_whole(path, to_json(obj))
+        except DiskFull as error:
+            # Dagster counts the retries.
+            raise failure(error, allow_retries=True) from error
 
     def load_input(self, context: dg.InputContext) -> Any:
         upstream = context.upstream_output

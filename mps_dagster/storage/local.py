@@ -27,6 +27,7 @@ from mps_dagster.errors import (
     StorageRefused,
 )
 from mps_dagster.storage.bucket import CHUNK_BYTES, READ_BYTES, ObjectInfo, Tell, log, too_large
+from mps_dagster.storage.disk import FULL, filling, full
 from mps_dagster.storage.drafts import draft_of, write_whole
 from mps_dagster.storage.keys import check_key
 from mps_dagster.storage.local_file import ABSENT, content_of, etag_of, flush, is_being_written, real_path
@@ -77,7 +78,8 @@ class LocalBucket:
             with self._reading("read", key):
                 info = self._unchanged(key, etag)
                 # A copy, not a hard link: an upload may be rewritten in place while it is processed.
-                shutil.copyfile(self.path(key), draft)
+                with filling(f"cannot copy {self.name}/{key}", draft.parent):
+                    shutil.copyfile(self.path(key), draft)
                 self._unchanged(key, info.etag)
             draft.replace(path)
         return info
@@ -284,8 +286,8 @@ class LocalBucket:
         what = f"{where}: {error.strerror or error}"
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return StorageRefused(what, hint=f"let user {os.geteuid()} read and write {self.root}")
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return StorageFailed(what, hint="free some space")
+        if error.errno in FULL:
+            return full(where, self.root)
         if error.errno in NO_LOCKS:
             return StorageFailed(what, hint="mount the disk with file locks (NFS: rpc.statd; Lustre: -o flock)")
         if not self.root.exists():

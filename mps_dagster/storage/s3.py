@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import shutil
 from collections.abc import Iterator
@@ -33,6 +32,7 @@ from mps_dagster.errors import (
 )
 from mps_dagster.settings import S3Settings
 from mps_dagster.storage.bucket import CHUNK_BYTES, READ_BYTES, ObjectInfo, Tell, log, too_large
+from mps_dagster.storage.disk import filling
 from mps_dagster.storage.drafts import draft_of
 from mps_dagster.storage.keys import check_key, content_type_of
 from mps_dagster.storage.s3_swap import SETTLE_S, Swap
@@ -126,7 +126,11 @@ class S3Bucket:
         with draft_of(path) as draft:
             with self._errors("read", key):
                 reply = self._client.get_object(Bucket=self._bucket, Key=check_key(key), **match)
-                with closing(reply["Body"]) as body, draft.open("wb") as file:
+                with (
+                    closing(reply["Body"]) as body,
+                    filling(f"cannot fetch {self.name}/{key}", draft.parent),
+                    draft.open("wb") as file,
+                ):
                     shutil.copyfileobj(body, file, CHUNK_BYTES)
             draft.replace(path)
         return self._info(key, reply)
@@ -233,7 +237,7 @@ def _told(where: str, error: BaseException) -> MpsError:
         return StorageRefused(what, hint="correct the bucket's name in the workflow")
     if isinstance(error, OSError):
         # botocore's own are none: this is about the file at this end.
-        return StorageFailed(what, hint="free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "")
+        return StorageFailed(what)
     return StorageFailed(what, hint=NETWORK)
 
 

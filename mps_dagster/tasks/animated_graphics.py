@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 
 from mps_dagster.ffmpeg.picture import Stream, arguments, rgb_picture, section
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan
+from mps_dagster.ffmpeg.size import animation_bytes
 from mps_dagster.ffmpeg.stills import check_side
 from mps_dagster.frozen import REQUIRED, Api, contradiction
 from mps_dagster.media.geometry import Adaptive, Geometry, fit
@@ -79,6 +80,7 @@ def plan(spec: AnimatedGraphicsSpec, media: MediaInfo, names: OutputNames) -> Pl
             ),
         ),
         duration_s=part.duration_s,
+        estimated_bytes=animation_bytes(spec.format, geometry.canvas, part.duration_s, spec.fps),
         facts={"start_time_offset": part.start_s, "end_time_offset": part.end_s},
     )  # fmt: skip
 

@@ -22,6 +22,7 @@ from mps_dagster.ffmpeg.codecs import PICTURES
 from mps_dagster.ffmpeg.colour import to_picture_format
 from mps_dagster.ffmpeg.picture import arguments, rgb_picture
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, TextFile
+from mps_dagster.ffmpeg.size import pictures_bytes
 from mps_dagster.ffmpeg.stills import check_side, sample_frames
 from mps_dagster.frozen import REQUIRED, Api, contradiction
 from mps_dagster.media.geometry import Adaptive, Size, fit
@@ -98,6 +99,7 @@ def plan(spec: ImageSpriteSpec, media: MediaInfo, names: OutputNames) -> Plan:
             for number, key in enumerate(sheets)
         ),
         duration_s=media.duration_s,
+        estimated_bytes=pictures_bytes(spec.format, sheet_size, count),
         texts=(TextFile(key=index_path, text=_index(spec, times, video, cell, sheets, index_path)),),
         facts={"width": cell[0], "height": cell[1], "total_count": len(times), "web_vtt_path": index_path},
     )

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 import uuid
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from click.testing import CliRunner
 
 from mps_dagster.cli.lineage import lineage
 from mps_dagster.control.task_run import SubtaskState, TaskRun
-from mps_dagster.errors import OutputTaken, StorageFailed
+from mps_dagster.errors import DiskFull, OutputTaken, StorageFailed
 from mps_dagster.execution import segments as module
 from mps_dagster.execution import verify
 from mps_dagster.execution.lineage import record_of
 from mps_dagster.execution.records import read_record, record_key
-from mps_dagster.execution.segments import publish_segments, segments_unchanged
+from mps_dagster.execution.segments import check_whole, publish_segments, segments_unchanged
 from mps_dagster.execution.verify import SAMPLE
 from mps_dagster.ffmpeg.plan import Segments
 from mps_dagster.mps.results import workflow_task
@@ -280,3 +281,33 @@ def test_of_a_file_that_holds_all_segments_the_first_is_looked_at(
     result: SubtaskResult = worker.perform(subtask, "run", lambda *_: None)
     assert result.main[0].media.video.display_size == (160, 90)
     assert 0 < sizes[SAMPLE] < result.segments.size_bytes / 4
+
+
+PLAYLIST = "#EXTM3U\n#EXTINF:4.0,\n#EXT-X-BYTERANGE:376@0\n#EXTINF:4.0,\n#EXT-X-BYTERANGE:188@376\n#EXT-X-ENDLIST\n"
+BOX = (24).to_bytes(4) + b"moof" + bytes(16)
+LARGE_BOX = (1).to_bytes(4) + b"mdat" + (32).to_bytes(8) + bytes(16)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "content", "playlist", "cut"),
+    [
+        pytest.param("segment_%05d.ts", bytes(376), "#EXTINF:4.0,\n#EXT-X-ENDLIST", False, id="whole TS packets"),
+        pytest.param("segment_%05d.ts", bytes(4096), "#EXTINF:4.0,\n#EXT-X-ENDLIST", True, id="a part of a TS packet"),
+        pytest.param("segment_%05d.ts", b"", "#EXTINF:4.0,\n#EXT-X-ENDLIST", True, id="empty"),
+        pytest.param("segment_%05d.ts", bytes(376), "#EXTINF:4.0,\n", True, id="the playlist has no end"),
+        pytest.param("segment.ts", bytes(564), PLAYLIST, False, id="all ranges are there"),
+        pytest.param("segment.ts", bytes(376), PLAYLIST, True, id="the last range is not there"),
+        pytest.param("segment_%05d.m4s", BOX + LARGE_BOX, "#EXT-X-ENDLIST", False, id="whole boxes"),
+        pytest.param("segment_%05d.m4s", BOX + LARGE_BOX[:-1], "#EXT-X-ENDLIST", True, id="a part of a box"),
+        pytest.param("segment_%05d.m4s", BOX + LARGE_BOX[:5], "#EXT-X-ENDLIST", True, id="a part of a box's header"),
+    ],
+)
+def test_hls_that_a_full_disk_cut_off_is_not_published(pattern, content, playlist, cut, tmp_path):
+    """ffmpeg writes the rest of the set, says nothing and exits with 0. The disk may have room again by then."""
+    (tmp_path / "out.m3u8").write_text(playlist)
+    (tmp_path / pattern.replace("%05d", "00000")).write_bytes(content)
+    segments = Segments(
+        pattern=pattern, key_pattern="{number}", first=0, step=1, width=1, placeholder="0", playlist="out.m3u8"
+    )
+    with pytest.raises(DiskFull, match="is cut off") if cut else nullcontext():
+        check_whole(tmp_path / "out.m3u8", segments, tmp_path)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mps_dagster.errors import ContentMalformed, StorageFailed, ToolFailed, ToolKilled
+from mps_dagster.errors import ContentMalformed, DiskFull, ToolFailed, ToolKilled
 from mps_dagster.ffmpeg.process import Completed, Limits, run
 
 LIMITS = Limits(wall_s=20, stall_s=20, memory_bytes=2 * 2**30)
@@ -66,11 +66,32 @@ def test_a_process_that_runs_too_long_is_killed():
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="CPU time of a child is read from /proc")
-def test_a_process_that_uses_no_cpu_is_killed():
+def test_a_process_that_hangs_is_killed():
     """ffmpeg keeps printing progress while it hangs, so output does not count as work."""
     code = "import time, sys\nwhile True: print('progress=continue', flush=True); time.sleep(0.3)"
     process = python(code, Limits(wall_s=60, stall_s=0.2, memory_bytes=2**31))
-    assert "used no CPU" in process.ended_by
+    assert "it hung" in process.ended_by
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="what a child reads and writes is read from /proc")
+@pytest.mark.parametrize(
+    ("loop", "ends"),
+    [
+        pytest.param("pass", "it was stuck", id="computes, and nothing comes of it"),
+        pytest.param("print('progress=continue', flush=True)", "it was stuck", id="prints all the time"),
+        pytest.param("f.seek(0); f.read(1 << 20)", "it was stuck", id="reads the same again and again"),
+        pytest.param("o.write(bytes(4096)); o.flush()", "it ran longer", id="writes"),
+        pytest.param("print('frame', flush=True)", "it ran longer", id="finishes frames"),
+    ],
+)
+def test_a_busy_process_that_does_not_get_on_is_stuck(loop, ends, tmp_path):
+    """Using CPU is no movement. One that moves is ended by its time limit only."""
+    (tmp_path / "in").write_bytes(bytes(1 << 20))
+    code = f"f = open('in', 'rb'); o = open('out', 'wb')\nwhile True:\n    {loop}"
+    limits = Limits(wall_s=4, stall_s=0.3, memory_bytes=2**31, read_bytes=2**22)
+    process = python(code, limits, tmp_path, on_line=lambda line: line == "frame")
+    assert ends in process.ended_by
 
 
 @pytest.mark.slow
@@ -142,7 +163,11 @@ run([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); tim
     ("stderr", "returncode", "error"),
     [
         pytest.param("x: Invalid data found when processing input", 1, ContentMalformed, id="the source is at fault"),
-        pytest.param("av_interleaved_write_frame(): No space left on device", 1, StorageFailed, id="the disk is full"),
+        pytest.param("av_interleaved_write_frame(): No space left on device", 1, DiskFull, id="the disk is full"),
+        pytest.param(
+            "Error writing trailer: Disk quota exceeded", 0, DiskFull, id="the quota is used up, and exit code 0"
+        ),
+        pytest.param("", 228, DiskFull, id="the disk is full, and only the exit code tells"),
         pytest.param("Unrecognized option 'x'", 8, ToolFailed, id="anything else"),
         pytest.param("", -9, ToolKilled, id="killed from outside"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
 from types import SimpleNamespace
 
 import dagster as dg
@@ -33,7 +35,7 @@ def values(tmp_path) -> TypedValues:
 
 def produced(step: str) -> SimpleNamespace:
     """A step's output, as an IO manager sees it: Dagster's own context would open an instance."""
-    return SimpleNamespace(has_asset_key=False, get_identifier=lambda: ["run", step, "result"])
+    return SimpleNamespace(has_asset_key=False, step_key=step, get_identifier=lambda: ["run", step, "result"])
 
 
 def read_back(values: TypedValues, step: str, declared: dg.DagsterType) -> object:
@@ -82,3 +84,18 @@ def test_values_of_different_partitions_are_different_files(tmp_path, values, fi
     stored = list((tmp_path / "values").rglob("*.json"))
     assert len(stored) == 2
     assert all(path.is_relative_to(tmp_path / "values" / "assets") for path in stored)
+
+
+def test_a_value_on_a_full_disk_is_a_failure_that_is_retried(values, monkeypatch, tmp_path):
+    """It names the step and the disk, and leaves no draft."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(
+        dg.Failure, match=r"cannot keep the result of web\.subtask: no space left on the disk of"
+    ) as caught:
+        values.handle_output(produced("web.subtask"), UPLOAD)
+    assert caught.value.allow_retries
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
