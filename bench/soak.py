@@ -1,4 +1,4 @@
-"""A soak: uploads without a break into a whole deployment, while its processes are killed and its disk, bucket and database taken away.
+"""A soak: uploads without a break into a whole deployment, while processes, disk, bucket and database are taken away.
 
     python bench/soak.py [--kills 200] [--seed N] [--postgresql] [--keep FOLDER]
 

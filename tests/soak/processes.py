@@ -41,7 +41,8 @@ class Process:
     def resources(self) -> tuple[int, int]:
         """Open files and threads; zeros if it is gone."""
         with suppress(OSError):
-            return len(os.listdir(f"/proc/{self.pid}/fd")), len(os.listdir(f"/proc/{self.pid}/task"))
+            files, threads = (sum(1 for _ in Path(f"/proc/{self.pid}/{name}").iterdir()) for name in ("fd", "task"))
+            return files, threads
         return 0, 0
 
 

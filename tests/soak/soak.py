@@ -30,7 +30,7 @@ from soak.report import report
 from soak.s3_server import Proxy, s3_server
 from soak.target import BUCKET_IN, BUCKET_OUT, free_bytes, make_target
 from soak.up import Up
-from soak.uploads import Upload, Uploader, make_clips
+from soak.uploads import Uploader, make_clips
 from soak.verdict import Verdict
 
 SCRATCH = "48m"

@@ -16,8 +16,8 @@ from PIL import Image
 from mps_dagster.control.task_run import TaskRun
 from mps_dagster.errors import MpsError
 from mps_dagster.execution.assemble import manifest_key
-from mps_dagster.execution.records import parse_record
 from mps_dagster.execution.records import PREFIX as RECORDS
+from mps_dagster.execution.records import parse_record
 from mps_dagster.execution.segments import segments_unchanged
 from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.notify.outbox import Outbox
@@ -104,8 +104,11 @@ class Verdict:
                  for result in told["MediaProcessResultSet"]]  # fmt: skip
         failed = bool(told["ErrCode"]) or any(task["Status"] == "FAIL" for task in tasks)
         if told["Status"] != "FINISH" or failed != state.failed or len(tasks) != len(state.subtasks):
-            yield f"{state.run_id}: the last event says {told['Status']}, failed={failed}, {len(tasks)} results; " \
-                  f"it is {state.outcome}, failed={state.failed}, {len(state.subtasks)}"  # fmt: skip
+            said = f"{told['Status']}, failed={failed}, {len(tasks)} results"
+            yield (
+                f"{state.run_id}: the last event says {said}; it is {state.outcome}, failed={state.failed}, "
+                f"{len(state.subtasks)} results"
+            )
 
     def _outputs(self, upload: Upload, state: TaskRun, root: str, expected: dict[str, set[str]]) -> Iterator[str]:
         workflow = self.workflows[upload.workflow]
