@@ -119,7 +119,7 @@ def _attempt(record: dg.RunRecord) -> Attempt:
     stored = stored_run(run, record)
     own, etag = run.tags, str(source_config(run.run_config, stored.workflow).get("etag", ""))
     # Dagster creates the next run after the end of this one.
-    follows = own.get(tags.WILL_RETRY) == "true"
+    follows = stored.status == "FAILURE" and own.get(tags.WILL_RETRY) == "true"
     return Attempt(
         run.run_id, run.root_run_id or run.run_id, (own.get(tags.BUCKET, ""), own.get(tags.KEY, ""), etag),
         stored.status, stored.created_s, stored.ended_s, not run.is_finished or follows,
