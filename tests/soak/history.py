@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -56,7 +55,6 @@ class History:
     settings: Settings
     by_place: dict[Place, list[Attempt]] = field(default_factory=dict)
     _attempts: dict[str, Attempt] = field(default_factory=dict)
-    _since: datetime = field(default_factory=lambda: datetime.now(UTC) - timedelta(minutes=5))
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _instance: DagsterInstance | None = None
 
@@ -69,10 +67,8 @@ class History:
     def refresh(self) -> None:
         """The database may be down; then all stays as it was."""
         with self._lock:
-            now = datetime.now(UTC)
-            records = self.instance.get_run_records(RunsFilter(updated_after=self._since))
-            self._since = now - timedelta(seconds=20)
-            for record in records:
+            # All of them: a commit may come late, and tags change without a new time.
+            for record in self.instance.get_run_records():
                 self._attempts[record.dagster_run.run_id] = _attempt(record)
             by_place = defaultdict(list)
             for attempt in sorted(self._attempts.values(), key=lambda attempt: attempt.created_s):

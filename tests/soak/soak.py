@@ -97,7 +97,8 @@ class Soak:
                 self.say(f"quiet after {time.monotonic() - began:.0f} s")
                 return
             time.sleep(1)
-        self.verdict.violations.append(f"it was not quiet within {self.plan.quiet_s:g} s")
+        open_ones = [upload.key for upload in uploads if not self.history.has_ended(upload)]
+        self.verdict.violations.append(f"it was not quiet within {self.plan.quiet_s:g} s, {open_ones} are not done")
 
     def _is_quiet(self) -> bool:
         with suppress(Exception):
