@@ -169,7 +169,8 @@ class Verdict:
             self.violations.append(f"{len(daemons)} daemons: {daemons}")
         self.violations += [f"run {run} has not ended" for run in self.history.open_runs()]
         for folder in (settings.scratch_dir, settings.progress_dir, settings.home / "tmp"):
-            left = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+            # A code server that is killed leaves the socket that Dagster made for it.
+            left = sorted(path.name for path in folder.iterdir() if not path.is_socket()) if folder.is_dir() else []
             if left:
                 self.violations.append(f"{folder.name} holds {len(left)}: {', '.join(left[:8])}")
         drafts = [path for path in settings.home.rglob("*") if path.name.startswith(".mps-") or path.suffix == ".part"]
