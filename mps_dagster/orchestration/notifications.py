@@ -64,7 +64,8 @@ class Notifier:
     def add_end(self, instance: DagsterInstance, run: DagsterRun) -> int:
         """Add the event of a run that ended, and those of its subtasks."""
         sinks = self._sinks(run)
-        if not sinks or _is_retried(run):
+        # The failure is in the log a moment before the run has its status, and its tags; the scan adds its event.
+        if not sinks or run.status not in ENDED or _is_retried(run):
             return 0
         outbox = self.outbox
         if outbox.known([_event_id(run)]):

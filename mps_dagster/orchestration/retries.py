@@ -6,6 +6,7 @@ also sees whether it is retried.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -37,10 +38,16 @@ class DecidesRetries:
 
     def _decide(self, run_id: str, event: dg.DagsterEvent) -> None:
         run = self._instance.get_run_by_id(run_id)
-        if run is not None and not run.is_finished:
-            data = event.event_specific_data
-            reason = data.failure_reason if isinstance(data, internals.JobFailureData) else None
+        if run is None or run.is_finished:
+            return
+        data = event.event_specific_data
+        reason = data.failure_reason if isinstance(data, internals.JobFailureData) else None
+        try:
             self._instance.add_run_tags(run_id, retry_tags(self._instance, run, reason))
+        except Exception:
+            # The failure itself must be stored. Dagster would promise a retry that nobody queues.
+            logging.getLogger(__name__).exception("it cannot be decided whether run %s is to be retried", run_id)
+            self._instance.add_run_tags(run_id, {tags.MAX_RETRIES: "0"})
 
 
 def retry_tags(instance: DagsterInstance, run: DagsterRun, reason: internals.RunFailureReason | None) -> dict[str, str]:

@@ -34,7 +34,7 @@ notify: [{type: local, queue: events}]
 tasks:
   web:
     type: transcode
-    outputs: [{name: a, video_template: {height: 1080, codec: h265, effort: best}}]
+    outputs: [{name: a, video_template: {height: 1080, codec: h265}}]
   stills:
     type: sample_snapshot
     outputs: [{definition: 10}]

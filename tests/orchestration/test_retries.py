@@ -18,10 +18,12 @@ from mps_dagster.control import tags
 from mps_dagster.control.task_run import task_run
 from mps_dagster.errors import StorageFailed
 from mps_dagster.notify.local_queue import LocalQueue
-from mps_dagster.orchestration import internals
+from mps_dagster.orchestration import internals, retries
+from mps_dagster.orchestration.notifications import Notifier
 from mps_dagster.orchestration.retries import GIVE_UP_S, Queue, Retries
 from mps_dagster.orchestration.runs import stored_run
 from mps_dagster.storage.local import LocalBucket
+from mps_dagster.workflow.project import Project
 
 from .conftest import furnished
 
@@ -74,7 +76,8 @@ def retry_of(house, run: dg.DagsterRun) -> dg.DagsterRun:
     return begun(house, tags={**inherited, **own}, parent_run_id=run.run_id, root_run_id=root)
 
 
-def test_a_run_whose_process_died_is_run_again_three_times(house):
+def test_a_run_whose_process_died_is_run_again_three_times(house, monkeypatch):
+    monkeypatch.setattr(retries.time, "time", lambda: 1000.0)
     attempts = [failed(house)]
     for _ in range(3):
         retry = retry_of(house, attempts[-1])
@@ -82,8 +85,7 @@ def test_a_run_whose_process_died_is_run_again_three_times(house):
         attempts.append(house.instance.get_run_by_id(retry.run_id))
     assert [run.tags[tags.WILL_RETRY] for run in attempts] == ["true", "true", "true", "false"]
     assert [run.tags[tags.RETRY_STRATEGY] for run in attempts] == ["ALL_STEPS"] * 4
-    waits = [float(run.tags[tags.NOT_BEFORE]) - time.time() for run in attempts[:3]]
-    assert [round(wait / 10) for wait in waits] == [1, 6, 30]
+    assert [run.tags[tags.NOT_BEFORE] for run in attempts[:3]] == ["1010", "1060", "1300"]
     assert {stored_run(run).first_run_id for run in attempts} == {attempts[0].run_id}
 
 
@@ -98,6 +100,23 @@ def test_nobody_sees_a_failure_without_its_retry(house, monkeypatch):
     )
     house.instance.report_run_failed(run)
     assert seen[0] is DagsterRunStatus.STARTED
+
+
+def test_the_event_waits_for_the_status(house):
+    """Dagster tells of a failure by the log, in which it is before the run has its status and its tags."""
+    run = begun(house)
+    assert Notifier(house.settings, Project.load(house.settings).by_name).add_end(house.instance, run) == 0
+    house.instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", "vod"), run.run_id)
+    assert house.tick("deliver_notifications").skip_message.startswith("1 events")
+
+
+def test_a_failure_is_stored_even_if_nothing_can_be_decided(house, monkeypatch):
+    def broken(*_: object) -> None:
+        raise OSError("disk")
+
+    monkeypatch.setattr(retries, "retry_tags", broken)
+    run = failed(house)
+    assert (run.status, run.tags[tags.WILL_RETRY]) == (DagsterRunStatus.FAILURE, "false")
 
 
 def test_a_run_that_was_being_aborted_is_not_run_again(house):
