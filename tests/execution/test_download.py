@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from mps_dagster.errors import ContentUnsupported, SourceNotAccessible, StorageFailed
+from mps_dagster.errors import ContentUnsupported, DiskFull, SourceNotAccessible, StorageFailed
 from mps_dagster.execution.download import download, fetch
 from mps_dagster.settings import Settings
 from mps_dagster.storage.memory import MemoryBucket
@@ -207,3 +209,21 @@ def test_a_name_that_does_not_exist_is_worth_another_attempt(settings):
     """The network may be down."""
     with pytest.raises(StorageFailed):
         download("http://no-such-host.invalid/film.mp4", MemoryBucket("uploads"), "k", settings)
+
+
+def test_a_disk_that_becomes_full_is_named(server, tmp_path, monkeypatch):
+    """The retry may find room; the part that came is removed with its folder."""
+    settings = Settings(home=tmp_path / "home", web={"allow": ["127.0.0.1"]})
+    opened = Path.open
+
+    def full(path: Path, mode: str = "r", *rest: object) -> object:
+        if path.name == "file" and "w" in mode:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(path, mode, *rest)
+
+    monkeypatch.setattr(Path, "open", full)
+    url = f"http://127.0.0.1:{server.server_port}/film.mp4"
+    with pytest.raises(DiskFull, match=r"cannot fetch http.*: no space left on the disk of .*home") as caught:
+        download(url, MemoryBucket("inbox"), "film.mp4", settings)
+    assert caught.value.retryable
+    assert list(settings.scratch_dir.iterdir()) == []
