@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -176,6 +177,7 @@ def soak(plan: Plan, say: Callable[[str], object] = print) -> list[str]:
         if not is_small:
             say("nothing can be mounted here: the scratch disk is not filled")
         up = Up(settings, folder / "up.log")
+        stack.callback(_end_all, settings)
         stack.callback(up.stop)
         means = Means(settings, up, proxy, s3_pid, is_small, database)
         s3 = make_client(settings.s3.model_copy(update={"endpoint_url": address}))
@@ -197,6 +199,13 @@ def _soak(plan: Plan, means: Means, s3: Any, say: Callable[[str], object]) -> So
         plan, settings, means.up, uploader, history, events, Injector(means, random.Random(plan.seed), say=timed),
         Verdict(settings, history, events, dict(Project.load(settings).by_name)), say,
     )  # fmt: skip
+
+
+def _end_all(settings: Settings) -> None:
+    """After an interrupted soak: runs outlive `mps up`."""
+    for process in processes(settings):
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
 
 
 @contextmanager
