@@ -9,6 +9,7 @@ As root, a small tmpfs is mounted as the scratch disk, to be filled up. A short 
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import signal
 import sys
@@ -35,6 +36,8 @@ def main() -> None:
         options.kills, options.seed, postgresql=options.postgresql, ahead=options.ahead,
         folder=options.keep and options.keep.resolve(),
     )  # fmt: skip
+    # Dagster's retries while the database is away.
+    logging.getLogger().setLevel(logging.ERROR)
     violations = soak(plan, partial(print, flush=True))
     print(f"\n{len(violations)} violations")
     for violation in violations:
