@@ -145,7 +145,7 @@ class Verdict:
                     continue
                 if hashlib.md5(content).hexdigest() != output.md5 or len(content) != output.size_bytes:
                     yield f"{output.key} is not what its record says"
-                yield from _probed(bucket, result, output, content, Path(folder))
+                yield from probed(bucket, result, output, content, Path(folder))
         if result.segments and not segments_unchanged(result.segments, bucket):
             yield "its segments are not what its record says"
 
@@ -181,7 +181,7 @@ class Verdict:
             self.violations.append(f"{len(waiting)} events have not been sent")
 
 
-def _probed(bucket: Bucket, result: SubtaskResult, output: OutputObject, content: bytes, folder: Path) -> Iterator[str]:
+def probed(bucket: Bucket, result: SubtaskResult, output: OutputObject, content: bytes, folder: Path) -> Iterator[str]:
     """Decode all of it, and compare it with what the record says."""
     if output.key.rpartition(".")[2] in PICTURES:
         yield from _picture(output, content)
