@@ -39,6 +39,8 @@ bench: $(VENV)/.installed-dev ## All benches: the workflow and a burst against a
 	$(BIN)/python bench/workflow.py
 	$(BIN)/python bench/burst.py
 	$(BIN)/python bench/long_source.py
+	$(BIN)/python bench/latency.py
+	$(BIN)/python bench/latency.py --workflows 200
 	$(BIN)/python bench/steps.py --uploads 3 --idle-s 30
 	$(BIN)/python bench/steps.py --uploads 1 --idle-s 60 --workflows 200
 	$(BIN)/python bench/uploads.py --queue

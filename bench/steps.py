@@ -71,12 +71,12 @@ def main() -> None:
     adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="mps-bench-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
-        prepare(home, _workflows(options.workflows - 1))
+        prepare(home, workflows(options.workflows - 1))
         with deployment(), Watch() as watch:
             _measure(home, watch, options)
 
 
-def _workflows(others: int) -> dict[str, str]:
+def workflows(others: int) -> dict[str, str]:
     def other(number: int) -> str:
         text = WORKFLOW.replace("name: steps", f"name: other{number}")
         return text.replace("inbox", f"inbox, dir: /{number}/", 1)

@@ -175,7 +175,7 @@ def _measure(uploads: int) -> dict[str, object]:
 
 
 def _ticks(instance: object) -> list:
-    state = next((s for s in instance.all_instigator_state() if s.instigator_name == "burst_uploads"), None)
+    state = next((s for s in instance.all_instigator_state() if s.instigator_name.startswith("uploads_")), None)
     return list(instance.get_ticks(state.instigator_origin_id, state.selector_id)) if state else []
 
 

@@ -1,4 +1,4 @@
-"""A deployment for a bench, and the CPU time of its processes by kind. Used by steps.py and burst.py. Linux only: reads /proc."""
+"""A deployment for a bench, and the CPU time of its processes by kind. Linux only: reads /proc."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def prepare(home: Path, workflows: Mapping[str, str]) -> None:
+def prepare(home: Path, workflows: Mapping[str, str], settle_s: float = 0) -> None:
     """Write a project with these workflows, and point this process and its children to it."""
     project = home / "project"
     (project / "workflows").mkdir(parents=True)
@@ -58,7 +58,7 @@ def prepare(home: Path, workflows: Mapping[str, str]) -> None:
     ports = [str(port) for port in _free_ports(3)]
     os.environ |= {
         "MPS_HOME": str(home / "home"), "MPS_PROJECT": str(project), "DAGSTER_HOME": str(home / "home" / "dagster"),
-        "MPS_UI_PORT": ports[0], "MPS_FILES_PORT": ports[1], "MPS_API__PORT": ports[2], "MPS_SETTLE_S": "0",
+        "MPS_UI_PORT": ports[0], "MPS_FILES_PORT": ports[1], "MPS_API__PORT": ports[2], "MPS_SETTLE_S": str(settle_s),
     }  # fmt: skip
 
 

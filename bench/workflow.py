@@ -1,9 +1,12 @@
-"""The demo workflow compared with a good shell script for the same outputs, on this machine.
+"""The demo workflow compared with good shell scripts for the same outputs, on this machine.
 
     python bench/workflow.py [--seconds 30] [--rounds 3]
+    taskset -c 0 python bench/workflow.py               # on one core
+    MPS_SHARE_DECODING=false python bench/workflow.py   # one ffmpeg for each output
 
-Prints the ratio of the medians, the orchestration's CPU seconds per subtask, and where the time goes. The two alternate,
-so that a change of the machine's speed affects both.
+baseline.sh has a process for each output; in baseline_shared.sh, one process makes all full-length outputs. Prints the ratios of
+the medians, the orchestration's CPU seconds per subtask, and where the time goes. The three alternate, so that a change of the
+machine's speed affects all.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from mps_dagster.settings import Settings
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parent
+SCRIPTS = ("baseline.sh", "baseline_shared.sh")
 LIMITS = Limits(wall_s=3600, stall_s=3600, memory_bytes=64 * 2**30)
 
 
@@ -40,16 +44,19 @@ def main() -> None:
         source = root / "source.mp4"
         make_demo_source(tool, source, seconds=options.seconds, width=1920, height=1080)
         print(f"source: 1920x1080, {options.seconds} s; {len(os.sched_getaffinity(0))} cores; ffmpeg {tool.version}")
-        script, workflow = [], []
+        scripts: dict[str, list[float]] = {name: [] for name in SCRIPTS}
+        workflow = []
         for number in range(options.rounds):
-            script.append(shell(tool, source, root / f"shell{number}", options.seconds))
+            for name, times in scripts.items():
+                times.append(shell(name, tool, source, root / f"{name}{number}", options.seconds))
             workflow.append(dagster(source, root / f"dagster{number}"))
-            print(f"round {number + 1}: script {script[-1]:.1f} s, workflow {workflow[-1]['wall_s']:.1f} s")
-        report(script, workflow)
+            walls = ", ".join(f"{name} {times[-1]:.1f} s" for name, times in scripts.items())
+            print(f"round {number + 1}: {walls}, workflow {workflow[-1]['wall_s']:.1f} s", flush=True)
+        report(scripts, workflow)
 
 
-def shell(tool: Ffmpeg, source: Path, folder: Path, seconds: int) -> float:
-    """Wall seconds of the script."""
+def shell(name: str, tool: Ffmpeg, source: Path, folder: Path, seconds: int) -> float:
+    """Wall seconds of a script."""
     folder.mkdir()
     started = time.monotonic()
     environment = {
@@ -59,7 +66,7 @@ def shell(tool: Ffmpeg, source: Path, folder: Path, seconds: int) -> float:
         "LOGO": str(PROJECT / "templates/logo.png"),
         "SECONDS_LONG": str(seconds),
     }
-    run(["bash", str(HERE / "baseline.sh")], cwd=folder, limits=LIMITS, environment=environment).check()
+    run(["bash", str(HERE / name)], cwd=folder, limits=LIMITS, environment=environment).check()
     return time.monotonic() - started
 
 
@@ -81,14 +88,15 @@ def dagster(source: Path, home: Path) -> dict[str, float]:
     return figures
 
 
-def report(script: list[float], workflow: list[dict[str, float]]) -> None:
+def report(scripts: dict[str, list[float]], workflow: list[dict[str, float]]) -> None:
     def median(name: str) -> float:
         return statistics.median(figures[name] for figures in workflow)
 
-    ratio = median("wall_s") / statistics.median(script)
     orchestration = median("cpu_s") - median("ffmpeg_cpu_s")
-    print(f"\nscript    median {statistics.median(script):.1f} s")
-    print(f"workflow  median {median('wall_s'):.1f} s, ratio {ratio:.2f}")
+    print(f"\nworkflow median {median('wall_s'):.1f} s")
+    for name, times in scripts.items():
+        script = statistics.median(times)
+        print(f"{name} median {script:.1f} s, workflow / script {median('wall_s') / script:.2f}")
     print(f"steps {median('steps'):.0f}, subtasks {median('subtasks'):.0f}")
     print(f"CPU: ffmpeg {median('ffmpeg_cpu_s'):.1f} s, orchestration {orchestration:.1f} s")
     print(f"orchestration CPU per subtask {orchestration / median('subtasks'):.2f} s")

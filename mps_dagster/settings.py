@@ -139,6 +139,10 @@ class Settings(BaseSettings):
     )
     ffmpeg: Path | None = Field(None, description="Another ffmpeg than that of imageio-ffmpeg.")
     cores: int = Field(default_factory=_usable_cores, ge=1, description="Subtasks of one run at the same time.")
+    share_decoding: bool = Field(
+        True,
+        description="Outputs of a run that read its source alike are made by one ffmpeg process, which decodes it once.",
+    )
     max_runs: int = Field(
         2, ge=1, description="Runs at once. Each works on as many subtasks at once as there are cores."
     )
@@ -160,7 +164,7 @@ class Settings(BaseSettings):
     cmq: CmqSettings = CmqSettings()
     sqs_endpoint_url: str | None = Field(None, description="Empty = AWS itself.")
 
-    settle_s: float = Field(2.0, ge=0, description="A local upload is taken when unchanged for this many seconds.")
+    settle_s: float = Field(1.0, ge=0, description="A local upload is taken when unchanged for this many seconds.")
     max_source_bytes: int = Field(50 * 2**30, gt=0, description="Largest source that is accepted.")
     max_duration_s: float = Field(24 * 3600, gt=0, description="Longest source that is accepted.")
     max_pixels: int = Field(8192 * 8192, gt=0, description="Largest picture that is decoded (width x height).")

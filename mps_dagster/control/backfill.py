@@ -121,7 +121,7 @@ def _row(info: ObjectInfo, workflow: Workflow, verdicts: Mapping[str, Verdict], 
     reason = "; ".join(f"{name} {verdicts[name].reason}" for name in explained)
     # Otherwise the upload sensor would never launch what is not in the plan.
     complete = all(name in tasks or verdict.status is Status.DONE for name, verdict in verdicts.items())
-    key = run_key(workflow.trigger.bucket, info) if complete else ""
+    key = run_key(workflow.name, workflow.trigger.bucket, info) if complete else ""
     return info.key, info.size, info.modified, _first(verdicts[name].status for name in due).value, tasks, reason, key
 
 

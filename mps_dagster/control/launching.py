@@ -58,8 +58,8 @@ def launch_workflow(deployment: Deployment, workflow: Workflow, key: str) -> str
     run_tags = tags.workflow_tags(workflow, key) | {
         tags.PARTITION: partition,
         # As the sensor would launch it, so that the sensor does not launch it again.
-        tags.RUN_KEY: run_key(bucket, info),
-        tags.SENSOR: sensor_name(workflow.name),
+        tags.RUN_KEY: run_key(workflow.name, bucket, info),
+        tags.SENSOR: sensor_name(bucket),
     }
     config = upload_config(workflow.name, info.etag, workflow.notify)
     return task_id(deployment.dagster.launch(job_name(workflow.name), config, run_tags))

@@ -2,13 +2,12 @@
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mps_dagster.control.uploads import Clock, Ledger, Poll, Verdict
 from mps_dagster.errors import InvalidInput
 from mps_dagster.storage.announcements import VISIBILITY_S, AnnouncementQueue, Message, announced, keep_dead_letter
-from mps_dagster.workflow.model import Workflow
 
 
 class QueueListener:
@@ -18,14 +17,9 @@ class QueueListener:
     """
 
     def __init__(
-        self,
-        workflow: Workflow,
-        open_queue: Callable[[], AnnouncementQueue],
-        dead_letters: Path,
-        clock: Clock = time.monotonic,
+        self, open_queue: Callable[[], AnnouncementQueue], dead_letters: Path, clock: Clock = time.monotonic
     ) -> None:
         """`dead_letters` is the folder for messages that cannot be read."""
-        self._trigger = workflow.trigger
         self._open_queue, self._dead_letters, self._clock = open_queue, dead_letters, clock
         self._queue: AnnouncementQueue | None = None
         self._pending: list[tuple[float, Message, frozenset[str]]] = []
@@ -37,33 +31,34 @@ class QueueListener:
         self._delete_handled(queue, poll.ledger)
         # Half of the time, so that a busy queue does not stop the sweep.
         for batch in queue.receive(poll.started + poll.limits.seconds / 2):
-            handled: list[Message] = []
+            keys = {message: self._announced_keys(message, poll) for message in batch}
+            verdicts = dict[str, dict[str, Verdict]]()
             try:
-                handled.extend(message for message in batch if self._is_handled(message, poll))
+                verdicts.update(poll.consider(list(dict.fromkeys(itertools.chain.from_iterable(keys.values())))))
             finally:
-                # Also if the bucket stopped answering in between: `extend` keeps what it has so far.
-                queue.delete(handled)
+                # Also if the bucket stopped answering in between: `update` keeps what it has so far.
+                queue.delete([message for message in batch if self._is_handled(message, keys[message], verdicts)])
             if poll.full:
                 return
 
-    def _is_handled(self, message: Message, poll: Poll) -> bool:
-        """Whether the message can be deleted at once."""
-        bucket = self._trigger.bucket.partition("://")[2]
+    def _announced_keys(self, message: Message, poll: Poll) -> list[str]:
+        """The keys of a message that a workflow takes; of one that cannot be read none."""
+        bucket = poll.name.partition("://")[2]
         try:
             uploads = announced(message.body)
         except InvalidInput as error:
             path = keep_dead_letter(self._dead_letters, message, str(error))
             poll.remarks.append(f"{error}; kept as {path}")
-            return True
-        considered = {
-            poll.consider(upload.key)
-            for upload in uploads
-            if upload.bucket == bucket and self._trigger.takes(upload.key)
-        }
-        if not all(verdict.is_final for verdict, _ in considered):
+            return []
+        return [upload.key for upload in uploads if upload.bucket == bucket and poll.takers(upload.key)]
+
+    def _is_handled(self, message: Message, keys: list[str], verdicts: Mapping[str, Mapping[str, Verdict]]) -> bool:
+        """Whether the message can be deleted at once."""
+        found = [pair for key in keys for pair in verdicts.get(key, {"": Verdict.NOT_READABLE}).items()]
+        if not all(verdict.is_final for _, verdict in found):
             # It is received again; the queue's own policy handles a message that was received too often.
             return False
-        new = frozenset(key for verdict, key in considered if verdict is Verdict.NEW)
+        new = frozenset(run for run, verdict in found if verdict is Verdict.NEW)
         if new:
             self._pending.append((self._clock() + VISIBILITY_S, message, new))
         return not new

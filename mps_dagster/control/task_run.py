@@ -245,7 +245,8 @@ def _subtask(facts: dict[str, Any], step: StepRecord | None, progress: float, *,
         if ended:
             message = f"it was not run: {why}" if why else "it was not run"
             return SubtaskState(**facts, status="FAIL", code="InternalError", number=70000, message=message)
-        return SubtaskState(**facts, status="PROCESSING")
+        # Its file may be in the making by another step's process.
+        return SubtaskState(**facts, status="PROCESSING", progress=progress)
     facts |= {"started_s": step.started_s, "ended_s": step.ended_s}
     if step.status == "success" and (result := step.metadata.get("result")):
         return SubtaskState(**facts, status="SUCCESS", progress=1.0, result=SubtaskResult.model_validate(result))

@@ -1,25 +1,25 @@
-"""Finds the uploads of a bucket that need a run, in a bounded poll at each tick of a workflow's sensor.
+"""Finds the uploads of a bucket that need a run, in a bounded poll at each tick of the bucket's sensor.
 
-The bucket announces uploads in a queue, or a sweep lists them. Both lead to `Poll.consider`, which looks at the object
-itself. A sweep that a poll does not finish goes on in the next one.
+One poll serves all workflows that trigger on the bucket. The bucket announces uploads in a queue, or a sweep lists them.
+Both lead to `Poll.consider`, which looks at the objects themselves. A sweep that a poll does not finish goes on in the next
+one.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from pydantic import ValidationError
-
+from mps_dagster.control.scopes import Cursor, Scope, due_scopes, takers_by_prefix
 from mps_dagster.errors import InvalidConfiguration, MpsError, SourceNotAccessible, StorageFailed, StorageRefused
-from mps_dagster.frozen import Facts
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.naming import run_key
@@ -28,7 +28,7 @@ Clock = Callable[[], float]
 
 
 class Verdict(Enum):
-    """The result of checking an object."""
+    """The result of checking an object for one workflow."""
 
     NEW = "an upload that needs a run"
     KNOWN = "an upload that has a run, or needs none"
@@ -39,11 +39,14 @@ class Verdict(Enum):
     BAD_KEY = "an object whose key cannot be used"
     NOT_SETTLED = "still being written"
     NOT_READABLE = "an object that may not be read"
+    OFF = "an upload of a workflow that is switched off"
+    """A sweep finds it when the workflow is on again."""
+    OFF_UNLISTED = "an announced upload of a workflow that is switched off and makes no sweeps"
 
     @property
     def is_final(self) -> bool:
-        """False if a later poll may decide otherwise about the same object."""
-        return self not in (Verdict.NOT_SETTLED, Verdict.NOT_READABLE)
+        """False if a later poll has to decide about the same object again."""
+        return self not in (Verdict.NOT_SETTLED, Verdict.NOT_READABLE, Verdict.OFF_UNLISTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +56,15 @@ class Limits:
     seconds: float = 20.0
     """Dagster gives up a tick after 60 s. A request or two to a slow bucket may still be under way at the end, each for
     some 20 s (`Buckets.short_timeout`)."""
-    runs: int = 100
-    """Creating a run takes Dagster 0.1 to 0.2 s (bench/uploads.py); the rest of a burst follows in the next poll."""
+    runs: int = 250
+    """The rest of a burst follows in the next poll. Creating a run takes Dagster some hundredths of a second
+    (bench/uploads.py)."""
     page: int = 1000
     """Listed objects that are looked up in the ledger at once."""
+    heads: int = 32
+    """Objects that are looked at between two checks of the limits."""
+    threads: int = 8
+    """That ask the bucket at the same time: an answer of S3 takes 20 to 50 ms."""
     remarks: int = 10
     """Objects and messages that are reported one by one."""
 
@@ -73,53 +81,54 @@ class Ledger(Protocol):
         """The keys that are in the ledger."""
 
 
-class Cursor(Facts):
-    """State that a poll leaves to the next one. Losing it only costs time."""
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload that needs a run of a workflow."""
 
-    since: float | None = None
-    """The ledger has all runs that were changed before. Unix seconds, as `swept_at`."""
-    after: str = ""
-    """Where an unfinished sweep goes on."""
-    swept_at: float = 0.0
-    """When the last sweep was finished."""
-
-    @classmethod
-    def parse(cls, text: str | None) -> Cursor:
-        try:
-            return cls.model_validate_json(text or "{}")
-        except ValidationError:
-            return cls()
+    workflow: Workflow
+    info: ObjectInfo
 
 
-def decide(workflow: Workflow, info: ObjectInfo, ledger: Ledger) -> Verdict:
-    """Decide about an object; `info` must come from the bucket's `head`."""
+def decide(workflow: Workflow, info: ObjectInfo) -> Verdict:
+    """Decide about an object without the ledger: NEW may also be KNOWN. `info` must come from the bucket's `head`."""
     if info.record:
         return Verdict.OWN_OUTPUT
     if not workflow.trigger.takes(info.key):
         return Verdict.NOT_TAKEN
     if not workflow.takes(info.key, info.modified):
         return Verdict.TOO_OLD
-    if not info.settled:
-        return Verdict.NOT_SETTLED
-    return Verdict.KNOWN if ledger.among([run_key(workflow.trigger.bucket, info)]) else Verdict.NEW
+    return Verdict.NEW if info.settled else Verdict.NOT_SETTLED
 
 
 class Poll:
-    """One search for uploads of a workflow that need a run."""
+    """One search for uploads to a bucket that need a run."""
 
     def __init__(
-        self, workflow: Workflow, bucket: Bucket, ledger: Ledger, limits: Limits, clock: Clock = time.monotonic
+        self,
+        workflows: Sequence[Workflow],
+        bucket: Bucket,
+        ledger: Ledger,
+        limits: Limits,
+        *,
+        is_on: Callable[[str], bool] = lambda _: True,
+        clock: Clock = time.monotonic,
     ) -> None:
-        self.workflow, self.ledger, self.limits = workflow, ledger, limits
-        self._trigger, self._bucket, self._clock = workflow.trigger, bucket, clock
+        """`workflows` all trigger on the bucket. `is_on` tells by name whether a workflow is switched on."""
+        self.workflows, self.ledger, self.limits, self._is_on = workflows, ledger, limits, is_on
+        self.name = workflows[0].trigger.bucket
+        self._bucket, self._clock = bucket, clock
+        self._by_prefix = takers_by_prefix(workflows)
         self.started = clock()
-        self.uploads: dict[str, ObjectInfo] = {}
+        self.uploads: dict[str, Upload] = {}
         """Uploads that need a run, by run key."""
         self.counts: Counter[Verdict] = Counter()
         self.listed = 0
+        self._passed = 0
+        """Objects that sweeps have considered."""
         self.swept = False
+        """Whether a listing was successful."""
         self.failures: list[str] = []
-        """Errors of the bucket or the queue as a whole."""
+        """Errors of the bucket or a queue as a whole."""
         self.remarks: list[str] = []
         """Problems of single objects and messages, for a person to check."""
         self._bad_key = ""
@@ -134,106 +143,166 @@ class Poll:
     def over(self) -> bool:
         return self.full or self._clock() > self.started + self.limits.seconds
 
-    def run(self, cursor: Cursor, now: float, listen: Callable[[Poll], None] | None) -> Cursor:
-        """Read announcements, and sweep the trigger's dir if it is due. `now` is in Unix seconds."""
-        trigger = self._trigger
-        if listen:
-            with self._reported(f"announcements in {trigger.queue} wait"):
+    def run(self, cursor: Cursor, now: float, listeners: Sequence[tuple[str, Listen]]) -> Cursor:
+        """Read announcements from queues, and sweep what is due. `now` is in Unix seconds."""
+        for queue, listen in listeners:
+            with self._reported(f"announcements in {queue} wait"):
                 listen(self)
-        due = cursor.after or now - cursor.swept_at >= trigger.sweep_every_s
-        # After slow announcements, a sweep waits for the next poll.
-        if trigger.listing and due and not (listen and self.over):
-            with self._reported(f"{trigger.bucket}{trigger.dir} could not be listed"):
-                after = self.sweep(cursor.after)
-                return cursor.model_copy(update={"after": after, "swept_at": cursor.swept_at if after else now})
+        for scope in due_scopes(self.workflows, cursor, now):
+            # After slow announcements, a sweep waits for the next poll; so does the next scope.
+            if self.over and (listeners or self.listed):
+                return cursor.stopped(scope.prefix)
+            cursor = self._sweep_scope(scope, cursor, now)
+            if cursor.after:
+                break
         return cursor
 
     @contextmanager
     def _reported(self, what: str) -> Iterator[None]:
-        """Report a failure of the queue or the listing, so that the other one is still used."""
+        """Report a failure of a queue or a listing, so that the others are still used."""
         try:
             yield
         except MpsError as error:
             self.failures.append(f"{what}: {error}")
 
-    def consider(self, key: str) -> tuple[Verdict, str]:
-        """Check an object, and keep it if it needs a run; return the verdict and its run key.
+    def takers(self, key: str) -> list[Workflow]:
+        """The workflows whose trigger takes the key."""
+        folders = ["", *(key[: number + 1] for number, character in enumerate(key) if character == "/")]
+        candidates = itertools.chain.from_iterable(self._by_prefix.get(folder, ()) for folder in folders)
+        return [workflow for workflow in candidates if workflow.trigger.takes(key)]
 
-        Raise `MpsError` if the bucket does not answer.
+    def consider(self, keys: Sequence[str]) -> Iterator[tuple[str, dict[str, Verdict]]]:
+        """Check objects, and keep those that need a run; yield each key with its verdicts by run key.
+
+        An object without a run key, such as one that is gone, has its verdict under "". Raise `MpsError` if the bucket does
+        not answer.
         """
-        verdict, info = self._decide(key)
-        self.counts[verdict] += 1
-        run = run_key(self._trigger.bucket, info) if info else ""
-        if info and verdict is Verdict.NEW:
-            self.uploads[run] = info
-        elif verdict is Verdict.OWN_OUTPUT:
-            # So that no sweep checks it again.
-            self.ledger.add([run])
-        return verdict, run
+        answers = self._heads(keys)
+        known = self.ledger.among(
+            [run for info in answers.values() if isinstance(info, ObjectInfo) for run in self._runs(info)]
+        )
+        for key, answer in answers.items():
+            found = self._decide(answer, known) if isinstance(answer, ObjectInfo) else {"": self._verdict_of(answer)}
+            self.counts.update(found.values())
+            yield key, found
 
-    def _decide(self, key: str) -> tuple[Verdict, ObjectInfo | None]:
-        try:
-            info = self._bucket.head(key)
-        except SourceNotAccessible:
+    def _runs(self, info: ObjectInfo) -> dict[str, Workflow]:
+        """The workflows that take an object, by the key of the run that it may need."""
+        return {run_key(workflow.name, self.name, info): workflow for workflow in self.takers(info.key)}
+
+    def _heads(self, keys: Sequence[str]) -> dict[str, ObjectInfo | MpsError]:
+        def head(key: str) -> ObjectInfo | MpsError:
+            try:
+                return self._bucket.head(key)
+            except MpsError as error:
+                return error
+
+        if len(keys) <= 1:
+            return {key: head(key) for key in keys}
+        with ThreadPoolExecutor(self.limits.threads) as pool:
+            return dict(zip(keys, pool.map(head, keys), strict=True))
+
+    def _decide(self, info: ObjectInfo, known: AbstractSet[str]) -> dict[str, Verdict]:
+        runs = self._runs(info)
+        verdicts = {run: decide(workflow, info) for run, workflow in runs.items()}
+        for run, verdict in verdicts.items():
+            if verdict is Verdict.NEW:
+                verdicts[run] = Verdict.KNOWN if run in known else self._keep(run, Upload(runs[run], info))
+        # So that no sweep checks it again.
+        self.ledger.add([run for run, verdict in verdicts.items() if verdict is Verdict.OWN_OUTPUT])
+        return verdicts or {"": Verdict.NOT_TAKEN}
+
+    def _keep(self, key: str, upload: Upload) -> Verdict:
+        if self._is_on(upload.workflow.name):
+            self.uploads[key] = upload
+            return Verdict.NEW
+        return Verdict.OFF if upload.workflow.trigger.listing else Verdict.OFF_UNLISTED
+
+    def _verdict_of(self, error: MpsError) -> Verdict:
+        """Of an object that `head` does not describe. Raise the error if it is one of the whole bucket."""
+        if isinstance(error, SourceNotAccessible):
             self._check_bucket()
-            return Verdict.GONE, None
-        except InvalidConfiguration as error:
+            return Verdict.GONE
+        if isinstance(error, InvalidConfiguration):
             self._bad_key = self._bad_key or str(error)
-            return Verdict.BAD_KEY, None
-        except StorageRefused as error:
+            return Verdict.BAD_KEY
+        if isinstance(error, StorageRefused):
             self._check_bucket()
             # One unreadable object must not delay the others.
             self.remarks.append(str(error))
-            return Verdict.NOT_READABLE, None
-        return decide(self.workflow, info, self.ledger), info
+            return Verdict.NOT_READABLE
+        raise error
 
     def _check_bucket(self) -> None:
         """Raise if the bucket itself is gone or refuses everything, which HEAD does not show; once per poll."""
         if not self._bucket_answered:
-            next(self._bucket.list(self._trigger.prefix), None)
+            next(self._bucket.list(self.workflows[0].trigger.prefix), None)
             self._bucket_answered = True
 
-    def sweep(self, after: str) -> str:
-        """List the trigger's dir from `after` on; return the key after which to go on, empty at the end.
-
-        Raise `MpsError` if the listing fails; then none of its uploads count.
-        """
-        announced = dict(self.uploads)
+    def _sweep_scope(self, scope: Scope, cursor: Cursor, now: float) -> Cursor:
+        """Sweep a scope as far as the limits allow. If its listing fails, none of its uploads count."""
+        before = dict(self.uploads)
         try:
-            reached = self._sweep(after)
-        except MpsError:
-            self.uploads = announced
-            raise
+            after = self._sweep(scope, cursor.after if scope.holds(cursor.after) else "")
+        except MpsError as error:
+            self.uploads = before
+            self.failures.append(f"{self.name}/{scope.prefix} could not be listed: {error}")
+            # Not where it stopped: other scopes would wait for this one.
+            return cursor.stopped("")
         self.swept = True
-        return reached
+        return cursor.stopped(after) if after else cursor.finished(scope, now)
 
-    def _sweep(self, after: str) -> str:
-        listing = iter(self._bucket.list(self._trigger.prefix, after=after, left_out=self._leave_out))
+    def _sweep(self, scope: Scope, after: str) -> str:
+        """List from `after` on; return the key after which to go on, empty at the end."""
+        listing = iter(self._bucket.list(scope.prefix, after=after, left_out=self._leave_out))
         while page := list(itertools.islice(listing, self.limits.page)):
             self._bucket_answered = True
-            taken = [info for info in page if self.workflow.takes(info.key, info.modified)]
-            keys = {info.key: run_key(self._trigger.bucket, info) for info in taken}
-            known = self.ledger.among(keys.values())
-            for info in page:
-                if info.key in keys and keys[info.key] not in known and not self._gets_past(info.key):
-                    return after
-                after = info.key
-                self.listed += 1
-            if self.over:
-                return after
+            after = self._sweep_page(page) or after
+            if after != page[-1].key or self.over:
+                # The prefix comes before all keys of the scope.
+                return after or scope.prefix
         return ""
 
-    def _gets_past(self, key: str) -> bool:
-        """Consider an object of the sweep, unless the poll is over; but always the first one, or the sweep might never
-        get past it."""
-        if self.listed and self.over:
-            return False
+    def _sweep_page(self, page: Sequence[ObjectInfo]) -> str:
+        """Return the last key of the page that needs no look any more; empty if the first one does."""
+        pending = deque(self._unknown(page))
+        while pending and not (self._passed and self.over) and self._get_past(pending):
+            pass
+        reached = [info.key for info in page if not pending or info.key < pending[0]]
+        self.listed += len(reached)
+        return reached[-1] if reached else ""
+
+    @property
+    def _batch_size(self) -> int:
+        # At least one: a listing may take all of a poll's time each time, and the sweep must end some day.
+        return 1 if self.over else min(self.limits.heads, self.limits.runs - len(self.uploads))
+
+    def _unknown(self, page: Iterable[ObjectInfo]) -> list[str]:
+        """The keys of a page that some workflow may need a run for."""
+        runs = {
+            run: (info.key, workflow.name)
+            for info in page
+            for run, workflow in self._runs(info).items()
+            if workflow.takes(info.key, info.modified)
+        }
+        unknown = [runs[run] for run in runs.keys() - self.ledger.among(runs)]
+        # Not looked at in each poll: there may be many by the time that the workflow is switched on again.
+        self.counts.update(Verdict.OFF for _, workflow in unknown if not self._is_on(workflow))
+        return sorted({key for key, workflow in unknown if self._is_on(workflow)})
+
+    def _get_past(self, pending: deque[str]) -> bool:
+        """Consider the next objects of the sweep; False if the bucket does not answer for one, which stays pending."""
         try:
-            self.consider(key)
+            for _ in self.consider(list(itertools.islice(pending, self._batch_size))):
+                pending.popleft()
+                self._passed += 1
         except StorageFailed as error:
-            if self.listed:
+            if self._passed:
                 return False
+            # The last poll stopped here, too.
             self.remarks.append(str(error))
+            pending.popleft()
+            self._passed += 1
         return True
 
     def _leave_out(self, problem: str) -> None:
@@ -242,8 +311,11 @@ class Poll:
 
     def summary(self, cursor: Cursor) -> str:
         """A summary of a poll without new uploads."""
-        unsettled = self.counts[Verdict.NOT_SETTLED]
-        waiting = f", {unsettled} still being written" if unsettled else ""
+        waiting = "".join(
+            f", {self.counts[verdict]} {verdict.value}"
+            for verdict in (Verdict.NOT_SETTLED, Verdict.OFF, Verdict.OFF_UNLISTED)
+            if self.counts[verdict]
+        )
         going_on = f"; the sweep goes on after {cursor.after}" if cursor.after else ""
         return "\n".join([f"{self.listed} objects listed, none new{waiting}{going_on}", *self.problems()])
 
@@ -255,3 +327,7 @@ class Poll:
         if left_out := self.counts[Verdict.BAD_KEY]:
             problems.append(f"{left_out} left out, such as: {self._bad_key}")
         return problems
+
+
+Listen = Callable[[Poll], None]
+"""Lets a poll consider what a queue announced."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mps_dagster.errors import InvalidConfiguration
-from mps_dagster.execution.attachments import lay_out
 from mps_dagster.execution.claims import WAIT_S, Claim
+from mps_dagster.execution.produce import Producer
 from mps_dagster.execution.progress import Report
 from mps_dagster.execution.publish import Encoded, publish
 from mps_dagster.execution.records import read_record, up_to_date
@@ -17,9 +17,7 @@ from mps_dagster.execution.staging import check_room, check_unchanged, staged, w
 from mps_dagster.execution.subtask import Subtask
 from mps_dagster.execution.verify import verified
 from mps_dagster.ffmpeg.plan import SOURCE, Plan
-from mps_dagster.ffmpeg.process import Completed
 from mps_dagster.ffmpeg.program import Ffmpeg
-from mps_dagster.ffmpeg.progress import Progress
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.tasks.result import SubtaskResult
@@ -78,26 +76,15 @@ class Worker:
         with work_folder(run_dir, f"{subtask.task}.{subtask.id}") as folder, self._room(subtask, plan, folder):
             # A name of our own, as the upload's may contain anything.
             (folder / SOURCE).symlink_to(source)
-            lay_out(plan.attachments, folder, self.buckets, self.settings.templates_dir)
             with full_if_rejected(folder):
-                runs = self._run(plan, folder, report, self.ffmpeg.time_limit_s(subtask.source.media))
+                producer = Producer(self.settings, self.buckets, self.ffmpeg, run_id)
+                processes = producer.produce(subtask, plan, folder, report)
                 files = verified(plan, folder)
             check_unchanged(origin, subtask.source.key, subtask.source.etag)
-            encoded = Encoded(files, runs, run_id, self.ffmpeg.version)
+            encoded = Encoded(files, processes, run_id, self.ffmpeg.version)
             return claim.begin() or publish(subtask, plan, encoded, claim)
 
     def _room(self, subtask: Subtask, plan: Plan, folder: Path) -> AbstractContextManager[None]:
         needs = Needs.of(plan.estimated_bytes, folder, self.buckets.get(subtask.bucket))
         room = Room(self.settings.scratch_dir, self.settings.subtask_timeout_s)
         return room.reserved(plan.primary_key, needs, folder)
-
-    def _run(self, plan: Plan, folder: Path, report: Report, wall_s: float) -> list[Completed]:
-        runs = []
-        for number, command in enumerate(plan.commands):
-
-            def on_progress(progress: Progress, before: int = number) -> None:
-                done = min(1.0, progress.out_time_s / plan.duration_s) if plan.duration_s else 0.0
-                report(min(0.99, (before + done) / len(plan.commands)), progress.speed)
-
-            runs.append(self.ffmpeg.run(command, cwd=folder, on_progress=on_progress, wall_s=wall_s))
-        return runs

@@ -16,10 +16,10 @@ from mps_dagster.errors import DiskFull, MpsError, SourceNotAccessible
 from mps_dagster.execution.claims import Claim
 from mps_dagster.execution.records import record_key
 from mps_dagster.execution.segments import header_key, publish_segments, segment_files
+from mps_dagster.execution.sharing import Processes
 from mps_dagster.execution.subtask import Subtask
 from mps_dagster.execution.verify import SAMPLE, Produced
 from mps_dagster.ffmpeg.plan import SOURCE, Plan
-from mps_dagster.ffmpeg.process import Completed
 from mps_dagster.media import preview
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.tasks.result import OutputObject, SegmentSet, SubtaskResult
@@ -28,10 +28,10 @@ from mps_dagster.workflow.model import RECORDS_DIR
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The files and costs of a subtask's processes, and the run that executed them."""
+    """The files of a subtask, the processes that made them, and the run."""
 
     files: tuple[Produced, ...]
-    runs: list[Completed]
+    processes: Processes
     run_id: str
     ffmpeg_version: str
 
@@ -52,7 +52,7 @@ def publish(subtask: Subtask, plan: Plan, encoded: Encoded, claim: Claim) -> Sub
 
 
 def _publish(subtask: Subtask, plan: Plan, encoded: Encoded, claim: Claim, publisher: _Publisher) -> SubtaskResult:
-    files, runs, bucket = encoded.files, encoded.runs, claim.bucket
+    files, processes, bucket = encoded.files, encoded.processes, claim.bucket
     _unpublish_index(plan, bucket)
     segments, parts = _segments(plan, files[0], publisher, claim)
     rest = [publisher.media(file) for file in reversed(files[1:])][::-1]
@@ -64,10 +64,10 @@ def _publish(subtask: Subtask, plan: Plan, encoded: Encoded, claim: Claim, publi
         source_uri=subtask.source.uri, spec=subtask.spec, outputs=(*main, *texts, *parts), segments=segments,
         facts=plan.facts,
         preview_key=_preview(plan, files[0], bucket),
-        commands=tuple(_shown(command, subtask.source.key) for command in plan.commands),
+        commands=tuple(_shown(command, subtask.source.key) for command in processes.commands),
         ffmpeg_version=encoded.ffmpeg_version, revision=subtask.revision, run_id=encoded.run_id,
-        media_s=plan.duration_s, wall_s=sum(run.wall_s for run in runs), cpu_s=sum(run.cpu_s for run in runs),
-        memory_bytes=max((run.memory_bytes for run in runs), default=0), fingerprint=subtask.fingerprint,
+        media_s=plan.duration_s, wall_s=processes.wall_s, cpu_s=processes.cpu_s,
+        memory_bytes=processes.memory_bytes, fingerprint=subtask.fingerprint,
     )  # fmt: skip
     claim.end(result)
     return result

@@ -10,6 +10,7 @@ writing fails, as `DiskFull` too.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import logging
 import shutil
@@ -91,7 +92,7 @@ class Room:
                 if need > free + temporary[disk]:
                     raise missing
                 return missing
-            mine = reservations / f"{folder.parent.name}.{folder.name}"
+            mine = reservations / hashlib.sha256(str(folder).encode()).hexdigest()[:32]
             file = held.enter_context(mine.open("w"))
             held.callback(mine.unlink, missing_ok=True)
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -150,7 +151,7 @@ def _is_held(file: TextIO) -> bool:
 
 def _bytes_in(folder: Path) -> int:
     """Without the source, which is a link."""
-    return sum(path.lstat().st_size for path in folder.iterdir() if not path.is_symlink())
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_symlink())
 
 
 def _missing(what: str, need: int, free: int, path: Path) -> DiskFull:

@@ -22,6 +22,8 @@ GLOBAL_ARGS = ("-hide_banner", "-nostdin", "-y", "-loglevel", "warning", "-nosta
 REREADS = 20
 SHORT_S, SHORT_FRAMES = 600, 15_000
 PROBED_BYTES_PER_S = 5_000_000
+JOINT_STALL_S = 20.0
+"""After so long without movement, a process for several subtasks is ended; each of them can be carried out alone."""
 NICENESS = 10
 """For encoding, so that probes, the UI, the API and the daemons need not wait for CPU."""
 
@@ -32,23 +34,36 @@ class Ffmpeg:
 
     path: Path
     limits: Limits
+    """For a process with one output."""
     max_pixels: int
+    cores: int = 1
 
     @classmethod
     def of(cls, settings: Settings) -> Ffmpeg:
         limits = Limits(
             settings.subtask_timeout_s, settings.stall_timeout_s, settings.memory_limit_bytes, niceness=NICENESS
         )
-        return cls(settings.ffmpeg or Path(imageio_ffmpeg.get_ffmpeg_exe()), limits, settings.max_pixels)
+        return cls(
+            settings.ffmpeg or Path(imageio_ffmpeg.get_ffmpeg_exe()), limits, settings.max_pixels, settings.cores
+        )
 
     @property
     def version(self) -> str:
         return _version(self.path, self.limits)
 
     def run(
-        self, args: tuple[str, ...], *, cwd: Path, on_progress: Callable[[Progress], None], wall_s: float | None = None
+        self,
+        args: tuple[str, ...],
+        *,
+        cwd: Path,
+        on_progress: Callable[[Progress], None],
+        wall_s: float | None = None,
+        members: int = 1,
     ) -> Completed:
-        """Run one command of a plan in `cwd`; raise the fitting error if it fails."""
+        """Run one process for the outputs of some subtasks in `cwd`; raise the fitting error if it fails.
+
+        `wall_s` is the time for one of them; empty = the setting's.
+        """
         progress = furthest = Progress()
 
         def on_line(line: str) -> bool:
@@ -60,12 +75,23 @@ class Ffmpeg:
             furthest = progress if advanced else furthest
             return advanced
 
-        limits = replace(self.limits, wall_s=wall_s or self.limits.wall_s, read_bytes=_read_limit(cwd / SOURCE))
+        limits = replace(self._limits(members, wall_s or self.limits.wall_s), read_bytes=_read_limit(cwd / SOURCE))
         process = run([str(self.path), *GLOBAL_ARGS, *args], cwd=cwd, limits=limits, on_line=on_line)
         if process.ended_by:
             where = f"at {furthest.out_time_s:.1f} s of its output, frame {furthest.frame}"
             process = replace(process, ended_by=f"{process.ended_by}; it was {where}")
         return process.check()
+
+    def _limits(self, members: int, wall_s: float) -> Limits:
+        """One process for several subtasks may use the time of all, and the memory of as many as would run at once."""
+        if members == 1:
+            return replace(self.limits, wall_s=wall_s)
+        return replace(
+            self.limits,
+            stall_s=min(self.limits.stall_s, JOINT_STALL_S),
+            wall_s=wall_s * members,
+            memory_bytes=self.limits.memory_bytes * min(members, self.cores),
+        )
 
     def time_limit_s(self, media: MediaInfo) -> float:
         """The setting's limit, for ten minutes of media, or in proportion for more.

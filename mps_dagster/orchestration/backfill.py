@@ -45,4 +45,4 @@ def launch(instance: DagsterInstance, workflow: Workflow, table: pd.DataFrame) -
                 tags=workflow_tags(workflow, priority=PRIORITY),
             )  # fmt: skip
         # Keeps the upload sensor from launching these, too. Last, so that none is lost if a backfill cannot be queued.
-        PartitionLedger(instance, workflow.name).add(key for key in rows["run_key"] if key)
+        PartitionLedger(instance, workflow.trigger.bucket, set()).add(key for key in rows["run_key"] if key)

@@ -15,7 +15,7 @@ from mps_dagster.orchestration.graphs import by_hand_job, process_media_job, wor
 from mps_dagster.orchestration.notifications import notification_sensors
 from mps_dagster.orchestration.resources import resources
 from mps_dagster.orchestration.retention import retention_job, retention_schedule
-from mps_dagster.orchestration.upload_sensor import bad_file_sensor, upload_sensor
+from mps_dagster.orchestration.upload_sensor import bad_file_sensor, upload_sensors
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.naming import is_schedule, job_name
@@ -77,11 +77,12 @@ def _definitions(settings: Settings, workflows: Sequence[Workflow], bad: Sequenc
     executor = subtask_executor(settings)
     graphs = {workflow.name: workflow_graphs(workflow) for workflow in workflows}
     schedules = [workflow for workflow in workflows if is_schedule(workflow.name)]
+    jobs = {workflow.name: _job(workflow, executor) for workflow in workflows}
     backfill, retention = backfill_job(workflows), retention_job(settings, tuple(workflows), are_all=not bad)
     return dg.Definitions(
         assets=[asset for workflow in workflows for asset in workflow_assets(workflow, graphs[workflow.name])],
         jobs=[
-            *(_job(workflow, executor) for workflow in workflows),
+            *jobs.values(),
             *(by_hand_job(schedule, graphs[schedule.name], executor) for schedule in schedules),
             process_media_job(executor),
             backfill,
@@ -89,7 +90,7 @@ def _definitions(settings: Settings, workflows: Sequence[Workflow], bad: Sequenc
         ],
         schedules=[*backfill_schedules(workflows, backfill), retention_schedule(retention)],
         sensors=[
-            *(upload_sensor(settings, workflow) for workflow in workflows),
+            *upload_sensors(settings, workflows, jobs),
             *(bad_file_sensor(file) for file in bad),
             *notification_sensors(settings, {workflow.name: workflow for workflow in workflows}),
         ],

@@ -18,7 +18,10 @@ import dagster as dg
 from mps_dagster.control.daemon_lock import DaemonLock, DaemonRunning, daemon_lock
 from mps_dagster.errors import MpsError
 from mps_dagster.orchestration import internals
-from mps_dagster.orchestration.retries import Queue, Retries
+from mps_dagster.orchestration.folder_watch import FolderWatch
+from mps_dagster.orchestration.retries import Retries
+from mps_dagster.orchestration.rhythm import RestingQueue, RestingSensors
+from mps_dagster.orchestration.wakes import Wakes, listen
 from mps_dagster.settings import Settings
 
 BEAT_S = 30.0
@@ -62,13 +65,15 @@ def refuse_second(instance: dg.DagsterInstance, lock: DaemonLock) -> None:
         time.sleep(POLL_S)
 
 
-def daemon_threads(instance: dg.DagsterInstance) -> Iterator[Any]:
+def daemon_threads(instance: dg.DagsterInstance, wakes: Wakes, watch: FolderWatch) -> Iterator[Any]:
     """What the daemon does, a thread each."""
     for kind in instance.get_required_daemon_types():
         if kind == Retries.daemon_type():
             yield Retries()
-        elif kind == Queue.daemon_type() and isinstance(instance.run_coordinator, dg.QueuedRunCoordinator):
-            yield Queue(interval_seconds=instance.run_coordinator.dequeue_interval_seconds)
+        elif kind == RestingQueue.daemon_type():
+            yield RestingQueue(wakes)
+        elif kind == RestingSensors.daemon_type():
+            yield RestingSensors(instance.get_sensor_settings(), wakes, watch)
         else:
             yield internals.create_daemon_of_type(kind, instance)
 
@@ -83,7 +88,10 @@ def main(workspace_file: str) -> None:
         refuse_second(instance, lock)
         target = internals.WorkspaceFileTarget([workspace_file])
         workspace = stack.enter_context(internals.WorkspaceProcessContext(instance, target))
-        daemons = [stack.enter_context(daemon) for daemon in daemon_threads(instance)]
+        wakes = Wakes()
+        listen(settings.dagster_home, wakes)
+        threads = daemon_threads(instance, wakes, FolderWatch(settings, wakes))
+        daemons = [stack.enter_context(daemon) for daemon in threads]
         stack.enter_context(Daemon(workspace, daemons, lock)).check_daemon_loop()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +73,40 @@ def close_idle_connections() -> None:
     _FILES.close()
     for engine in _SERVERS.values():
         engine.dispose()
+
+
+SCHEMA_CHECKS = {
+    "run_storage": (
+        "has_built_index", "has_run_stats_index_cols", "has_bulk_actions_selector_cols", "has_backfill_id_column",
+        "has_bulk_action_job_name_column", "has_backfill_tags_table",
+    ),
+    "event_log_storage": ("has_table", "has_asset_key_col", "_has_asset_key_col_on_connection", "has_secondary_index"),
+    "schedule_storage": (
+        "has_built_index", "has_secondary_index_table", "has_instigators_table", "_has_instigators_table",
+        "_has_asset_daemon_asset_evaluations_table",
+    ),
+}  # fmt: skip
+"""Questions that Dagster's storages ask the database over and over: what is there stays there."""
+_SCHEMA: set[tuple[str, ...]] = set()
+"""The answers that were yes, by URL, question and arguments."""
+
+
+def _remember_schema(storage: internals.DagsterStorage, url: str) -> None:
+    for part, checks in SCHEMA_CHECKS.items():
+        for name in checks:
+            check = getattr(getattr(storage, part), name)
+            setattr(getattr(storage, part), name, _remembered(check, (url, part, name)))
+
+
+def _remembered(check: Callable[..., bool], place: tuple[str, ...]) -> Callable[..., bool]:
+    def answer(*arguments: object) -> bool:
+        # The others are connections.
+        fact = (*place, *(argument for argument in arguments if isinstance(argument, str)))
+        if fact not in _SCHEMA and check(*arguments):
+            _SCHEMA.add(fact)
+        return fact in _SCHEMA
+
+    return answer
 
 
 def _open(url: str, path: str) -> _File:
@@ -169,6 +203,7 @@ class SqliteRecords(internals.DagsterSqliteStorage):
         self._schedule_storage = SqliteSchedules.from_local(schedules)
         # The parent's __init__ would open all three again.
         super(internals.DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
+        _remember_schema(self, base_dir)
 
 
 def postgresql_records(url: str, inst_data: internals.ConfigurableClassData | None) -> DagsterPostgresStorage:
@@ -189,4 +224,5 @@ def postgresql_records(url: str, inst_data: internals.ConfigurableClassData | No
     part: Any
     for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
         part._engine = _SERVERS[url]  # noqa: SLF001
+    _remember_schema(storage, url)
     return storage

@@ -11,15 +11,19 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import dagster as dg
 
+from mps_dagster.execution.sharing import Waiting
 from mps_dagster.orchestration import internals
 from mps_dagster.orchestration.workers import Broken, Died, Ended, Run, Workers
 from mps_dagster.settings import Settings
 
 POLL_S = 0.5
 """How often interrupts and due retries are looked for; a worker's message is read at once."""
+PLANNING = 2
+"""Priority of steps that plan others, which wait for them: more outputs may turn up that are made together."""
 INTERRUPTS = {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}
 
 
@@ -28,7 +32,7 @@ def subtask_executor(settings: Settings) -> dg.ExecutorDefinition:
 
     @dg.executor(name="workers", config_schema={}, requirements=dg.multiple_process_executor_requirements())
     def workers(_: dg.InitExecutorContext) -> dg.Executor:
-        return StepExecutor(settings.cores)
+        return StepExecutor(settings.cores, settings.scratch_dir if settings.share_decoding else None)
 
     return workers
 
@@ -47,8 +51,10 @@ def end_with_the_run(context: dg.OpExecutionContext) -> None:
 class StepExecutor(dg.Executor):
     """Hands steps that are ready to workers, and passes their events on to Dagster."""
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int, scratch: Path | None = None) -> None:
         self._at_once = at_once
+        self._scratch = scratch
+        """Where subtasks share processes; None = they do not."""
 
     @property
     def retries(self) -> internals.RetryMode:
@@ -67,7 +73,7 @@ class StepExecutor(dg.Executor):
                 internals.InstanceConcurrencyContext(plan_context.instance, plan_context.dagster_run)
             )
             active = stack.enter_context(
-                internals.ActiveExecution(
+                internals.HoldingExecution(
                     execution_plan, self.retries, max_concurrent=self._at_once, instance_concurrency_context=slots
                 )
             )
@@ -78,7 +84,8 @@ class StepExecutor(dg.Executor):
                 retry_mode=self.retries.for_inner_plan(),
                 load_data=execution_plan.repository_load_data,
             )
-            steps = _Steps(self, plan_context, active, stack.enter_context(Workers(run)))
+            waiting = Waiting(self._scratch / run.record.run_id) if self._scratch else None
+            steps = _Steps(self, plan_context, active, stack.enter_context(Workers(run)), waiting)
             yield from steps.execute(self._at_once)
         yield dg.DagsterEvent.engine_event(plan_context, f"Process {pid} has executed all steps", about)
 
@@ -89,8 +96,9 @@ class _Steps:
 
     _executor: StepExecutor
     _context: internals.PlanOrchestrationContext
-    _active: internals.ActiveExecution
+    _active: internals.HoldingExecution
     _workers: Workers
+    _waiting: Waiting | None
     _errors: dict[int, internals.SerializableErrorInfo] = field(default_factory=dict)
     """Of steps that were interrupted or lost their worker, by process id."""
 
@@ -117,9 +125,27 @@ class _Steps:
         self._workers.interrupt()
 
     def _hand_out(self, at_once: int) -> Iterator[dg.DagsterEvent]:
-        for step in self._active.get_steps_to_execute(limit=at_once - len(self._workers.busy)):
-            self._workers.start(step.key, self._active.get_known_state())
+        # One by one, as a step that begins may hold others back.
+        while len(self._workers.busy) < at_once and self._hold():
+            steps = self._active.get_steps_to_execute(limit=1)
+            if not steps:
+                break
+            self._workers.start(steps[0].key, self._active.get_known_state())
         yield from self._active.concurrency_event_iterator(self._context)
+
+    def _hold(self) -> bool:
+        """Hold steps back that would only wait for others; False if there is no other step."""
+        ready, busy = self._active.ready(), self._workers.busy
+        planning = any(self._priority(step) >= PLANNING for step in busy)
+        self._active.held = {
+            step
+            for step in ready
+            if self._waiting and (self._waiting.waits(step, busy) or (planning and self._priority(step) < PLANNING))
+        }
+        return len(self._active.held) < len(ready)
+
+    def _priority(self, step: str) -> int:
+        return internals.priority(self._active.get_step_by_key(step))
 
     def _listen(self) -> Iterator[dg.DagsterEvent]:
         if not self._workers.busy:

@@ -11,6 +11,7 @@ import dagster as dg
 
 from mps_dagster.control import tags
 from mps_dagster.execution.subtask import Upload
+from mps_dagster.orchestration.executor import PLANNING
 from mps_dagster.orchestration.ops import UploadConfig, assemble, break_down, fetch_source, op, source_op, subtask
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import UPLOAD, Place, Task, Workflow
@@ -136,6 +137,8 @@ def _task_graph(name: str, workflow: str, task: Mapping[str, Any], *, heavy: boo
         # In the launchpad only the outputs are written; name and type are the slot's.
         return {"break_down": {"config": {"workflow": workflow, "task": {**task, **config["task"]}}}}
 
+    # All tasks are planned before the first subtask runs, which may make files of other tasks.
+    plan = break_down.alias("break_down").tag({tags.PRIORITY: str(PLANNING)})
     # Heavy subtasks first: a long one that starts last leaves the other cores idle.
     work = subtask.alias("subtask").tag({tags.PRIORITY: "1" if heavy else "0"})
 
@@ -147,7 +150,7 @@ def _task_graph(name: str, workflow: str, task: Mapping[str, Any], *, heavy: boo
         ),
     )
     def task_graph(source: Any) -> Any:
-        subtasks, members = break_down.alias("break_down")(source)
+        subtasks, members = plan(source)
         return assemble.alias("assemble")(members, subtasks.map(work).collect())
 
     return task_graph

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dagster import QueuedRunCoordinator
+from dagster import DagsterRun, QueuedRunCoordinator
 
 from mps_dagster.control import tags
 from mps_dagster.orchestration import internals
 from mps_dagster.orchestration.database import SqliteRecords, postgresql_records
+from mps_dagster.orchestration.wakes import QUEUE, wake
 from mps_dagster.settings import Settings
 
 
@@ -64,7 +65,12 @@ class StepLogs(internals.LocalComputeLogManager):
 
 
 class RunQueue(QueuedRunCoordinator):
-    """Dagster's run queue with the limits of `MPS_MAX_RUNS` and `MPS_MAX_BACKFILL_RUNS`."""
+    """Dagster's run queue with the limits of `MPS_MAX_RUNS` and `MPS_MAX_BACKFILL_RUNS`; wakes the daemon for a new run."""
+
+    def submit_run(self, context: internals.SubmitRunContext) -> DagsterRun:
+        run = super().submit_run(context)
+        wake(Settings().dagster_home, QUEUE)
+        return run
 
     @classmethod
     def from_config_value(cls, inst_data: internals.ConfigurableClassData | None, config_value: Any) -> RunQueue:

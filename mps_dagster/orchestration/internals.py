@@ -3,9 +3,11 @@
 tests/orchestration/test_internals.py checks what we rely on; ruff keeps other modules from importing Dagster's internals.
 """
 
+import math
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import dagster as dg
 
@@ -13,6 +15,7 @@ import dagster as dg
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.active import ActiveExecution
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
+from dagster._core.execution.plan.step import ExecutionStep
 from dagster._core.execution.retries import RetryMode
 
 # Workers: a job and an instance that another process can open, and the execution of one step.
@@ -40,8 +43,11 @@ from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.errors import DagsterUserCodeProcessError, DagsterUserCodeUnreachableError
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
-from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._core.storage.tags import GRPC_INFO_TAG, PRIORITY_TAG
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+
+# Queue: what it is given with a run.
+from dagster._core.run_coordinator.base import SubmitRunContext
 
 # Instance: classes that dagster.yaml can name, and the logs of steps.
 from dagster._core.execution.compute_logs import redirect_to_file
@@ -60,9 +66,14 @@ from dagster._core.storage.sqlite_storage import (
 )  # fmt: skip
 
 # Daemon: its threads, and the signs of life of all daemons of an instance.
+from dagster._core.workspace.context import IWorkspaceProcessContext as Workspace
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._core.remote_representation.external import RemoteSensor
+from dagster._daemon import sensor as _sensor_loop
 from dagster._daemon.controller import DagsterDaemonController, create_daemon_of_type
+from dagster._daemon.daemon import DaemonIterator, DagsterDaemon, SensorDaemon, SpanMarker
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._utils.interrupts import setup_interrupt_handlers
 from dagster._utils.log import configure_loggers
 
@@ -71,7 +82,6 @@ from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.execution.retries import auto_reexecution_should_retry_run
 from dagster._daemon.auto_run_reexecution.auto_run_reexecution import retry_run, should_retry
 from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
-from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
 # Backfills: listing and queueing them, and the code server whose files they are of.
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
@@ -81,6 +91,32 @@ from dagster._core.utils import make_new_backfill_id
 
 PRELOADED = ("dagster._core.executor.child_process_executor", "dagster._core.storage.legacy_storage")
 """Modules that a run imports besides those above."""
+
+
+class HoldingExecution(ActiveExecution):
+    """The bookkeeping of steps, where some that are ready can be held back."""
+
+    def __init__(self, plan: ExecutionPlan, retry_mode: RetryMode, **options: Any) -> None:
+        self.held: set[str] = set()
+        super().__init__(plan, retry_mode, sort_key_fn=self._place, **options)
+
+    def ready(self) -> list[str]:
+        """Keys of the steps that may begin now."""
+        # Takes in what has ended since.
+        self._update()
+        return list(self._executable)
+
+    def sleep_interval(self) -> float:
+        # Without types.
+        interval: Any = super().sleep_interval
+        return float(interval())
+
+    def _place(self, step: ExecutionStep) -> float:
+        return math.inf if step.key in self.held else -priority(step)
+
+
+def priority(step: ExecutionStep) -> int:
+    return int(step.tags.get(PRIORITY_TAG, 0))
 
 
 def execute_run(origin: JobPythonOrigin, run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
@@ -122,3 +158,19 @@ def reload_code(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     if isinstance(origin, GrpcServerCodeLocationOrigin):
         with suppress(DagsterUserCodeUnreachableError):
             origin.create_client().reload_code(timeout=instance.code_server_reload_timeout)
+
+
+@contextmanager
+def sensor_intervals(rests: Callable[[RemoteSensor, float], bool]) -> Iterator[None]:
+    """Decide in place of Dagster's sensor loop whether a sensor is not to tick yet, by the seconds since its last tick began."""
+
+    def is_under_min_interval(state: object, remote_sensor: RemoteSensor, *_: object) -> bool:
+        elapsed_s = _sensor_loop.get_elapsed(state)  # type: ignore[arg-type]
+        return elapsed_s is not None and rests(remote_sensor, elapsed_s)
+
+    original = _sensor_loop.is_under_min_interval
+    _sensor_loop.is_under_min_interval = is_under_min_interval  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        _sensor_loop.is_under_min_interval = original

@@ -24,12 +24,17 @@ from mps_dagster.notify.config import SinkConfig, parse_sinks
 from mps_dagster.notify.delivery import deliver_due
 from mps_dagster.notify.outbox import Outbox
 from mps_dagster.notify.sinks import open_sink
+from mps_dagster.orchestration.rhythm import REST_S, RESTS
 from mps_dagster.orchestration.runs import run_record, stored_run
+from mps_dagster.orchestration.wakes import wake
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import Workflow
+from mps_dagster.workflow.naming import DELIVERY, notify_name
 
 ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 INTERVAL_S = 3
+CHANGES_S = 5.0
+"""How often the subtasks of runs that go on are looked at."""
 KEEP_DELIVERED = timedelta(days=30)
 
 
@@ -117,13 +122,15 @@ def notification_sensors(
 def _status_sensor(status: DagsterRunStatus, notifier: Notifier) -> dg.SensorDefinition:
     @dg.run_status_sensor(
         run_status=status,
-        name=f"notify_{status.value.lower()}",
+        name=notify_name(status.value),
         minimum_interval_seconds=INTERVAL_S,
+        tags={RESTS: str(REST_S)},
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Adds the event of each run that ends as {status.value} to the outbox.",
     )
     def notify(context: dg.RunStatusSensorContext) -> None:
-        notifier.add_end(context.instance, context.dagster_run)
+        if notifier.add_end(context.instance, context.dagster_run):
+            wake(notifier.settings.dagster_home, DELIVERY)
 
     return notify
 
@@ -132,8 +139,9 @@ def _delivery_sensor(notifier: Notifier, limits: Limits) -> dg.SensorDefinition:
     settings = notifier.settings
 
     @dg.sensor(
-        name="deliver_notifications",
+        name=DELIVERY,
         minimum_interval_seconds=INTERVAL_S,
+        tags={RESTS: str(REST_S)},
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Sends what waits in the outbox, each sink by itself; adds events that a status sensor lost.",
         asset_selection=dg.AssetSelection.all(),
@@ -145,7 +153,8 @@ def _delivery_sensor(notifier: Notifier, limits: Limits) -> dg.SensorDefinition:
         # Before the scan, so that none of its problems delays what waits.
         deliveries = [str(send())]
         scan = _Scan(context, notifier, limits)
-        scan.add_changes()
+        if scan.add_changes():
+            wake(settings.dagster_home, DELIVERY, in_s=CHANGES_S)
         next_start, ended = scan.add_ends(start)
         remove_scratch(settings.scratch_dir, ended)
         for run_id in ended:
@@ -170,9 +179,12 @@ class _Scan:
     problems: list[str] = field(default_factory=list)
     """Of single runs, which do not fail the tick: its cursor would never move on."""
 
-    def add_changes(self) -> None:
-        for record in self.context.instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
+    def add_changes(self) -> bool:
+        """For runs that go on; return whether there are any."""
+        records = self.context.instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
+        for record in records:
             self._add(record.dagster_run, self.notifier.add_changes)
+        return bool(records)
 
     def add_ends(self, start: datetime) -> tuple[datetime, set[str]]:
         """For runs that ended after `start`, oldest first, within the time limit. Return the next start, and those runs."""

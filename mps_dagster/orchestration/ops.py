@@ -1,6 +1,6 @@
 """The ops of every workflow and of `process_media`: break_down → subtask × N → assemble."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -14,12 +14,13 @@ from mps_dagster.execution.break_down import plan_task
 from mps_dagster.execution.download import download
 from mps_dagster.execution.perform import Worker
 from mps_dagster.execution.progress import ProgressFile
+from mps_dagster.execution.sharing import Member, register
 from mps_dagster.execution.subtask import Members, Subtask, TaskResult, Upload
 from mps_dagster.orchestration.executor import end_with_the_run
 from mps_dagster.orchestration.metadata import plan_metadata, source_metadata, subtask_metadata, task_metadata
 from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import UPLOAD, Place
-from mps_dagster.workflow.naming import op_name
+from mps_dagster.workflow.naming import StepKey, op_name
 
 RETRIES = dg.RetryPolicy(max_retries=2, delay=3, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """For retryable errors only: the others are failures that allow no retries."""
@@ -107,10 +108,17 @@ def source_op(context: dg.OpExecutionContext, config: SourceConfig) -> dg.Output
 def break_down(context: dg.OpExecutionContext, config: TaskConfig, source: Upload | TaskResult) -> Iterator[Any]:
     with work(context, task=config.task) as worker:
         plan = plan_task(config.task, source, worker)
+        if worker.settings.share_decoding:
+            register(worker.settings.scratch_dir / context.run_id, _members(context, plan.subtasks))
     for subtask in plan.subtasks:
         yield dg.DynamicOutput(subtask, mapping_key=subtask.id, output_name="subtasks")
     metadata = plan_metadata(plan.subtasks, config.task)
     yield dg.Output(plan.members(config.workflow), output_name="members", metadata=metadata)
+
+
+def _members(context: dg.OpExecutionContext, subtasks: Iterable[Subtask]) -> Iterator[Member]:
+    graph = StepKey.parse(context.get_step_execution_context().step.key).graph
+    return (Member(step=str(StepKey(graph, "subtask", subtask.id)), subtask=subtask) for subtask in subtasks)
 
 
 @op(

@@ -16,15 +16,17 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
 
 from mps_dagster.orchestration import internals
 from mps_dagster.orchestration.database import close_idle_connections
+from mps_dagster.orchestration.wakes import QUEUE, short_path, wake
 from mps_dagster.settings import Settings
+from mps_dagster.workflow.naming import notify_name
 
 SOCKET = "runner.sock"
 POLL_S = 0.5
@@ -66,7 +68,7 @@ def _connect(home: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(ANSWER_S)
     try:
-        with _short_path(home) as folder:
+        with short_path(home) as folder:
             connection.connect(f"{folder}/{SOCKET}")
     except OSError:
         connection.close()
@@ -82,7 +84,7 @@ def main() -> None:
     # A garbage collection in a run would copy the memory that it shares with the runner.
     gc.collect()
     gc.freeze()
-    with socket.socket(socket.AF_UNIX) as listener, _short_path(settings.dagster_home) as folder:
+    with socket.socket(socket.AF_UNIX) as listener, short_path(settings.dagster_home) as folder:
         # Left by a runner that was killed.
         Path(folder, SOCKET).unlink(missing_ok=True)
         listener.bind(f"{folder}/{SOCKET}")
@@ -158,6 +160,16 @@ def _execute(run_id: str) -> None:
         run = instance.get_run_by_id(run_id)
         if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run)
+            run = instance.get_run_by_id(run_id)
+        if run is not None:
+            _wake(run.status)
+
+
+def _wake(status: dg.DagsterRunStatus) -> None:
+    """The event of the run, and the next run of the queue, need not wait for a poll."""
+    home = Settings().dagster_home
+    for name in (notify_name(status.value), QUEUE):
+        wake(home, name)
 
 
 def _report(run_id: str, code: int) -> None:
@@ -168,16 +180,7 @@ def _report(run_id: str, code: int) -> None:
                 internals.get_run_crash_explanation(f"Run execution process for {run_id}", code), run
             )
             instance.report_run_failed(run)
-
-
-@contextmanager
-def _short_path(folder: Path) -> Iterator[str]:
-    """A short path of the folder: a socket's address has at most 107 bytes."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
+            _wake(dg.DagsterRunStatus.FAILURE)
 
 
 if __name__ == "__main__":

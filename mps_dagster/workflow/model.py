@@ -259,7 +259,7 @@ def _is_cron(text: str) -> bool:
 
 
 class Workflow(Facts):
-    """What an admin configures. One YAML file, one Dagster job, one upload sensor."""
+    """What an admin configures. One YAML file, one Dagster job, and a sensor that switches it on and off."""
 
     name: Name = Field(description="Unique; also the name of the Dagster job. Letters, digits, underscores.")
     id: int | None = Field(None, ge=1, description="MPS's WorkflowId, of workflows that were made through the API.")

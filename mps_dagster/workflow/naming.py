@@ -91,7 +91,13 @@ def object_key(partition: str) -> str:
     return unquote(partition)
 
 
-def run_key(bucket: str, upload: ObjectInfo) -> str:
+def run_key(workflow: str, bucket: str, upload: ObjectInfo) -> str:
+    """Identifies the run of a workflow on an upload: Dagster gives a run key one run of a sensor, which serves all workflows
+    of a bucket."""
+    return f"{workflow}:{upload_id(bucket, upload)}"
+
+
+def upload_id(bucket: str, upload: ObjectInfo) -> str:
     """Identifies an upload by place, content and time. `upload` must come from `head`: a listing may have another time."""
     # In whole seconds, as in HTTP. A local etag includes the time of modification, while the time here changes with rights.
     time = int(upload.modified.timestamp()) if "://" in bucket else 0
@@ -99,18 +105,41 @@ def run_key(bucket: str, upload: ObjectInfo) -> str:
     return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:40]
 
 
-def sensor_name(workflow: str) -> str:
+DELIVERY = "deliver_notifications"
+"""The sensor that sends events."""
+
+
+def notify_name(status: str) -> str:
+    """The sensor that adds the events of runs that end with a status of Dagster's."""
+    return f"notify_{status.lower()}"
+
+
+def switch_name(workflow: str) -> str:
+    """The sensor that switches a workflow on and off."""
     return f"{workflow}_uploads"
+
+
+def sensor_name(bucket: str) -> str:
+    """The sensor that looks for uploads to a bucket: `uploads_inbox`, `uploads_s3_media`."""
+    return f"uploads_{_as_name(bucket.replace('://', '_', 1), bucket)}"
 
 
 def bad_file_name(path: PurePath) -> str:
     """The sensor that shows the problem of a file; with a hash if Dagster refuses the file's own name."""
     name = f"{path.parent.name}_{path.stem}"
-    plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
-    if plain != name:
-        # The leading underscore: else another file might have this very name.
-        plain = f"_{plain}_{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
-    return f"{plain}_is_not_valid"
+    plain = _as_name(name, name)
+    # The underscore: else another file might have this very name.
+    return f"{'' if plain == name else '_'}{plain}_is_not_valid"
+
+
+def _as_name(text: str, whole: str) -> str:
+    """The text if Dagster accepts it as a name; else what it accepts of it, with a hash of the whole."""
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", text)
+    return (
+        plain
+        if plain == text
+        else f"{plain}_{hashlib.sha256(whole.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+    )
 
 
 def backfill_name(workflow: str) -> str:

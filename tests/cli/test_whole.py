@@ -302,9 +302,9 @@ def stopped_in_the_ui(settings: Settings, sensor: str) -> None:
     assert stopped["__typename"] == "StopSensorMutationResult"
 
 
-def wait_for_a_poll(settings: Settings, workflow: str) -> None:
-    """Until the workflow's sensor has polled once more from begin to end."""
-    dagster, now, sensor = Deployment.of(settings).dagster, time.time(), sensor_name(workflow)
+def wait_for_a_poll(settings: Settings, bucket: str) -> None:
+    """Until the bucket's sensor has polled once more from begin to end."""
+    dagster, now, sensor = Deployment.of(settings).dagster, time.time(), sensor_name(bucket)
 
     def polled() -> bool:
         state = dagster.ask(TICK, sensor={**LOCATION, "sensorName": sensor})["sensorOrError"]["sensorState"]
@@ -506,7 +506,7 @@ def test_process_puts_a_file_where_its_workflow_looks_and_runs_it_once(mps, sett
     task = mps("process", str(tmp_path / "by hand.mp4"), "--workflow", "vod").strip()
     shown = mps("status", task, "--follow")
     assert "SUCCESS" in shown
-    wait_for_a_poll(settings, "vod")
+    wait_for_a_poll(settings, "inbox")
     runs = [run for run in list_tasks(Deployment.of(settings), limit=50) if run.key == "in/by hand.mp4"]
     assert [run.task_id for run in runs] == [task]
     assert "is there already" in mps("process", str(tmp_path / "by hand.mp4"), "--workflow", "vod", returncode=1)

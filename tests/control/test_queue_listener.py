@@ -45,9 +45,17 @@ class Listening:
 
     def __init__(self, dead_letters) -> None:
         self.queue, self.bucket, self.ledger, self.now = Queue(), Faulty(), SetLedger(), 0.0
-        flow = workflow(queue="uploads")
-        self.listener = QueueListener(flow, lambda: self.queue, dead_letters, lambda: self.now)
-        self.new_poll = lambda limits: Poll(flow, self.bucket, self.ledger, limits, lambda: self.now)
+        self.workflows = [workflow(queue="uploads")]
+        self.off: set[str] = set()
+        self.listener = QueueListener(lambda: self.queue, dead_letters, lambda: self.now)
+        self.new_poll = lambda limits: Poll(
+            self.workflows,
+            self.bucket,
+            self.ledger,
+            limits,
+            is_on=lambda name: name not in self.off,
+            clock=lambda: self.now,
+        )
 
     def listen(self, limits: Limits | None = None) -> Poll:
         self.poll = self.new_poll(limits or Limits())
@@ -105,7 +113,7 @@ def test_a_message_of_an_upload_that_cannot_be_decided_on_stays(listening):
     listening.bucket.faults["in/secret.mp4"] = StorageRefused("access denied")
     listening.queue.announce("in/a.mp4", "in/secret.mp4")
     uploads = listening.listen().uploads
-    assert [info.key for info in uploads.values()] == ["in/a.mp4"]
+    assert [upload.info.key for upload in uploads.values()] == ["in/a.mp4"]
     listening.ledger.add(uploads)
     listening.listen()
     assert listening.queue.deleted == []
@@ -147,5 +155,33 @@ def test_messages_that_are_none_of_the_workflow_s_keep_no_upload_waiting(listeni
     for number in range(23):
         listening.queue.announce(f"elsewhere/{number}.ts")
     listening.queue.announce("in/a.mp4")
-    assert [info.key for info in listening.listen(Limits(runs=5)).uploads.values()] == ["in/a.mp4"]
+    assert [upload.info.key for upload in listening.listen(Limits(runs=5)).uploads.values()] == ["in/a.mp4"]
     assert len(listening.queue.deleted) == 23
+
+
+def test_one_queue_serves_all_workflows_of_the_bucket(listening):
+    """A message goes when the runs of all of them are in the ledger."""
+    listening.workflows = [workflow(queue="uploads"), workflow(name="other", queue="uploads")]
+    write(listening.bucket, "in/a.mp4")
+    listening.queue.announce("in/a.mp4")
+    [first, second] = listening.listen().uploads
+    listening.ledger.add([first])
+    listening.listen()
+    assert listening.queue.deleted == []
+    listening.ledger.add([second])
+    listening.listen()
+    assert listening.queue.deleted == ["in/a.mp4"]
+
+
+@pytest.mark.parametrize(("listing", "deleted"), [(True, ["in/a.mp4"]), (False, [])])
+def test_a_message_for_a_workflow_that_is_off_waits_unless_a_sweep_will_find_the_upload(listening, listing, deleted):
+    """Another workflow of the bucket goes on reading the queue."""
+    listening.workflows = [
+        workflow(queue="uploads", listing=listing),
+        workflow(name="other", queue="uploads", dir="/o/"),
+    ]
+    listening.off = {"vod"}
+    write(listening.bucket, "in/a.mp4")
+    listening.queue.announce("in/a.mp4")
+    assert not listening.listen().uploads
+    assert listening.queue.deleted == deleted

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mps_dagster.control.uploads import Cursor, Limits, Poll, Verdict, decide
+from mps_dagster.control.scopes import Cursor, Scope, scopes
+from mps_dagster.control.uploads import Limits, Poll, Verdict, decide
 from mps_dagster.errors import InvalidConfiguration, SourceNotAccessible, StorageFailed, StorageRefused
 from mps_dagster.storage.bucket import ObjectInfo
 from mps_dagster.storage.memory import MemoryBucket
@@ -59,9 +60,9 @@ def ledger() -> SetLedger:
     return SetLedger()
 
 
-def workflow(enabled_at=None, **trigger) -> Workflow:
+def workflow(enabled_at=None, *, name="vod", **trigger) -> Workflow:
     return Workflow(
-        name="vod",
+        name=name,
         trigger={"bucket": "s3://inbox", "dir": "/in/", **trigger},
         tasks={"stills": {"name": "stills", "type": "sample_snapshot", "outputs": [{}]}},
         enabled_at=enabled_at,
@@ -73,17 +74,20 @@ class Ticks:
 
     def __init__(self, bucket, ledger, limits=None, **trigger) -> None:
         self.bucket, self.ledger, self.limits = bucket, ledger, limits or Limits()
-        self.workflow = workflow(**trigger)
+        self.workflows = [workflow(**trigger)]
+        self.off: set[str] = set()
         self.cursor = Cursor()
         self.poll: Poll
 
     def tick(self, listen=None, now=1000.0) -> list[str]:
         """Keys of the uploads that need a run. No two readings of the clock are the same."""
         clock = itertools.count().__next__
-        self.poll = Poll(self.workflow, self.bucket, self.ledger, self.limits, clock)
-        self.cursor = self.poll.run(self.cursor, now, listen)
+        self.poll = Poll(
+            self.workflows, self.bucket, self.ledger, self.limits, is_on=lambda name: name not in self.off, clock=clock
+        )
+        self.cursor = self.poll.run(self.cursor, now, [("uploads", listen)] if listen else [])
         self.ledger.add(self.poll.uploads)
-        return [info.key for info in self.poll.uploads.values()]
+        return [upload.info.key for upload in self.poll.uploads.values()]
 
 
 def write(bucket, *keys: str) -> None:
@@ -95,7 +99,6 @@ def write(bucket, *keys: str) -> None:
     ("info", "verdict"),
     [
         pytest.param({}, Verdict.NEW, id="an upload"),
-        pytest.param({"etag": "known"}, Verdict.KNOWN, id="an upload that has a run"),
         pytest.param({"record": "_mps/records/1"}, Verdict.OWN_OUTPUT, id="our output"),
         pytest.param({"key": "out/a.mp4"}, Verdict.NOT_TAKEN, id="outside the dir"),
         pytest.param({"key": "in/a.txt"}, Verdict.NOT_TAKEN, id="of no format that is taken"),
@@ -107,8 +110,18 @@ def write(bucket, *keys: str) -> None:
 def test_what_an_object_is(info, verdict):
     """As its bucket describes it."""
     upload = ObjectInfo("in/a.mp4", 1, "etag", NOW)
-    ledger = SetLedger([run_key("s3://inbox", dataclasses.replace(upload, etag="known"))])
-    assert decide(workflow(NOW - timedelta(hours=1)), dataclasses.replace(upload, **info), ledger) is verdict
+    assert decide(workflow(NOW - timedelta(hours=1)), dataclasses.replace(upload, **info)) is verdict
+
+
+def test_an_upload_that_has_a_run_is_known(bucket, ledger):
+    """For each workflow by itself."""
+    write(bucket, "in/a.mp4")
+    both = [workflow(), workflow(name="other")]
+    poll = Poll(both, bucket, ledger, Limits())
+    [run, other] = [run_key(each.name, "s3://inbox", bucket.head("in/a.mp4")) for each in both]
+    ledger.add([run])
+    assert dict(poll.consider(["in/a.mp4"])) == {"in/a.mp4": {run: Verdict.KNOWN, other: Verdict.NEW}}
+    assert list(poll.uploads) == [other]
 
 
 @pytest.mark.parametrize(
@@ -122,20 +135,20 @@ def test_what_an_object_is(info, verdict):
 def test_an_object_that_cannot_be_checked_differs_from_a_bucket_that_cannot(bucket, ledger, fault, verdict, problem):
     """HEAD answers the same where the whole bucket is gone; its listing does not."""
     bucket.faults["in/a.mp4"] = fault
-    poll = Poll(workflow(), bucket, ledger, Limits())
-    assert poll.consider("in/a.mp4") == (verdict, "")
+    poll = Poll([workflow()], bucket, ledger, Limits())
+    assert dict(poll.consider(["in/a.mp4"])) == {"in/a.mp4": {"": verdict}}
     assert poll.problems() == problem
     bucket.listed = 0
     if verdict is not Verdict.BAD_KEY:
         with pytest.raises(StorageFailed, match="the connection is gone"):
-            Poll(workflow(), bucket, ledger, Limits()).consider("in/a.mp4")
+            list(Poll([workflow()], bucket, ledger, Limits()).consider(["in/a.mp4"]))
 
 
 def test_a_bucket_that_does_not_answer_decides_nothing(bucket, ledger):
     """It may answer the next time."""
     bucket.faults["in/a.mp4"] = StorageFailed("timeout")
     with pytest.raises(StorageFailed, match="timeout"):
-        Poll(workflow(), bucket, ledger, Limits()).consider("in/a.mp4")
+        list(Poll([workflow()], bucket, ledger, Limits()).consider(["in/a.mp4"]))
 
 
 def test_our_own_outputs_are_looked_at_once(bucket, ledger):
@@ -194,7 +207,7 @@ def test_a_failed_listing_decides_nothing(bucket, ledger):
     ticks = Ticks(bucket, ledger, Limits(page=1), queue="uploads", list_every_s=0)
     write(bucket, "in/a.mp4", "in/b.mp4", "in/c.mp4")
     bucket.listed = 2
-    assert ticks.tick(listen=lambda poll: poll.consider("in/c.mp4")) == ["in/c.mp4"]
+    assert ticks.tick(listen=lambda poll: list(poll.consider(["in/c.mp4"]))) == ["in/c.mp4"]
     assert ticks.poll.failures == ["s3://inbox/in/ could not be listed: the connection is gone"]
     assert (ticks.cursor, ticks.poll.swept) == (Cursor(), False)
     bucket.listed = None
@@ -226,7 +239,7 @@ def test_a_sweep_is_made_when_it_is_time_and_goes_on_until_it_is_through(bucket,
     ticks = Ticks(bucket, ledger, Limits(runs=1), queue="uploads", list_every_s=100)
     write(bucket, "in/a.mp4", "in/b.mp4")
     assert [ticks.tick(now=now) for now in (1000, 1001, 1002)] == [["in/a.mp4"], ["in/b.mp4"], []]
-    assert ticks.cursor == Cursor(swept_at=1002)
+    assert ticks.cursor == Cursor(swept={"in/": 1002})
     write(bucket, "in/c.mp4")
     assert [ticks.tick(now=now) for now in (1101, 1102)] == [[], ["in/c.mp4"]]
 
@@ -242,6 +255,89 @@ def test_what_a_poll_has_to_say_is_short(bucket, ledger):
         "4 objects listed, none new; the sweep goes on after in/x",
         "no access to in/0.mp4", "no access to in/1.mp4", "and 2 more",
     ]  # fmt: skip
+
+
+def test_one_poll_finds_the_uploads_of_all_workflows_of_the_bucket(bucket, ledger):
+    """An upload that two take gets a run of each; dirs inside others are not listed twice."""
+    ticks = Ticks(bucket, ledger)
+    ticks.workflows = [
+        workflow(name="all", dir="/"), workflow(name="in"), workflow(name="sound", formats=("mp3",)),
+        workflow(name="deep", dir="/in/deep/"),
+    ]  # fmt: skip
+    write(bucket, "in/a.mp4", "in/deep/b.mp3", "c.mp4")
+    ticks.tick()
+    assert sorted((upload.workflow.name, upload.info.key) for upload in ticks.poll.uploads.values()) == [
+        ("all", "c.mp4"), ("all", "in/a.mp4"), ("all", "in/deep/b.mp3"), ("deep", "in/deep/b.mp3"),
+        ("in", "in/a.mp4"), ("in", "in/deep/b.mp3"), ("sound", "in/deep/b.mp3"),
+    ]  # fmt: skip
+    assert ticks.poll.listed == 3
+
+
+def test_a_workflow_that_is_off_finds_its_uploads_when_it_is_on_again(bucket, ledger):
+    """Meanwhile they cost no look, and the other workflows of the bucket go on."""
+    ticks = Ticks(bucket, ledger)
+    ticks.workflows = [workflow(name="off"), workflow(name="on", dir="/on/")]
+    ticks.off = {"off"}
+    write(bucket, "in/a.mp4", "on/b.mp4")
+    bucket.faults["in/a.mp4"] = AssertionError("it was looked at")
+    assert ticks.tick() == ["on/b.mp4"]
+    assert ticks.tick() == []
+    assert "1 an upload of a workflow that is switched off" in ticks.poll.summary(ticks.cursor)
+    bucket.faults.clear()
+    ticks.off = set()
+    assert ticks.tick() == ["in/a.mp4"]
+
+
+def test_a_dir_that_cannot_be_listed_does_not_keep_the_others_from_being_swept(bucket, ledger):
+    """Its workflow's uploads wait; the tick says so."""
+    ticks = Ticks(bucket, ledger)
+    ticks.workflows = [workflow(name="a", dir="/a/"), workflow(name="b", dir="/b/")]
+    write(bucket, "a/1.mp4", "b/1.mp4")
+    whole = bucket.list
+
+    def fails(prefix="", **how):
+        if prefix == "a/":
+            raise StorageFailed("no such folder")
+        return whole(prefix, **how)
+
+    bucket.list = fails
+    assert ticks.tick() == ["b/1.mp4"]
+    assert ticks.poll.failures == ["s3://inbox/a/ could not be listed: no such folder"]
+    bucket.list = whole
+    assert ticks.tick() == ["a/1.mp4"]
+
+
+def test_a_burst_in_one_dir_lets_the_others_be_swept(bucket, ledger):
+    """The next poll goes on behind the dir that filled the last one."""
+    ticks = Ticks(bucket, ledger, Limits(runs=2))
+    ticks.workflows = [workflow(name="a", dir="/a/"), workflow(name="b", dir="/b/")]
+    write(bucket, *(f"a/{number}.mp4" for number in range(2)), "b/1.mp4")
+    assert ticks.tick() == ["a/0.mp4", "a/1.mp4"]
+    write(bucket, *(f"a/new{number}.mp4" for number in range(5)))
+    found = [ticks.tick() for _ in range(4)]
+    assert "b/1.mp4" in [*found[0], *found[1], *found[2]]
+    assert sorted(itertools.chain(*found)) == [*(f"a/new{number}.mp4" for number in range(5)), "b/1.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("dirs", "listed"),
+    [
+        (("/in/", "/in/a/", "/out/"), [("in/", 0), ("out/", 0)]),
+        (("/a/", "/"), [("", 0)]),
+        (("/in/", "/input/"), [("in/", 0), ("input/", 0)]),
+    ],
+)
+def test_each_dir_is_listed_once(dirs, listed):
+    """Not with a dir that it is in."""
+    assert scopes(workflow(dir=folder) for folder in dirs) == [Scope(*scope) for scope in listed]
+
+
+def test_a_dir_is_listed_as_often_as_any_of_its_workflows_wants():
+    """Those that make no sweeps do not count."""
+    flows = [
+        workflow(list_every_s=60), workflow(list_every_s=5, dir="/in/a/"), workflow(listing=False, queue="q"),
+    ]  # fmt: skip
+    assert scopes(flows) == [Scope("in/", 5)]
 
 
 @pytest.mark.parametrize("text", [None, "", "2026-01-01", '{"other": 1}'])

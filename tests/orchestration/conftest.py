@@ -11,12 +11,12 @@ import dagster as dg
 import pytest
 from projects import make_project
 
-from mps_dagster.control.uploads import Limits
+from mps_dagster.control.uploads import LIMITS, Limits
 from mps_dagster.orchestration.build import build_definitions
 from mps_dagster.orchestration.resources import resources
-from mps_dagster.orchestration.upload_sensor import upload_sensor
+from mps_dagster.orchestration.upload_sensor import upload_sensors
 from mps_dagster.storage.buckets import Buckets
-from mps_dagster.workflow.naming import partition_key, sensor_name, uploads_name
+from mps_dagster.workflow.naming import job_name, partition_key, sensor_name, uploads_name
 from mps_dagster.workflow.project import Project
 
 
@@ -68,18 +68,19 @@ def furnished(settings, instance) -> SimpleNamespace:
 class Daemon:
     """What Dagster's daemon does with a sensor's answers: it keeps the cursor, and a run key gets one run."""
 
-    def __init__(self, house: SimpleNamespace, workflow: str = "vod", limits: Limits | None = None) -> None:
-        self.house, self.workflow = house, workflow
-        self.sensor = house.sensor(sensor_name(workflow))
-        if limits:
-            workflows = Project.load(house.settings).workflows
-            self.sensor = upload_sensor(house.settings, next(w for w in workflows if w.name == workflow), limits)
+    def __init__(self, house: SimpleNamespace, workflow: str = "vod", limits: Limits = LIMITS) -> None:
+        """Of the sensor of the workflow's bucket."""
+        self.house, workflows = house, Project.load(house.settings).workflows
+        self.name = sensor_name(next(flow.trigger.bucket for flow in workflows if flow.name == workflow))
+        jobs = {flow.name: house.defs.resolve_job_def(job_name(flow.name)) for flow in workflows}
+        sensors = upload_sensors(house.settings, workflows, jobs, limits)
+        self.sensor = next(sensor for sensor in sensors if sensor.name == self.name)
         self.cursor: str | None = None
         self.answer: dg.SensorResult
 
     def tick(self, *, dies: bool = False, queue_fails: bool = False) -> list[str]:
         """Object keys whose runs got into the queue in this tick. A daemon that dies has done nothing yet."""
-        with self.house.context(sensor_name(self.workflow), self.cursor) as context:
+        with self.house.context(self.name, self.cursor) as context:
             self.answer = self.sensor(context)
         if dies:
             return []
@@ -89,12 +90,12 @@ class Daemon:
 
     def _launch(self, request: dg.RunRequest, queue_fails: bool) -> bool:
         instance = self.house.instance
-        marks = {"dagster/run_key": request.run_key, "dagster/sensor_name": sensor_name(self.workflow)}
+        marks = {"dagster/run_key": request.run_key, "dagster/sensor_name": self.name}
         run = next(iter(instance.get_runs(dg.RunsFilter(tags=marks))), None)
         if run is None:
-            run = dg.DagsterRun(job_name=self.workflow, run_id=str(uuid.uuid4()), tags={**request.tags, **marks})
+            run = dg.DagsterRun(job_name=request.job_name, run_id=str(uuid.uuid4()), tags={**request.tags, **marks})
             instance.add_run(run)
         if run.status is not dg.DagsterRunStatus.NOT_STARTED or queue_fails:
             return False
-        instance.report_dagster_event(dg.DagsterEvent("PIPELINE_STARTING", self.workflow), run.run_id)
+        instance.report_dagster_event(dg.DagsterEvent("PIPELINE_STARTING", run.job_name), run.run_id)
         return True

@@ -16,7 +16,8 @@ import pytest
 from projects import VOD, make_project
 from s3_servers import CUT, Answer, Environ, layered
 
-from mps_dagster.control.uploads import Cursor, Limits
+from mps_dagster.control.scopes import Cursor
+from mps_dagster.control.uploads import LIMITS, Limits
 from mps_dagster.storage import s3
 
 from .conftest import Daemon, furnished
@@ -36,7 +37,7 @@ def announced(tmp_path, instance, s3_server, monkeypatch):
     s3_server.s3.create_bucket(Bucket=name)
     queue = s3_server.sqs.create_queue(QueueName=name)["QueueUrl"]
 
-    def workflow(limits: Limits | None = None, **trigger) -> Daemon:
+    def workflow(limits: Limits = LIMITS, **trigger) -> Daemon:
         text = VOD.replace(
             "{bucket: inbox, dir: /in/}",
             json.dumps({"bucket": f"s3://{name}", "dir": "/in/", "queue": name, **trigger}),
@@ -226,7 +227,7 @@ def test_with_a_queue_the_sweep_is_made_once_an_hour(announced):
     daemon.tick()
     announced.upload("in/a.mp4")
     assert daemon.tick() == []
-    daemon.cursor = Cursor.parse(daemon.cursor).model_copy(update={"swept_at": 1.0}).model_dump_json()
+    daemon.cursor = Cursor.parse(daemon.cursor).model_copy(update={"swept": {"in/": 1.0}}).model_dump_json()
     assert daemon.tick() == ["in/a.mp4"]
 
 

@@ -438,7 +438,7 @@ def test_only_an_upload_that_then_lacks_nothing_is_kept_from_the_upload_sensor(p
     assert len(plans.launch(tasks=("stills",))) == 1
     assert plans.launched == [("source", "stills", "in/a.mp4", "in/b.mp4")]
     [b] = requested()
-    assert b == table.set_index("key").loc["in/b.mp4", "run_key"]
+    assert f"vod:{b}" == table.set_index("key").loc["in/b.mp4", "run_key"]
     for launched in plans.house.instance.get_backfills():
         plans.house.instance.update_backfill(launched.with_status(BulkActionStatus.CANCELED))
     plans.launch()

@@ -132,3 +132,34 @@ def test_both_sides_of_a_fork_can_write(home):
         say(instance, *(f"parent {number}" for number in range(20)))
         os.waitpid(pid, 0)
         assert Counter(text.split()[0] for text in heard(instance)) == {"before": 1, "child": 20, "parent": 20}
+
+
+def test_what_is_in_the_schema_is_asked_once(home, monkeypatch):
+    """Dagster asks for the columns of a table at each query of runs, and for all tables at each tick."""
+    storages = [SqliteRecords(home) for _ in range(2)]
+    instances = [instance_of(storage) for storage in storages]
+    asked: list[str] = []
+    get_columns, get_tables = sa.Inspector.get_columns, sa.Inspector.get_table_names
+    monkeypatch.setattr(sa.Inspector, "get_columns", lambda *a, **k: asked.append(a[1]) or get_columns(*a, **k))
+    monkeypatch.setattr(sa.Inspector, "get_table_names", lambda *a, **k: asked.append("tables") or get_tables(*a, **k))
+
+    def query() -> None:
+        for instance in instances:
+            instance.get_run_records()
+            instance.all_instigator_state()
+            instance.add_dynamic_partitions("uploads", ["a.mp4"])
+
+    query()
+    assert "runs" in asked
+    asked.clear()
+    query()
+    assert asked == []
+
+
+def test_a_part_of_the_schema_that_is_missing_is_asked_for_again(home):
+    """A migration may add it while we run."""
+    storage = SqliteRecords(home).event_log_storage
+    assert not storage.has_table("later")
+    with storage.index_connection() as connection:
+        connection.execute(sa.text("CREATE TABLE later (id INTEGER)"))
+    assert storage.has_table("later")

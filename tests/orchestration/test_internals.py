@@ -24,7 +24,8 @@ CALLS = {
     "AssetGraph.from_assets": "assets",
     "PartitionBackfill.from_asset_partitions": "backfill_id asset_graph partition_names asset_selection backfill_timestamp tags dynamic_partitions_store all_partitions title description run_config",
     "make_new_backfill_id": "",
-    "ActiveExecution": "execution_plan retry_mode max_concurrent instance_concurrency_context",
+    "ActiveExecution": "execution_plan retry_mode sort_key_fn max_concurrent instance_concurrency_context",
+    "ActiveExecution._update": "",
     "ActiveExecution.check_for_interrupts": "",
     "ActiveExecution.concurrency_event_iterator": "plan_context",
     "ActiveExecution.get_known_state": "",
@@ -60,9 +61,15 @@ CALLS = {
     "PartitionBackfill": "asset_selection asset_backfill_data",
     "PlanOrchestrationContext.for_step": "step",
     "QueuedRunCoordinatorDaemon": "interval_seconds",
+    "QueuedRunCoordinatorDaemon.core_loop": "workspace_process_context shutdown_event",
+    "QueuedRunCoordinatorDaemon.daemon_type": "",
+    "QueuedRunCoordinatorDaemon.run_iteration": "workspace_process_context",
     "QueuedRunCoordinatorDaemon._priority_sort": "runs",
     "ReconstructableJob.get_definition": "",
     "ResolvedRunConfig.build": "job_def run_config",
+    "SensorDaemon": "settings",
+    "SensorDaemon.core_loop": "workspace_process_context shutdown_event",
+    "SensorDaemon.daemon_type": "",
     "SerializableErrorInfo": "message stack cls_name",
     "SerializableErrorInfo.to_string": "",
     "SqliteEventLogStorage": "base_dir",
@@ -96,6 +103,7 @@ CALLS = {
 ATTRIBUTES = {
     "ActiveExecution": "is_complete",
     "BulkActionStatus": "REQUESTED",
+    "ExecutionStep": "key tags",
     "BulkActionsFilter": "statuses",
     "CanCancelExecutionRequest": "run_id",
     "CanCancelExecutionResult": "can_cancel",
@@ -107,19 +115,24 @@ ATTRIBUTES = {
     "LaunchRunContext": "dagster_run",
     "ModuleCodePointer": "module",
     "PlanOrchestrationContext": "reconstructable_job instance dagster_run",
+    "RemoteSensor": "name tags min_interval_seconds",
     "RetryMode": "ENABLED for_inner_plan",
     "RunFailureReason": "STEP_FAILURE JOB_INITIALIZATION_FAILURE",
     "SerializableErrorInfo": "cls_name message cause",
+    "SpanMarker": "START_SPAN END_SPAN",
     "WorkerStatus": "RUNNING NOT_FOUND",
 }
 """What we read of them."""
 
 NAMES_ONLY = {
-    "ConfigurableClassData", "DagsterStorage", "DagsterUserCodeProcessError", "DagsterUserCodeUnreachableError", "GRPC_INFO_TAG", "INDEX_SHARD_NAME",
-    "InstanceRef", "JobPythonOrigin", "KnownExecutionState", "RepositoryLoadData", "SQLITE_BUSY_TIMEOUT_SECONDS",
-    "WorkspaceFileTarget", "capture_interrupts",
+    "ConfigurableClassData", "DagsterStorage", "DagsterUserCodeProcessError", "DagsterUserCodeUnreachableError", "GRPC_INFO_TAG", "PRIORITY_TAG", "INDEX_SHARD_NAME",
+    "DaemonIterator", "DagsterDaemon", "InstanceRef", "JobPythonOrigin", "KnownExecutionState", "RepositoryLoadData", "SQLITE_BUSY_TIMEOUT_SECONDS",
+    "SubmitRunContext", "Workspace", "WorkspaceFileTarget", "capture_interrupts",
 }  # fmt: skip
 """Handed on, raised or caught, or with a test below."""
+
+PUBLIC = {"Any", "dg", "math", "time", "contextmanager", "suppress", "Callable", "Iterator", "Mapping", "Sequence"}
+"""What the module imports that is not Dagster's own."""
 
 
 def resolve(path: str) -> object:
@@ -151,7 +164,7 @@ def test_every_name_is_used_and_has_a_test():
     modules = [path for path in (PACKAGE / "orchestration").glob("*.py") if path.name != "internals.py"]
     wrappers = [value for value in vars(internals).values() if getattr(value, "__module__", "") == internals.__name__]
     text = "".join([*(path.read_text() for path in modules), *map(inspect.getsource, wrappers)])
-    ours = {"dg", "time", "suppress", "Mapping", "Sequence", "PRELOADED", *(wrapper.__name__ for wrapper in wrappers)}
+    ours = {"PRELOADED", *PUBLIC, *(wrapper.__name__ for wrapper in wrappers)}
     names = {name for name in vars(internals) if not name.startswith("_")} - ours
     assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", text)] == []
     assert names == {path.partition(".")[0] for path in (*CALLS, *ATTRIBUTES)} | NAMES_ONLY
@@ -279,3 +292,13 @@ def test_a_launcher_and_an_executor_have_what_ours_call():
     retried = inspect.signature(dg.Executor.log_failure_or_retry_event_after_error).parameters
     assert list(retried) == ["self", "step_context", "err_info", "known_state"]
     assert callable(dg.OpExecutionContext.get_step_execution_context)
+
+
+def test_the_sensor_loop_asks_whether_a_sensor_is_to_tick():
+    """Before it hands it to a thread, and in that thread; we decide it."""
+    from dagster._daemon import sensor
+
+    assert list(inspect.signature(sensor.is_under_min_interval).parameters)[:2] == ["state", "remote_sensor"]
+    for function in (sensor.execute_sensor_iteration, sensor._process_tick_generator):
+        assert re.search(r"is_under_min_interval\(sensor_state, (remote_)?sensor\)", inspect.getsource(function))
+    assert "shutdown_event.wait(sleep_time)" in inspect.getsource(sensor.execute_sensor_iteration_loop)

@@ -104,7 +104,7 @@ def test_a_workflow_of_any_name_runs(tmp_path, instance, clips, name):
     """From the sensor's request to the outputs."""
     house = furnished(project_of(tmp_path, written(name)), instance)
     house.upload(clips.video(), f"{name}/clip.mp4")
-    [request] = house.tick(f"{name}_uploads").run_requests
+    [request] = house.tick("uploads_inbox").run_requests
     instance.add_dynamic_partitions(f"{name}_uploads", [request.partition_key])
     job = house.defs.resolve_job_def(job_name(name))
     result = job.execute_in_process(

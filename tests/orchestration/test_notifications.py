@@ -174,7 +174,7 @@ def test_a_run_whose_sinks_cannot_be_is_shown(house, clips):
 
 def run_as_the_sensor_asks(house) -> dg.ExecuteInProcessResult:
     """An upload that the sensor finds."""
-    [request] = house.tick("vod_uploads").run_requests
+    [request] = house.tick("uploads_inbox").run_requests
     house.instance.add_dynamic_partitions("vod_uploads", [request.partition_key])
     job = house.defs.resolve_job_def("vod")
     return job.execute_in_process(

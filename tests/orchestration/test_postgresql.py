@@ -60,7 +60,7 @@ def test_everything_is_recorded_in_postgresql(settings, clips, tmp_path):
     with dg.DagsterInstance.get() as instance:
         house = furnished(settings, instance)
         house.upload(clips.video(), "in/clip.mp4")
-        assert [request.partition_key for request in house.tick("vod_uploads").run_requests] == ["in/clip.mp4"]
+        assert [request.partition_key for request in house.tick("uploads_inbox").run_requests] == ["in/clip.mp4"]
         (tmp_path / "run.py").write_text(RUN)
         done = subprocess.run([sys.executable, str(tmp_path / "run.py")], capture_output=True, text=True, check=False)
         assert done.stdout.strip() == "success", done.stderr[-3000:]
@@ -90,9 +90,9 @@ def test_a_server_that_was_restarted_is_used_again(settings, server, clips):
         house.upload(clips.video(), "in/restart.mp4")
         server.stop()
         with pytest.raises(Exception, match=r"(?i)connect"):
-            house.tick("vod_uploads")
+            house.tick("uploads_inbox")
         server.start()
-        assert [request.partition_key for request in house.tick("vod_uploads").run_requests] == ["in/restart.mp4"]
+        assert [request.partition_key for request in house.tick("uploads_inbox").run_requests] == ["in/restart.mp4"]
 
 
 def test_a_process_keeps_its_connection(settings):

@@ -20,7 +20,7 @@ def test_uploads_and_outputs_may_be_on_s3(tmp_path, instance, clips, s3_server):
     settings = make_project(tmp_path, vod=text).model_copy(update={"s3": s3_server.settings})
     house = furnished(settings, instance)
     client.upload_file(str(clips.video()), "media", "in/clip a.mp4")
-    assert [request.partition_key for request in house.tick("vod_uploads").run_requests] == ["in/clip a.mp4"]
+    assert [request.partition_key for request in house.tick("uploads_s3_media").run_requests] == ["in/clip a.mp4"]
     assert house.run("in/clip a.mp4").success
     keys = {item["Key"] for item in client.list_objects_v2(Bucket="made")["Contents"]}
     assert "vod/clip a_transcode_small.mp4" in keys
@@ -36,4 +36,4 @@ def test_a_bucket_that_is_not_there_fails_the_tick_with_what_to_do(tmp_path, ins
     settings = make_project(tmp_path, vod=VOD.replace("bucket: inbox", "bucket: s3://none"))
     house = furnished(settings.model_copy(update={"s3": s3_server.settings}), instance)
     with pytest.raises(dg.Failure, match="make the bucket"):
-        house.tick("vod_uploads")
+        house.tick("uploads_s3_none")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import uuid
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 from projects import VOD, make_project
 
-from mps_dagster.control.uploads import Cursor, Limits
+from mps_dagster.control.scopes import Cursor
+from mps_dagster.control.uploads import Limits
 from mps_dagster.errors import StorageFailed
 from mps_dagster.storage.local import LocalBucket
-from mps_dagster.workflow.naming import requested_name
+from mps_dagster.workflow.naming import requested_name, upload_id
 
 from .conftest import Daemon, furnished
 
@@ -228,4 +231,62 @@ def test_a_disabled_workflow_takes_nothing_and_an_enabled_one_what_came_since(tm
     assert daemon.tick() == []
     write(house, "in/late.mp4")
     assert daemon.tick() == ["in/late.mp4"]
+    assert daemon.tick() == []
+
+
+TWO = {"vod": VOD, "other": VOD.replace("name: vod", "name: other").replace("/vod/", "/other/")}
+
+
+def test_one_sensor_serves_all_workflows_of_a_bucket(tmp_path, instance):
+    """Each gets a run of its own on an upload that both take, and one only."""
+    daemon = Daemon(furnished(make_project(tmp_path, **TWO), instance))
+    write(daemon.house, "in/a.mp4")
+    assert daemon.tick() == ["in/a.mp4", "in/a.mp4"]
+    assert {run.job_name for run in instance.get_runs()} == {"vod", "other"}
+    assert daemon.tick() == []
+
+
+@pytest.fixture
+def off(instance, monkeypatch) -> set[str]:
+    """Sensors that were switched off in the UI; tests/cli has a real switch."""
+    names: set[str] = set()
+    stopped = SimpleNamespace(value="STOPPED")
+    states = lambda: [SimpleNamespace(instigator_name=name, status=stopped) for name in names]  # noqa: E731
+    monkeypatch.setattr(instance, "all_instigator_state", states)
+    return names
+
+
+def test_a_workflow_is_switched_off_by_itself(tmp_path, instance, off):
+    """The other ones of its bucket go on; switched on again, it takes what came meanwhile."""
+    daemon = Daemon(furnished(make_project(tmp_path, **TWO), instance))
+    off.add("vod_uploads")
+    write(daemon.house, "in/a.mp4")
+    assert daemon.tick() == ["in/a.mp4"]
+    assert daemon.tick() == []
+    assert "1 an upload of a workflow that is switched off" in daemon.answer.skip_reason.skip_message
+    off.clear()
+    assert daemon.tick() == ["in/a.mp4"]
+    assert [run.job_name for run in instance.get_runs()] == ["vod", "other"]
+
+
+def test_a_switch_says_which_sensor_looks_for_its_uploads(house):
+    """It has ticks of its own, on which nothing is found."""
+    assert house.tick("vod_uploads").skip_message == "vod is on: uploads_inbox looks for its uploads"
+    assert "uploads_inbox looks for its uploads to inbox/in/" in house.sensor("vod_uploads").description
+
+
+def test_runs_of_the_sensors_of_earlier_versions_are_known(house, daemon):
+    """Each workflow had one, whose run keys did not name it; they may end after the update."""
+    write(house, "in/a.mp4", "in/b.mp4")
+    keys = [upload_id("inbox", house.buckets.get("inbox").head(f"in/{name}.mp4")) for name in "ab"]
+    house.instance.add_dynamic_partitions(requested_name("vod"), keys[:1])
+    tags = {
+        "mps/workflow": "vod",
+        "mps/bucket": "inbox",
+        "dagster/run_key": keys[1],
+        "dagster/sensor_name": "vod_uploads",
+    }
+    house.instance.add_run(
+        dg.DagsterRun(job_name="vod", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED, tags=tags)
+    )
     assert daemon.tick() == []

@@ -25,7 +25,7 @@ from mps_dagster.mps.storage_info import cos_bucket, s3_bucket
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.files import Change, as_yaml, changing
-from mps_dagster.workflow.naming import SCHEDULE, is_schedule, sensor_name
+from mps_dagster.workflow.naming import SCHEDULE, is_schedule, switch_name
 from mps_dagster.workflow.parse import Document, Outline, parse_workflow, read_document, validate
 from mps_dagster.workflow.project import Project, WorkflowFile, check_unique
 
@@ -138,14 +138,14 @@ class Definitions:
             self._write(change, number, {**labels, **document, "updated": now()})
 
     def enable(self, number: int, key: ApiKey) -> None:
-        """Process uploads from now on. Also starts a sensor that was stopped in the UI."""
+        """Process uploads from now on. Also where it was switched off in the UI."""
         with changing_definitions(self.settings) as change:
             document = self.load(number, key)
             if not document["enabled"]:
                 self._check_bucket(document["trigger"]["bucket"])
                 self._write(change, number, {**document, "enabled": True, "enabled_at": now(), "updated": now()})
         # Outside of the change, which stays if this fails.
-        Dagster(self.settings.ui_url).reset_sensor(sensor_name(document["name"]))
+        Dagster(self.settings.ui_url).reset_sensor(switch_name(document["name"]))
 
     def disable(self, number: int, key: ApiKey) -> None:
         """Without validation, as a disabled definition may be invalid."""
