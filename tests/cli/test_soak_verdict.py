@@ -53,7 +53,7 @@ def test_what_is_left_behind_is_found(tmp_path):
     for words in (
         "0 daemons",
         "run 4711",
-        "scratch holds 1: run",
+        "scratch holds 2: run",
         "progress holds 1",
         "tmp holds 1",
         ".mps-1",

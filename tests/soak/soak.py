@@ -29,7 +29,7 @@ from soak.history import Events, History
 from soak.processes import SERVERS, Process, alive, processes
 from soak.report import report
 from soak.s3_server import Proxy, s3_server
-from soak.target import BUCKET_IN, BUCKET_OUT, free_bytes, make_target
+from soak.target import BUCKET_IN, BUCKET_OUT, free_bytes, left_in_scratch, make_target
 from soak.up import Up
 from soak.uploads import Uploader, make_clips
 from soak.verdict import Verdict
@@ -48,7 +48,7 @@ class Plan:
     kills: int
     seed: int
     postgresql: bool = False
-    pause_s: tuple[float, float] = (1.0, 7.0)
+    pause_s: tuple[float, float] = (0.5, 4.0)
     ahead: int = 6
     quiet_s: float = 900
     """How long it may take at most until all is done after the last fault."""
@@ -104,7 +104,7 @@ class Soak:
     def _is_quiet(self) -> bool:
         with suppress(Exception):
             sent = all(self.events.of(attempts[-1].root) for attempts in self.history.by_place.values())
-            empty = not any(self.settings.scratch_dir.iterdir())
+            empty = not left_in_scratch(self.settings)
             return sent and empty and not self.history.open_runs() and not Outbox(self.settings.outbox_path).waiting()
         return False
 

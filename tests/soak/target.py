@@ -9,6 +9,7 @@ from pathlib import Path
 from deployments import environment_of, with_ports
 from projects import make_project
 
+from mps_dagster.execution.staging import RESERVATIONS
 from mps_dagster.settings import S3Settings, Settings
 
 LOCAL, REMOTE = "local", "remote"
@@ -97,3 +98,10 @@ def environment(settings: Settings, database_url: str = "") -> dict[str, str]:
 
 def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
+
+
+def left_in_scratch(settings: Settings) -> list[str]:
+    """What is left on the scratch disk; the lock of the reservations stays, and the reservations themselves do not."""
+    lock = settings.scratch_dir / RESERVATIONS / "lock"
+    paths = [path for path in settings.scratch_dir.rglob("*") if path not in (lock, lock.parent)]
+    return sorted(str(path.relative_to(settings.scratch_dir)) for path in paths)

@@ -28,6 +28,7 @@ from mps_dagster.tasks.result import OutputObject, SubtaskResult
 from mps_dagster.workflow.model import RECORDS_DIR, Workflow
 from soak.history import Events, History
 from soak.processes import DAEMON, FFMPEG, OTHER, RUN, WORKER, processes
+from soak.target import left_in_scratch
 from soak.uploads import SECONDS, Upload
 
 OUTPUT_BUCKETS = ("outputs", "s3://soak-out")
@@ -168,7 +169,9 @@ class Verdict:
         if len(daemons) != 1:
             self.violations.append(f"{len(daemons)} daemons: {daemons}")
         self.violations += [f"run {run} has not ended" for run in self.history.open_runs()]
-        for folder in (settings.scratch_dir, settings.progress_dir, settings.home / "tmp"):
+        if left := left_in_scratch(settings):
+            self.violations.append(f"scratch holds {len(left)}: {', '.join(left[:8])}")
+        for folder in (settings.progress_dir, settings.home / "tmp"):
             # A code server that is killed leaves the socket that Dagster made for it.
             left = sorted(path.name for path in folder.iterdir() if not path.is_socket()) if folder.is_dir() else []
             if left:
