@@ -78,8 +78,8 @@ class LocalBucket:
             with self._reading("read", key):
                 info = self._unchanged(key, etag)
                 # A copy, not a hard link: an upload may be rewritten in place while it is processed.
-                with filling(f"cannot copy {self.name}/{key}", draft.parent):
-                    shutil.copyfile(self.path(key), draft)
+                with filling(f"cannot copy {self.name}/{key}", path.parent):
+                    shutil.copyfile(self.path(key), draft.path)
                 self._unchanged(key, info.etag)
             draft.replace(path)
         return info
@@ -136,8 +136,8 @@ class LocalBucket:
             target = self._target(key)
             target.parent.mkdir(parents=True, exist_ok=True)
             with draft_of(target) as draft:
-                draft.write_bytes(new)
-                flush(draft)
+                draft.path.write_bytes(new)
+                flush(draft.path)
                 with self._locked(key):
                     current = content_of(target)
                     if current == old:
@@ -169,11 +169,11 @@ class LocalBucket:
             target = self._target(key)
             target.parent.mkdir(parents=True, exist_ok=True)
             with draft_of(target) as draft:
-                fill(draft)
-                flush(draft)
+                fill(draft.path)
+                flush(draft.path)
                 if record:
                     # Before the object is there: no listing in between may take it for an upload.
-                    self._mark(key, etag_of(draft.stat()), record)
+                    self._mark(key, etag_of(draft.path.stat()), record)
                 draft.replace(target)
         return self.head(key)
 

@@ -36,7 +36,7 @@ class MemoryBucket:
         if etag is not None and etag != info.etag:
             raise SourceChanged(f"{self.name}/{key} is no longer the object that was announced")
         with draft_of(path) as draft:
-            draft.write_bytes(content)
+            draft.path.write_bytes(content)
             draft.replace(path)
         return info
 

@@ -128,8 +128,8 @@ class S3Bucket:
                 reply = self._client.get_object(Bucket=self._bucket, Key=check_key(key), **match)
                 with (
                     closing(reply["Body"]) as body,
-                    filling(f"cannot fetch {self.name}/{key}", draft.parent),
-                    draft.open("wb") as file,
+                    filling(f"cannot fetch {self.name}/{key}", path.parent),
+                    draft.path.open("wb") as file,
                 ):
                     shutil.copyfileobj(body, file, CHUNK_BYTES)
             draft.replace(path)
