@@ -21,6 +21,7 @@ from mps_dagster.execution.perform import Worker
 from mps_dagster.execution.records import read_record, record_key
 from mps_dagster.execution.subtask import Subtask
 from mps_dagster.ffmpeg.program import Ffmpeg
+from mps_dagster.media.info import MediaInfo
 from mps_dagster.settings import S3Settings, Settings
 from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
@@ -49,6 +50,9 @@ class Runs:
 
     def probe(self, path: Path) -> Any:
         return self.ffmpeg.probe(path)
+
+    def time_limit_s(self, media: MediaInfo) -> float:
+        return self.ffmpeg.time_limit_s(media)
 
     def run(self, *args: Any, **options: Any) -> Any:
         self.ran.append(self.name)
