@@ -52,6 +52,8 @@ class Plan:
     ahead: int = 6
     quiet_s: float = 900
     """How long it may take at most until all is done after the last fault."""
+    batch: int = 4
+    """Uploads in each of the two batches after the faults."""
     folder: Path | None = None
     """Kept; by default a temporary one."""
 
@@ -112,7 +114,7 @@ class Soak:
         """Two small batches without faults: the servers must not have grown after the second one."""
         sizes: list[dict[int, tuple[int, int]]] = []
         for _ in range(2):
-            self.uploader.batch(4)
+            self.uploader.batch(self.plan.batch)
             self._wait_until_quiet()
             sizes.append({p.pid: p.resources for p in self._servers()})
         for process in self._servers():
@@ -127,7 +129,7 @@ class Soak:
         """Uploads that had a hard time can be run again, and find everything made."""
         deployment = Deployment.of(self.settings)
         good = [upload for upload in self.uploader.uploads if upload.kind == "good"]
-        again = sorted(good, key=lambda upload: -len(self.history.by_place.get(upload.place, [])))[:4]
+        again = sorted(good, key=lambda upload: -len(self.history.by_place.get(upload.place, [])))[: self.plan.batch]
         tasks = {
             upload: launch_workflow(deployment, deployment.workflow(upload.workflow), upload.key) for upload in again
         }
