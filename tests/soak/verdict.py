@@ -89,7 +89,9 @@ class Verdict:
             if upload.kind == "damaged" or errors:
                 yield f"{state.run_id} ended well, with {errors}"
             return
-        own_fault = upload.kind != "good" and all(code.startswith("SourceFileError") for code, _ in errors) and errors
+        # A task that works on another one's output is not run when that one has failed.
+        faults = {(code, message) for code, message in errors if not message.startswith("it was not run, because ")}
+        own_fault = upload.kind != "good" and all(code.startswith("SourceFileError") for code, _ in faults) and faults
         if not own_fault:
             said = "; ".join(f"{code}: {message[:300]}" for code, message in sorted(errors)) or "no error"
             yield f"{state.run_id} ended as {state.outcome}: {said}"
