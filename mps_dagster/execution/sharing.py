@@ -26,6 +26,7 @@ from mps_dagster.execution.subtask import Subtask
 from mps_dagster.ffmpeg.process import Completed
 from mps_dagster.ffmpeg.sharing import sharing_key
 from mps_dagster.frozen import Facts
+from mps_dagster.storage.drafts import write_whole
 
 FOLDER = "shared"
 POLL_S = 0.2
@@ -74,7 +75,8 @@ def register(run_dir: Path, members: Iterable[Member]) -> None:
     """Make the members known to one another, before any of them runs."""
     for member in members:
         if group := Group.of(run_dir, member.subtask):
-            _write(group.folder / "members" / f"{member_name(member.subtask)}.json", member)
+            path = group.folder / "members" / f"{member_name(member.subtask)}.json"
+            write_whole(path, member.model_dump_json().encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class Group:
         return self.folder / "settled" / f"{name}.json"
 
     def settle(self, name: str, processes: Processes | None) -> None:
-        _write(self._settled(name), Settled(processes=processes))
+        write_whole(self._settled(name), Settled(processes=processes).model_dump_json().encode())
 
     def take(self, name: str, into: Path, make: Callable[[], None]) -> Processes | None:
         """Move the member's files, once they are made, into a folder; None if it is to be made alone.
@@ -175,9 +177,12 @@ class Waiting:
     """Group and name by step."""
     _read: set[Path] = field(default_factory=set)
 
-    def waits(self, step: str, busy: Collection[str]) -> bool:
-        """Whether a step of the same group runs that may make this one's files."""
+    def waiting(self, steps: Iterable[str], busy: Collection[str]) -> set[str]:
+        """The steps of whose group one runs that may make their files."""
         self._read_members()
+        return {step for step in steps if self._waits(step, busy)}
+
+    def _waits(self, step: str, busy: Collection[str]) -> bool:
         group, name = self._members.get(step, (None, ""))
         if group is None or group.is_settled(name):
             return False
@@ -190,11 +195,3 @@ class Waiting:
                 self._read.add(path)
                 name = path.name.removesuffix(".json")
                 self._members[json.loads(path.read_bytes())["step"]] = Group(path.parent.parent), name
-
-
-def _write(path: Path, value: Facts) -> None:
-    """Renamed, so that a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".new")
-    draft.write_text(value.model_dump_json())
-    draft.replace(path)

@@ -136,12 +136,10 @@ class _Steps:
     def _hold(self) -> bool:
         """Hold steps back that would only wait for others; False if there is no other step."""
         ready, busy = self._active.ready(), self._workers.busy
-        planning = any(self._priority(step) >= PLANNING for step in busy)
-        self._active.held = {
-            step
-            for step in ready
-            if self._waiting and (self._waiting.waits(step, busy) or (planning and self._priority(step) < PLANNING))
-        }
+        if self._waiting:
+            self._active.held = self._waiting.waiting(ready, busy)
+            if any(self._priority(step) >= PLANNING for step in busy):
+                self._active.held |= {step for step in ready if self._priority(step) < PLANNING}
         return len(self._active.held) < len(ready)
 
     def _priority(self, step: str) -> int:

@@ -297,7 +297,7 @@ def test_after_some_deaths_members_are_made_alone(group):
 def test_a_step_whose_files_another_one_makes_needs_no_worker(group, tmp_path, step, busy, settled, waits):
     for name in settled:
         group.settle(name, None)
-    assert Waiting(tmp_path).waits(step, busy) is waits
+    assert (step in Waiting(tmp_path).waiting([step], busy)) is waits
 
 
 def test_members_of_other_sources_do_not_wait(clips, upload, together, worker):
