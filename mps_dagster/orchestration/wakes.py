@@ -48,15 +48,19 @@ class Wakes:
     def add(self, name: str, at: float) -> None:
         """`at` may lie in the future."""
         with self._changed:
-            self._times.setdefault(name, set()).add(at)
+            # Not all names are ever asked for: a sensor may be switched off.
+            self._times[name] = {*self._after(name, time.time() - KEPT_S), at}
             self._changed.notify_all()
 
     def is_due(self, name: str, since: float) -> bool:
         """Whether there was a wake since then; earlier ones are forgotten."""
         now = time.time()
         with self._changed:
-            times = self._times[name] = {at for at in self._times.get(name, ()) if at > max(since, now - KEPT_S)}
+            times = self._times[name] = self._after(name, max(since, now - KEPT_S))
             return any(at <= now for at in times)
+
+    def _after(self, name: str, moment_s: float) -> set[float]:
+        return {at for at in self._times.get(name, ()) if at > moment_s}
 
     def wait(self, timeout_s: float, *names: str) -> bool:
         """Wait until one of the names is due, or all but `QUEUE` if none is given, but at most so long; return whether."""

@@ -61,6 +61,14 @@ def test_a_wake_in_the_future_counts_when_its_time_has_come(wakes):
     assert wakes.wait(0.0) is False
 
 
+def test_wakes_of_a_sensor_that_never_ticks_are_forgotten(wakes):
+    """One that is switched off, while uploads go on."""
+    long_ago = time.time() - 1000
+    for number in range(5):
+        wakes.add("uploads_inbox", long_ago + number)
+    assert len(wakes._times["uploads_inbox"]) == 1
+
+
 def test_sensors_and_the_queue_are_woken_by_themselves(wakes):
     """Each loop only by what concerns it."""
     wakes.add(QUEUE, time.time())
