@@ -67,9 +67,12 @@ class StepLogs(internals.LocalComputeLogManager):
 class RunQueue(QueuedRunCoordinator):
     """Dagster's run queue with the limits of `MPS_MAX_RUNS` and `MPS_MAX_BACKFILL_RUNS`; wakes the daemon for a new run."""
 
+    _home: Path
+    """Dagster's; kept, because reading the settings for each run of a burst takes longer than the message."""
+
     def submit_run(self, context: internals.SubmitRunContext) -> DagsterRun:
         run = super().submit_run(context)
-        wake(Settings().dagster_home, QUEUE)
+        wake(self._home, QUEUE)
         return run
 
     @classmethod
@@ -80,6 +83,8 @@ class RunQueue(QueuedRunCoordinator):
             # Two backfill plans at once would launch the same uploads.
             {"key": tags.PLANS, "limit": 1, "value": {"applyLimitPerUniqueValue": True}},
         ]
-        return cls(
+        queue = cls(
             inst_data=inst_data, max_concurrent_runs=settings.max_runs, tag_concurrency_limits=limits, **config_value
         )
+        queue._home = settings.dagster_home
+        return queue
