@@ -24,6 +24,8 @@ UNREACHABLE = "DagsterUserCodeUnreachableError"
 TIMEOUT_S = 60
 STARTING_S = 20.0
 """How long an abort waits for a run to begin; that takes 2 s, or more on a busy machine."""
+PASSING = ("NOT_STARTED", "STARTING")
+"""Statuses that a run leaves by itself, and in which Dagster does not end it."""
 
 
 class DagsterUnreachable(MpsError):
@@ -192,13 +194,13 @@ class Dagster:
         return int(reply["count"])
 
     def terminate(self, run_id: str) -> None:
-        """End a run. Dagster cannot end a run that is just starting, so wait until it has started."""
+        """End a run. Dagster cannot end one that is just being queued or started, so wait until it is."""
         deadline = time.monotonic() + STARTING_S
         while True:
             reply = self.ask(_TERMINATE, id=run_id)["terminateRun"]
             if reply["__typename"] == "TerminateRunSuccess":
                 return
-            if (reply.get("run") or {}).get("status") != "STARTING" or time.monotonic() > deadline:
+            if (reply.get("run") or {}).get("status") not in PASSING or time.monotonic() > deadline:
                 raise InvalidInput(f"run {run_id} was not ended: {reply.get('message', reply['__typename'])}")
             time.sleep(0.2)
 
