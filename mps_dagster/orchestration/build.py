@@ -18,7 +18,7 @@ from mps_dagster.orchestration.retention import retention_job, retention_schedul
 from mps_dagster.orchestration.upload_sensor import bad_file_sensor, upload_sensors
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import Workflow
-from mps_dagster.workflow.naming import is_schedule, job_name
+from mps_dagster.workflow.naming import BACKFILL, RETENTION, by_hand_name, is_schedule, job_name
 from mps_dagster.workflow.project import Project, WorkflowFile
 from mps_dagster.workflow.templates import BadFile
 
@@ -31,7 +31,25 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 
 def build_project(settings: Settings) -> tuple[dg.Definitions, Project]:
     """The definitions and the project; a workflow that Dagster refuses is a bad file like one that is not YAML."""
+    return _build(settings, Project.load(settings))
+
+
+def build_for_run(job: str, selected: Sequence[str]) -> dg.Definitions:
+    """What one run needs: loading two hundred workflows takes longer than most runs. `selected` are the workflows whose
+    assets the run makes, if it is not of a workflow's job."""
+    settings = Settings()
     project = Project.load(settings)
+    if job not in (BACKFILL, RETENTION):
+        project = replace(project, files=tuple(file for file in project.files if _is_of(file.workflow, job, selected)))
+    definitions, _ = _build(settings, project)
+    return definitions
+
+
+def _is_of(workflow: Workflow, job: str, selected: Sequence[str]) -> bool:
+    return job in (job_name(workflow.name), by_hand_name(workflow.name)) or workflow.name in selected
+
+
+def _build(settings: Settings, project: Project) -> tuple[dg.Definitions, Project]:
     try:
         return _validated(settings, project.files, project.bad), project
     except Exception:

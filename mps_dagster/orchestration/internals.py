@@ -35,9 +35,9 @@ from dagster._utils.interrupts import capture_interrupts
 from dagster_shared.error import SerializableErrorInfo
 
 # Runner: the execution of a whole run, as in the code server's process.
-from dagster._core.origin import JobPythonOrigin
+from dagster._core.code_pointer import CustomPointer
+from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._grpc.impl import core_execute_run
-from dagster._utils.hosted_user_process import recon_job_from_origin
 
 # Launcher: which code a run uses, health checks by run monitoring, and answers of a code server.
 from dagster._core.code_pointer import ModuleCodePointer
@@ -119,9 +119,13 @@ def priority(step: ExecutionStep) -> int:
     return int(step.tags.get(PRIORITY_TAG, 0))
 
 
-def execute_run(origin: JobPythonOrigin, run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
-    """Execute a whole run, as the code server's process for it does. `origin` is where its job is."""
-    for _ in core_execute_run(recon_job_from_origin(origin), run, instance, inject_env_vars=True):
+def execute_run(
+    run: dg.DagsterRun, instance: dg.DagsterInstance, definitions: Callable[..., dg.Definitions], *args: Any
+) -> None:
+    """Execute a whole run, as the code server's process for it does, with the definitions that the function returns."""
+    pointer = CustomPointer(ModuleCodePointer(definitions.__module__, definitions.__name__), args, [])
+    job = ReconstructableJob(ReconstructableRepository(pointer), run.job_name)
+    for _ in core_execute_run(job, run, instance, inject_env_vars=True):
         pass
 
 

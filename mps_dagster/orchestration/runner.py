@@ -27,6 +27,7 @@ from mps_dagster.orchestration.database import close_idle_connections
 from mps_dagster.orchestration.wakes import QUEUE, short_path, wake
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.naming import notify_name
+from mps_dagster.workflow.project import Project
 
 SOCKET = "runner.sock"
 POLL_S = 0.5
@@ -81,6 +82,7 @@ def main() -> None:
     settings = Settings()
     for module in (*PRELOADED, *(POSTGRESQL if settings.database_url else SQLITE)):
         importlib.import_module(module)
+    Project.load(settings)
     # A garbage collection in a run would copy the memory that it shares with the runner.
     gc.collect()
     gc.freeze()
@@ -93,11 +95,11 @@ def main() -> None:
         listener.settimeout(POLL_S)
         runs: dict[int, str] = {}
         while True:
-            _answer(listener, runs)
+            _answer(settings, listener, runs)
             _reap(listener, runs)
 
 
-def _answer(listener: socket.socket, runs: dict[int, str]) -> None:
+def _answer(settings: Settings, listener: socket.socket, runs: dict[int, str]) -> None:
     try:
         connection, _ = listener.accept()
     except TimeoutError:
@@ -106,6 +108,9 @@ def _answer(listener: socket.socket, runs: dict[int, str]) -> None:
     with connection, suppress(OSError):
         connection.settimeout(ANSWER_S)
         if run_id := connection.recv(64).decode():
+            # A run then reads only files that change after this; two hundred take three seconds.
+            with suppress(OSError):
+                Project.load(settings)
             pid = _fork(_execute, run_id, (listener, connection))
             runs[pid] = run_id
             connection.sendall(str(pid).encode())
@@ -145,16 +150,20 @@ def _fork(work: Callable[[str], None], run_id: str, sockets: tuple[socket.socket
 
 def _execute(run_id: str) -> None:
     """As the code server's process for a run does."""
+    # Not above: the launcher imports this module in processes that need nothing of it.
+    from mps_dagster.orchestration.build import build_for_run
+
     pid = os.getpid()
     with internals.capture_interrupts(), dg.DagsterInstance.get() as instance:
         run = instance.get_run_by_id(run_id)
-        if run is None or run.job_code_origin is None:
-            raise LookupError(f"Dagster has no run {run_id}, or does not know where its job is")
+        if run is None:
+            raise LookupError(f"Dagster has no run {run_id}")
         started = internals.EngineEventData.in_process(pid)
         instance.report_engine_event(f"Started process for run (pid: {pid}).", run, started)
         # Failures are in the event log before it raises.
         with suppress(Exception, KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
-            internals.execute_run(run.job_code_origin, run, instance)
+            selected = sorted({key.path[0] for key in run.asset_selection or ()})
+            internals.execute_run(run, instance, build_for_run, run.job_name, tuple(selected))
         instance.report_engine_event(f"Process for run exited (pid: {pid}).", run)
         # A run that was terminated before it began would stay CANCELING until run monitoring notices it.
         run = instance.get_run_by_id(run_id)

@@ -65,7 +65,9 @@ CALLS = {
     "QueuedRunCoordinatorDaemon.daemon_type": "",
     "QueuedRunCoordinatorDaemon.run_iteration": "workspace_process_context",
     "QueuedRunCoordinatorDaemon._priority_sort": "runs",
+    "ReconstructableJob": "repository job_name",
     "ReconstructableJob.get_definition": "",
+    "ReconstructableRepository": "pointer",
     "ResolvedRunConfig.build": "job_def run_config",
     "SensorDaemon": "settings",
     "SensorDaemon.core_loop": "workspace_process_context shutdown_event",
@@ -84,6 +86,7 @@ CALLS = {
     "SqliteScheduleStorage.connect": "",
     "SqliteScheduleStorage.from_local": "base_dir inst_data",
     "WorkspaceProcessContext": "instance workspace_load_target",
+    "CustomPointer": "reconstructor_pointer reconstructable_args reconstructable_kwargs",
     "configure_loggers": "handler log_level",
     "core_execute_run": "recon_job dagster_run instance inject_env_vars",
     "auto_reexecution_should_retry_run": "instance run run_failure_reason",
@@ -91,7 +94,6 @@ CALLS = {
     "create_db_conn_string": "base_dir db_name",
     "execute_plan_iterator": "execution_plan job dagster_run instance retry_mode run_config",
     "get_run_crash_explanation": "prefix exit_code",
-    "recon_job_from_origin": "origin",
     "redirect_to_file": "stream filepath",
     "setup_interrupt_handlers": "",
     "retry_run": "failed_run workspace_context",
@@ -126,7 +128,7 @@ ATTRIBUTES = {
 
 NAMES_ONLY = {
     "ConfigurableClassData", "DagsterStorage", "DagsterUserCodeProcessError", "DagsterUserCodeUnreachableError", "GRPC_INFO_TAG", "PRIORITY_TAG", "INDEX_SHARD_NAME",
-    "DaemonIterator", "InstanceRef", "JobPythonOrigin", "KnownExecutionState", "RepositoryLoadData", "SQLITE_BUSY_TIMEOUT_SECONDS",
+    "DaemonIterator", "InstanceRef", "KnownExecutionState", "RepositoryLoadData", "SQLITE_BUSY_TIMEOUT_SECONDS",
     "SubmitRunContext", "Workspace", "WorkspaceFileTarget", "capture_interrupts",
 }  # fmt: skip
 """Handed on, raised or caught, or with a test below."""
