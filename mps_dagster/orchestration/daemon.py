@@ -33,7 +33,7 @@ class Daemon(internals.DagsterDaemonController):
     """Dagster's daemon threads. Its loop looks after them every five seconds."""
 
     def __init__(self, workspace: internals.WorkspaceProcessContext, daemons: list[Any], lock: DaemonLock) -> None:
-        self._lock, self._since = lock, time.time()
+        self._lock, self._workspace, self._since = lock, workspace, time.time()
         super().__init__(workspace, daemons)
         lock.name(self._daemon_uuid)
 
@@ -45,6 +45,14 @@ class Daemon(internals.DagsterDaemonController):
             # Dagster logs it, too. To end here would let a daemon that somebody started by mistake stop the service.
             self._lock.notice_other()
             self._logger.error("another daemon (%s) works on the same records: end it", others[0].daemon_id)
+
+    def check_workspace_freshness(self, last_workspace_update_time: float) -> float:
+        """Dagster would fetch all definitions again each minute, which takes seconds with hundreds of workflows. A thread of
+        the workspace fetches them when the code server has loaded others; only what it could not load is tried again."""
+        locations = self._workspace.get_current_workspace().code_location_entries.values()
+        if any(location.load_error for location in locations):
+            return super().check_workspace_freshness(last_workspace_update_time)
+        return time.time()
 
 
 def refuse_second(instance: dg.DagsterInstance, lock: DaemonLock) -> None:

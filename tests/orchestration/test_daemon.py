@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
+from types import SimpleNamespace
 
 import pytest
 from dagster._daemon.types import DaemonHeartbeat
+from dagster_shared.error import SerializableErrorInfo
 
 from mps_dagster.control.daemon_lock import DaemonRunning, daemon_lock, holder
 from mps_dagster.orchestration import internals
@@ -60,6 +62,27 @@ def test_a_daemon_notices_another_one_that_begins_later(tmp_path, instance, lock
             daemon.check_daemon_threads()
     assert holder(settings).other_s > 0
     assert holder(settings).daemon == daemon._daemon_uuid
+
+
+@pytest.mark.parametrize(
+    ("error", "fetched"), [(None, 0), (SerializableErrorInfo("gone", [], None), 1)], ids=["well", "failed"]
+)
+def test_only_definitions_that_could_not_be_loaded_are_fetched_again(
+    tmp_path, instance, lock, monkeypatch, error, fetched
+):
+    """Those of a new code server are fetched by a thread of the workspace."""
+    workspace, refreshed = tmp_path / "workspace.yaml", []
+    workspace.write_text("load_from: []")
+    with internals.WorkspaceProcessContext(instance, internals.WorkspaceFileTarget([str(workspace)])) as context:
+        location = SimpleNamespace(load_error=error)
+        monkeypatch.setattr(
+            context, "get_current_workspace", lambda: SimpleNamespace(code_location_entries={"mps_dagster": location})
+        )
+        monkeypatch.setattr(context, "refresh_workspace", lambda: refreshed.append(1))
+        with Daemon(context, [_Idle()], lock) as daemon:
+            beat(instance, daemon._daemon_uuid)
+            assert daemon.check_workspace_freshness(time.time() - 61) == pytest.approx(time.time(), abs=5)
+    assert len(refreshed) == fetched
 
 
 class _Idle:

@@ -86,6 +86,7 @@ CALLS = {
     "SqliteScheduleStorage.connect": "",
     "SqliteScheduleStorage.from_local": "base_dir inst_data",
     "WorkspaceProcessContext": "instance workspace_load_target",
+    "WorkspaceProcessContext.get_current_workspace": "",
     "CustomPointer": "reconstructor_pointer reconstructable_args reconstructable_kwargs",
     "configure_loggers": "handler log_level",
     "core_execute_run": "recon_job dagster_run instance inject_env_vars",
