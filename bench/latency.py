@@ -28,7 +28,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mps-bench-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         # The default; the other benches take an upload at once.
-        prepare(home, workflows(options.workflows - 1), settle_s=1)
+        prepare(home, workflows(options.workflows - 1), settle_s=0.5)
         with deployment(), Watch() as watch:
             _measure(home, watch, options.uploads)
 

@@ -164,7 +164,7 @@ class Settings(BaseSettings):
     cmq: CmqSettings = CmqSettings()
     sqs_endpoint_url: str | None = Field(None, description="Empty = AWS itself.")
 
-    settle_s: float = Field(1.0, ge=0, description="A local upload is taken when unchanged for this many seconds.")
+    settle_s: float = Field(0.5, ge=0, description="A local upload is taken when unchanged for this many seconds.")
     max_source_bytes: int = Field(50 * 2**30, gt=0, description="Largest source that is accepted.")
     max_duration_s: float = Field(24 * 3600, gt=0, description="Longest source that is accepted.")
     max_pixels: int = Field(8192 * 8192, gt=0, description="Largest picture that is decoded (width x height).")

@@ -31,25 +31,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 
 def build_project(settings: Settings) -> tuple[dg.Definitions, Project]:
     """The definitions and the project; a workflow that Dagster refuses is a bad file like one that is not YAML."""
-    return _build(settings, Project.load(settings))
-
-
-def build_for_run(job: str, selected: Sequence[str]) -> dg.Definitions:
-    """What one run needs: loading two hundred workflows takes longer than most runs. `selected` are the workflows whose
-    assets the run makes, if it is not of a workflow's job."""
-    settings = Settings()
     project = Project.load(settings)
-    if job not in (BACKFILL, RETENTION):
-        project = replace(project, files=tuple(file for file in project.files if _is_of(file.workflow, job, selected)))
-    definitions, _ = _build(settings, project)
-    return definitions
-
-
-def _is_of(workflow: Workflow, job: str, selected: Sequence[str]) -> bool:
-    return job in (job_name(workflow.name), by_hand_name(workflow.name)) or workflow.name in selected
-
-
-def _build(settings: Settings, project: Project) -> tuple[dg.Definitions, Project]:
     try:
         return _validated(settings, project.files, project.bad), project
     except Exception:
@@ -57,6 +39,20 @@ def _build(settings: Settings, project: Project) -> tuple[dg.Definitions, Projec
         files, refused = _loadable(settings, project.files, ())
     project = replace(project, files=files, bad=(*project.bad, *refused))
     return _validated(settings, project.files, project.bad), project
+
+
+def build_for_run(job: str, selected: Sequence[str]) -> dg.Definitions:
+    """What one run needs: loading two hundred workflows takes longer than most runs. `selected` are the workflows whose
+    assets the run makes, if it is not of a workflow's job."""
+    settings = Settings()
+    if job in (BACKFILL, RETENTION):
+        return build_definitions(settings)
+    workflows = [workflow for workflow in Project.load(settings).workflows if _is_of(workflow, job, selected)]
+    return _definitions(settings, workflows, ())
+
+
+def _is_of(workflow: Workflow, job: str, selected: Sequence[str]) -> bool:
+    return job in (job_name(workflow.name), by_hand_name(workflow.name)) or workflow.name in selected
 
 
 Files = tuple[WorkflowFile, ...]

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 FILES = 16
 """Databases that a process keeps open at most. Each run has one; the web server opens those of the runs it shows."""
+CONNECTIONS = 5
+"""To one database that a process keeps open: the daemon queues four runs at once. More threads get connections that are closed
+after use."""
 
 
 @dataclass(slots=True)
@@ -113,8 +116,7 @@ def _open(url: str, path: str) -> _File:
     engine = sa.create_engine(
         url,
         poolclass=QueuePool,
-        pool_size=1,
-        # A second thread at the same time gets a connection that is closed after use.
+        pool_size=CONNECTIONS,
         max_overflow=-1,
         connect_args={"timeout": internals.SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
     )
@@ -219,7 +221,7 @@ def postgresql_records(url: str, inst_data: internals.ConfigurableClassData | No
     if url not in _SERVERS:
         # As dagster-postgres creates it, except for the pool. The ping notices a server that was restarted.
         _SERVERS[url] = sa.create_engine(
-            url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1, pool_pre_ping=True
+            url, isolation_level="AUTOCOMMIT", pool_size=CONNECTIONS, max_overflow=-1, pool_pre_ping=True
         )
     part: Any
     for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
