@@ -155,6 +155,11 @@ class Settings(BaseSettings):
         None,
         description="postgresql://user:password@host:port/database for Dagster's records; empty = SQLite in the home.",
     )
+    shared_bucket: str = Field(
+        "",
+        description="s3://name or cos://name-appid, in which steps leave values for one another, so that another host finds"
+        " those of earlier runs. Empty = the home.",
+    )
     ui_port: int = Field(3000, ge=1, le=65535, description="The Dagster UI, on 127.0.0.1.")
     files_port: int = Field(3001, ge=1, le=65535, description="Serves pictures of outputs to the Dagster UI.")
     s3: S3Settings = S3Settings()
@@ -204,6 +209,13 @@ class Settings(BaseSettings):
             # Without the value: it may hold a password.
             raise ValueError("it has to be postgresql://user:password@host:port/database")
         return url
+
+    @field_validator("shared_bucket")
+    @classmethod
+    def _is_remote(cls, bucket: str) -> str:
+        if bucket and "://" not in bucket:
+            raise ValueError(f"{bucket!r} is a folder of this host; it has to be s3://name or cos://name-appid")
+        return bucket
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -67,6 +67,8 @@ def _examine_workflows(settings: Settings) -> Iterator[Finding]:
     workflows = project.workflows
     yield from (Finding(f"{file.path.parent.name}/{file.path.name}", "failed", file.problem) for file in project.bad)
     read, written = _places(workflows)
+    if settings.shared_bucket:
+        read, written = read | {settings.shared_bucket}, written | {settings.shared_bucket}
     for name in sorted(read | written):
         yield _tried(f"bucket {name}", partial(_use, buckets, name, reads=name in read, writes=name in written))
     for workflow in workflows:

@@ -8,6 +8,7 @@ from dagster_aws.s3 import S3Resource
 from pydantic import SecretStr
 
 from mps_dagster.execution.perform import Worker
+from mps_dagster.orchestration.value_store import value_store
 from mps_dagster.orchestration.values import TypedValues
 from mps_dagster.settings import S3Settings, Settings
 from mps_dagster.storage.buckets import Buckets
@@ -43,8 +44,9 @@ class S3(S3Resource):
 def resources(settings: Settings) -> dict[str, Any]:
     """`worker` is a plain object: all ops of a process share its buckets, and S3 clients are created when first needed."""
     s3 = S3.of(settings.s3)
+    buckets = Buckets(settings, s3.get_client)
     return {
         "s3": s3,
-        "worker": Worker.of(settings, Buckets(settings, s3.get_client)),
-        "io_manager": TypedValues(folder=str(settings.dagster_home / "values")),
+        "worker": Worker.of(settings, buckets),
+        "io_manager": TypedValues(value_store(settings, buckets)),
     }

@@ -1,14 +1,11 @@
 """Daily removal of old data. Dagster itself removes ticks (dagster.yaml); scratch is removed when its run ends."""
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
@@ -17,7 +14,8 @@ from mps_dagster.control import tags
 from mps_dagster.errors import MpsError
 from mps_dagster.execution.outdated import Outdated
 from mps_dagster.execution.perform import Worker
-from mps_dagster.orchestration.values import ASSETS, value_name
+from mps_dagster.orchestration.value_store import ASSETS, FolderStore, ValueStore, value_store
+from mps_dagster.orchestration.values import value_name
 from mps_dagster.settings import Settings
 from mps_dagster.storage.drafts import write_whole
 from mps_dagster.workflow.model import RECORDS_DIR, UPLOAD, Workflow
@@ -54,6 +52,7 @@ def retention_job(
     def remove_old(context: dg.OpExecutionContext) -> None:
         instance, seconds, at_once = context.instance, limits.seconds, limits.at_once
         worker: Worker = context.resources.worker
+        store, before = value_store(settings, worker.buckets), time.time() - settings.keep_logs_days * DAY_S
         removals = [
             partial(trim_partitions, instance, workflow.name, settings.keep_partitions, at_once)
             for workflow in workflows
@@ -61,8 +60,10 @@ def retention_job(
         removed = {
             "runs": _repeated([partial(remove_runs, instance, settings.keep_runs_days, at_once=at_once)], seconds),
             "partitions": _repeated(removals, seconds),
-            "logs and step values": remove_files(instance, settings),
-            "values of assets": remove_values(instance, settings, workflows) if are_all else 0,
+            # Dagster keeps them by run, too.
+            "logs": remove_of_runs(instance, FolderStore(settings.dagster_home / "storage"), before),
+            "step values": remove_of_runs(instance, store, before),
+            "values of assets": remove_asset_values(instance, store, before, workflows) if are_all else 0,
             "records": remove_records(worker, workflows, context.log.warning, seconds),
         }
         context.log.info(f"removed: {removed}")
@@ -121,30 +122,29 @@ def trim_partitions(instance: DagsterInstance, workflow: str, keep: int, at_once
     return len(trimmed)
 
 
-def remove_files(instance: DagsterInstance, settings: Settings) -> int:
-    """Remove the step values and compute logs of runs that wrote none for that long."""
-    before = time.time() - settings.keep_logs_days * DAY_S
-    removed = 0
-    for folder in _run_folders(settings):
-        if folder.stat().st_mtime < before and not _is_running(instance, folder.name):
-            shutil.rmtree(folder, ignore_errors=True)
-            removed += 1
-    return removed
+def remove_of_runs(instance: DagsterInstance, store: ValueStore, before: float) -> int:
+    """Remove what runs left there that wrote nothing since `before`, in Unix seconds; how many runs."""
+    # The values of assets belong to no run; a run id has 36 characters.
+    old = [group for group, written_s in store.groups() if len(group) == 36 and written_s < before]
+    gone = [run for run in old if not _is_running(instance, run)]
+    for run in gone:
+        store.remove(run)
+    return len(gone)
 
 
-def remove_values(instance: DagsterInstance, settings: Settings, workflows: Iterable[Workflow]) -> int:
+def remove_asset_values(
+    instance: DagsterInstance, store: ValueStore, before: float, workflows: Iterable[Workflow]
+) -> int:
     """Remove values of assets that are that old, and whose upload or task the UI does not show any more.
 
     The others stay, however old: a task that is run alone reads them.
     """
-    folder = settings.dagster_home / "values" / ASSETS
-    before = time.time() - settings.keep_logs_days * DAY_S
-    old = {entry.name for entry in os.scandir(folder) if entry.stat().st_mtime < before} if folder.is_dir() else set()
+    old = {name for name, written_s in store.values(ASSETS) if written_s < before}
     for workflow in workflows if old else ():
         for partition in instance.get_dynamic_partitions(uploads_name(workflow.name)):
             old -= {value_name([workflow.name, part, partition]) for part in (UPLOAD, *workflow.tasks)}
     for name in old:
-        (folder / name).unlink(missing_ok=True)
+        store.remove(ASSETS, name)
     return len(old)
 
 
@@ -182,12 +182,6 @@ def _written(settings: Settings, workflows: Iterable[Workflow]) -> set[str]:
     return {name for workflow in workflows for name in workflow.written_buckets} | {
         folder.name for folder in folders if (folder / RECORDS_DIR).is_dir()
     }
-
-
-def _run_folders(settings: Settings) -> list[Path]:
-    # Without the values of assets, which belong to no run; a run id has 36 characters.
-    places = (settings.dagster_home / "values", settings.dagster_home / "storage")
-    return [folder for place in places if place.is_dir() for folder in place.iterdir() if len(folder.name) == 36]
 
 
 def _is_running(instance: DagsterInstance, run_id: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -19,15 +20,15 @@ from mps_dagster.orchestration import retention
 from mps_dagster.orchestration.resources import resources
 from mps_dagster.orchestration.retention import (
     Limits,
-    remove_files,
+    remove_asset_values,
+    remove_of_runs,
     remove_records,
     remove_runs,
-    remove_values,
     retention_job,
     trim_partitions,
 )
+from mps_dagster.orchestration.value_store import FolderStore
 from mps_dagster.orchestration.values import TypedValues, value_name
-from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.project import Project
 
@@ -71,14 +72,13 @@ def test_partitions_that_wait_for_a_run_stay(instance):
 @pytest.mark.parametrize("place", ["values", "storage"])
 def test_old_folders_of_runs_go_and_those_of_running_ones_stay(instance, tmp_path, place):
     """And so do the values of assets, which a task that is run alone reads."""
-    settings = Settings(project=tmp_path, home=tmp_path / "home", keep_logs_days=1)
-    folder = settings.dagster_home / place
+    folder = tmp_path / place
     gone, running, fresh = str(uuid.uuid4()), add_run(instance, DagsterRunStatus.STARTED), str(uuid.uuid4())
     for name in (gone, running, fresh, "assets"):
         (folder / name).mkdir(parents=True)
         if name != fresh:
             os.utime(folder / name, (0, 0))
-    assert remove_files(instance, settings) == 1
+    assert remove_of_runs(instance, FolderStore(folder), time.time() - 3600) == 1
     assert {path.name for path in folder.iterdir()} == {running, fresh, "assets"}
 
 
@@ -91,7 +91,7 @@ def test_old_values_go_once_their_upload_or_their_task_is_shown_no_more(tmp_path
     settings = make_project(tmp_path).model_copy(update={"keep_logs_days": 1})
     [workflow] = Project.load(settings).workflows
     instance.add_dynamic_partitions("vod_uploads", ["shown.mp4"])
-    values = TypedValues(folder=str(settings.dagster_home / "values"))
+    values = TypedValues(FolderStore(settings.dagster_home / "values"))
     parts = ["source", "web", "a task that is gone"]
     for part, partition in itertools.product(parts, ["shown.mp4", "trimmed.mp4", "fresh.mp4"]):
         values.handle_output(
@@ -103,7 +103,8 @@ def test_old_values_go_once_their_upload_or_their_task_is_shown_no_more(tmp_path
     fresh = {value_name(["vod", part, "fresh.mp4"]) for part in parts}
     for name in value_files(settings) - fresh:
         os.utime(settings.dagster_home / "values" / "assets" / name, (0, 0))
-    assert remove_values(instance, settings, [workflow]) == 4
+    store = FolderStore(settings.dagster_home / "values")
+    assert remove_asset_values(instance, store, time.time() - 3600, [workflow]) == 4
     assert value_files(settings) == fresh | {value_name(["vod", part, "shown.mp4"]) for part in ("source", "web")}
 
 

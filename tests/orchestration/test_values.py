@@ -12,6 +12,7 @@ import pytest
 from mps_dagster.execution.subtask import TaskResult, Upload
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.orchestration.ops import UPSTREAM
+from mps_dagster.orchestration.value_store import FolderStore
 from mps_dagster.orchestration.values import TypedValues
 from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import Place, Source
@@ -30,7 +31,7 @@ DONE = TaskResult(
 
 @pytest.fixture
 def values(tmp_path) -> TypedValues:
-    return TypedValues(folder=str(tmp_path / "values"))
+    return TypedValues(FolderStore(tmp_path / "values"))
 
 
 def produced(step: str) -> SimpleNamespace:
