@@ -11,7 +11,7 @@ from mps_dagster.control.launching import requested_tasks
 from mps_dagster.control.run_config import op_configs
 from mps_dagster.control.task_run import ENDED, StoredRun, TaskRun, run_id_of, task_run
 from mps_dagster.errors import InvalidInput
-from mps_dagster.execution.progress import read_progress
+from mps_dagster.execution.progress import progress_store
 from mps_dagster.tasks import TASKS
 from mps_dagster.workflow.model import Task
 from mps_dagster.workflow.naming import by_hand_name, job_name
@@ -35,7 +35,7 @@ def describe(deployment: Deployment, task: str) -> TaskRun:
 def describe_run(deployment: Deployment, run: StoredRun) -> TaskRun:
     """The task run of a Dagster run, with its subtasks."""
     record = run.record(deployment.dagster.events(run.run_id), deployment.project.by_name.get(run.workflow))
-    progress = {} if record.status in ENDED else read_progress(deployment.settings.progress_dir, record.run_id)
+    progress = {} if record.status in ENDED else progress_store(deployment.settings).read(record.run_id)
     return task_run(record, progress=progress, tasks=_workflow_tasks(deployment, run) or _slots(deployment, run))
 
 

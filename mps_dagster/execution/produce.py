@@ -12,7 +12,7 @@ from pathlib import Path
 from mps_dagster.errors import MpsError
 from mps_dagster.execution.attachments import lay_out
 from mps_dagster.execution.claims import Claim
-from mps_dagster.execution.progress import ProgressFile, Report
+from mps_dagster.execution.progress import Report, progress_store
 from mps_dagster.execution.records import read_record, up_to_date
 from mps_dagster.execution.room import Needs, Room
 from mps_dagster.execution.sharing import Group, Member, Processes, member_name
@@ -79,12 +79,12 @@ class Producer:
         self, group: Group, own: Member, members: Mapping[str, Member], report: Report
     ) -> Mapping[str, Processes]:
         others = [member for member in members.values() if member.step != own.step]
-        files = [ProgressFile.of(self.settings.progress_dir, self.run_id, member.step) for member in others]
+        store = progress_store(self.settings)
+        reports = [report, *(store.reporter(self.run_id, member.step) for member in others)]
 
         def report_all(fraction: float, speed: float) -> None:
-            report(fraction, speed)
-            for file in files:
-                file.report(fraction, speed)
+            for each in reports:
+                each(fraction, speed)
 
         plans = {name: member.subtask.plan for name, member in members.items() if member.subtask.plan}
         with self._room(others, group.work):

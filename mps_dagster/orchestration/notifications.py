@@ -17,7 +17,7 @@ from mps_dagster.control import tags
 from mps_dagster.control.run_config import source_config
 from mps_dagster.control.task_run import TaskRun, task_id, task_run
 from mps_dagster.errors import StorageFailed
-from mps_dagster.execution.progress import forget
+from mps_dagster.execution.progress import progress_store
 from mps_dagster.execution.staging import sweep as remove_scratch
 from mps_dagster.mps.event import change, change_id, event, event_id, pointer
 from mps_dagster.notify.config import SinkConfig, parse_sinks
@@ -157,8 +157,7 @@ def _delivery_sensor(notifier: Notifier, limits: Limits) -> dg.SensorDefinition:
             wake(settings.dagster_home, DELIVERY, in_s=CHANGES_S)
         next_start, ended = scan.add_ends(start)
         remove_scratch(settings.scratch_dir, ended)
-        for run_id in ended:
-            forget(settings.progress_dir, run_id)
+        progress_store(settings).forget(ended)
         context.update_cursor(next_start.isoformat())
         if scan.added:
             deliveries.append(str(send()))

@@ -13,7 +13,7 @@ from mps_dagster.execution.assemble import assemble as assemble_task
 from mps_dagster.execution.break_down import plan_task
 from mps_dagster.execution.download import download
 from mps_dagster.execution.perform import Worker
-from mps_dagster.execution.progress import ProgressFile
+from mps_dagster.execution.progress import progress_store
 from mps_dagster.execution.sharing import Member, register
 from mps_dagster.execution.subtask import Members, Subtask, TaskResult, Upload
 from mps_dagster.orchestration.executor import end_with_the_run
@@ -128,8 +128,8 @@ def _members(context: dg.OpExecutionContext, subtasks: Iterable[Subtask]) -> Ite
 def subtask(context: dg.OpExecutionContext, job: Subtask) -> SubtaskResult:
     with work(context) as worker:
         step = context.get_step_execution_context().step.key
-        progress = ProgressFile.of(worker.settings.progress_dir, context.run_id, step)
-        result = worker.perform(job, context.run_id, progress.report)
+        report = progress_store(worker.settings).reporter(context.run_id, step)
+        result = worker.perform(job, context.run_id, report)
         context.add_output_metadata(subtask_metadata(result, worker.settings.files_url))
     return result
 

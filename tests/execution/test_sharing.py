@@ -13,7 +13,7 @@ from PIL import Image
 
 from mps_dagster.errors import MpsError, ToolFailed
 from mps_dagster.execution.produce import Producer
-from mps_dagster.execution.progress import read_progress
+from mps_dagster.execution.progress import progress_store
 from mps_dagster.execution.sharing import MAX_DEATHS, Group, Member, Processes, Waiting, member_name, register
 from mps_dagster.ffmpeg.program import Ffmpeg
 
@@ -196,7 +196,7 @@ def test_members_show_the_progress_of_the_process_they_wait_for(clips, upload, t
     """Before their own steps begin."""
     subtasks = together(upload(clips.video()), transcode=(SMALL, TINY))
     perform(worker, subtasks["small"])
-    assert read_progress(worker.settings.progress_dir, "run").keys() == {"transcode[1_tiny]"}
+    assert progress_store(worker.settings).read("run").keys() == {"transcode[1_tiny]"}
 
 
 def test_an_output_without_company_is_made_alone(clips, upload, together, worker, counted):

@@ -15,7 +15,6 @@ from dagster._core.launcher.base import WorkerStatus
 from mps_dagster.errors import StorageFailed
 from mps_dagster.execution.assemble import MemberMissing, assemble
 from mps_dagster.execution.perform import Worker
-from mps_dagster.execution.progress import ProgressFile, forget
 from mps_dagster.execution.subtask import Members
 from mps_dagster.orchestration import launcher as launcher_module
 from mps_dagster.orchestration.launcher import CheckingRunLauncher, RunProcess
@@ -116,15 +115,6 @@ def test_a_step_that_was_about_to_begin_when_its_run_was_canceled_does_not(house
     house.run("in/clip.mp4")
     [run] = house.instance.get_runs()
     assert (run.status, performed) == (dg.DagsterRunStatus.CANCELED, [])
-
-
-def test_progress_that_cannot_be_written_fails_nothing(tmp_path, caplog):
-    """The run's folder is removed when a run has failed, also under a step that goes on. Told once."""
-    progress = ProgressFile.of(tmp_path, "run", "step")
-    forget(tmp_path, "run")
-    for _ in range(2):
-        progress.report(1, 2.0)
-    assert len(caplog.records) == 1
 
 
 @pytest.mark.slow

@@ -1,0 +1,82 @@
+"""The progress of running subtasks, in files or in the database that all hosts reach."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from postgresql import postgresql
+
+from mps_dagster.execution import progress
+from mps_dagster.execution.progress import ProgressFolder, ProgressTable, progress_store
+from mps_dagster.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def server():
+    with postgresql() as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", pytest.param("table", marks=pytest.mark.slow)])
+def store(request, tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "FILE_EVERY_S", 0)
+    monkeypatch.setattr(progress, "ROW_EVERY_S", 0)
+    if request.param == "folder":
+        return ProgressFolder(tmp_path)
+    return ProgressTable(request.getfixturevalue("server").url)
+
+
+def test_a_run_s_progress_is_that_of_its_steps(store):
+    """The newest of each, at most all; of no other run."""
+    first, second = (store.reporter("run", step) for step in ("vod__web.subtask[0_a]", "vod__web.subtask[1_b]"))
+    first(0.25, 2.0)
+    second(0.5, 1.0)
+    first(1.2, 2.0)
+    store.reporter("other", "vod__web.subtask[0_a]")(0.1, 1.0)
+    assert store.read("run") == pytest.approx({"vod__web.subtask[0_a]": 1.0, "vod__web.subtask[1_b]": 0.5})
+    store.forget(["run", "a run that reported nothing"])
+    store.forget([])
+    assert (store.read("run"), len(store.read("other"))) == ({}, 1)
+    store.forget(["other"])
+
+
+def test_progress_that_cannot_be_written_fails_nothing(tmp_path, caplog):
+    """The run's folder is removed when a run has failed, also under a step that goes on. Told once."""
+    store = ProgressFolder(tmp_path)
+    report = store.reporter("run", "step")
+    store.forget(["run"])
+    for _ in range(2):
+        report(1, 2.0)
+    assert len(caplog.records) == 1
+
+
+def test_a_database_that_is_away_holds_no_subtask_up(monkeypatch, caplog):
+    """It is asked once, and then left alone for a while."""
+    monkeypatch.setattr(progress, "ROW_EVERY_S", 0)
+    report = ProgressTable("postgresql://mps:secret@127.0.0.1:1/postgres").reporter("run", "step")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(50):
+            report(0.5, 1.0)
+    assert len(caplog.records) == 1
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.slow
+def test_many_hosts_may_report_first(server, monkeypatch):
+    """All of them create the table."""
+    monkeypatch.setattr(progress, "ROW_EVERY_S", 0)
+    store = ProgressTable(server.url)
+    with store.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("DROP TABLE mps_progress")
+    with ThreadPoolExecutor(8) as hosts:
+        list(hosts.map(lambda number: store.reporter("run", f"step{number}")(0.5, 1.0), range(8)))
+    assert len(store.read("run")) == 8
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"), [(None, ProgressFolder), ("postgresql://mps:secret@127.0.0.1/mps", ProgressTable)]
+)
+def test_the_database_is_used_where_one_is_set(tmp_path, url, kind):
+    assert isinstance(progress_store(Settings(project=tmp_path, home=tmp_path, database_url=url)), kind)
