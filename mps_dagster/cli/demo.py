@@ -102,7 +102,7 @@ def _wait_for_run(console: Console, deployment: Deployment, key: str) -> str:
 
 def _notification(settings: Settings, run: TaskRun) -> dict[str, Any]:
     """Receive the event of this run from the queue, as a consumer would; other messages stay in it."""
-    queue = LocalQueue(settings.queue_path)
+    queue = LocalQueue.of(settings)
     deadline = time.monotonic() + NOTIFICATION_TIMEOUT_S
     while time.monotonic() < deadline:
         for message in queue.receive(QUEUE, visibility_s=5, wait_s=1):

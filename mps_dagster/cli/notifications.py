@@ -25,7 +25,7 @@ def notifications() -> None:
 @notifications.command("list")
 def list_() -> None:
     """The queues and how many messages each holds."""
-    queue = LocalQueue(Settings().queue_path)
+    queue = LocalQueue.of(Settings())
     table = Table("queue", "waiting", "received, not acknowledged")
     for name in queue.queues():
         waiting, in_flight = queue.depth(name)
@@ -43,7 +43,7 @@ def list_() -> None:
 @click.option("--acknowledge", is_flag=True, help="Remove them from the queue at once.")
 def receive(queue: str, count: int, wait_s: float, visibility_s: float, *, acknowledge: bool) -> None:
     """Print messages as JSON lines: id, receipt and event. Not acknowledged, they come again after the visibility."""
-    local = LocalQueue(Settings().queue_path)
+    local = LocalQueue.of(Settings())
     for message in local.receive(queue, max_messages=count, visibility_s=visibility_s, wait_s=wait_s):
         click.echo(json.dumps({"id": message.id, "receipt": message.receipt, "event": json.loads(message.body)}))
         if acknowledge:
@@ -55,7 +55,7 @@ def receive(queue: str, count: int, wait_s: float, visibility_s: float, *, ackno
 @click.option("--queue", default="events", show_default=True)
 def acknowledge(receipt: str, queue: str) -> None:
     """Remove a received message; the exit code is 1 if the receipt is no longer valid."""
-    if not LocalQueue(Settings().queue_path).acknowledge(queue, receipt):
+    if not LocalQueue.of(Settings()).acknowledge(queue, receipt):
         raise click.ClickException("the receipt is not valid any more: the message came again, or is gone")
 
 
@@ -105,7 +105,7 @@ def discard(event_ids: tuple[str, ...], sink: str | None, *, everything: bool) -
 
 
 def _outbox() -> Outbox:
-    return Outbox(Settings().outbox_path)
+    return Outbox.of(Settings())
 
 
 def _select(

@@ -220,7 +220,8 @@ def _connect(url: str) -> str:
 
 def _dead_letters(settings: Settings) -> Finding:
     files = sum(1 for _ in settings.dead_letters_dir.rglob("*.json")) if settings.dead_letters_dir.is_dir() else 0
-    dead = len(Outbox(settings.outbox_path).dead()) if settings.outbox_path.exists() else 0
+    outbox = Outbox.of(settings)
+    dead = len(outbox.dead()) if outbox.exists else 0
     state: Literal["ok", "warning"] = "warning" if files or dead else "ok"
     detail = f"{files} announcements in {settings.dead_letters_dir}, {dead} notifications (mps notifications dead)"
     return Finding("dead letters", state, detail)

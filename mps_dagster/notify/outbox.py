@@ -18,15 +18,17 @@ from __future__ import annotations
 import json
 import random
 import re
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from sqlalchemy.engine import RowMapping
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused, InvalidInput
 from mps_dagster.notify.config import SinkConfig
-from mps_dagster.notify.database import Database
+from mps_dagster.notify.database import Database, SqliteDatabase, Tables, Transaction, database_of
+from mps_dagster.settings import Settings
 
 QUEUE_PAUSE_S = 5.0
 """A queue's first pause; each further failure in a row doubles it."""
@@ -41,6 +43,9 @@ PATIENCE = 5
 PRUNED_AT_ONCE = 1000
 """Deliveries. Hundreds of thousands, as after a month, would keep others from writing for seconds."""
 
+AT_ONCE = 1000
+"""Ids in one query."""
+
 _ID = re.compile(r"[!-~]{1,128}")
 
 # The table of queues is called `lane` since the first version.
@@ -54,26 +59,28 @@ CREATE TABLE IF NOT EXISTS lane (
     address TEXT PRIMARY KEY,
     sink TEXT NOT NULL,
     failures INTEGER NOT NULL DEFAULT 0,
-    due_at REAL NOT NULL DEFAULT 0
+    due_at DOUBLE PRECISION NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS delivery (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id {id},
     event_id TEXT NOT NULL REFERENCES event (id),
     address TEXT NOT NULL REFERENCES lane (address),
     state TEXT NOT NULL DEFAULT 'waiting',
     attempts INTEGER NOT NULL DEFAULT 0,
     refusals INTEGER NOT NULL DEFAULT 0,
-    due_at REAL NOT NULL DEFAULT 0,
-    delivered_at REAL,
+    due_at DOUBLE PRECISION NOT NULL DEFAULT 0,
+    delivered_at DOUBLE PRECISION,
     error TEXT NOT NULL DEFAULT '',
     UNIQUE (event_id, address)
 );
 CREATE INDEX IF NOT EXISTS delivery_state ON delivery (state, address, id);
 CREATE INDEX IF NOT EXISTS delivery_delivered ON delivery (delivered_at);
 """
+TABLES = Tables("outbox", _SCHEMA, version=1)
 
 _SELECT = (
-    "SELECT delivery.*, task_id, body, sink, max(delivery.due_at, lane.due_at) AS next_at"
+    "SELECT delivery.*, task_id, body, sink,"
+    " CASE WHEN delivery.due_at > lane.due_at THEN delivery.due_at ELSE lane.due_at END AS next_at"
     " FROM delivery JOIN event ON event.id = event_id JOIN lane USING (address)"
 )
 
@@ -85,8 +92,8 @@ SELECT id FROM (
                max(delivery.due_at) OVER (PARTITION BY address, task_id ORDER BY delivery.id) AS due_at
         FROM delivery JOIN lane USING (address) JOIN event ON event.id = event_id
         WHERE state = 'waiting' AND lane.due_at <= :now
-    ) WHERE due_at <= :now
-) WHERE place <= :limit
+    ) AS waiting WHERE due_at <= :now
+) AS placed WHERE place <= :limit
 """
 
 
@@ -135,26 +142,39 @@ class Delivery:
 class Outbox:
     """Several processes may use one at the same time."""
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path, _SCHEMA, version=1)
+    def __init__(self, database: Database | Path) -> None:
+        self._database = SqliteDatabase(database, TABLES) if isinstance(database, Path) else database
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(database_of(settings, settings.outbox_path, TABLES))
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever added."""
+        return self._database.exists()
 
     def add(self, event: Event, sinks: Sequence[SinkConfig]) -> int:
         """Have the event delivered to each sink, once however often it is added. The number of new deliveries."""
         if not sinks:
             return 0
-        new = 0
         with self._database.write() as db:
-            db.execute("INSERT OR IGNORE INTO event VALUES (?, ?, ?)", (event.id, event.task_id, event.text))
-            for sink in sinks:
-                db.execute(
-                    "INSERT INTO lane (address, sink) VALUES (?, ?)"
-                    " ON CONFLICT (address) DO UPDATE SET sink = excluded.sink",
-                    (sink.address, sink.model_dump_json()),
+            db.change(
+                "INSERT INTO event VALUES (:id, :task_id, :body) ON CONFLICT DO NOTHING",
+                {"id": event.id, "task_id": event.task_id, "body": event.text},
+            )
+            db.change(
+                "INSERT INTO lane (address, sink) VALUES (:address, :sink)"
+                " ON CONFLICT (address) DO UPDATE SET sink = excluded.sink",
+                [{"address": sink.address, "sink": sink.model_dump_json()} for sink in sinks],
+            )
+            return sum(
+                db.change(
+                    "INSERT INTO delivery (event_id, address) VALUES (:event_id, :address) ON CONFLICT DO NOTHING",
+                    {"event_id": event.id, "address": sink.address},
                 )
-                new += db.execute(
-                    "INSERT OR IGNORE INTO delivery (event_id, address) VALUES (?, ?)", (event.id, sink.address)
-                ).rowcount
-        return new
+                for sink in sinks
+            )
 
     def due(self, now: float, limit: int = 100) -> list[Delivery]:
         """What to send now: oldest first, at most `limit` of each queue, so that a long queue does not crowd out a short one."""
@@ -163,21 +183,21 @@ class Outbox:
     def delivered(self, delivery: Delivery, now: float) -> None:
         """The sink has it."""
         with self._database.write() as db:
-            db.execute(
-                "UPDATE delivery SET state = 'delivered', delivered_at = ?, attempts = attempts + 1, error = ''"
-                " WHERE id = ? AND state <> 'delivered'",
-                (now, delivery.id),
+            db.change(
+                "UPDATE delivery SET state = 'delivered', delivered_at = :now, attempts = attempts + 1, error = ''"
+                " WHERE id = :id AND state <> 'delivered'",
+                {"now": now, "id": delivery.id},
             )
             _resume_queue(db, delivery.address)
 
     def failed(self, delivery: Delivery, error: DeliveryFailed, now: float) -> None:
         """The sink has not got it, or has not said so. It will be tried again."""
         with self._database.write() as db:
-            row = db.execute(
+            row = db.row(
                 "SELECT attempts + 1 AS attempts, refusals, failures + 1 AS failures"
-                " FROM delivery JOIN lane USING (address) WHERE id = ? AND state = 'waiting'",
-                (delivery.id,),
-            ).fetchone()
+                " FROM delivery JOIN lane USING (address) WHERE id = :id AND state = 'waiting'",
+                {"id": delivery.id},
+            )
             if row is None:
                 # Another process, or the attempt that was thought to hang, has delivered it meanwhile.
                 return
@@ -191,34 +211,39 @@ class Outbox:
                 if attempts >= PATIENCE:
                     # Twice as long as its queue pauses, so that the one behind it is tried first.
                     due_at = now + backoff_s(attempts + 1, QUEUE_PAUSE_S)
-            state = "dead" if refusals >= REFUSALS else "waiting"
-            db.execute(
-                "UPDATE delivery SET state = ?, attempts = ?, refusals = ?, due_at = ?, error = ? WHERE id = ?",
-                (state, attempts, refusals, due_at, str(error), delivery.id),
-            )
+            db.change(
+                "UPDATE delivery SET state = :state, attempts = :attempts, refusals = :refusals, due_at = :due_at,"
+                " error = :error WHERE id = :id",
+                {
+                    "state": "dead" if refusals >= REFUSALS else "waiting", "attempts": attempts, "refusals": refusals,
+                    "due_at": due_at, "error": str(error), "id": delivery.id,
+                },
+            )  # fmt: skip
 
     def revive(self, delivery: Delivery) -> None:
         """Have a dead delivery tried again, at once and with new patience."""
         with self._database.write() as db:
-            db.execute(
-                "UPDATE delivery SET state = 'waiting', refusals = 0, due_at = 0 WHERE id = ? AND state = 'dead'",
-                (delivery.id,),
+            db.change(
+                "UPDATE delivery SET state = 'waiting', refusals = 0, due_at = 0 WHERE id = :id AND state = 'dead'",
+                {"id": delivery.id},
             )
 
     def discard(self, delivery: Delivery, now: float) -> None:
         """Never send it (again). Remembered like a delivered one, so that it is not added again."""
         with self._database.write() as db:
-            db.execute(
-                "UPDATE delivery SET state = 'discarded', delivered_at = ? WHERE id = ? AND state <> 'delivered'",
-                (now, delivery.id),
+            db.change(
+                "UPDATE delivery SET state = 'discarded', delivered_at = :now WHERE id = :id AND state <> 'delivered'",
+                {"now": now, "id": delivery.id},
             )
 
     def known(self, event_ids: Iterable[str]) -> set[str]:
         """Those of the events that were added (and not pruned since)."""
-        ids = json.dumps(list(event_ids))
+        ids, known = list(event_ids), set()
         with self._database.read() as db:
-            rows = db.execute("SELECT id FROM event WHERE id IN (SELECT value FROM json_each(?))", (ids,))
-            return {row["id"] for row in rows}
+            for start in range(0, len(ids), AT_ONCE):
+                rows = db.rows("SELECT id FROM event WHERE id IN :ids", {"ids": ids[start : start + AT_ONCE]})
+                known |= {row["id"] for row in rows}
+        return known
 
     def deliveries(self, event_id: str) -> list[Delivery]:
         return self._select("WHERE event_id = :event_id", {"event_id": event_id})
@@ -234,17 +259,17 @@ class Outbox:
     def prune(self, before: float, limit: int = PRUNED_AT_ONCE) -> int:
         """Forget up to `limit` deliveries that ended before that time; how many. What still waits, or is dead, stays."""
         with self._database.write() as db:
-            gone = db.execute(
-                "DELETE FROM delivery WHERE id IN (SELECT id FROM delivery WHERE delivered_at < ? LIMIT ?)"
+            gone = db.rows(
+                "DELETE FROM delivery WHERE id IN (SELECT id FROM delivery WHERE delivered_at < :before LIMIT :limit)"
                 " RETURNING event_id, address",
-                (before, limit),
-            ).fetchall()
+                {"before": before, "limit": limit},
+            )
             _forget_alone(db, gone)
         return len(gone)
 
     def _select(self, which: str, values: Mapping[str, object]) -> list[Delivery]:
         with self._database.read() as db:
-            return [_delivery(row) for row in db.execute(f"{_SELECT} {which} ORDER BY delivery.id", values)]
+            return [_delivery(row) for row in db.rows(f"{_SELECT} {which} ORDER BY delivery.id", values)]
 
 
 def backoff_s(failures: int, first_s: float) -> float:
@@ -252,32 +277,35 @@ def backoff_s(failures: int, first_s: float) -> float:
     return min(LONGEST_PAUSE_S, first_s * 2.0 ** min(failures - 1, 30))
 
 
-def _pause_queue(db: sqlite3.Connection, address: str, failures: int, now: float) -> None:
+def _pause_queue(db: Transaction, address: str, failures: int, now: float) -> None:
     """Jitter keeps the queues to a host that was down from coming back in step."""
     pause_s = backoff_s(failures, QUEUE_PAUSE_S) * random.uniform(0.8, 1)  # noqa: S311
-    db.execute("UPDATE lane SET failures = ?, due_at = ? WHERE address = ?", (failures, now + pause_s, address))
+    db.change(
+        "UPDATE lane SET failures = :failures, due_at = :due_at WHERE address = :address",
+        {"failures": failures, "due_at": now + pause_s, "address": address},
+    )
 
 
-def _resume_queue(db: sqlite3.Connection, address: str) -> None:
+def _resume_queue(db: Transaction, address: str) -> None:
     """The sink answered, so its queue has no reason to wait."""
-    db.execute("UPDATE lane SET failures = 0, due_at = 0 WHERE address = ?", (address,))
+    db.change("UPDATE lane SET failures = 0, due_at = 0 WHERE address = :address", {"address": address})
 
 
-def _forget_alone(db: sqlite3.Connection, gone: Sequence[sqlite3.Row]) -> None:
+def _forget_alone(db: Transaction, gone: Sequence[RowMapping]) -> None:
     """Delete events and queues without deliveries. A queue may hold a key that nobody needs any more."""
-    db.executemany(
-        "DELETE FROM event WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = ?1)",
-        {(row["event_id"],) for row in gone},
+    db.change(
+        "DELETE FROM event WHERE id = :id AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = :id)",
+        [{"id": event_id} for event_id in {row["event_id"] for row in gone}],
     )
     # By the states, which have an index.
-    db.executemany(
-        "DELETE FROM lane WHERE address = ?1 AND NOT EXISTS"
-        " (SELECT 1 FROM delivery WHERE state IN ('waiting', 'delivered', 'dead', 'discarded') AND address = ?1)",
-        {(row["address"],) for row in gone},
+    db.change(
+        "DELETE FROM lane WHERE address = :address AND NOT EXISTS"
+        " (SELECT 1 FROM delivery WHERE state IN ('waiting', 'delivered', 'dead', 'discarded') AND address = :address)",
+        [{"address": address} for address in {row["address"] for row in gone}],
     )
 
 
-def _delivery(row: sqlite3.Row) -> Delivery:
+def _delivery(row: RowMapping) -> Delivery:
     event = Event(row["event_id"], row["task_id"], json.loads(row["body"]))
     return Delivery(
         row["id"], event, row["address"], row["sink"], row["state"], row["attempts"], row["error"], row["next_at"]

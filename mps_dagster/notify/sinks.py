@@ -62,7 +62,7 @@ def open_sink(config: SinkConfig, settings: Settings, shorten: Shorten = dict, *
     """Touches nothing yet: what is wrong with a sink shows in `send`."""
     match config:
         case LocalSink():
-            return _Local(config, LocalQueue(settings.queue_path))
+            return _Local(config, LocalQueue.of(settings))
         case SqsSink():
             return _Sqs(config, settings, shorten)
         case CmqSink():

@@ -64,7 +64,7 @@ class Notifier:
 
     @property
     def outbox(self) -> Outbox:
-        return Outbox(self.settings.outbox_path)
+        return Outbox.of(self.settings)
 
     def add_end(self, instance: DagsterInstance, run: DagsterRun) -> int:
         """Add the event of a run that ended, and those of its subtasks."""

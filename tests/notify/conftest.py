@@ -11,6 +11,11 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import sqlalchemy as sa
+from postgresql import postgresql
+
+from mps_dagster.notify import database
+from mps_dagster.notify.database import Database, PostgresqlDatabase, SqliteDatabase, Tables
 
 # Tencent's CMQ SDK of 2020 imports a function of it that it never calls; Python 3.13 has it no more.
 sys.modules["mailcap"] = types.ModuleType("mailcap")
@@ -58,6 +63,25 @@ class Receiver:
     @property
     def ids(self) -> list[str]:
         return [headers["X-MPS-Event-Id"] for _, headers, _ in self.got]
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    with postgresql() as server:
+        yield server.url.replace("postgresql://", "postgresql+psycopg2://")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def open_database(request, tmp_path) -> Callable[[Tables], Database]:
+    """A new database of each kind, in which each call finds the same tables."""
+    if request.param == "sqlite":
+        return lambda tables: SqliteDatabase(tmp_path / f"{tables.name}.sqlite", tables)
+    url = request.getfixturevalue("postgresql_url")
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP SCHEMA IF EXISTS mps CASCADE"))
+    database._postgresql.cache_clear()
+    return lambda tables: PostgresqlDatabase(url, tables)
 
 
 @pytest.fixture(autouse=True)

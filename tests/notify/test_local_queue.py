@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mps_dagster.notify.local_queue import REMEMBER_S, LocalQueue
+from mps_dagster.notify.local_queue import REMEMBER_S, TABLES, LocalQueue
 
 SPAWN = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture
-def queue(tmp_path) -> LocalQueue:
-    return LocalQueue(tmp_path / "queue.sqlite")
+def queue(open_database) -> LocalQueue:
+    return LocalQueue(open_database(TABLES))
 
 
 class Clock:
@@ -32,9 +32,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def timed(tmp_path, clock) -> LocalQueue:
+def timed(open_database, clock) -> LocalQueue:
     """A queue whose time is the clock's."""
-    return LocalQueue(tmp_path / "queue.sqlite", now=clock)
+    return LocalQueue(open_database(TABLES), now=clock)
 
 
 def bodies(messages) -> list[str]:
@@ -69,24 +69,24 @@ def test_a_message_that_is_there_is_not_sent_twice(queue):
     assert queue.depth("events") == (1, 0)
 
 
-def test_two_receivers_never_get_the_same_message(queue, tmp_path):
+def test_two_receivers_never_get_the_same_message(queue, open_database):
     """However many ask at once."""
     for number in range(40):
         queue.send("events", f"m{number}", "")
 
     def take(_: int) -> list[str]:
-        return [message.id for message in LocalQueue(tmp_path / "queue.sqlite").receive("events", max_messages=1)]
+        return [message.id for message in LocalQueue(open_database(TABLES)).receive("events", max_messages=1)]
 
     with ThreadPoolExecutor(8) as pool:
         taken = [name for names in pool.map(take, range(40)) for name in names]
     assert sorted(taken) == sorted(f"m{number}" for number in range(40))
 
 
-def test_queues_are_apart_and_survive_a_restart(queue, tmp_path):
+def test_queues_are_apart_and_survive_a_restart(queue, open_database):
     """Each has its own messages."""
     queue.send("a", "m", "1")
     queue.send("b", "m", "2")
-    again = LocalQueue(tmp_path / "queue.sqlite")
+    again = LocalQueue(open_database(TABLES))
     assert again.queues() == ["a", "b"]
     assert again.receive("b")[0].body == "2"
 

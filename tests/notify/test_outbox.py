@@ -17,7 +17,7 @@ import pytest
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused, InvalidInput, StorageFailed
 from mps_dagster.notify.config import LocalSink, UrlSink
 from mps_dagster.notify.delivery import deliver_due
-from mps_dagster.notify.outbox import LONGEST_PAUSE_S, REFUSALS, Event, Outbox, backoff_s
+from mps_dagster.notify.outbox import LONGEST_PAUSE_S, REFUSALS, TABLES, Event, Outbox, backoff_s
 
 SPAWN = multiprocessing.get_context("spawn")
 GOOD, DOWN = LocalSink(type="local", queue="good"), UrlSink(type="url", url="http://down.example/")
@@ -79,8 +79,8 @@ def drain(outbox: Outbox, now: float, outcome, sent: list[str] | None = None) ->
 
 
 @pytest.fixture
-def outbox(tmp_path) -> Outbox:
-    return Outbox(tmp_path / "outbox.sqlite")
+def outbox(open_database) -> Outbox:
+    return Outbox(open_database(TABLES))
 
 
 def test_an_event_that_comes_twice_is_sent_once(outbox):
@@ -158,7 +158,7 @@ def test_only_what_was_delivered_is_forgotten(outbox):
     assert [delivery.address for delivery in outbox.deliveries("e1")] == [DOWN.address]
 
 
-def test_a_sink_that_nothing_waits_for_is_forgotten_with_its_key(outbox, tmp_path):
+def test_a_sink_that_nothing_waits_for_is_forgotten_with_its_key(outbox, open_database):
     """Callers name addresses of their own for each task, and keys."""
     once = UrlSink(type="url", url="http://good.example/task/1", notify_key="a key")
     outbox.add(event(1), [once, GOOD])
@@ -166,9 +166,8 @@ def test_a_sink_that_nothing_waits_for_is_forgotten_with_its_key(outbox, tmp_pat
     for delivery in outbox.due(0):
         outbox.delivered(delivery, 10 if delivery.event.id == "e1" else 20)
     outbox.prune(15)
-    with sqlite3.connect(tmp_path / "outbox.sqlite") as connection:
-        assert connection.execute("SELECT address FROM lane").fetchall() == [(GOOD.address,)]
-    connection.close()
+    with open_database(TABLES).read() as db:
+        assert [row["address"] for row in db.rows("SELECT address FROM lane")] == [GOOD.address]
     assert outbox.add(event(3), [once]) == 1
 
 
@@ -210,9 +209,9 @@ deliver_due(Outbox(Path({str(tmp_path / "outbox.sqlite")!r})), lambda config: Si
     assert sinks.got == [("local:good", "e1")]
 
 
-def test_an_outbox_from_before_is_opened_again(tmp_path, outbox):
+def test_an_outbox_from_before_is_opened_again(tmp_path):
     """Everything waits in it through a restart."""
-    outbox.add(event(), [GOOD])
+    Outbox(tmp_path / "outbox.sqlite").add(event(), [GOOD])
     assert Outbox(tmp_path / "outbox.sqlite").known(["e1"])
     with sqlite3.connect(tmp_path / "outbox.sqlite") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
