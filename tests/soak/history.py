@@ -17,6 +17,7 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFil
 from mps_dagster.control import tags
 from mps_dagster.control.run_config import source_config
 from mps_dagster.control.task_run import TaskRun, task_id, task_run
+from mps_dagster.errors import StorageFailed
 from mps_dagster.notify.local_queue import LocalQueue
 from mps_dagster.orchestration.runs import run_record, stored_run
 from mps_dagster.settings import Settings
@@ -141,8 +142,10 @@ class Events:
         return [event for event in self.received if (event["WorkflowTaskEvent"] or {}).get("TaskId") == task]
 
     def _run(self) -> None:
-        queue = LocalQueue(self.settings.queue_path)
+        queue = LocalQueue.of(self.settings)
         while not self._stop.wait(0.5):
-            for message in queue.receive(EVENTS, max_messages=100):
-                self.received.append(json.loads(message.body))
-                queue.acknowledge(EVENTS, message.receipt)
+            # PostgreSQL is restarted now and then.
+            with suppress(StorageFailed):
+                for message in queue.receive(EVENTS, max_messages=100):
+                    self.received.append(json.loads(message.body))
+                    queue.acknowledge(EVENTS, message.receipt)

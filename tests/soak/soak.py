@@ -107,7 +107,7 @@ class Soak:
         with suppress(Exception):
             sent = all(self.events.of(attempts[-1].root) for attempts in self.history.by_place.values())
             empty = not left_in_scratch(self.settings)
-            return sent and empty and not self.history.open_runs() and not Outbox(self.settings.outbox_path).waiting()
+            return sent and empty and not self.history.open_runs() and not Outbox.of(self.settings).waiting()
         return False
 
     def _batches(self) -> None:

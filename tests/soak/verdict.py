@@ -182,7 +182,7 @@ class Verdict:
         self.violations += [f"a draft is left: {path.relative_to(settings.home)}" for path in drafts[:20]]
         if free_before - free_now > 2**20:
             self.violations.append(f"the scratch disk has {free_before - free_now} bytes less than before")
-        if waiting := Outbox(settings.outbox_path).waiting():
+        if waiting := Outbox.of(settings).waiting():
             self.violations.append(f"{len(waiting)} events have not been sent")
 
 
