@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from mps_dagster.execution.assemble import MemberMissing, assemble
 from mps_dagster.execution.perform import Worker
 from mps_dagster.execution.subtask import Members
 from mps_dagster.orchestration import launcher as launcher_module
+from mps_dagster.orchestration import ops
 from mps_dagster.orchestration.launcher import CheckingRunLauncher, RunProcess
 from mps_dagster.workflow.model import Source, Task
 
@@ -29,6 +31,24 @@ def test_an_assembly_with_a_member_missing_fails():
     with pytest.raises(MemberMissing, match="no result came from b") as caught:
         assemble(members, "run", [], None)
     assert "all steps" in caught.value.hint
+
+
+def test_a_full_disk_is_named_and_retried_wherever_a_step_meets_it(house, clips, monkeypatch):
+    """Also by a small file that nobody counted: here the one that says which outputs could be made together."""
+    calls = []
+
+    def disk_is_full_at_first(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ops, "register", disk_is_full_at_first)
+    house.upload(clips.video(), "in/clip.mp4")
+    result = house.run("in/clip.mp4")
+    assert result.success
+    retried = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_UP_FOR_RETRY]
+    [event] = retried
+    assert "cannot write a file of this run: no space left on the disk of" in str(event.event_specific_data.error)
 
 
 def test_a_failure_that_a_retry_can_help_is_retried(house, clips, monkeypatch):
