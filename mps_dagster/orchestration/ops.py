@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,7 +18,7 @@ from mps_dagster.execution.sharing import Member, register
 from mps_dagster.execution.subtask import Members, Subtask, TaskResult, Upload
 from mps_dagster.orchestration.executor import end_with_the_run
 from mps_dagster.orchestration.metadata import plan_metadata, source_metadata, subtask_metadata, task_metadata
-from mps_dagster.storage.disk import FULL, full
+from mps_dagster.storage.disk import filling
 from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import UPLOAD, Place
 from mps_dagster.workflow.naming import StepKey, op_name
@@ -64,21 +63,15 @@ def work(context: dg.OpExecutionContext, **facts: Any) -> Iterator[Worker]:
     max_retries" in place of the failure.
     """
     end_with_the_run(context)
+    worker: Worker = context.resources.worker
     try:
-        yield context.resources.worker
-    except Exception as error:
-        known = _known(error, context.resources.worker.settings.scratch_dir)
-        raise failure(known, allow_retries=context.retry_number < RETRIES.max_retries, **facts) from error
-
-
-def _known(error: Exception, scratch: Path) -> MpsError:
-    if isinstance(error, MpsError):
-        return error
-    if isinstance(error, OSError) and error.errno in FULL:
         # Room is checked for sources and outputs; any small file of ours may also be the one too many.
-        return full("cannot write a file of this run", scratch)
-    # A bug or unforeseen; its traceback stays with the cause.
-    return MpsError(f"{type(error).__name__}: {error}")
+        with filling("cannot write a file of this run", worker.settings.scratch_dir):
+            yield worker
+    except Exception as error:
+        # Any other error is a bug or unforeseen; its traceback stays with the cause.
+        known = error if isinstance(error, MpsError) else MpsError(f"{type(error).__name__}: {error}")
+        raise failure(known, allow_retries=context.retry_number < RETRIES.max_retries, **facts) from error
 
 
 def failure(error: MpsError, *, allow_retries: bool = False, **facts: Any) -> dg.Failure:
