@@ -6,13 +6,15 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from mps_dagster.errors import StorageFailed
 from mps_dagster.settings import Settings
+from mps_dagster.storage.database import Database, PostgresqlDatabase, Tables
 
 log = logging.getLogger(__name__)
 
@@ -21,20 +23,20 @@ ROW_EVERY_S = 2.0
 """Also before the first row, so that short subtasks need no connection."""
 AWAY_S = 30.0
 """How long a database that failed is left alone: a subtask must not wait for it."""
-CONNECT_S = 3
 
 Report = Callable[[float, float], None]
 """Fraction done (0 to 1), speed (media seconds per second)."""
 
-_TABLE = """
-CREATE TABLE IF NOT EXISTS mps_progress (
-    run_id TEXT NOT NULL, step TEXT NOT NULL, fraction REAL NOT NULL, speed REAL NOT NULL, PRIMARY KEY (run_id, step)
+TABLES = Tables(
+    "progress",
+    "CREATE TABLE IF NOT EXISTS progress (run_id TEXT NOT NULL, step TEXT NOT NULL, fraction DOUBLE PRECISION NOT NULL,"
+    " speed DOUBLE PRECISION NOT NULL, PRIMARY KEY (run_id, step));",
+    version=1,
 )
-"""
-_ROW = """
-INSERT INTO mps_progress VALUES (%s, %s, %s, %s)
-ON CONFLICT (run_id, step) DO UPDATE SET fraction = excluded.fraction, speed = excluded.speed
-"""
+_ROW = (
+    "INSERT INTO progress VALUES (:run_id, :step, :fraction, :speed)"
+    " ON CONFLICT (run_id, step) DO UPDATE SET fraction = excluded.fraction, speed = excluded.speed"
+)
 
 
 class ProgressStore(Protocol):
@@ -51,7 +53,7 @@ class ProgressStore(Protocol):
 
 def progress_store(settings: Settings) -> ProgressStore:
     if settings.database_url:
-        return ProgressTable(settings.database_url.get_secret_value())
+        return ProgressTable(PostgresqlDatabase(settings.sqlalchemy_url, TABLES))
     return ProgressFolder(settings.progress_dir)
 
 
@@ -81,39 +83,22 @@ class ProgressFolder:
 
 @dataclass(frozen=True, slots=True)
 class ProgressTable:
-    """One row per step, in the PostgreSQL database of Dagster's records."""
+    """One row per step, in the database of Dagster's records."""
 
-    url: str
+    database: Database
 
     def reporter(self, run_id: str, step: str) -> Report:
-        return _Row(self, run_id, step).report
+        return _Row(self.database, run_id, step).report
 
     def read(self, run_id: str) -> dict[str, float]:
-        with self._cursor() as cursor:
-            cursor.execute("SELECT step, fraction FROM mps_progress WHERE run_id = %s", (run_id,))
-            return dict(cursor.fetchall())
+        with self.database.read() as db:
+            rows = db.rows("SELECT step, fraction FROM progress WHERE run_id = :run_id", {"run_id": run_id})
+        return {row["step"]: row["fraction"] for row in rows}
 
     def forget(self, run_ids: Iterable[str]) -> None:
-        ended = list(run_ids)
-        if ended:
-            with self._cursor() as cursor:
-                cursor.execute("DELETE FROM mps_progress WHERE run_id = ANY(%s)", (ended,))
-
-    def connect(self) -> Any:
-        import psycopg2
-        from psycopg2.errors import UniqueViolation
-
-        connection = psycopg2.connect(self.url, connect_timeout=CONNECT_S)
-        connection.autocommit = True
-        # Of several that create the table at the same moment, PostgreSQL lets all but one fail.
-        with connection.cursor() as cursor, suppress(UniqueViolation):
-            cursor.execute(_TABLE)
-        return connection
-
-    @contextmanager
-    def _cursor(self) -> Iterator[Any]:
-        with closing(self.connect()) as connection, connection.cursor() as cursor:
-            yield cursor
+        if ended := [{"run_id": run_id} for run_id in run_ids]:
+            with self.database.write() as db:
+                db.change("DELETE FROM progress WHERE run_id = :run_id", ended)
 
 
 @dataclass(slots=True)
@@ -140,25 +125,22 @@ class _File:
 
 @dataclass(slots=True)
 class _Row:
-    table: ProgressTable
+    database: Database
     run_id: str
     step: str
     _due: float = field(default_factory=lambda: time.monotonic() + ROW_EVERY_S)
-    _connection: Any = field(default=None)
 
     def report(self, fraction: float, speed: float) -> None:
         if time.monotonic() < self._due:
             return
-        import psycopg2
-
         wait_s = ROW_EVERY_S
+        row = {"run_id": self.run_id, "step": self.step, "fraction": _rounded(fraction), "speed": round(speed, 2)}
         try:
-            self._connection = self._connection or self.table.connect()
-            with self._connection.cursor() as cursor:
-                cursor.execute(_ROW, (self.run_id, self.step, _rounded(fraction), round(speed, 2)))
-        except psycopg2.Error as error:
-            log.warning("progress cannot be shown: %s", str(error).strip())
-            self._connection, wait_s = None, AWAY_S
+            with self.database.write() as db:
+                db.change(_ROW, row)
+        except StorageFailed as error:
+            log.warning("progress cannot be shown: %s", error)
+            wait_s = AWAY_S
         self._due = time.monotonic() + wait_s
 
 

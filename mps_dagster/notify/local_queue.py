@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from mps_dagster.notify.database import Database, SqliteDatabase, Tables, database_of
 from mps_dagster.settings import Settings
+from mps_dagster.storage.database import Database, SqliteDatabase, Tables, database_of
 
 POLL_S = 0.1
 """How often a waiting consumer looks: nothing wakes one process when another one sends."""

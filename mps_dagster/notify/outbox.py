@@ -27,8 +27,8 @@ from sqlalchemy.engine import RowMapping
 
 from mps_dagster.errors import DeliveryFailed, DeliveryRefused, InvalidInput
 from mps_dagster.notify.config import SinkConfig
-from mps_dagster.notify.database import Database, SqliteDatabase, Tables, Transaction, database_of
 from mps_dagster.settings import Settings
+from mps_dagster.storage.database import Database, SqliteDatabase, Tables, Transaction, database_of
 
 QUEUE_PAUSE_S = 5.0
 """A queue's first pause; each further failure in a row doubles it."""

@@ -6,11 +6,14 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import sqlalchemy as sa
 from postgresql import postgresql
 
 from mps_dagster.execution import progress
-from mps_dagster.execution.progress import ProgressFolder, ProgressTable, progress_store
+from mps_dagster.execution.progress import TABLES, ProgressFolder, ProgressTable, progress_store
 from mps_dagster.settings import Settings
+from mps_dagster.storage import database
+from mps_dagster.storage.database import PostgresqlDatabase
 
 
 @pytest.fixture(scope="module")
@@ -19,13 +22,17 @@ def server():
         yield server
 
 
+def table(url: str) -> ProgressTable:
+    return ProgressTable(PostgresqlDatabase(url.replace("://", "+psycopg2://"), TABLES))
+
+
 @pytest.fixture(params=["folder", pytest.param("table", marks=pytest.mark.slow)])
 def store(request, tmp_path, monkeypatch):
     monkeypatch.setattr(progress, "FILE_EVERY_S", 0)
     monkeypatch.setattr(progress, "ROW_EVERY_S", 0)
     if request.param == "folder":
         return ProgressFolder(tmp_path)
-    return ProgressTable(request.getfixturevalue("server").url)
+    return table(request.getfixturevalue("server").url)
 
 
 def test_a_run_s_progress_is_that_of_its_steps(store):
@@ -55,7 +62,7 @@ def test_progress_that_cannot_be_written_fails_nothing(tmp_path, caplog):
 def test_a_database_that_is_away_holds_no_subtask_up(monkeypatch, caplog):
     """It is asked once, and then left alone for a while."""
     monkeypatch.setattr(progress, "ROW_EVERY_S", 0)
-    report = ProgressTable("postgresql://mps:secret@127.0.0.1:1/postgres").reporter("run", "step")
+    report = table("postgresql://mps:secret@127.0.0.1:1/postgres").reporter("run", "step")
     with caplog.at_level(logging.WARNING):
         for _ in range(50):
             report(0.5, 1.0)
@@ -67,9 +74,11 @@ def test_a_database_that_is_away_holds_no_subtask_up(monkeypatch, caplog):
 def test_many_hosts_may_report_first(server, monkeypatch):
     """All of them create the table."""
     monkeypatch.setattr(progress, "ROW_EVERY_S", 0)
-    store = ProgressTable(server.url)
-    with store.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("DROP TABLE mps_progress")
+    store = table(server.url)
+    with store.database.write() as db:
+        db.connection.execute(sa.text("DROP TABLE progress"))
+    # Each host has one of its own.
+    monkeypatch.setattr(database, "_postgresql", database._postgresql.__wrapped__)
     with ThreadPoolExecutor(8) as hosts:
         list(hosts.map(lambda number: store.reporter("run", f"step{number}")(0.5, 1.0), range(8)))
     assert len(store.read("run")) == 8

@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy as sa
 from postgresql import postgresql
 
-from mps_dagster.notify import database
-from mps_dagster.notify.database import Database, PostgresqlDatabase, SqliteDatabase, Tables
+from mps_dagster.storage import database
+from mps_dagster.storage.database import Database, PostgresqlDatabase, SqliteDatabase, Tables
 
 # Tencent's CMQ SDK of 2020 imports a function of it that it never calls; Python 3.13 has it no more.
 sys.modules["mailcap"] = types.ModuleType("mailcap")
