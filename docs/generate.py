@@ -1,4 +1,4 @@
-"""Writes docs/reference/*.md from the models, so that the reference says what the code checks: `make reference`."""
+"""Writes docs/reference/*.md from the models and commands, so that it says what the code checks: `make reference`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 from click.testing import CliRunner
 from pydantic import BaseModel
 
+from mps_dagster.cli import mps
 from mps_dagster.cli.settings import settings
 from mps_dagster.notify.config import CmqSink, LocalSink, SqsSink, UrlSink
 from mps_dagster.tasks import TASKS
-from mps_dagster.tasks.adaptive_dynamic_streaming import AdaptiveDynamicStreamingSpec
 from mps_dagster.tasks.spec import Spec
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.templates import Template, Templates
@@ -34,6 +35,7 @@ def pages() -> dict[str, str]:
         "tasks.md": _tasks_page(),
         "templates.md": _templates_page(),
         "settings.md": _settings_page(),
+        "commands.md": _commands_page(),
     }
 
 
@@ -42,7 +44,6 @@ def undescribed() -> list[str]:
     tables = [*_tables(Workflow), *_tables(Template)]
     for model in (
         *(task.spec for task in TASKS.values()),
-        AdaptiveDynamicStreamingSpec,
         LocalSink,
         SqsSink,
         CmqSink,
@@ -78,10 +79,7 @@ def _tasks_page() -> str:
         own = {key: field for key, field in spec["properties"].items() if key not in Spec.model_fields}
         text += f"## {name}\n\n{_table({**spec, 'properties': own})}\n"
         shared |= embedded
-    (_, adaptive), *embedded = _tables(AdaptiveDynamicStreamingSpec)
-    own = {key: field for key, field in adaptive["properties"].items() if key not in Spec.model_fields}
-    text += f"## adaptive_dynamic_streaming (templates only)\n\n{_table({**adaptive, 'properties': own})}\n"
-    return HEADER + text + _rendered(list({**shared, **dict(embedded)}.items()))
+    return HEADER + text + _rendered(list(shared.items()))
 
 
 def _templates_page() -> str:
@@ -99,6 +97,29 @@ def _templates_page() -> str:
 def _settings_page() -> str:
     text = "# Settings\n\nEnvironment variables, read once when a process starts. `mps settings` prints this table.\n\n"
     return HEADER + text + CliRunner().invoke(settings).output
+
+
+def _commands_page() -> str:
+    text = "# Commands\n\nWhat `--help` says of each. They work in a project's folder, or with `MPS_PROJECT` and `MPS_HOME`.\n\n"
+    return HEADER + text + "\n".join(_command(mps, click.Context(mps, info_name="mps")))
+
+
+def _command(command: click.Command, context: click.Context) -> Iterator[str]:
+    """A section of a command, or those of the commands of a group."""
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.commands[name]
+            yield from _command(inner, click.Context(inner, info_name=name, parent=context))
+        return
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    rows = [record for option in options if (record := option.get_help_record(context))]
+    # A bar ends a cell of a table.
+    table = "".join(f"| `{option.replace('|', ' or ')}` | {_cell(meaning)} |\n" for option, meaning in rows)
+    help_ = " ".join(inspect.cleandoc(command.help or "").split())
+    yield f"## {context.command_path}\n\n{help_}\n\n```\n{usage}\n```\n" + (
+        f"\n| option | meaning |\n|---|---|\n{table}" if rows else ""
+    )
 
 
 def _tables(model: type[BaseModel]) -> list[tuple[str, Schema]]:
@@ -196,8 +217,10 @@ def _parameters(parameters: Mapping[str, Any]) -> str:
         match value:
             case dict():
                 parts.append(f"{name} ({_parameters(value)})")
-            case list():
+            case [dict(), *_]:
                 parts.append(f"{name} ({'; '.join(map(_parameters, value))})")
+            case list():
+                parts.append(f"{name} {' '.join(value)}")
             case _:
                 parts.append(f"{name} {value}")
     return ", ".join(parts)

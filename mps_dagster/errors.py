@@ -6,6 +6,7 @@ notification, not the source code.
 
 from __future__ import annotations
 
+import signal
 from typing import ClassVar
 
 
@@ -87,6 +88,12 @@ class ContentUnsupported(SourceFileError):
     code = "SourceFileError.ContentUnsupported"
 
 
+class InspectionFailed(SourceFileError):
+    """The source has faults for which the admin refuses it."""
+
+    code = "SourceFileError.InspectionFailed"
+
+
 class NoVideoMedia(SourceFileError):
     """The output needs a picture, and the source has no video track."""
 
@@ -130,9 +137,16 @@ class ToolFailed(MpsError):
 
 
 class ToolKilled(ToolFailed):
-    """ffmpeg was killed from outside (out of memory, host going down). Another attempt can succeed."""
+    """ffmpeg or the probe was killed from outside (out of memory, host going down). Another attempt can succeed."""
 
     retryable = True
+
+    @classmethod
+    def by_signal(cls, name: str, number: int, details: str = "") -> ToolKilled:
+        return cls(
+            f"{name} was killed by signal {number} ({signal.Signals(number).name}){details}",
+            hint="if it was SIGKILL, the machine may have run out of memory",
+        )
 
 
 class OutputRejected(MpsError):

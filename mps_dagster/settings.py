@@ -9,6 +9,7 @@ import difflib
 import inspect
 import ipaddress
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -126,6 +127,37 @@ class ApiSettings(BaseModel):
     max_body_bytes: int = Field(10 * 2**20, gt=0, description="Largest body that is read; MPS's own limit.")
 
 
+class RaySettings(BaseModel):
+    """The Ray cluster of `MPS_CLUSTER=ray` (docs/scale-out.md)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field(
+        "",
+        description="The control host's address that workers reach; `mps up` starts Ray's head there. Empty = yours.",
+    )
+    port: int = Field(6379, ge=1, le=65535, description="Where workers join.")
+    dashboard_port: int = Field(8265, ge=1, le=65535, description="Ray's dashboard, there.")
+    dashboard_url: str = Field("", description="Of a head that you run yourself. Empty = that of `mps up`.")
+    token: SecretStr | None = Field(
+        None, description="A secret that all hosts share, 20 characters at least: who has it may run anything on them."
+    )
+    run_cores: int = Field(2, ge=1, description="Cores that a run asks for, and subtasks that it works on at once.")
+
+    @property
+    def secret(self) -> str:
+        """The token; empty if there is none."""
+        return self.token.get_secret_value() if self.token else ""
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return self.dashboard_url or f"http://{self.host}:{self.dashboard_port}"
+
+
 class Settings(BaseSettings):
     """All settings of a deployment."""
 
@@ -143,14 +175,25 @@ class Settings(BaseSettings):
         True,
         description="Outputs of a run that read its source alike are made by one ffmpeg process, which decodes it once.",
     )
+    chunks_from_s: float = Field(
+        0,
+        ge=0,
+        description="A picture that lasts this many seconds or more is encoded in chunks, each a subtask; 600 at least."
+        " 0 = always whole.",
+    )
+    chunk_s: float = Field(120, ge=30, le=3600, description="About how long a chunk is, seconds.")
     max_runs: int = Field(
-        2, ge=1, description="Runs at once. Each works on as many subtasks at once as there are cores."
+        2,
+        ge=1,
+        description="Runs at once on one host. Each works on as many subtasks at once as there are cores."
+        " With Ray, the hosts' cores decide.",
     )
     max_backfill_runs: int | None = Field(
         None,
         ge=1,
         description="How many of them may be backfills. Empty = one less, so that an upload need not wait for them.",
     )
+    max_account_runs: int | None = Field(None, ge=1, description="Runs at once of one account of the API. Empty = any.")
     database_url: SecretStr | None = Field(
         None,
         description="postgresql://user:password@host:port/database for Dagster's records; empty = SQLite in the home.",
@@ -160,14 +203,25 @@ class Settings(BaseSettings):
         description="s3://name or cos://name-appid, in which steps leave values for one another, so that another host finds"
         " those of earlier runs. Empty = the home.",
     )
+    cluster: Literal["", "ray", "other"] = Field(
+        "", description="Runs are on other hosts: through `ray`, or the run launcher of dagster.yaml (`other`)."
+    )
+    host_name: str = Field(default_factory=socket.gethostname, description="What runs show as their host.")
     ui_port: int = Field(3000, ge=1, le=65535, description="The Dagster UI, on 127.0.0.1.")
     files_port: int = Field(3001, ge=1, le=65535, description="Serves pictures of outputs to the Dagster UI.")
+    pages: bool = Field(True, description="A page for people is written beside the manifests of each source.")
     s3: S3Settings = S3Settings()
     cos: CosSettings = CosSettings()
     api: ApiSettings = ApiSettings()
     web: WebSettings = WebSettings()
     cmq: CmqSettings = CmqSettings()
+    ray: RaySettings = RaySettings()
     sqs_endpoint_url: str | None = Field(None, description="Empty = AWS itself.")
+
+    prices: Path | None = Field(
+        None,
+        description="Price tables of `mps usage` (docs/usage.md). Empty = list prices of two clouds, as an example.",
+    )
 
     settle_s: float = Field(0.5, ge=0, description="A local upload is taken when unchanged for this many seconds.")
     max_source_bytes: int = Field(50 * 2**30, gt=0, description="Largest source that is accepted.")
@@ -197,8 +251,15 @@ class Settings(BaseSettings):
     keep_records_days: int = Field(
         0,
         ge=0,
-        description="Records, manifests and previews of outputs that no longer exist, counted from their writing. 0 = for ever.",
+        description="Records, manifests, previews and pages of outputs that no longer exist, from their writing on. 0 = for ever.",
     )
+
+    @field_validator("chunks_from_s")
+    @classmethod
+    def _is_long(cls, from_s: float) -> float:
+        if 0 < from_s < 600:
+            raise ValueError("below ten minutes, chunks cost more than they save; it has to be 600 at least, or 0")
+        return from_s
 
     @field_validator("database_url")
     @classmethod
@@ -216,6 +277,10 @@ class Settings(BaseSettings):
         if bucket and "://" not in bucket:
             raise ValueError(f"{bucket!r} is a folder of this host; it has to be s3://name or cos://name-appid")
         return bucket
+
+    def s3_of(self, service: str) -> S3Settings:
+        """Access to buckets of a service, `s3` or `cos`."""
+        return self.cos.as_s3() if service == "cos" else self.s3
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -250,6 +315,11 @@ class Settings(BaseSettings):
         return self.home / "scratch"
 
     @property
+    def shipped_dir(self) -> Path:
+        """The project's files of runs that another host has launched, a folder for each revision."""
+        return self.home / "projects"
+
+    @property
     def progress_dir(self) -> Path:
         """The progress of running subtasks."""
         return self.home / "progress"
@@ -271,6 +341,11 @@ class Settings(BaseSettings):
     def retention_path(self) -> Path:
         """The last record of each bucket that the daily removal has checked."""
         return self.home / "retention.json"
+
+    @property
+    def usage_dir(self) -> Path:
+        """The usage of each day, unless there is a shared bucket."""
+        return self.home / "usage"
 
     @property
     def queue_path(self) -> Path:

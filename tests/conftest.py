@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -31,6 +32,24 @@ def _note_start(event: str, arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_note_start)
+
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 3 * 2**30
+"""What the tests need of it at most, with much to spare."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Temporary folders are in memory: thousands of small transactions would each wait for a disk."""
+    # Not in a worker of pytest-xdist, whose folder is in that of its controller.
+    if not hasattr(config, "workerinput") and _has_room(MEMORY):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether there is such a folder, from which programs may be started."""
+    if not os.access(folder, os.W_OK):
+        return False
+    return shutil.disk_usage(folder).free >= MEMORY_BYTES and not os.statvfs(folder).f_flag & os.ST_NOEXEC
 
 
 @pytest.hookimpl(tryfirst=True)

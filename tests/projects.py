@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from mps_dagster.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -56,4 +58,14 @@ def make_project(folder: Path, **workflows: str) -> Settings:
         (project / "workflows" / f"{name}.yaml").write_text(text)
     settings = Settings(project=project, home=folder / "home", settle_s=0)
     (settings.buckets_dir / "inbox").mkdir(parents=True)
+    return settings
+
+
+def use_project(settings: Settings, monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+    """This process, and those that it starts, use the project with its Dagster instance; `variables` are further settings."""
+    settings.dagster_home.mkdir(parents=True)
+    (settings.dagster_home / "dagster.yaml").symlink_to(settings.project / "dagster.yaml")
+    places = {"MPS_PROJECT": settings.project, "MPS_HOME": settings.home, "DAGSTER_HOME": settings.dagster_home}
+    for name, value in {**places, **variables}.items():
+        monkeypatch.setenv(name, str(value))
     return settings

@@ -19,7 +19,7 @@ from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.keys import check_key, content_type_of
 
-SERVED = ("image/", "video/", "audio/", "text/vtt", "application/vnd.apple.mpegurl")
+SERVED = ("image/", "video/", "audio/", "text/vtt", "application/vnd.apple.mpegurl", "application/dash+xml")
 TEMPLATES = ".templates"
 """The first path segment of watermark templates' pictures; no bucket can have this name."""
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
@@ -36,19 +36,32 @@ def create_app(settings: Settings) -> Starlette:
     buckets = Buckets(settings)
 
     def serve(request: Request) -> Response:
-        # The raw path, as the bucket's name is one segment with its slashes escaped (s3:%2F%2Fmedia).
-        bucket, _, key = request.scope["raw_path"].decode("ascii", "replace").lstrip("/").partition("/")
         try:
-            return _response(buckets, settings, unquote(bucket), unquote(key), request)
-        except SourceNotAccessible as error:
-            return PlainTextResponse(str(error), status_code=404)
+            return media(buckets, settings, place_in(request), request)
         except MpsError as error:
-            return PlainTextResponse(str(error), status_code=502 if error.retryable else 400)
+            return PlainTextResponse(str(error), status_code=status_of(error))
 
     return Starlette(routes=[Route("/{path:path}", serve, methods=["GET"])])
 
 
-def _response(buckets: Buckets, settings: Settings, bucket: str, key: str, request: Request) -> Response:
+def status_of(error: MpsError) -> int:
+    """HTTP's."""
+    if isinstance(error, SourceNotAccessible):
+        return 404
+    return 502 if error.retryable else 400
+
+
+def place_in(request: Request, prefix: str = "") -> tuple[str, str]:
+    """Bucket and key of the path `<prefix>/<bucket>/<key>`."""
+    # The raw path, as the bucket's name is one segment with its slashes escaped (s3:%2F%2Fmedia).
+    path = request.scope["raw_path"].decode("ascii", "replace").removeprefix(prefix)
+    bucket, _, key = path.lstrip("/").partition("/")
+    return unquote(bucket), unquote(key)
+
+
+def media(buckets: Buckets, settings: Settings, place: tuple[str, str], request: Request) -> Response:
+    """A media file, or the part of it that is asked for."""
+    bucket, key = place
     check_key(key)
     kind = content_type_of(key)
     if not kind.startswith(SERVED) or "svg" in kind:

@@ -52,12 +52,27 @@ class ApiKey(Facts):
         self._check(bucket, self.write, "write")
 
     def may_read(self, bucket: str) -> bool:
-        return any(fnmatchcase(bucket, pattern) for pattern in self.read)
+        return _holds(self.read, bucket)
+
+    def may_write(self, bucket: str) -> bool:
+        return _holds(self.write, bucket)
+
+    def owns(self, account: str | None) -> bool:
+        """Whether the key's owner started a task of this account; then they may see it, even if its source is a URL."""
+        return account == self.owner
+
+    def may_see(self, account: str | None, bucket: str) -> bool:
+        """A task whose source is in the bucket."""
+        return self.owns(account) or self.may_read(bucket)
 
     def _check(self, bucket: str, allowed: Iterable[str], verb: str) -> None:
-        if not any(fnmatchcase(bucket, pattern) for pattern in allowed):
+        if not _holds(allowed, bucket):
             problem = f"The key {self.secret_id} may not {verb} the bucket {bucket!r}."
             raise ApiError("UnauthorizedOperation", problem)
+
+
+def _holds(patterns: Iterable[str], bucket: str) -> bool:
+    return any(fnmatchcase(bucket, pattern) for pattern in patterns)
 
 
 class _KeysFile(Facts):

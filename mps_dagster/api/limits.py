@@ -14,7 +14,8 @@ from mps_dagster.tasks import TEMPLATES
 
 OTHERS = "*"
 MPS_RATES: Mapping[str, float] = {
-    "ProcessMedia": 100, "DescribeTaskDetail": 100, "DescribeTasks": 100, "CreateWorkflow": 200,
+    "ProcessMedia": 100, "DescribeTaskDetail": 100, "DescribeTasks": 100, "DescribeUsageData": 100,
+    "CreateWorkflow": 200,
     **{action: template.rate for template in TEMPLATES.values() for action in template.actions},
     OTHERS: 20,
 }  # fmt: skip

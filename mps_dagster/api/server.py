@@ -1,4 +1,4 @@
-"""The API's HTTP server: `POST /` and `GET /` in MPS's wire, and `GET /health`. Start it with `python -m`."""
+"""The API's HTTP server: `POST /` and `GET /` in MPS's wire, `GET /health`, and the pages for people. Start it with `python -m`."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from mps_dagster.api.action import Action
 from mps_dagster.api.actions.meta_data import meta_data_actions
 from mps_dagster.api.actions.schedules import schedule_actions
 from mps_dagster.api.actions.tasks import task_actions
 from mps_dagster.api.actions.templates import template_actions
+from mps_dagster.api.actions.usage import usage_actions
 from mps_dagster.api.actions.workflows import workflow_actions
 from mps_dagster.api.idle import IdleSweep
 from mps_dagster.api.keys import load_keys
 from mps_dagster.api.limits import RateLimits
 from mps_dagster.api.openapi import openapi
+from mps_dagster.api.pages import pages
 from mps_dagster.api.parse_notification import PARSE_NOTIFICATION
 from mps_dagster.api.service import VERSION, Service
+from mps_dagster.api.sessions import Sessions
 from mps_dagster.api.wire import CONTENT_TYPE, Message
 from mps_dagster.errors import MpsError
 from mps_dagster.settings import Settings
@@ -46,6 +49,7 @@ def create_service(settings: Settings) -> Service:
         "ParseNotification": PARSE_NOTIFICATION,
         **task_actions(settings),
         **meta_data_actions(settings),
+        **usage_actions(settings),
         **template_actions(settings),
         **workflow_actions(settings),
         **schedule_actions(settings),
@@ -56,8 +60,8 @@ def create_service(settings: Settings) -> Service:
     return Service(actions, keys, RateLimits(settings.api.rates), settings.api.max_body_bytes)
 
 
-def create_app(service: Service) -> Starlette:
-    """All answers have status 200, errors too: the SDKs read no others."""
+def create_app(service: Service, *mounts: Mount) -> Starlette:
+    """All answers of the API have status 200, errors too: the SDKs read no others."""
 
     async def call(request: Request) -> Response:
         try:
@@ -87,13 +91,14 @@ def create_app(service: Service) -> Starlette:
             Route("/", call, methods=["GET", "POST"]),
             Route("/health", health, methods=["GET"]),
             Route("/openapi.json", description, methods=["GET"]),
+            *mounts,
         ]
     )
 
 
 def create_server(settings: Settings, service: Service) -> uvicorn.Server:
     config = uvicorn.Config(
-        create_app(service), host=settings.api.host, port=settings.api.port,
+        create_app(service, pages(settings, Sessions(service.keys))), host=settings.api.host, port=settings.api.port,
         # Our audit log says more, and URLs of v1 hold signatures.
         access_log=False, log_level="warning", server_header=False,
         # Not httptools, even if it is installed: it accepts a head of any size.

@@ -13,14 +13,20 @@ from mps_dagster.cli.api import api
 from mps_dagster.cli.backfill import backfill
 from mps_dagster.cli.demo import demo
 from mps_dagster.cli.doctor import doctor
+from mps_dagster.cli.init import init
 from mps_dagster.cli.lineage import lineage
+from mps_dagster.cli.new import new
 from mps_dagster.cli.notifications import notifications
+from mps_dagster.cli.pages import pages
 from mps_dagster.cli.process import process
 from mps_dagster.cli.settings import settings
 from mps_dagster.cli.status import status
 from mps_dagster.cli.tasks import tasks
 from mps_dagster.cli.templates import templates
 from mps_dagster.cli.up import up
+from mps_dagster.cli.usage import usage
+from mps_dagster.cli.worker import worker
+from mps_dagster.cli.workers import workers
 from mps_dagster.cli.workflows import workflows
 from mps_dagster.errors import MpsError
 from mps_dagster.settings import Settings, problem_of
@@ -32,15 +38,21 @@ def mps() -> None:
 
 
 for command in (
+    init,
+    new,
     up,
+    worker,
+    workers,
     api,
     demo,
     process,
     status,
+    pages,
     tasks,
     abort,
     backfill,
     lineage,
+    usage,
     doctor,
     settings,
     notifications,

@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from mps_dagster.cli.demo_source import make_demo_source
+from mps_dagster.cli.follow import follow
 from mps_dagster.cli.services import prepare, running, services
 from mps_dagster.cli.show import outputs_table, summary, whole_lines
-from mps_dagster.cli.status import follow
 from mps_dagster.control import tags
 from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.task_run import TaskRun, task_id
@@ -127,5 +127,7 @@ def _report(console: Console, settings: Settings, run: TaskRun, body: dict[str, 
         console.print(f"manifest  {settings.buckets_dir / address}", soft_wrap=True)
     console.print(f"outputs   {settings.buckets_dir / 'outputs'}", soft_wrap=True)
     console.print(
-        f"\nto see the run in Dagster:  [bold]make up[/]  and open {settings.ui_url}/runs/{run.run_id}", soft_wrap=True
+        "\nto play them:  [bold]make up[/]  and open the link to the pages that it prints"
+        f"\nthe run in Dagster:  {settings.ui_url}/runs/{run.run_id}",
+        soft_wrap=True,
     )

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mps_dagster.cli.show import whole_lines
-from mps_dagster.control.deployment import Deployment, split_address
+from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.task_run import task_id
 from mps_dagster.errors import InvalidInput, MpsError
 from mps_dagster.execution.lineage import results_of, state_of, way_up
@@ -22,6 +22,7 @@ from mps_dagster.execution.segments import segments_unchanged
 from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
+from mps_dagster.storage.keys import split_address
 from mps_dagster.tasks.result import OutputObject, SubtaskResult
 from mps_dagster.workflow.model import Workflow
 
@@ -77,17 +78,21 @@ def _facts(
     output = next((output for output in result.outputs if output.key == key), None)
     if output:
         yield "output", f"etag {output.etag}: {state_of(buckets.get(place), key, output.etag)}"
-    if result.segments:
-        unchanged = segments_unchanged(result.segments, buckets.get(place))
-        yield "segments", f"{result.segments.count}: {'unchanged' if unchanged else 'some replaced or gone'}"
+    for segments in result.segment_sets:
+        unchanged = segments_unchanged(segments, buckets.get(place))
+        yield "segments", f"{segments.count}: {'unchanged' if unchanged else 'some replaced or gone'}"
+    if result.verdict:
+        yield "verdict", result.verdict.summary
     state = state_of(buckets.get(record.source_bucket), record.source_key, record.source_etag)
     yield "source", f"{record.source_bucket}/{record.source_key}, etag {record.source_etag}: {state}"
     yield "task", f"{result.task} ({result.type}), output {result.label}"
     yield "revision", result.revision
     yield "run", f"{task_id(result.run_id)}  {settings.ui_url}/runs/{result.run_id}"
     yield "ffmpeg", result.ffmpeg_version
+    if result.figures:
+        yield "measured", ", ".join(f"{name} {value:g}" for name, value in result.figures.items())
     yield "spec", json.dumps({name: value for name, value in result.spec.items() if value not in (None, "", [], {})})
-    yield from (("command", command) for command in result.commands)
+    yield from (("command", command) for one in (*result.parts, result) for command in one.commands)
 
 
 def _show_source(console: Console, results: list[TaskResult], bucket: str, key: str, buckets: Buckets) -> None:

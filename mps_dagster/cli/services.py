@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +22,7 @@ import yaml
 from mps_dagster.api.keys import make_first_key
 from mps_dagster.cli.code_watch import watched_code
 from mps_dagster.cli.supervision import CODE, Program, ServiceDown, Services, answers, running_services
+from mps_dagster.control import cluster, ray
 from mps_dagster.control.daemon_lock import check_no_daemon
 from mps_dagster.control.graphql import LOCATION_NAME, Dagster
 from mps_dagster.control.health import check_database
@@ -29,6 +31,7 @@ from mps_dagster.workflow.project import Project
 
 ORPHAN_S = 4
 """The code server's child process ends when it has not heard of it for this long, or for twice as long."""
+RUNNER = "mps_dagster.orchestration.runner"
 SOCKET_BYTES = 100
 """A socket's address has at most 107 bytes."""
 
@@ -39,7 +42,7 @@ def prepare(settings: Settings) -> None:
     if not config.is_file():
         raise ServiceDown(
             f"there is no dagster.yaml in {settings.project}",
-            hint="run this in the project's folder, or set MPS_PROJECT",
+            hint="run this in the project's folder, or set MPS_PROJECT; `mps init` makes a project",
         )
     workflows = Project.load(settings).workflows
     triggers = [workflow.trigger for workflow in workflows if "://" not in workflow.trigger.bucket]
@@ -57,6 +60,11 @@ def services(settings: Settings, *, restarts: bool = False) -> Iterator[Services
     """Run all processes during the block; they are ready when it begins."""
     prepare(settings)
     check_database(settings)
+    if settings.cluster:
+        cluster.check_settings(settings)
+        cluster.check_buckets(settings)
+    if settings.cluster == "ray":
+        cluster.announce(settings)
     make_first_key(settings)
     ports = {"MPS_UI_PORT": settings.ui_port, "MPS_FILES_PORT": settings.files_port, "MPS_API__PORT": settings.api.port}
     for name, port in ports.items():
@@ -65,14 +73,19 @@ def services(settings: Settings, *, restarts: bool = False) -> Iterator[Services
     with ExitStack() as stack:
         socket_path = _code_socket(settings, stack)
         workspace = _write_workspace(settings, socket_path)
-        started = stack.enter_context(running_services(Services(restarts=restarts, report=_report)))
+        started = stack.enter_context(running_services(Services(restarts=restarts, report=report)))
         first, then = _programs(settings, socket_path, workspace)
+        if settings.cluster == "ray" and settings.ray.host:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="mps-ray-")))
+            first.append(replace(first[0], name="ray", argv=ray.head(settings, folder)))
         for program in first:
             started.start(program)
         # Without the code, web server and daemon would begin with an error.
         started.wait("the code server", lambda: _listens(socket_path))
         for program in then:
             started.start(program)
+        if settings.cluster == "ray":
+            started.wait("Ray", lambda: answers(f"{settings.ray.url}/api/version"))
         for url in (f"{settings.ui_url}/server_info", f"{settings.api_url}/health", f"{settings.files_url}/"):
             started.wait(url, partial(answers, url))
         started.code = stack.enter_context(watched_code(Dagster(settings.ui_url)))
@@ -87,7 +100,7 @@ def running(settings: Settings) -> bool:
         return False
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment_of(settings: Settings) -> dict[str, str]:
     return {
         **os.environ,
         "DAGSTER_HOME": str(settings.dagster_home),
@@ -99,6 +112,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         # During a reload of the code, Dagster would consider a backfill's assets deleted and cancel all its runs.
         "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
         "PYTHONWARNINGS": "ignore",
+        **(ray.environment(settings) if settings.cluster == "ray" else {}),
     }
 
 
@@ -106,7 +120,7 @@ def _programs(settings: Settings, code_socket: Path, workspace: Path) -> tuple[l
     """What is started first, and what needs the code server."""
     logs = settings.home / "logs"
     logs.mkdir(exist_ok=True)
-    environment = _environment(settings)
+    environment = environment_of(settings)
 
     def program(name: str, *arguments: str) -> Program:
         return Program(name, (sys.executable, "-m", *arguments), settings.project, logs, environment)
@@ -123,7 +137,7 @@ def _programs(settings: Settings, code_socket: Path, workspace: Path) -> tuple[l
     first = [code, program("files", "mps_dagster.api.files"), program("api", "mps_dagster.api.server")]
     if sys.platform == "linux":
         # Elsewhere it is not safe to fork a process that has loaded much; there the code server starts runs.
-        first.append(program("runs", "mps_dagster.orchestration.runner"))
+        first.append(program("runs", RUNNER))
     return first, [program("daemon", "mps_dagster.orchestration.daemon", str(workspace)), web]
 
 
@@ -149,7 +163,7 @@ def _listens(path: Path) -> bool:
         return probe.connect_ex(str(path)) == 0
 
 
-def _report(what: str) -> None:
+def report(what: str) -> None:
     click.echo(what, err=True)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from mps_dagster.control.task_run import SubtaskState, TaskRun
@@ -25,35 +24,6 @@ def whole_lines() -> Console:
     if not console.is_terminal:
         console.width = WIDE
     return console
-
-
-def progress_bars() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        # Half of rich's default, to leave room for names in 80 columns.
-        BarColumn(bar_width=20),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[status]}"),
-        console=whole_lines(),
-    )
-
-
-def show_progress(bars: Progress, run: TaskRun) -> None:
-    """A bar per subtask; new ones appear as tasks are broken down."""
-    known = {str(task.description): task.id for task in bars.tasks}
-    for subtask in run.subtasks:
-        name = escape(f"{subtask.task}/{subtask.label}")
-        if name not in known:
-            known[name] = bars.add_task(name, total=1.0, status="", start=False)
-        bar = known[name]
-        if subtask.started_s is not None:
-            bars.start_task(bar)
-        status = subtask.status if subtask.status != "PROCESSING" else "" if subtask.started_s else "waiting"
-        color = COLORS.get(subtask.status, "white")
-        bars.update(bar, completed=subtask.progress, status=f"[{color}]{status}[/]")
-        if subtask.status != "PROCESSING":
-            bars.stop_task(bar)
 
 
 def summary(run: TaskRun) -> str:
@@ -80,6 +50,8 @@ def outputs_table(run: TaskRun) -> Group:
             reason = f"{subtask.status} {subtask.code} {subtask.message}".strip()
             lines.append(Text(f"  {reason}", style=COLORS[subtask.status]))
             lines += [Text(f"  hint: {subtask.hint}")] if subtask.hint else []
+        if subtask.result and subtask.result.verdict:
+            lines.append(Text(f"  {subtask.result.verdict.summary}"))
         rows = [
             _Row("  ".join(map(str.rjust, facts, widths)), path.removeprefix(f"{prefix}/"))
             for path, facts in _rows(subtask)
@@ -110,9 +82,9 @@ def _rows(subtask: SubtaskState) -> list[tuple[str, tuple[str, str, str]]]:
     if result is None:
         return []
     rows = [(f"{result.bucket}/{output.key}", _facts(output)) for output in result.outputs]
-    if result.segments:
-        path = f"{result.bucket}/{result.segments.names.key_pattern}"
-        rows.append((f"{path}  × {result.segments.count}", (f"{result.segments.size_bytes:,}", "", "")))
+    for segments in result.segment_sets:
+        path = f"{result.bucket}/{segments.names.key_pattern}"
+        rows.append((f"{path}  × {segments.count}", (f"{segments.size_bytes:,}", "", "")))
     return rows
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 
-from mps_dagster.cli.show import outputs_table, progress_bars, show_progress, summary, whole_lines
+from mps_dagster.cli.follow import follow_or_leave
+from mps_dagster.cli.show import outputs_table, summary, whole_lines
 from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.task_run import TaskRun
 from mps_dagster.control.tasks import describe
@@ -19,20 +18,13 @@ from mps_dagster.settings import Settings
 def status(task_id: str, *, follows: bool) -> None:
     """Show a task and its subtasks. The exit code is 1 if the task has ended and something in it failed."""
     deployment = Deployment.of(Settings())
-    run = follow(deployment, task_id) if follows else describe(deployment, task_id)
+    show_outcome(follow_or_leave(deployment, task_id) if follows else describe(deployment, task_id))
+
+
+def show_outcome(run: TaskRun) -> None:
+    """What became of a task so far; exit if something in it failed."""
     console = whole_lines()
     console.print(summary(run))
     console.print(outputs_table(run))
     if run.state == "FINISH" and run.failed:
         raise SystemExit(1)
-
-
-def follow(deployment: Deployment, task_id: str) -> TaskRun:
-    """Draw a bar per subtask until the task run ends."""
-    with progress_bars() as bars:
-        while True:
-            run = describe(deployment, task_id)
-            show_progress(bars, run)
-            if run.state == "FINISH":
-                return run
-            time.sleep(0.5)

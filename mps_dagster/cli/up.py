@@ -7,6 +7,7 @@ import threading
 
 import click
 
+from mps_dagster.cli.pages import pages_link
 from mps_dagster.cli.services import services
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.project import Project
@@ -23,6 +24,7 @@ def up(*, restart: bool) -> None:
     with services(settings, restarts=restart) as running:
         click.echo(f"Dagster UI  {settings.ui_url}")
         click.echo(f"API         {settings.api_url}  keys: {settings.api_keys_path}")
+        click.echo(f"Pages       {pages_link(settings)}")
         project = Project.load(settings)
         for workflow in project.workflows:
             where = workflow.trigger.bucket

@@ -20,7 +20,7 @@ from mps_dagster.execution.lineage import results_of
 from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.storage.buckets import Buckets
-from mps_dagster.workflow.model import UPLOAD, Task, Workflow
+from mps_dagster.workflow.model import UPLOAD, Task, Workflow, predecessor
 from mps_dagster.workflow.naming import run_key
 
 COLUMNS = ["key", "size", "modified", "status", "tasks", "reason", "run_key"]
@@ -96,10 +96,11 @@ def connected(workflow: Workflow, tasks: tuple[str, ...]) -> list[list[str]]:
     sets: dict[str, list[str]] = {}
     for task in workflow.upstream_first:
         if task.name in tasks:
-            own = next((names for names in sets.values() if task.upstream in names), None)
+            upstream = predecessor(task, workflow.tasks)
+            own = next((names for names in sets.values() if upstream in names), None)
             if own is None:
                 # With the source: its scratch copy may be gone, and its content may have changed.
-                own = sets[task.name] = [UPLOAD] if task.upstream == UPLOAD else []
+                own = sets[task.name] = [UPLOAD] if upstream == UPLOAD else []
             own.append(task.name)
     return list(sets.values())
 
@@ -129,10 +130,10 @@ def _missing_upstream(due: set[str], workflow: Workflow, verdicts: Mapping[str, 
     """The tasks upstream of these that have no output."""
     missing = set()
     for name in due:
-        upstream = workflow.tasks[name].upstream
+        upstream = predecessor(workflow.tasks[name], workflow.tasks)
         while upstream != UPLOAD and not verdicts[upstream].event:
             missing.add(upstream)
-            upstream = workflow.tasks[upstream].upstream
+            upstream = predecessor(workflow.tasks[upstream], workflow.tasks)
     return missing
 
 

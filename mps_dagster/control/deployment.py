@@ -36,12 +36,3 @@ class Deployment:
             hint = f"there are: {names}" + (f"; {len(bad)} files are not valid (mps workflows validate)" if bad else "")
             raise InvalidInput(f"there is no workflow {name!r} in {self.settings.workflows_dir}", hint=hint)
         return workflow
-
-
-def split_address(address: str) -> tuple[str, str]:
-    """`inbox/a/b.mp4` → inbox, a/b.mp4; `s3://media/a.mp4` → s3://media, a.mp4."""
-    scheme, separator, rest = address.rpartition("://")
-    bucket, _, key = rest.partition("/")
-    if not bucket or not key:
-        raise InvalidInput(f"{address!r} is neither a file nor bucket/key")
-    return f"{scheme}{separator}{bucket}", key

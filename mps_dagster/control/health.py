@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 
 import requests
 
+from mps_dagster.control.cluster import check_settings
 from mps_dagster.control.daemon_lock import OTHER_SHOWN_S, holder
 from mps_dagster.control.graphql import Dagster
+from mps_dagster.control.ray import Ray
 from mps_dagster.errors import MpsError, StorageRefused
 from mps_dagster.ffmpeg.program import Ffmpeg
 from mps_dagster.notify.config import CmqSink, LocalSink, SinkConfig, SqsSink, UrlSink
@@ -55,6 +57,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _tried("scratch", partial(_space, settings))
     yield _tried("ffmpeg", partial(_version, settings))
     yield _tried("database", partial(check_database, settings))
+    if settings.cluster:
+        yield _tried("cluster", partial(_cluster, settings))
     yield from _examine_workflows(settings)
     yield _tried("dead letters", partial(_dead_letters, settings))
     yield _tried("Dagster", partial(_dagster, settings))
@@ -100,6 +104,20 @@ def check_database(settings: Settings) -> str:
     return f"{where}, version {version}"
 
 
+def _cluster(settings: Settings) -> Finding:
+    """The settings that hosts need in common, and the hosts that take runs."""
+    check_settings(settings)
+    if settings.cluster != "ray":
+        return Finding("cluster", "ok", "runs are where the run launcher of dagster.yaml puts them")
+    hosts = Ray(settings).hosts()
+    other = [host.name for host in hosts if not host.has_our_code]
+    taking = [host for host in hosts if host.takes_runs]
+    detail = f"{len(taking)} hosts take runs, with {sum(host.cores for host in taking):g} cores (mps workers)"
+    if other:
+        detail += f"; other code than here: {', '.join(other)}"
+    return Finding("cluster", "ok" if taking and not other else "warning", detail)
+
+
 def _version(settings: Settings) -> str:
     return Ffmpeg.of(settings).version
 
@@ -118,7 +136,8 @@ def _tried(what: str, check: Callable[[], str | Finding]) -> Finding:
 def _project(settings: Settings) -> str:
     for path in (settings.project / "dagster.yaml", settings.project / "workspace.yaml", settings.workflows_dir):
         if not path.exists():
-            raise Unusable(f"there is no {path}", hint="run this in the project's folder, or set MPS_PROJECT")
+            hint = "run this in the project's folder, or set MPS_PROJECT; `mps init` makes a project"
+            raise Unusable(f"there is no {path}", hint=hint)
     return f"{settings.project}"
 
 

@@ -11,7 +11,7 @@ from mps_dagster.control import tags
 from mps_dagster.control.run_config import source_config
 from mps_dagster.control.task_run import ENDED, RunRecord, StoredRun
 from mps_dagster.storage.bucket import ObjectInfo
-from mps_dagster.workflow.model import UPLOAD, Task, Workflow
+from mps_dagster.workflow.model import UPLOAD, Task, Workflow, predecessor
 from mps_dagster.workflow.naming import node_name, partition_key
 
 
@@ -76,7 +76,7 @@ class History:
         """The verdict on each task for this upload."""
         verdicts: dict[str, Verdict] = {}
         for task in self.workflow.upstream_first:
-            verdicts[task.name] = self._judge(info, task, verdicts.get(task.upstream))
+            verdicts[task.name] = self._judge(info, task, verdicts.get(predecessor(task, self.workflow.tasks)))
         return verdicts
 
     def _judge(self, info: ObjectInfo, task: Task, upstream: Verdict | None) -> Verdict:
@@ -90,7 +90,7 @@ class History:
         if verdict.status is not Status.DONE and (task.name, partition) in self.requested:
             return replace(verdict, status=Status.RUNNING, reason="is requested by a backfill")
         if upstream and upstream.status in (Status.RUNNING, Status.BROKEN) and verdict.status in TO_BACKFILL:
-            reason = f"waits for {task.upstream}, which is {upstream.status}"
+            reason = f"waits for {predecessor(task, self.workflow.tasks)}, which is {upstream.status}"
             return replace(verdict, status=upstream.status, reason=reason)
         return verdict
 

@@ -14,9 +14,10 @@ from mps_dagster.control.run_config import Config, by_hand_config, op_configs, u
 from mps_dagster.control.task_run import task_id
 from mps_dagster.errors import InvalidConfiguration, InvalidInput, SourceNotAccessible
 from mps_dagster.notify.config import parse_sinks
-from mps_dagster.storage.bucket import Bucket
+from mps_dagster.settings import Settings
+from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.tasks import TASKS
-from mps_dagster.workflow.model import BY_HAND_BUCKET, UPLOAD, Task, Workflow
+from mps_dagster.workflow.model import BY_HAND_BUCKET, RECORDS_DIR, UPLOAD, Task, Workflow
 from mps_dagster.workflow.naming import (
     PROCESS_MEDIA,
     by_hand_name,
@@ -44,25 +45,46 @@ def upload(file: Path, bucket: Bucket, key: str) -> None:
 
 def upload_by_hand(deployment: Deployment, file: Path) -> tuple[str, str]:
     """Upload a local file for processing by hand, under a new key; return bucket and key."""
-    key = f"{datetime.now(UTC):%Y/%m/%d}/{uuid.uuid4().hex[:8]}/{file.name}"
-    deployment.buckets.get(BY_HAND_BUCKET).publish(file, key)
-    return BY_HAND_BUCKET, key
+    name = f"{datetime.now(UTC):%Y/%m/%d}/{uuid.uuid4().hex[:8]}/{file.name}"
+    bucket, key = by_hand_place(deployment.settings, name)
+    deployment.buckets.get(bucket).publish(file, key)
+    return bucket, key
+
+
+def by_hand_place(settings: Settings, name: str) -> tuple[str, str]:
+    """Bucket and key for a file or URL that is processed by hand."""
+    if settings.cluster:
+        return settings.shared_bucket, f"{RECORDS_DIR}uploads/{name}"
+    return BY_HAND_BUCKET, name
+
+
+def upload_and_launch(deployment: Deployment, workflow: Workflow, file: Path, key: str) -> str:
+    """Upload a local file to a workflow's bucket and run the workflow on it; return the TaskId."""
+    bucket = deployment.buckets.get(workflow.trigger.bucket)
+    upload(file, bucket, key)
+    info = bucket.head(key)
+    # The sensor may have been quicker.
+    runs = deployment.dagster.runs({"tags": _as_sensor(workflow, info)}, limit=1)
+    return task_id(runs[0].root_run_id) if runs else _launch_on(deployment, workflow, info)
 
 
 def launch_workflow(deployment: Deployment, workflow: Workflow, key: str) -> str:
     """Run a workflow on an object of its trigger bucket; return the TaskId."""
-    bucket = workflow.trigger.bucket
-    info = deployment.buckets.get(bucket).head(key)
-    partition = partition_key(key)
+    return _launch_on(deployment, workflow, deployment.buckets.get(workflow.trigger.bucket).head(key))
+
+
+def _launch_on(deployment: Deployment, workflow: Workflow, info: ObjectInfo) -> str:
+    partition = partition_key(info.key)
     deployment.dagster.add_partition(uploads_name(workflow.name), partition)
-    run_tags = tags.workflow_tags(workflow, key) | {
-        tags.PARTITION: partition,
-        # As the sensor would launch it, so that the sensor does not launch it again.
-        tags.RUN_KEY: run_key(workflow.name, bucket, info),
-        tags.SENSOR: sensor_name(bucket),
-    }
+    run_tags = tags.workflow_tags(workflow, info.key) | {tags.PARTITION: partition} | _as_sensor(workflow, info)
     config = upload_config(workflow.name, info.etag, workflow.notify)
     return task_id(deployment.dagster.launch(job_name(workflow.name), config, run_tags))
+
+
+def _as_sensor(workflow: Workflow, info: ObjectInfo) -> dict[str, str]:
+    """Tags of a run that the sensor launches for an upload: it does not launch one that has them again."""
+    bucket = workflow.trigger.bucket
+    return {tags.RUN_KEY: run_key(workflow.name, bucket, info), tags.SENSOR: sensor_name(bucket)}
 
 
 def launch_schedule(deployment: Deployment, schedule: Workflow, source: Config, run_tags: Mapping[str, str]) -> str:
@@ -83,18 +105,23 @@ def launch_media(
 def process_media(deployment: Deployment, source: Config, tasks: Mapping[str, Any], *, priority: int = 0) -> str:
     """Run tasks, by type, on one object; return the TaskId. All of it is validated first."""
     info = deployment.buckets.get(source["bucket"]).head(source["key"])
-    unknown = [name for name in tasks if name not in TASKS]
-    if unknown or not tasks:
+    valid = parse_tasks(tasks, source["output"], deployment.project.templates)
+    config = _by_hand({**source, "etag": info.etag}, {task.name: task.model_dump(mode="json") for task in valid})
+    return _launch(deployment, PROCESS_MEDIA, config, _media_tags(tasks) | {tags.PRIORITY: str(priority)})
+
+
+def parse_tasks(documents: Mapping[str, Any], output: Mapping[str, Any], templates: Templates) -> list[Task]:
+    """Tasks by type, as their outputs or as in a workflow file. `output` is the place that they inherit."""
+    unknown = [name for name in documents if name not in TASKS]
+    if unknown or not documents:
         raise InvalidConfiguration(
             f"tasks: {', '.join(unknown) or 'none given'}", hint=f"task types: {', '.join(TASKS)}"
         )
-    valid = {}
-    for name, document in tasks.items():
-        body = {"outputs": document} if isinstance(document, list) else dict(document)
-        task = parse_task(name, {"type": name, **body}, source["output"], deployment.project.templates, where=name)
-        valid[name] = task.model_dump(mode="json")
-    config = _by_hand({**source, "etag": info.etag}, valid)
-    return _launch(deployment, PROCESS_MEDIA, config, _media_tags(tasks) | {tags.PRIORITY: str(priority)})
+    bodies = {
+        name: {"outputs": document} if isinstance(document, list) else dict(document)
+        for name, document in documents.items()
+    }
+    return [parse_task(name, {"type": name, **body}, output, templates, where=name) for name, body in bodies.items()]
 
 
 def requested_tasks(outputs: Mapping[str, Iterable[Any]], templates: Templates) -> dict[str, Task]:

@@ -33,5 +33,9 @@ def delay_s(retries: int) -> float:
 
 
 def is_due(run_tags: Mapping[str, str], now_s: float) -> bool:
-    """Whether a run in the queue may start. A run that a user repeats has its predecessor's tags, and does not wait."""
-    return tags.RETRY_NUMBER not in run_tags or now_s >= float(run_tags.get(tags.NOT_BEFORE, "0"))
+    """Whether a run in the queue may start. A run that a user repeats has its predecessor's tags, and does not wait.
+
+    The time is by the clock of the host on which the run failed; no retry waits longer than the longest delay for that.
+    """
+    wait_s = float(run_tags.get(tags.NOT_BEFORE, "0")) - now_s
+    return tags.RETRY_NUMBER not in run_tags or wait_s <= 0 or wait_s > DELAYS_S[-1]

@@ -22,6 +22,13 @@ NOTIFY = "mps/notify"
 PLANS = "mps/plans"
 """The workflow whose backfill a run plans."""
 
+PAGE = "mps/page"
+"""`bucket/key` of the source's page, once it tells of this run."""
+HOST = "mps/host"
+"""Where a run of a cluster is executed; empty until it is there."""
+DEMAND = ".dagster/mps_demand"
+"""What a run asks its host for. The UI hides tags with this prefix."""
+
 RETRY = "mps/retry"
 """Of a run that failed: whether its retry waits to be queued, is queued, or there is none."""
 NOT_BEFORE = "mps/not_before"

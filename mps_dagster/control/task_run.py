@@ -13,8 +13,11 @@ from mps_dagster.control import tags
 from mps_dagster.control.causes import ABORTED
 from mps_dagster.control.run_config import source_config
 from mps_dagster.control.steps import StepEvent, StepRecord, cause_of, steps_of
+from mps_dagster.control.time_left import time_left_s
+from mps_dagster.execution.assemble import manifest_key
+from mps_dagster.execution.pace import StepProgress
 from mps_dagster.tasks.result import SubtaskResult
-from mps_dagster.workflow.model import Source, Task, Workflow
+from mps_dagster.workflow.model import Source, Task, Workflow, predecessor
 from mps_dagster.workflow.naming import StepKey, object_key
 
 State = Literal["WAITING", "PROCESSING", "FINISH"]
@@ -25,6 +28,7 @@ PLANNED = ("task", "id", "type", "label", "spec", "override", "bucket", "paths")
 """Members of a subtask that the break-down records."""
 NO_ERROR: dict[str, Any] = {"code": "", "number": 0, "message": "", "hint": ""}
 WAITING = frozenset({"QUEUED", "NOT_STARTED", "MANAGED"})
+NOTHING = StepProgress(0.0)
 ENDED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
 
 
@@ -99,8 +103,8 @@ class StoredRun:
 
     @property
     def workflow(self) -> str:
-        """The run's workflow; empty for runs that are not ours. "Materialize" in the UI sets no tag, but names assets."""
-        return self.tags.get(tags.WORKFLOW) or next((path[0] for path in self.assets), "")
+        """The run's workflow; empty for runs that are no task. "Materialize" in the UI sets no tag, but names assets."""
+        return self.tags.get(tags.WORKFLOW) or next((path[0] for path in self.assets if len(path) > 1), "")
 
     @property
     def awaits_retry(self) -> bool:
@@ -109,9 +113,19 @@ class StoredRun:
         return self.status == "FAILURE" and own.get(tags.WILL_RETRY) == "true" and tags.RETRIED_BY not in own
 
     @property
+    def is_retried(self) -> bool:
+        """Whether it failed, and another run carries on; for everybody else, the task has not ended yet."""
+        return self.status == "FAILURE" and (self.tags.get(tags.WILL_RETRY) == "true" or tags.RETRIED_BY in self.tags)
+
+    @property
     def first_run_id(self) -> str:
         """The run of the first attempt. A run that a user repeats is a first one."""
         return self.tags.get(tags.FIRST_RUN, self.run_id) if tags.RETRY_NUMBER in self.tags else self.run_id
+
+    def tasks_of(self, workflow: Workflow | None) -> list[Task]:
+        """What it had to do of its workflow, which is None if it was deleted. One task may be materialized alone."""
+        selected = {path[-1] for path in self.assets}
+        return [task for task in workflow.tasks.values() if not selected or task.name in selected] if workflow else []
 
     def record(self, events: Iterable[StepEvent] = (), workflow: Workflow | None = None) -> RunRecord:
         """The run with its events. `workflow` is its workflow, if that still exists."""
@@ -142,6 +156,10 @@ class SubtaskState:
     status: SubtaskStatus
     progress: float = 0.0
     """0 to 1."""
+    speed: float | None = None
+    """Media seconds per second, in the end of the whole subtask. None of an output with parts, which have theirs."""
+    left_s: float | None = None
+    """Seconds until it has ended; None if that is not known, or it has."""
     code: str = ""
     number: int = 0
     message: str = ""
@@ -156,6 +174,8 @@ class SubtaskState:
     started_s: float | None = None
     ended_s: float | None = None
     result: SubtaskResult | None = None
+    parts: tuple[SubtaskState, ...] = ()
+    """Those of the subtasks whose files go into the output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +211,38 @@ class TaskRun:
     """The run of the first attempt."""
 
     @property
+    def manifests(self) -> list[str]:
+        """`bucket/key` of the manifest of each assembled task, with all its results."""
+        tasks: dict[str, list[SubtaskState]] = {}
+        for subtask in self.subtasks:
+            tasks.setdefault(subtask.task, []).append(subtask)
+        root = run_id_of(self.task_id)
+        return [
+            f"{states[0].result.bucket}/{manifest_key(self.bucket, self.key, self.workflow, root, task)}"
+            for task, states in tasks.items()
+            if states[0].result and all(state.status == "SUCCESS" for state in states)
+        ]
+
+    @property
+    def progress(self) -> float:
+        """0 to 1: the mean of its subtasks'."""
+        if self.outcome == "SUCCESS":
+            return 1.0
+        return sum(subtask.progress for subtask in self.subtasks) / len(self.subtasks) if self.subtasks else 0.0
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until it has ended; None if that is not known, or it has."""
+        return time_left_s(self.subtasks) if self.state == "PROCESSING" else None
+
+    @property
     def failed(self) -> bool:
         return bool(self.number) or any(subtask.status == "FAIL" for subtask in self.subtasks)
 
 
-def task_run(record: RunRecord, *, progress: Mapping[str, float] | None = None, tasks: Iterable[Task] = ()) -> TaskRun:
+def task_run(
+    record: RunRecord, *, progress: Mapping[str, StepProgress] | None = None, tasks: Iterable[Task] = ()
+) -> TaskRun:
     """Compute the state from the record.
 
     `progress` is that of running subtasks by step key. `tasks` are those of the workflow, to include tasks that have not
@@ -226,7 +273,7 @@ def task_run(record: RunRecord, *, progress: Mapping[str, float] | None = None, 
 
 
 def _subtasks(
-    record: RunRecord, progress: Mapping[str, float], tasks: Mapping[str, Task], *, ended: bool
+    record: RunRecord, progress: Mapping[str, StepProgress], tasks: Mapping[str, Task], *, ended: bool
 ) -> Iterator[SubtaskState]:
     steps = {step.key: step for step in record.steps}
     for step in record.steps:
@@ -237,22 +284,61 @@ def _subtasks(
         for planned in step.metadata.get("subtasks") or ():
             key = str(StepKey(step.graph, "subtask", planned["id"]))
             facts = {name: planned[name] for name in PLANNED if name in planned}
-            yield _subtask(facts, steps.get(key), progress.get(key, 0.0), ended=ended, why=record.why)
+            parts = tuple(
+                _subtask(
+                    {**facts, "id": part, "label": f"{facts['label']} {name}"},
+                    steps.get(own := str(StepKey(step.graph, "subtask", part))),
+                    progress.get(own, NOTHING),
+                    ended=ended,
+                    why=record.why,
+                )
+                for part, name in (planned.get("parts") or {}).items()
+            )
+            whole = _subtask(facts, steps.get(key), progress.get(key, NOTHING), ended=ended, why=record.why)
+            yield _with_parts(whole, parts) if parts else whole
 
 
-def _subtask(facts: dict[str, Any], step: StepRecord | None, progress: float, *, ended: bool, why: str) -> SubtaskState:
+def _subtask(
+    facts: dict[str, Any], step: StepRecord | None, progress: StepProgress, *, ended: bool, why: str
+) -> SubtaskState:
+    done = progress.fraction
+    now: dict[str, Any] = {"progress": done, "speed": progress.speed or None, "left_s": progress.left_s}
     if step is None:
         if ended:
             message = f"it was not run: {why}" if why else "it was not run"
             return SubtaskState(**facts, status="FAIL", code="InternalError", number=70000, message=message)
         # Its file may be in the making by another step's process.
-        return SubtaskState(**facts, status="PROCESSING", progress=progress)
+        return SubtaskState(**facts, status="PROCESSING", **now)
     facts |= {"started_s": step.started_s, "ended_s": step.ended_s}
-    if step.status == "success" and (result := step.metadata.get("result")):
-        return SubtaskState(**facts, status="SUCCESS", progress=1.0, result=SubtaskResult.model_validate(result))
+    if step.status == "success" and (stored := step.metadata.get("result")):
+        result = SubtaskResult.model_validate(stored)
+        return SubtaskState(**facts, status="SUCCESS", progress=1.0, speed=result.speed or None, result=result)
     if step.status == "failure" or ended:
-        return SubtaskState(**facts, status="FAIL", progress=progress, **_error(step, why))
-    return SubtaskState(**facts, status="PROCESSING", progress=progress)
+        return SubtaskState(**facts, status="FAIL", progress=done, **_error(step, why))
+    return SubtaskState(**facts, status="PROCESSING", **now)
+
+
+PACKAGING = 0.05
+"""Share of the progress of an output with parts that is its own; the rest is theirs."""
+
+
+def _with_parts(whole: SubtaskState, parts: tuple[SubtaskState, ...]) -> SubtaskState:
+    """The output with its parts: it begins with the first of them, and fails for the reason of the one that failed."""
+    failed = next((part for part in parts if part.status == "FAIL"), None)
+    begun = [part.started_s for part in parts if part.started_s is not None]
+    done = sum(part.progress for part in parts) / len(parts)
+    state = replace(
+        whole,
+        parts=parts,
+        progress=1.0 if whole.status == "SUCCESS" else (1 - PACKAGING) * done + PACKAGING * whole.progress,
+        speed=None,
+        left_s=time_left_s(parts) if any(part.status == "PROCESSING" for part in parts) else whole.left_s,
+        started_s=min(begun, default=whole.started_s),
+    )
+    if whole.status != "FAIL" or failed is None:
+        return state
+    message = f"{failed.label}: {failed.message}"
+    return replace(state, code=failed.code, number=failed.number, message=message, hint=failed.hint)
 
 
 def _not_begun(
@@ -273,8 +359,9 @@ def _not_begun(
                 status="PROCESSING",
                 spec=spec.model_dump(mode="json"),
             )
-            failure = f": {failures[task.upstream]}" if task.upstream in failures else ""
-            reason = f"it was not run, because {task.upstream} did not succeed{failure}"
+            upstream = predecessor(task, tasks)
+            failure = f": {failures[upstream]}" if upstream in failures else ""
+            reason = f"it was not run, because {upstream} did not succeed{failure}"
             reason = f"it was not run: {record.why}" if record.why else reason
             failed = replace(waiting, status="FAIL", code="InternalError", number=70000, message=reason)
             yield failed if ended else waiting

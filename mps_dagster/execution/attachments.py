@@ -1,4 +1,4 @@
-"""Watermark pictures: checked and hashed when subtasks are planned, copied into the work folder when they run."""
+"""Watermark pictures, added subtitles and sound: looked at when subtasks are planned, fetched when they run."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from mps_dagster.errors import AttachmentChanged, InvalidConfiguration, MpsError
+from mps_dagster.errors import (
+    AttachmentChanged,
+    InvalidConfiguration,
+    MpsError,
+    SourceChanged,
+    SourceNotAccessible,
+)
+from mps_dagster.ffmpeg.added import ADDED
 from mps_dagster.ffmpeg.overlay import Watermark
-from mps_dagster.ffmpeg.plan import StoredImage, TextImage
+from mps_dagster.ffmpeg.plan import StoredFile, StoredImage, TextImage
 from mps_dagster.media.text import render_text
 from mps_dagster.storage.buckets import Buckets
+from mps_dagster.storage.keys import split_address
 from mps_dagster.tasks.spec import Spec
 
 MAX_BYTES = 20 * 2**20
@@ -23,18 +31,25 @@ MAX_MOVING_PIXELS = 8 * MAX_PIXELS
 
 
 def with_digests(spec: Spec, buckets: Buckets, templates_dir: Path) -> Spec:
-    """The spec with each watermark image's hash, and whether it is animated."""
+    """The spec with the hash of each file that it names, and whether a watermark image is animated."""
     marks: tuple[Watermark, ...] = getattr(spec, "watermark_set", ())
-    if not any(mark.image_template for mark in marks):
-        return spec
-    return spec.model_copy(update={"watermark_set": tuple(_looked_at(mark, buckets, templates_dir) for mark in marks)})
+    found: dict[str, object] = {}
+    if any(mark.image_template for mark in marks):
+        found["watermark_set"] = tuple(_looked_at(mark, buckets, templates_dir) for mark in marks)
+    for name, member in ADDED.items():
+        if added := getattr(spec, name, ()):
+            found[name] = tuple(one.model_copy(update={"etag": _etag(getattr(one, member), buckets)}) for one in added)
+    return spec.model_copy(update=found) if found else spec
 
 
 def lay_out(
-    attachments: Iterable[TextImage | StoredImage], folder: Path, buckets: Buckets, templates_dir: Path
+    attachments: Iterable[TextImage | StoredImage | StoredFile], folder: Path, buckets: Buckets, templates_dir: Path
 ) -> None:
     """Write each attachment to its name in the work folder."""
     for attachment in attachments:
+        if isinstance(attachment, StoredFile):
+            _fetch(attachment, folder / attachment.file, buckets)
+            continue
         if isinstance(attachment, TextImage):
             content = render_text(
                 attachment.text,
@@ -46,6 +61,25 @@ def lay_out(
         else:
             content = _png(_planned(attachment, buckets, templates_dir), attachment.image)
         (folder / attachment.file).write_bytes(content)
+
+
+def _etag(address: str, buckets: Buckets) -> str:
+    bucket, key = split_address(address)
+    try:
+        return buckets.get(bucket).head(key).etag
+    except SourceNotAccessible as error:
+        raise InvalidConfiguration(f"{address} is to be added, and is not there", hint="bucket/key") from error
+
+
+def _fetch(added: StoredFile, path: Path, buckets: Buckets) -> None:
+    bucket, key = split_address(added.address)
+    try:
+        buckets.get(bucket).fetch(key, path, etag=added.etag)
+    except (SourceChanged, SourceNotAccessible) as error:
+        raise AttachmentChanged(
+            f"{added.address} was replaced or removed after the run had looked at it",
+            hint="run it again, with all steps: the new file is taken then",
+        ) from error
 
 
 def _looked_at(mark: Watermark, buckets: Buckets, templates_dir: Path) -> Watermark:
@@ -76,9 +110,8 @@ def _content(reference: str, buckets: Buckets, templates_dir: Path) -> bytes:
     """Read `logo.png` from the templates folder, or `bucket/path/logo.png` from a bucket. Retryable errors are not wrapped."""
     try:
         if "/" in reference:
-            bucket, _, key = reference.rpartition("://")[2].partition("/")
-            scheme = reference.partition("://")[0] + "://" if "://" in reference else ""
-            return buckets.get(scheme + bucket).read(key, max_bytes=MAX_BYTES)
+            bucket, key = split_address(reference)
+            return buckets.get(bucket).read(key, max_bytes=MAX_BYTES)
         with (templates_dir / reference).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (MpsError, OSError) as error:

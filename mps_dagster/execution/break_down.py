@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,17 +9,19 @@ from typing import Any
 
 from mps_dagster.errors import InvalidConfiguration, MpsError
 from mps_dagster.execution.attachments import with_digests
+from mps_dagster.execution.fingerprint import fingerprint
+from mps_dagster.execution.parts import with_parts
 from mps_dagster.execution.perform import Worker
+from mps_dagster.execution.segment_keys import with_key
 from mps_dagster.execution.subtask import Members, Refusal, Subtask, TaskResult, Upload
+from mps_dagster.ffmpeg.chunks import Chunking
 from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.storage.keys import check_key
 from mps_dagster.tasks import TASKS
+from mps_dagster.tasks.spec import Spec
 from mps_dagster.workflow.model import RECORDS_DIR, UPLOAD, Place, Source, Task
 from mps_dagster.workflow.parse import parse_valid_outputs
 from mps_dagster.workflow.templates import Templates
-
-REVISION = 1
-"""Increased when the same plan gives other bytes; it changes every fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ class TaskPlan:
         if self.task is None or self.source is None:
             return None
         ids = tuple(subtask.id for subtask in self.subtasks)
-        return Members(workflow=workflow, task=self.task, source=self.source, ids=ids)
+        parts = tuple(subtask.id for subtask in self.subtasks if subtask.is_part)
+        return Members(workflow=workflow, task=self.task, source=self.source, ids=ids, parts=parts)
 
 
 def plan_task(document: Mapping[str, Any], upstream: Upload | TaskResult, worker: Worker) -> TaskPlan:
@@ -55,12 +56,14 @@ def plan_task(document: Mapping[str, Any], upstream: Upload | TaskResult, worker
     inherited = {key: value for key, value in place.model_dump().items() if value}
     task, errors = parse_valid_outputs(name, body, inherited, Templates.load(worker.settings.templates_dir))
     source = upstream.as_source((task.source if task else document.get("source", UPLOAD)).partition("/")[2])
-    planned = iter(break_down(task, source, worker) if task else ())
-    subtasks = tuple(
-        _refused(document, number, errors[number], source) if number in errors else next(planned)
+    planned = break_down(task, source, worker) if task else ()
+    parts = (subtask for subtask in planned if subtask.is_part)
+    wholes = (subtask for subtask in planned if not subtask.is_part)
+    subtasks = (
+        _refused(document, number, errors[number], source) if number in errors else next(wholes)
         for number in range(len(outputs))
     )
-    return TaskPlan(source, task, subtasks)
+    return TaskPlan(source, task, (*parts, *subtasks))
 
 
 def _refused(document: Mapping[str, Any], number: int, error: MpsError, source: Source) -> Subtask:
@@ -74,17 +77,22 @@ def _refused(document: Mapping[str, Any], number: int, error: MpsError, source: 
 
 
 def break_down(task: Task, source: Source, worker: Worker) -> tuple[Subtask, ...]:
-    """One subtask per output, in the task's order. An output that cannot be made of this source fails alone.
+    """One subtask per output, in the task's order, after those of all parts. An output that cannot be made fails alone.
 
     What can pass, such as a bucket of watermarks that does not answer, is raised.
     """
     place = task.place(source)
-    subtasks, taken = [], dict[tuple[str, str], str]()
+    subtasks, parts, taken = [], dict[str, Subtask](), dict[tuple[str, str], str]()
     for number, spec in enumerate(task.specs):
-        plan, refusal, bucket = None, None, spec.output_bucket or place.bucket
+        plan, refusal, mark, bucket = None, None, "", spec.output_bucket or place.bucket
         try:
+            names = task.names(spec, source)
             looked_at = with_digests(spec, worker.buckets, worker.settings.templates_dir)
-            plan = TASKS[task.type].plan(looked_at, source.media, task.names(spec, source))
+            looked_at = with_key(looked_at, names, worker.buckets)
+            plan = TASKS[task.type].plan(looked_at, source.media, names)
+            # In chunks or not, it is the same output; so one that stands is not made again after a change of the settings.
+            mark = fingerprint(source, bucket, plan, worker.ffmpeg.version)
+            plan = _in_chunks(task, looked_at, source, worker) or plan
             _check_keys(plan, source, bucket)
             _check_taken(plan, bucket, spec.label, taken)
         except MpsError as error:
@@ -95,17 +103,27 @@ def break_down(task: Task, source: Source, worker: Worker) -> tuple[Subtask, ...
         subtask = Subtask(
             id=_identifier(number, spec.label), task=task.name, type=task.type, label=spec.label, source=source,
             bucket=bucket, spec=spec.model_dump(mode="json"), plan=plan, refusal=refusal,
-            fingerprint=_fingerprint(source, bucket, plan, worker.ffmpeg.version) if plan else "",
+            fingerprint="" if refusal else mark,
             revision=task.revision, paths=task.paths(spec, source),
         )  # fmt: skip
-        subtasks.append(subtask)
-    return tuple(subtasks)
+        subtasks.append(with_parts(subtask, number, worker.ffmpeg.version, parts))
+    return (*parts.values(), *subtasks)
+
+
+def _in_chunks(task: Task, spec: Spec, source: Source, worker: Worker) -> Plan | None:
+    settings, plan_chunks = worker.settings, TASKS[task.type].plan_chunks
+    if not settings.chunks_from_s or plan_chunks is None:
+        return None
+    chunking = Chunking(settings.chunks_from_s, settings.chunk_s)
+    return plan_chunks(spec, source.media, task.names(spec, source), chunking)
 
 
 def output_keys(plan: Plan) -> Iterable[str]:
     """All keys that are known before the run, which those of segments are not."""
     yield from (output.key for output in plan.outputs)
     yield from (text.key for text in plan.texts)
+    if plan.packaging:
+        yield from plan.packaging.keys
 
 
 def _check_keys(plan: Plan, source: Source, bucket: str) -> None:
@@ -138,9 +156,3 @@ def _check_taken(plan: Plan, bucket: str, label: str, taken: dict[tuple[str, str
 def _identifier(number: int, label: str) -> str:
     """A readable Dagster mapping key."""
     return re.sub(r"[^A-Za-z0-9_]", "_", f"{number}_{label}")[:64]
-
-
-def _fingerprint(source: Source, bucket: str, plan: Plan, ffmpeg_version: str) -> str:
-    planned = plan.model_dump(mode="json", exclude={"estimated_bytes"})
-    parts = [REVISION, ffmpeg_version, source.bucket, source.key, source.etag, bucket, planned]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

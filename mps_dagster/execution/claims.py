@@ -21,11 +21,11 @@ from mps_dagster.execution.records import (
     record_key,
     up_to_date,
 )
-from mps_dagster.execution.segments import header_key
 from mps_dagster.execution.subtask import Subtask
 from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.buckets import Buckets
+from mps_dagster.streaming.segments import header_key
 from mps_dagster.tasks.result import SubtaskResult
 
 ATTEMPTS = 20
@@ -44,7 +44,10 @@ def claimed_paths(subtask: Subtask, plan: Plan) -> list[str]:
     segments = [plan.segments.key_pattern] if plan.segments else []
     if plan.segments and plan.segments.header:
         segments.append(header_key(plan.primary_key))
-    return list(dict.fromkeys([plan.primary_key, *stills, *segments, *(text.key for text in plan.texts)]))
+    for track in plan.packaging.tracks if plan.packaging else ():
+        segments += [track.playlist_key, track.segments.key_pattern]
+    others = [output.key for output in plan.outputs[1:]] if plan.packaging else []
+    return list(dict.fromkeys([plan.primary_key, *others, *stills, *segments, *(text.key for text in plan.texts)]))
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,9 @@ class Outdated:
         except SourceNotAccessible:
             return
         for result in results:
-            if result.bucket == self.bucket.name and result.preview_key.startswith(RECORDS_DIR):
-                self.bucket.delete(result.preview_key)
+            for key in result.pictures if result.bucket == self.bucket.name else ():
+                if key.startswith(RECORDS_DIR):
+                    self.bucket.delete(key)
         self.bucket.delete(info.key)
         self.removed += 1
 

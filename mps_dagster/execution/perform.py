@@ -8,11 +8,14 @@ from pathlib import Path
 
 from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.execution.claims import WAIT_S, Claim
+from mps_dagster.execution.inspect import check_passed, inspect
+from mps_dagster.execution.measure import Meter, Stages
+from mps_dagster.execution.parts import fitted, keep_on_host, lay_out_parts, standing_result
 from mps_dagster.execution.produce import Producer
 from mps_dagster.execution.progress import Report
 from mps_dagster.execution.publish import Encoded, publish
-from mps_dagster.execution.records import read_record, up_to_date
 from mps_dagster.execution.room import Needs, Room, full_if_rejected, named
+from mps_dagster.execution.sharing import Processes
 from mps_dagster.execution.staging import check_room, check_unchanged, staged, work_folder
 from mps_dagster.execution.subtask import Subtask
 from mps_dagster.execution.verify import verified
@@ -57,13 +60,15 @@ class Worker:
         if subtask.refusal or subtask.plan is None:
             raise subtask.refusal.error() if subtask.refusal else InvalidConfiguration("the subtask has no plan")
         bucket = self.buckets.get(subtask.bucket)
-        if earlier := up_to_date(read_record(bucket, subtask.plan.primary_key), subtask, bucket):
+        if earlier := standing_result(subtask, bucket):
             report(1.0, 0.0)
+            check_passed(subtask.plan, earlier)
             return earlier
         run_dir = self.settings.scratch_dir / run_id
         with named(subtask.plan.primary_key, run_dir):
             result = self._make(subtask, subtask.plan, run_dir, report)
         report(1.0, result.speed)
+        check_passed(subtask.plan, result)
         return result
 
     def _make(self, subtask: Subtask, plan: Plan, run_dir: Path, report: Report) -> SubtaskResult:
@@ -76,13 +81,26 @@ class Worker:
         with work_folder(run_dir, f"{subtask.task}.{subtask.id}") as folder, self._room(subtask, plan, folder):
             # A name of our own, as the upload's may contain anything.
             (folder / SOURCE).symlink_to(source)
+            parts = lay_out_parts(subtask, claim.bucket, run_dir, folder)
+            plan = fitted(plan, parts)
             with full_if_rejected(folder):
                 producer = Producer(self.settings, self.buckets, self.ffmpeg, run_id)
                 processes = producer.produce(subtask, plan, folder, report)
-                files = verified(plan, folder)
+                facts = inspect(plan, subtask.source.media, folder)
+                found = {name: result.main[0].media for name, result in parts.items() if result.main[0].media}
+                files = verified(plan, folder, found)
+                processes = self._checked(subtask, plan, folder, processes, report)
             check_unchanged(origin, subtask.source.key, subtask.source.etag)
-            encoded = Encoded(files, processes, run_id, self.ffmpeg.version)
-            return claim.begin() or publish(subtask, plan, encoded, claim)
+            encoded = Encoded(files, processes, run_id, self.ffmpeg.version, tuple(parts.values()), facts)
+            result = claim.begin() or publish(subtask, plan, encoded, claim)
+            if subtask.is_part:
+                keep_on_host(result, plan, folder, claim.bucket, run_dir)
+            return result
+
+    def _checked(self, subtask: Subtask, plan: Plan, folder: Path, processes: Processes, report: Report) -> Processes:
+        """The processes, with what was measured of the verified files."""
+        wall_s = self.ffmpeg.time_limit_s(subtask.source.media)
+        return Meter(self.ffmpeg, folder, wall_s, Stages.of(plan).scoring(report), processes).check(plan)
 
     def _room(self, subtask: Subtask, plan: Plan, folder: Path) -> AbstractContextManager[None]:
         needs = Needs.of(plan.estimated_bytes, folder, self.buckets.get(subtask.bucket))

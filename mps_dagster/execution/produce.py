@@ -12,8 +12,12 @@ from pathlib import Path
 from mps_dagster.errors import MpsError
 from mps_dagster.execution.attachments import lay_out
 from mps_dagster.execution.claims import Claim
-from mps_dagster.execution.progress import Report, progress_store
-from mps_dagster.execution.records import read_record, up_to_date
+from mps_dagster.execution.inspect import message_log
+from mps_dagster.execution.joining import write_list
+from mps_dagster.execution.measure import Meter, Stages
+from mps_dagster.execution.packaging import packaged
+from mps_dagster.execution.parts import standing_result
+from mps_dagster.execution.progress import Report, progress_store, reporter
 from mps_dagster.execution.room import Needs, Room
 from mps_dagster.execution.sharing import Group, Member, Processes, member_name
 from mps_dagster.execution.subtask import Subtask
@@ -45,7 +49,16 @@ class Producer:
             if made:
                 return made
         self._lay_out(plan, folder)
-        return self._run({"": plan}, subtask, folder, report)[""]
+        if plan.chunks:
+            write_list(plan.chunks, folder)
+        stages = Stages.of(plan)
+        wall_s = self.ffmpeg.time_limit_s(subtask.source.media)
+        meter = Meter(self.ffmpeg, folder, wall_s, stages.measuring(report))
+        filled = meter.prepare(plan)
+        ran = self._run({"": filled}, subtask, folder, stages.encoding(report))[""]
+        if plan.packaging and (packager := packaged(plan.packaging, folder, self.ffmpeg)):
+            ran = ran.plus(*packager, program="packager")
+        return meter.processes.then(ran)
 
     def _make_together(self, group: Group, name: str, source: Path, report: Report) -> None:
         """Make the files of this member and of those that lack theirs. All of them are settled afterwards."""
@@ -80,7 +93,8 @@ class Producer:
     ) -> Mapping[str, Processes]:
         others = [member for member in members.values() if member.step != own.step]
         store = progress_store(self.settings)
-        reports = [report, *(store.reporter(self.run_id, member.step) for member in others)]
+        reports = [_encoding(own, report)]
+        reports += [_encoding(member, reporter(store.keep(self.run_id, member.step))) for member in others]
 
         def report_all(fraction: float, speed: float) -> None:
             for each in reports:
@@ -102,8 +116,7 @@ class Producer:
         if plan is None:
             return False
         try:
-            bucket = self.buckets.get(subtask.bucket)
-            if up_to_date(read_record(bucket, plan.primary_key), subtask, bucket):
+            if standing_result(subtask, self.buckets.get(subtask.bucket)):
                 return False
             # A path is claimed before work is put into it; that its own step claims it again changes nothing.
             Claim.of(subtask, plan, self.run_id, self.buckets).take()
@@ -135,12 +148,23 @@ class Producer:
                 done = min(1.0, progress.out_time_s / media_s) if media_s else 0.0
                 report(min(0.99, (before + done) / len(planned)), progress.speed)
 
-            ran = self.ffmpeg.run(
-                process.argv, cwd=folder, on_progress=on_progress, wall_s=wall_s, members=len(process.shares)
-            )
+            with message_log(folder, kept=any(plan.inspection for plan in plans.values())) as on_message:
+                ran = self.ffmpeg.run(
+                    process.argv,
+                    cwd=folder,
+                    on_progress=on_progress,
+                    on_message=on_message,
+                    wall_s=wall_s,
+                    members=len(process.shares),
+                )
             for name, share in process.shares.items():
                 results[name] = results[name].plus(process.argv, ran, share)
         return results
+
+
+def _encoding(member: Member, report: Report) -> Report:
+    """The part of a member's progress in which its files are made."""
+    return Stages.of(member.subtask.plan).encoding(report) if member.subtask.plan else report
 
 
 def _link(path: Path, target: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mps_dagster.errors import StorageFailed
+from mps_dagster.execution.pace import Listener, Pace, StepProgress
 from mps_dagster.settings import Settings
 from mps_dagster.storage.database import Database, PostgresqlDatabase, Tables
 
@@ -30,25 +31,39 @@ Report = Callable[[float, float], None]
 TABLES = Tables(
     "progress",
     "CREATE TABLE IF NOT EXISTS progress (run_id TEXT NOT NULL, step TEXT NOT NULL, fraction DOUBLE PRECISION NOT NULL,"
-    " speed DOUBLE PRECISION NOT NULL, PRIMARY KEY (run_id, step));",
-    version=1,
+    " speed DOUBLE PRECISION NOT NULL, PRIMARY KEY (run_id, step));"
+    "ALTER TABLE progress ADD COLUMN IF NOT EXISTS left_s DOUBLE PRECISION;",
+    version=2,
 )
 _ROW = (
-    "INSERT INTO progress VALUES (:run_id, :step, :fraction, :speed)"
-    " ON CONFLICT (run_id, step) DO UPDATE SET fraction = excluded.fraction, speed = excluded.speed"
+    "INSERT INTO progress (run_id, step, fraction, speed, left_s) VALUES (:run_id, :step, :fraction, :speed, :left_s)"
+    " ON CONFLICT (run_id, step) DO UPDATE"
+    " SET fraction = excluded.fraction, speed = excluded.speed, left_s = excluded.left_s"
 )
 
 
 class ProgressStore(Protocol):
     """Errors in reporting are logged, and do not fail a subtask."""
 
-    def reporter(self, run_id: str, step: str) -> Report:
-        """What a subtask calls as often as it likes."""
+    def keep(self, run_id: str, step: str) -> Listener:
+        """Stores the progress of one step, as often as it is worth it."""
 
-    def read(self, run_id: str) -> dict[str, float]:
-        """Fraction done by step key, for the steps of a run that have begun."""
+    def read(self, run_id: str) -> dict[str, StepProgress]:
+        """By step key, for the steps of a run that have begun."""
 
     def forget(self, run_ids: Iterable[str]) -> None: ...
+
+
+def reporter(*listeners: Listener) -> Report:
+    """What one attempt of a subtask calls as often as it likes."""
+    pace = Pace()
+
+    def report(fraction: float, speed: float) -> None:
+        progress = pace.after(fraction, speed)
+        for hear in listeners:
+            hear(progress)
+
+    return report
 
 
 def progress_store(settings: Settings) -> ProgressStore:
@@ -63,18 +78,19 @@ class ProgressFolder:
 
     root: Path
 
-    def reporter(self, run_id: str, step: str) -> Report:
+    def keep(self, run_id: str, step: str) -> Listener:
         path = self.root / run_id / f"{step}.json"
         with suppress(OSError):  # The first report logs the error.
             path.parent.mkdir(parents=True, exist_ok=True)
-        return _File(path).report
+        return _File(path).write
 
-    def read(self, run_id: str) -> dict[str, float]:
-        fractions = {}
+    def read(self, run_id: str) -> dict[str, StepProgress]:
+        steps = {}
         for path in (self.root / run_id).glob("*.json"):
-            with suppress(OSError, ValueError, KeyError):
-                fractions[path.stem] = float(json.loads(path.read_text())["fraction"])
-        return fractions
+            # A file may be gone meanwhile, or of another version.
+            with suppress(OSError, ValueError, TypeError):
+                steps[path.stem] = StepProgress(**json.loads(path.read_text()))
+        return steps
 
     def forget(self, run_ids: Iterable[str]) -> None:
         for run_id in run_ids:
@@ -87,13 +103,14 @@ class ProgressTable:
 
     database: Database
 
-    def reporter(self, run_id: str, step: str) -> Report:
-        return _Row(self.database, run_id, step).report
+    def keep(self, run_id: str, step: str) -> Listener:
+        return _Row(self.database, run_id, step).write
 
-    def read(self, run_id: str) -> dict[str, float]:
+    def read(self, run_id: str) -> dict[str, StepProgress]:
+        columns = "SELECT step, fraction, speed, left_s FROM progress WHERE run_id = :run_id"
         with self.database.read() as db:
-            rows = db.rows("SELECT step, fraction FROM progress WHERE run_id = :run_id", {"run_id": run_id})
-        return {row["step"]: row["fraction"] for row in rows}
+            rows = db.rows(columns, {"run_id": run_id})
+        return {row["step"]: StepProgress(row["fraction"], row["speed"], row["left_s"]) for row in rows}
 
     def forget(self, run_ids: Iterable[str]) -> None:
         if ended := [{"run_id": run_id} for run_id in run_ids]:
@@ -107,15 +124,15 @@ class _File:
     _written: float = field(default=0.0)
     _failed: bool = field(default=False)
 
-    def report(self, fraction: float, speed: float) -> None:
+    def write(self, progress: StepProgress) -> None:
         now = time.monotonic()
-        if now - self._written < FILE_EVERY_S and fraction < 1:
+        if now - self._written < FILE_EVERY_S and progress.fraction < 1:
             return
         self._written = now
         # Renamed, so that a reader sees either the old or the new content.
         draft = self.path.with_suffix(".new")
         try:
-            draft.write_text(json.dumps({"fraction": _rounded(fraction), "speed": round(speed, 2)}))
+            draft.write_text(json.dumps(_rounded(progress)))
             draft.replace(self.path)
         except OSError as error:
             if not self._failed:
@@ -130,11 +147,11 @@ class _Row:
     step: str
     _due: float = field(default_factory=lambda: time.monotonic() + ROW_EVERY_S)
 
-    def report(self, fraction: float, speed: float) -> None:
+    def write(self, progress: StepProgress) -> None:
         if time.monotonic() < self._due:
             return
         wait_s = ROW_EVERY_S
-        row = {"run_id": self.run_id, "step": self.step, "fraction": _rounded(fraction), "speed": round(speed, 2)}
+        row = {"run_id": self.run_id, "step": self.step, **_rounded(progress)}
         try:
             with self.database.write() as db:
                 db.change(_ROW, row)
@@ -144,5 +161,6 @@ class _Row:
         self._due = time.monotonic() + wait_s
 
 
-def _rounded(fraction: float) -> float:
-    return round(min(1.0, fraction), 4)
+def _rounded(progress: StepProgress) -> dict[str, float | None]:
+    left_s = None if progress.left_s is None else round(progress.left_s, 1)
+    return {"fraction": round(progress.fraction, 4), "speed": round(progress.speed, 2), "left_s": left_s}

@@ -90,24 +90,34 @@ def read_record(bucket: Bucket, path: str) -> Record | None:
 
 
 def up_to_date(record: Record | None, subtask: Subtask, bucket: Bucket) -> SubtaskResult | None:
-    """The earlier result, if it has the same fingerprint and all its objects are unchanged."""
-    if record is None or record.result is None or record.result.fingerprint != subtask.fingerprint:
+    """The earlier result as this subtask's, if it has the same fingerprint and all its objects are unchanged."""
+    result = standing(record, subtask.fingerprint, bucket)
+    return reused(result, subtask) if result else None
+
+
+def reused(result: SubtaskResult, subtask: Subtask) -> SubtaskResult:
+    """An earlier result as this subtask's."""
+    mine = {
+        "id": subtask.id,
+        "label": subtask.label,
+        "task": subtask.task,
+        "revision": subtask.revision,
+        "reused": True,
+    }
+    return result.model_copy(update=mine)
+
+
+def standing(record: Record | None, fingerprint: str, bucket: Bucket) -> SubtaskResult | None:
+    """The result of a record, if it has this fingerprint and all its objects are unchanged."""
+    if record is None or record.result is None or record.result.fingerprint != fingerprint:
         return None
     try:
         for output in record.result.outputs:
             info = bucket.head(output.key)
             if (info.size, info.etag) != (output.size_bytes, output.etag):
                 return None
-        if record.result.segments and not segments_unchanged(record.result.segments, bucket):
+        if not all(segments_unchanged(segments, bucket) for segments in record.result.segment_sets):
             return None
     except SourceNotAccessible:
         return None
-    return record.result.model_copy(
-        update={
-            "id": subtask.id,
-            "label": subtask.label,
-            "task": subtask.task,
-            "revision": subtask.revision,
-            "reused": True,
-        }
-    )
+    return record.result

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mps_dagster.errors import DiskFull
-from mps_dagster.ffmpeg.plan import Segments
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.storage.disk import free
+from mps_dagster.streaming.segments import Segments
 from mps_dagster.tasks.result import SegmentSet
 
 TS_PACKET = 188
@@ -24,8 +24,8 @@ BATCH = 64
 
 def segment_files(segments: Segments, folder: Path) -> list[Path]:
     """The series in order, without its header."""
-    stem, _, suffix = segments.pattern.partition("%05d")
-    return sorted(folder.glob(f"{stem}*{suffix}")) if suffix else [folder / segments.pattern]
+    numbered = re.sub(r"%0\dd", "*", segments.pattern)
+    return sorted(folder.glob(numbered)) if "*" in numbered else [folder / numbered]
 
 
 def header_files(segments: Segments, folder: Path) -> list[Path]:
@@ -46,9 +46,10 @@ def check_whole(playlist: Path, segments: Segments, folder: Path) -> None:
 
 def _is_cut(file: Path) -> bool:
     size = file.stat().st_size
-    if file.suffix == ".ts":
-        return size % TS_PACKET != 0 or not size
-    return _boxes_end(file) != size or not size
+    if file.suffix == ".ts" and size % TS_PACKET:
+        return True
+    # Packed sound and texts have no such structure.
+    return not size or (file.suffix in (".mp4", ".m4s") and _boxes_end(file) != size)
 
 
 def _boxes_end(file: Path) -> int:
@@ -62,11 +63,6 @@ def _boxes_end(file: Path) -> int:
                 return file.stat().st_size
             opened.seek(at)
     return at
-
-
-def header_key(playlist_key: str) -> str:
-    """The fMP4 header has a name of its own beside the playlist."""
-    return f"{posixpath.splitext(playlist_key)[0]}_init.mp4"
 
 
 def publish_segments(

@@ -21,6 +21,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field
 
 from mps_dagster.execution.subtask import Subtask
 from mps_dagster.ffmpeg.process import Completed
@@ -45,13 +48,26 @@ class Processes(Facts):
     wall_s: float = 0.0
     cpu_s: float = 0.0
     memory_bytes: int = 0
+    facts: dict[str, Any] = Field(default_factory=dict)
+    """What was measured, for the result."""
 
-    def plus(self, argv: tuple[str, ...], ran: Completed, share: float) -> Processes:
+    def plus(self, argv: tuple[str, ...], ran: Completed, share: float = 1.0, *, program: str = "ffmpeg") -> Processes:
         return Processes(
-            commands=(*self.commands, argv),
+            commands=(*self.commands, (program, *argv)),
             wall_s=self.wall_s + ran.wall_s,
             cpu_s=self.cpu_s + share * ran.cpu_s,
             memory_bytes=max(self.memory_bytes, ran.memory_bytes),
+            facts=self.facts,
+        )
+
+    def then(self, others: Processes) -> Processes:
+        """With those that ran afterwards."""
+        return Processes(
+            commands=(*self.commands, *others.commands),
+            wall_s=self.wall_s + others.wall_s,
+            cpu_s=self.cpu_s + others.cpu_s,
+            memory_bytes=max(self.memory_bytes, others.memory_bytes),
+            facts={**self.facts, **others.facts},
         )
 
 

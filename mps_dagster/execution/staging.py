@@ -22,13 +22,16 @@ STALE_S = 48 * 3600
 
 def staged(bucket: Bucket, key: str, etag: str, run_dir: Path) -> Path:
     """The object as a local file, fetched if needed. Safe for several processes at the same time."""
-    name = hashlib.sha256(f"{bucket.name}\n{key}\n{etag}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    folder = run_dir / "sources"
-    path = folder / name
-    with filling(f"cannot fetch {bucket.name}/{key}", folder), _locked(folder / f"{name}.lock"):
+    path = staged_path(bucket, key, etag, run_dir)
+    with filling(f"cannot fetch {bucket.name}/{key}", path.parent), _locked(path.with_suffix(".lock")):
         if not path.exists():
             bucket.fetch(key, path, etag=etag)
     return path
+
+
+def staged_path(bucket: Bucket, key: str, etag: str, run_dir: Path) -> Path:
+    name = hashlib.sha256(f"{bucket.name}\n{key}\n{etag}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return run_dir / "sources" / name
 
 
 @contextmanager

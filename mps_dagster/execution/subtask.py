@@ -10,6 +10,7 @@ from mps_dagster import errors
 from mps_dagster.errors import MpsError
 from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.frozen import Facts
+from mps_dagster.tasks import TASKS
 from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import Place, Source, Task
 
@@ -41,6 +42,25 @@ class Refusal(Facts):
         return kind(self.message, hint=self.hint)
 
 
+class Whole(Facts):
+    """An output that a subtask's files go into. While it is up to date, the files need not be made."""
+
+    path: str
+    """Of the primary output."""
+    fingerprint: str
+
+
+class PartRef(Facts):
+    """A subtask whose files go into an output."""
+
+    id: str
+    name: str
+    """The folder of its files in the work folder."""
+    path: str
+    """Of its primary file."""
+    fingerprint: str
+
+
 class Subtask(Facts):
     """One ffmpeg job, which any worker can run independently."""
 
@@ -63,6 +83,14 @@ class Subtask(Facts):
     """Of the task."""
     paths: dict[str, str] = Field(default_factory=dict)
     """Paths of the outputs by parameter, as MPS shows them before they exist."""
+    wholes: tuple[Whole, ...] = ()
+    """Of a part: the outputs that need it."""
+    parts: tuple[PartRef, ...] = ()
+    """The subtasks that come before this one."""
+
+    @property
+    def is_part(self) -> bool:
+        return bool(self.wholes)
 
 
 class Members(Facts):
@@ -72,6 +100,8 @@ class Members(Facts):
     task: Task
     source: Source
     ids: tuple[str, ...]
+    parts: tuple[str, ...] = ()
+    """Those of them whose files went into another's output."""
 
     @property
     def version(self) -> str:
@@ -92,7 +122,9 @@ class TaskResult(Facts):
     manifest_key: str = ""
 
     def as_source(self, label: str) -> Source:
-        """An output as the source of a serial task, with the probe result of its verification."""
+        """An output as the source of a serial task, with the probe result of its verification; or what was inspected."""
+        if self.type in TASKS and TASKS[self.type].inspects:
+            return self.source
         result = next((r for r in self.results if not label or r.label == label), None)
         if result is None or result.main[0].media is None:
             raise errors.InvalidConfiguration(f"task {self.task} has no output {label!r} that another task can work on")

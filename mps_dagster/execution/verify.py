@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -11,14 +13,20 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from mps_dagster.errors import OutputRejected, SourceFileError
+from mps_dagster.execution.joining import check_frames
 from mps_dagster.execution.segments import check_whole, header_files, segment_files
 from mps_dagster.ffmpeg.plan import Copied, Expected, OutputFile, Plan
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.media.probe import probe
 from mps_dagster.storage.bucket import CHUNK_BYTES
+from mps_dagster.streaming.packaging import MASTER, Packaging
+from mps_dagster.streaming.segments import Segments
 
 SAMPLE = "sample"
 """The start of a playlist's media as one file, to be probed."""
+NO_PARTS: Mapping[str, MediaInfo] = {}
+ROUNDED_S = 0.005
+"""By how much playlists round times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +40,17 @@ class Produced:
     media: MediaInfo | None = None
 
 
-def verified(plan: Plan, folder: Path) -> tuple[Produced, ...]:
-    """All files of the plan, verified. Raise `OutputRejected` if one is missing or not as planned."""
-    return tuple(_one(output, plan, folder) for output in plan.outputs)
+def verified(plan: Plan, folder: Path, parts: Mapping[str, MediaInfo] = NO_PARTS) -> tuple[Produced, ...]:
+    """All files of the plan, verified. Raise `OutputRejected` if one is missing or not as planned.
+
+    `parts` is what was found in the file of each part.
+    """
+    if plan.packaging:
+        return _manifests(plan.outputs, plan.packaging, folder, parts)
+    return tuple(_one(output, plan, folder, parts) for output in plan.outputs)
 
 
-def _one(output: OutputFile, plan: Plan, folder: Path) -> Produced:
+def _one(output: OutputFile, plan: Plan, folder: Path, parts: Mapping[str, MediaInfo]) -> Produced:
     path = folder / output.file
     if output.expected.kind == "playlist" and plan.segments and path.is_file():
         check_whole(path, plan.segments, folder)
@@ -46,18 +59,29 @@ def _one(output: OutputFile, plan: Plan, folder: Path) -> Produced:
             f"ffmpeg reported success but made no {output.key}", hint="the source may have no picture there"
         )
     expected = output.expected
+    if expected.kind == "report":
+        return _report(output, path)
     if expected.kind == "image":
         return _image(output, path)
     if expected.kind == "playlist":
-        media, duration_s = _playlist(path, plan, folder)
+        media, duration_s = _playlist(plan, folder)
     else:
         media = _probed(path, output.key)
         duration_s = media.duration_s
+        check_frames(plan, output.key, media, parts)
     _check(output.key, expected, media, duration_s)
     width, height = media.video.display_size if media.video else (None, None)
     if expected.kind == "playlist":
         media = media.model_copy(update={"container": "hls,applehttp", "duration_s": duration_s})
     return Produced(path, output.key, width, height, media)
+
+
+def _report(output: OutputFile, path: Path) -> Produced:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError as error:
+        raise OutputRejected(f"{output.key} is not JSON: {error}") from error
+    return Produced(path, output.key)
 
 
 def _image(output: OutputFile, path: Path) -> Produced:
@@ -79,21 +103,60 @@ def _probed(path: Path, key: str) -> MediaInfo:
         raise OutputRejected(f"{key} cannot be read back: {error.message}") from error
 
 
-def _playlist(path: Path, plan: Plan, folder: Path) -> tuple[MediaInfo, float]:
+def _playlist(plan: Plan, folder: Path) -> tuple[MediaInfo, float]:
     """Media information from the first segment, with the duration of the playlist."""
     if plan.segments is None:
-        raise OutputRejected(f"{path.name} is a playlist of nothing")
-    text = path.read_text()
-    durations = [float(value) for value in re.findall(r"^#EXTINF:([\d.]+)", text, re.MULTILINE)]
+        raise OutputRejected(f"{plan.primary_key} is a playlist of nothing")
+    durations = _durations(plan.segments, folder, plan.primary_key)
+    text = (folder / plan.segments.playlist).read_text()
     headers = header_files(plan.segments, folder)
-    files = headers + segment_files(plan.segments, folder)
-    if not durations or not all(file.is_file() and file.stat().st_size for file in files):
-        raise OutputRejected(f"{plan.primary_key} names segments that were not made")
     sample = folder / SAMPLE
     with sample.open("wb") as whole:
-        for file in files[: len(headers) + 1]:
+        for file in [*headers, *segment_files(plan.segments, folder)[:1]]:
             _copy(file, whole, _first_end(text))
     return _probed(sample, plan.primary_key), sum(durations)
+
+
+def _durations(segments: Segments, folder: Path, key: str) -> list[float]:
+    """Of each segment, in seconds."""
+    text = (folder / segments.playlist).read_text()
+    durations = [float(value) for value in re.findall(r"^#EXTINF:([\d.]+)", text, re.MULTILINE)]
+    files = header_files(segments, folder) + segment_files(segments, folder)
+    if not durations or not all(file.is_file() and file.stat().st_size for file in files):
+        raise OutputRejected(f"{key} names segments that were not made")
+    return durations
+
+
+def _manifests(
+    outputs: Sequence[OutputFile], packaging: Packaging, folder: Path, parts: Mapping[str, MediaInfo]
+) -> tuple[Produced, ...]:
+    """Every track is whole and as long as planned, and the renditions' segments begin at the same times."""
+    for output in outputs:
+        if not (folder / output.file).is_file():
+            raise OutputRejected(f"the packager reported success but made no {output.key}")
+    lengths = {}
+    for track in packaging.tracks:
+        if not packaging.encryption:
+            check_whole(folder / track.segments.playlist, track.segments, folder)
+        lengths[track.number] = _durations(track.segments, folder, track.playlist_key)
+    pictures = [lengths[track.number] for track in packaging.of_kind("video")]
+    if any(len(other) != len(pictures[0]) or _differ(other, pictures[0]) for other in pictures):
+        raise OutputRejected(f"{outputs[0].key} has renditions whose segments begin at other times")
+    media = parts[packaging.largest.part]
+    duration_s = max(sum(lengths[track.number]) for track in packaging.tracks if track.kind != "text")
+    return tuple(_manifest(output, folder, media, duration_s) for output in outputs)
+
+
+def _manifest(output: OutputFile, folder: Path, media: MediaInfo, duration_s: float) -> Produced:
+    _check(output.key, output.expected, media, duration_s)
+    width, height = media.video.display_size if media.video else (None, None)
+    container = "hls,applehttp" if output.file == MASTER else "dash"
+    media = media.model_copy(update={"container": container, "duration_s": duration_s})
+    return Produced(folder / output.file, output.key, width, height, media)
+
+
+def _differ(some: list[float], others: list[float]) -> bool:
+    return any(abs(one - other) > ROUNDED_S for one, other in zip(some, others, strict=True))
 
 
 def _first_end(playlist: str) -> int:

@@ -16,6 +16,9 @@ Effort = Annotated[
     Field(description="How much time the encoder may take; MPS has no such parameter."),
 ]
 
+STREAM = "stream"
+"""The container of a stream that a packager takes; not for users."""
+
 Args = Mapping[str, str | int]
 Options = dict[str, str | int | float]
 """`Args` and `Options`: ffmpeg's output options by name, without the dash."""
@@ -29,6 +32,9 @@ class VideoEncoder:
     effort: Mapping[Effort, Args]
     default_crf: int
     """About the same visible quality for each codec; used if a template sets neither bitrate nor quality."""
+    crf_range: tuple[int, int] = (12, 42)
+    """In which a CRF is searched; below, files grow and nobody sees it, above, nobody wants to see it."""
+    crf_step: float = 0.5
     ten_bit: bool = True
     hls_fmp4_only: bool = False
     extra: Args = field(default_factory=dict)
@@ -44,10 +50,12 @@ VIDEO_ENCODERS: Mapping[str, VideoEncoder] = {
     "h265": VideoEncoder(
         "libx265", _preset("ultrafast", "fast", "medium"), default_crf=26, extra={"x265-params": "log-level=error"}
     ),
-    "av1": VideoEncoder("libsvtav1", _preset(10, 8, 5), default_crf=35, hls_fmp4_only=True),
+    "av1": VideoEncoder(
+        "libsvtav1", _preset(10, 8, 5), default_crf=35, crf_range=(15, 60), crf_step=1, hls_fmp4_only=True
+    ),
     # row-mt: without it, libvpx uses one thread per tile column, which is two at 720p.
     "vp9": VideoEncoder(
-        "libvpx-vp9", _preset(5, 3, 1, "cpu-used"), default_crf=32, hls_fmp4_only=True,
+        "libvpx-vp9", _preset(5, 3, 1, "cpu-used"), default_crf=32, crf_range=(15, 60), crf_step=1, hls_fmp4_only=True,
         extra={"row-mt": 1, "deadline": "good"},
     ),
 }  # fmt: skip
@@ -86,6 +94,8 @@ MUXERS: Mapping[str, Muxer] = {
     ),
     "mov": Muxer("mov", "mov", _codecs("h264 h265"), ("aac", "mp3", "pcm16", "pcm24"), args={"movflags": "+faststart"}),
     "hls": Muxer("hls", "m3u8", _codecs("h264 h265 av1 vp9"), ("aac", "mp3"), many_audio=False),
+    # The streams of adaptive sets, one a file, for the packager.
+    STREAM: Muxer("mp4", "mp4", _codecs("h264 h265 av1 vp9"), ("aac", "opus", "flac", "mp3"), many_audio=False),
     "ts": Muxer("mpegts", "ts", _codecs("h264 h265"), ("aac", "mp3", "opus")),
     "webm": Muxer("webm", "webm", _codecs("vp9 av1"), ("opus",)),
     "mkv": Muxer("matroska", "mkv", _codecs("h264 h265 av1 vp9"), ("aac", "mp3", "opus", "flac", "pcm16", "pcm24")),

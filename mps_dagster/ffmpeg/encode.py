@@ -11,6 +11,7 @@ from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.ffmpeg.codecs import (
     AUDIO_ENCODERS,
     MUXERS,
+    STREAM,
     VIDEO_ENCODERS,
     AudioCodec,
     Effort,
@@ -18,7 +19,10 @@ from mps_dagster.ffmpeg.codecs import (
     VideoCodec,
 )
 from mps_dagster.ffmpeg.colour import has_alpha
-from mps_dagster.frozen import OURS, REQUIRED, Api, Facts
+from mps_dagster.ffmpeg.loudness import Loudness
+from mps_dagster.ffmpeg.measures import CRF
+from mps_dagster.ffmpeg.quality import Quality
+from mps_dagster.frozen import OURS, REQUIRED, Api, Facts, contradiction
 from mps_dagster.media.geometry import Adaptive, FillType
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
 
@@ -28,6 +32,8 @@ Side = Annotated[int, Field(ge=0, le=4096, description="Pixels; 0 = follows from
 VIDEO_NAMES = {"h264": "libx264", "h265": "libx265"}
 AUDIO_NAMES = {"aac": "libfdk_aac", "mp3": "libmp3lame"}
 """MPS takes codecs by name and tells of them by encoder (reference J.9)."""
+HVC1_CONTAINERS = ("mp4", "mov", "hls", STREAM)
+"""Where H.265 is tagged `hvc1`, as Apple plays no other."""
 OTHER_VIDEO = ("h266", "vp8", "mpeg2", "dnxhd", "mv-hevc")
 OTHER_AUDIO = ("mp2", "ac3", "eac3")
 """Codecs of MPS that are not offered."""
@@ -45,9 +51,11 @@ class VideoTemplate(Facts):
         "h264", description="copy leaves the picture as it is."
     )
     fps: Annotated[int, REQUIRED] = Field(
-        0, ge=0, le=120, description="Frames per second; 0 = as the source, variable rates included."
+        0, ge=0, le=1_000_000, description="Frames per second, 120 at most; 0 = as the source, variable rates included."
     )
-    fps_denominator: int = Field(1, ge=1, description="The rate is fps / fps_denominator: 30000 / 1001.")
+    fps_denominator: int = Field(
+        1, ge=1, le=1_000_000, description="The rate is fps / fps_denominator: 30000 / 1001 is 29.97."
+    )
     bitrate: Annotated[Kbps, Api(required=True, least=128)] = Field(
         0, description="kbit/s; 0 = as the source, or by quality where vcrf is given."
     )
@@ -80,11 +88,21 @@ class VideoTemplate(Facts):
         0, description="0 TS files, 2 TS byte ranges, 7 MP4 files, 5 MP4 byte ranges."
     )
     effort: Annotated[Effort, OURS] = "balanced"
+    quality: Annotated[Quality | None, OURS] = Field(
+        None,
+        description="Ours: how the encoded picture is scored; empty = not, or with VMAF if quality_target is given.",
+    )
+    quality_target: Annotated[float | None, OURS] = Field(
+        None,
+        ge=50,
+        le=97,
+        description="Ours: the VMAF score to reach, in place of vcrf. 93 looks like the source to most.",
+    )
 
     @model_validator(mode="after")
     def _is_consistent(self) -> VideoTemplate:
         if self.fps > 120 * self.fps_denominator:
-            raise ValueError("fps / fps_denominator is at most 120")
+            raise contradiction("Fps", "fps / fps_denominator is at most 120 frames per second")
         if self.mode in ("ABR", "CBR") and not self.bitrate:
             raise ValueError(f"mode {self.mode} needs a bitrate")
         if self.resolution_adaptive == "open" and self.width and self.height and self.width < self.height:
@@ -97,7 +115,29 @@ class VideoTemplate(Facts):
             )
         if self.video_profile not in ("default", "") and self.codec != "h264":
             raise ValueError("video_profile is for h264 only")
+        self._check_quality()
         return self
+
+    def _check_quality(self) -> None:
+        if (self.quality or self.quality_target) and self.codec == "copy":
+            raise ValueError("quality and quality_target need the video encoded; a copy is as good as its source")
+        if self.quality_target is None:
+            return
+        if self.mode in ("ABR", "CBR"):
+            raise ValueError(f"quality_target finds a quality, and mode {self.mode} sets a bitrate; use VBR or CRF")
+        if self.vcrf is not None:
+            raise ValueError("quality_target finds the quality that vcrf sets; leave one of them out")
+        if self.quality and self.quality.metric != "vmaf":
+            raise ValueError("quality_target is a VMAF score; set quality.metric to vmaf")
+        if self.quality and self.quality.against != "output":
+            raise ValueError(
+                "quality_target is what the encoder may lose, whatever the size; set quality.against to output"
+            )
+
+    @property
+    def scored(self) -> Quality | None:
+        """How the output is scored."""
+        return self.quality or (Quality() if self.quality_target is not None else None)
 
     def frame_rate(self, video: VideoStream) -> Fraction | None:
         """The rate to convert to; None keeps the source's frames as they are."""
@@ -129,6 +169,15 @@ class AudioTemplate(Facts):
     stream_selects: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Api(shown=False)] = Field(
         (), description="Which audio tracks; empty = all."
     )
+    loudness: Annotated[Loudness | None, OURS] = Field(
+        None, description="Ours: the loudness to bring every track to; empty = as the source."
+    )
+
+    @model_validator(mode="after")
+    def _is_encoded(self) -> AudioTemplate:
+        if self.loudness and self.codec == "copy":
+            raise ValueError("loudness needs the audio encoded; codec copy leaves it as it is")
+        return self
 
 
 def container_problem(
@@ -149,19 +198,22 @@ def container_problem(
     return ""
 
 
-def video_options(template: VideoTemplate, video: VideoStream, container: str) -> Options:
-    """The encoder's options: quality, rate, key frames, profile and timing."""
+def video_options(template: VideoTemplate, video: VideoStream, container: str, key_every_s: float = 0.0) -> Options:
+    """The encoder's options: quality, rate, key frames, profile and timing.
+
+    `key_every_s` is how often there must be a key frame, at least; 0 = as the template says.
+    """
     encoder = VIDEO_ENCODERS[template.codec]
     options: Options = {"c:v": encoder.encoder, **encoder.effort[template.effort], **encoder.extra}
     options |= _rate_control(template, video, encoder.default_crf)
-    options |= _key_frames(template, video, container)
+    options |= _key_frames(template, video, key_every_s)
     if template.bframes is not None and template.codec in ("h264", "h265"):
         options["bf"] = template.bframes
     if template.video_profile not in ("default", ""):
         options["profile:v"] = template.video_profile
     if template.video_level and template.codec in ("h264", "h265"):
         options["level"] = template.video_level
-    if template.codec == "h265" and container in ("mp4", "mov", "hls"):
+    if template.codec == "h265" and container in HVC1_CONTAINERS:
         options["tag:v"] = "hvc1"
     # Keep the source's time stamps; a filter makes a constant rate if the template sets one.
     options["fps_mode"] = "passthrough" if template.frame_rate(video) else "vfr"
@@ -232,14 +284,15 @@ def select_audio(template: AudioTemplate, media: MediaInfo, container: str) -> t
 
 
 def _rate_control(template: VideoTemplate, video: VideoStream, default_crf: int) -> Options:
-    kbps = template.bitrate or (
-        0 if template.vcrf is not None or template.mode in ("VCRF", "CRF") else video.bitrate_bps // 1000
-    )
+    by_quality = template.vcrf is not None or template.quality_target is not None
+    kbps = template.bitrate or (0 if by_quality or template.mode in ("VCRF", "CRF") else video.bitrate_bps // 1000)
     kbps = min(max(kbps, 64), 100_000) if kbps else 0
     if template.mode == "CBR":
         return {"b:v": f"{kbps}k", "minrate": f"{kbps}k", "maxrate": f"{kbps}k", "bufsize": f"{kbps}k"}
-    if template.mode in ("VCRF", "CRF") or (template.mode == "VBR" and (template.vcrf is not None or not kbps)):
-        crf = template.vcrf if template.vcrf is not None else default_crf
+    if template.mode in ("VCRF", "CRF") or (template.mode == "VBR" and (by_quality or not kbps)):
+        crf: int | str = template.vcrf if template.vcrf is not None else default_crf
+        # The search fills it in.
+        crf = CRF if template.quality_target is not None else crf
         ceiling = kbps if template.mode == "VBR" else 0
         if template.codec == "vp9":
             return {"crf": crf, "b:v": f"{ceiling}k" if ceiling else 0}
@@ -251,20 +304,20 @@ def _rate_control(template: VideoTemplate, video: VideoStream, default_crf: int)
     return options
 
 
-def _key_frames(template: VideoTemplate, video: VideoStream, container: str) -> Options:
+def _key_frames(template: VideoTemplate, video: VideoStream, every_s: float) -> Options:
     options: Options = {}
     rate = template.average_rate(video)
     if template.gop:
         options["g"] = template.gop if template.gop_unit == "frame" else max(1, round(template.gop * rate))
     if template.no_scenecut and template.codec == "h264":
         options["sc_threshold"] = 0
-    if container == "hls":
+    if every_s:
         # Segments start with a key frame, at the same times in every rendition and at every frame rate.
-        options["force_key_frames"] = f"expr:gte(t,n_forced*{template.hls_time})"
+        options["force_key_frames"] = f"expr:gte(t,n_forced*{every_s:.9g})"
     if template.codec == "h265":
         params = "log-level=error" + (":scenecut=0" if template.no_scenecut else "")
         # With x265's open GOPs, a segment's first frames would depend on the previous segment.
-        options["x265-params"] = params + (":open-gop=0" if container == "hls" else "")
+        options["x265-params"] = params + (":open-gop=0" if every_s else "")
     return options
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import ffmpeg
 
 from mps_dagster.errors import ContentUnsupported, InvalidConfiguration, InvalidTimeOffset
-from mps_dagster.ffmpeg.codecs import MUXERS, VIDEO_ENCODERS, Options
+from mps_dagster.ffmpeg.chunks import Chunk
+from mps_dagster.ffmpeg.codecs import MUXERS, STREAM, VIDEO_ENCODERS, Options
 from mps_dagster.ffmpeg.colour import output_matrix, tag_like, to_rgb, to_sdr, to_video_format
 from mps_dagster.ffmpeg.copying import audio_copy_options, copy_target, video_copy_options
 from mps_dagster.ffmpeg.encode import (
@@ -23,13 +24,27 @@ from mps_dagster.ffmpeg.encode import (
     select_audio,
     video_options,
 )
+from mps_dagster.ffmpeg.loudness import loudness_search
+from mps_dagster.ffmpeg.measured import MeasuredVideo, output_file
+from mps_dagster.ffmpeg.measures import LoudnessSearch
 from mps_dagster.ffmpeg.overlay import Blend, Watermark, attachments, overlay_watermarks
-from mps_dagster.ffmpeg.picture import Stream, arguments, copy_section, fit_canvas, prepare, seconds, section
-from mps_dagster.ffmpeg.plan import Copied, Expected, OutputFile, Plan, Segments
+from mps_dagster.ffmpeg.picture import (
+    Section,
+    Stream,
+    arguments,
+    copy_section,
+    fit_canvas,
+    late_section,
+    prepare,
+    seconds,
+    section,
+)
+from mps_dagster.ffmpeg.plan import Copied, Expected, OutputFile, Plan
 from mps_dagster.ffmpeg.size import MOST_OF_SOURCE, audio_bytes, video_bytes
 from mps_dagster.media.geometry import Geometry, Size, fit
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
 from mps_dagster.media.timerange import Span, TimeRange, signed_range
+from mps_dagster.streaming.segments import Segments
 
 PLAYLIST = "out.m3u8"
 HEADER = "init.mp4"
@@ -56,6 +71,22 @@ class Encoding:
     segments: Segments | None = None
     hls_time: int = 6
     """`segments` and `hls_time` are for HLS only."""
+    covers: Span | None = None
+    """The output plays from start to end of this span: black, the last picture or silence where its streams do not."""
+    key_every_s: float = 0.0
+    """How often there must be a key frame, at least; 0 = as `hls_time` or the template says."""
+    edit_list: bool = True
+    """False: time stamps begin at 0, so that sound comes late by the encoder's delay (AAC: 23 ms)."""
+
+    @property
+    def forced_every_s(self) -> float:
+        """How often there must be a key frame, for segments; 0 = as the template says."""
+        return self.key_every_s or (self.hls_time if self.container == "hls" else 0.0)
+
+    @property
+    def fills(self) -> bool:
+        """Whether a picture is needed from start to end."""
+        return self.container == "hls" or self.covers is not None
 
     @property
     def copies_video(self) -> bool:
@@ -90,21 +121,25 @@ class Selection:
 
 def encoding_plan(encoding: Encoding, media: MediaInfo) -> Plan:
     """The plan for one file. Its video or audio is left out if the source has none."""
-    selection = _select(encoding, media)
+    selection = select(encoding, media)
     video = selection.video
-    geometry = _geometry(encoding.video, video) if encoding.video and video else None
+    geometry = rendition(encoding.video, video) if encoding.video and video else None
     file = f"out.{MUXERS[encoding.container].extension}"
+    measured = _measured(encoding, media, selection, geometry)
     return Plan(
-        commands=(_command(encoding, media, selection, geometry),),
+        commands=(output_command(encoding, media, selection, video_track(encoding, media, selection, geometry)),),
         outputs=(OutputFile(file=file, key=encoding.key, expected=_expected(encoding, selection, geometry)),),
         duration_s=selection.part.duration_s,
         attachments=attachments(encoding.watermarks) if video else (),
         segments=encoding.segments,
         estimated_bytes=round(_video_bytes(encoding, selection, geometry) + _audio_bytes(encoding, selection)),
+        measures=(*_loudness_searches(encoding, media, selection), *(measured.crf_search() if measured else ())),
+        scoring=measured.scoring() if measured else None,
+        comparison=measured.comparison() if measured and encoding.watermarks else (),
     )
 
 
-def _select(encoding: Encoding, media: MediaInfo) -> Selection:
+def select(encoding: Encoding, media: MediaInfo) -> Selection:
     """The streams that play in the chosen part of the source."""
     video = media.video if encoding.video else None
     audio = select_audio(encoding.audio, media, encoding.container) if encoding.audio else ()
@@ -113,7 +148,7 @@ def _select(encoding: Encoding, media: MediaInfo) -> Selection:
             f"the source has none of the streams for {encoding.key}",
             hint=f"video: {'yes' if media.video else 'no'}, audio tracks: {len(media.audio)}",
         )
-    span = Span.of([*((video,) if video else ()), *audio])
+    span = encoding.covers or Span.of([*((video,) if video else ()), *audio])
     part = signed_range(encoding.start_time_offset, encoding.end_time_offset, span)
     if video and not (video.start_s < part.end_s and video.last_s >= part.start_s):
         video = None
@@ -132,7 +167,8 @@ def segment_pattern(template: VideoTemplate) -> str:
     return f"segment.{extension}" if template.segment_type in (2, 5) else f"segment_%05d.{extension}"
 
 
-def _geometry(template: VideoTemplate, video: VideoStream) -> Geometry:
+def rendition(template: VideoTemplate, video: VideoStream) -> Geometry:
+    """The size of the picture that is written."""
     if template.codec == "copy":
         return Geometry(video.display_size, video.display_size)
     return fit(
@@ -148,7 +184,7 @@ def _video_bytes(encoding: Encoding, selection: Selection, geometry: Geometry | 
     source_bytes = video.bitrate_bps * length_s / 8
     if encoding.copies_video:
         return source_bytes
-    options = video_options(template, video, encoding.container)
+    options = video_options(template, video, encoding.container, encoding.forced_every_s)
     frames, crf = length_s * float(template.average_rate(video)), VIDEO_ENCODERS[template.codec].default_crf
     estimate = video_bytes(options, geometry.canvas, frames, length_s, default_crf=crf)
     return min(estimate, MOST_OF_SOURCE * source_bytes) if "crf" in options and source_bytes else estimate
@@ -187,23 +223,32 @@ def _expected_copy(encoding: Encoding, selection: Selection) -> Copied | None:
     return Copied(video=picture.codec, audio=codecs, turned=(picture.rotation, picture.mirrored), display_size=size)
 
 
-def _command(encoding: Encoding, media: MediaInfo, selection: Selection, geometry: Geometry | None) -> tuple[str, ...]:
+def output_command(
+    encoding: Encoding, media: MediaInfo, selection: Selection, video: tuple[list[Stream], Options]
+) -> tuple[str, ...]:
+    """Writes the file, or the HLS files; `video` is the video's stream and its output options."""
     muxer = MUXERS[encoding.container]
     # Global tags may contain a phone's location; what players need is in the streams.
     options: Options = {"map_metadata": -1, "map_chapters": -1, **muxer.args}
     streams: list[Stream] = []
-    for tracks, track_options in (_video(encoding, media, selection, geometry), _audio(encoding, media, selection)):
+    for tracks, track_options in (video, _audio(encoding, media, selection)):
         streams += tracks
         options |= track_options
+    if not encoding.edit_list:
+        options["use_editlist"] = 0
     if encoding.segments:
         options |= _hls_options(encoding.segments, encoding.hls_time)
     return arguments(ffmpeg.output(*streams, f"file:out.{muxer.extension}", f=muxer.format, **options))
 
 
-def _video(
-    encoding: Encoding, media: MediaInfo, selection: Selection, geometry: Geometry | None
+def video_track(
+    encoding: Encoding,
+    media: MediaInfo,
+    selection: Selection,
+    geometry: Geometry | None,
+    chunk: Chunk | None = None,
 ) -> tuple[list[Stream], Options]:
-    """The video's stream and its output options; both empty without video."""
+    """The video's stream, or one chunk of it, and its output options; both empty without video."""
     template, video = encoding.video, selection.video
     if template is None or video is None or geometry is None:
         return [], {}
@@ -212,23 +257,73 @@ def _video(
             _check_gaps(selection)
         track = copy_section(media, selection.part, selection.streams)[str(video.index)]
         return [track], video_copy_options(video, _copy_target(encoding))
+    options = video_options(template, video, STREAM if chunk else encoding.container, encoding.forced_every_s)
+    return [_picture(encoding, media, selection, geometry, chunk=chunk)], options
+
+
+def _picture(
+    encoding: Encoding,
+    media: MediaInfo,
+    selection: Selection,
+    geometry: Geometry,
+    *,
+    chunk: Chunk | None = None,
+    is_sample: bool = False,
+) -> Stream:
+    """What the encoder gets."""
+    template, video = encoding.video, selection.video
+    assert template  # noqa: S101  (called for encoded video only)
+    assert video  # noqa: S101
     alpha = keeps_alpha(template, video)
-    stream = section(media, selection.part, selection.streams).picture(video)
-    stream = prepare(stream, video, keep_alpha=alpha)
-    if rate := template.frame_rate(video):
-        stream = stream.filter("fps", f"{rate.numerator}/{rate.denominator}")
+    stream = _frames(template, media, selection, video, chunk)
     stream = fit_canvas(stream, video, geometry, blend="rgb" if alpha else "auto")
     if alpha:
         stream = to_rgb(stream, video, keep_alpha=True)
     elif not keeps_hdr(template):
         stream = to_sdr(stream, video)
     blend = Blend(blend_format(template), video if keeps_hdr(template) else None)
-    stream = overlay_watermarks(stream, encoding.watermarks, geometry.canvas, blend=blend, clip=selection.part)
-    if encoding.container == "hls":
+    stream = overlay_watermarks(
+        stream, encoding.watermarks, geometry.canvas, blend=blend, clip=selection.part, is_sample=is_sample
+    )
+    if encoding.fills and (chunk is None or chunk.last):
         black = _black_video(geometry.canvas, selection.before_picture_s, template.average_rate(video))
         stream = _fill_gaps(stream, selection, tag_like(black, video, sdr=not keeps_hdr(template)))
-    stream = to_video_format(stream, pixel_format(template, video), output_matrix(video, sdr=not keeps_hdr(template)))
-    return [stream], video_options(template, video, encoding.container)
+    return to_video_format(stream, pixel_format(template, video), output_matrix(video, sdr=not keeps_hdr(template)))
+
+
+def _measured(
+    encoding: Encoding, media: MediaInfo, selection: Selection, geometry: Geometry | None
+) -> MeasuredVideo | None:
+    """None if there is no encoded video."""
+    template, video = encoding.video, selection.video
+    if template is None or video is None or geometry is None or encoding.copies_video:
+        return None
+
+    def picture(part: TimeRange, geometry: Geometry, is_sample: bool, *, marked: bool = True) -> Stream:
+        # Without sound: ffmpeg's time 0 may depend on the streams that a command uses.
+        pictures = replace(selection, part=part, audio=())
+        shown = encoding if marked else replace(encoding, watermarks=())
+        return _picture(shown, media, pictures, geometry, is_sample=is_sample)
+
+    return MeasuredVideo(
+        container=encoding.container, template=template, video=video, part=selection.part,
+        geometry=geometry, picture=picture, key_every_s=encoding.forced_every_s,
+    )  # fmt: skip
+
+
+def _frames(
+    template: VideoTemplate, media: MediaInfo, selection: Selection, video: VideoStream, chunk: Chunk | None
+) -> Stream:
+    """The source's pictures at the times of the output's frames; of a chunk, those that are in it."""
+    if chunk and not chunk.first:
+        stream = late_section(media, selection.part, video, float(chunk.begins))
+    else:
+        stream = section(media, selection.part, selection.streams if chunk is None else (video,)).picture(video)
+    stream = prepare(stream, video, keep_alpha=keeps_alpha(template, video))
+    if rate := template.frame_rate(video):
+        stream = stream.filter("fps", f"{rate.numerator}/{rate.denominator}")
+    # After what needs the pictures before, and before what is slow.
+    return stream.filter("trim", **chunk.bounds) if chunk else stream
 
 
 def _audio(encoding: Encoding, media: MediaInfo, selection: Selection) -> tuple[list[Stream], Options]:
@@ -251,14 +346,47 @@ def _audio(encoding: Encoding, media: MediaInfo, selection: Selection) -> tuple[
         origin = source.origin
         options |= audio_options(template, tracks, encoding.container)
         for number, track in enumerate(tracks):
-            filters = (*source.audio_filters, SYNC_AUDIO, *_channel_layout(template, track))
-            options[f"filter:a:{number}"] = ",".join(filters)
+            slot = (f"{{loudness{number}}}",) if template.loudness else ()
+            options[f"filter:a:{number}"] = ",".join((*_sound_filters(encoding, selection, source, track), *slot))
     return [origin[str(track.index)] for track in tracks], options
 
 
+def _sound_filters(encoding: Encoding, selection: Selection, source: Section, track: AudioStream) -> tuple[str, ...]:
+    """Those of a track that is encoded."""
+    assert encoding.audio is not None  # noqa: S101  (the caller has looked)
+    sync = _covering(selection) if encoding.covers else (SYNC_AUDIO,)
+    return (*source.audio_filters, *sync, *_channel_layout(encoding.audio, track))
+
+
+def _covering(selection: Selection) -> tuple[str, ...]:
+    """Silence before the first sample and after the last one, too."""
+    lasts = seconds(selection.part.duration_s)
+    return (f"{SYNC_AUDIO}:first_pts=0", f"apad=whole_dur={lasts}", f"atrim=end={lasts}")
+
+
+def _loudness_searches(encoding: Encoding, media: MediaInfo, selection: Selection) -> tuple[LoudnessSearch, ...]:
+    template = encoding.audio
+    if template is None or template.loudness is None:
+        return ()
+    searches = []
+    for number, track in enumerate(selection.audio):
+        source = section(media, selection.part, (track,))
+        searches.append(loudness_search(
+            template.loudness, source, track, number, filters=_sound_filters(encoding, selection, source, track),
+            options=audio_options(template, selection.audio, encoding.container), output=output_file(encoding.container),
+            duration_s=selection.part.duration_s,
+        ))  # fmt: skip
+    return tuple(searches)
+
+
 def _channel_layout(template: AudioTemplate, track: AudioStream) -> tuple[str, ...]:
-    """The Opus encoder refuses AC-3's 5.1(side)."""
-    return ("aformat=channel_layouts=5.1",) if (template.audio_channel or track.channels) == 6 else ()
+    if (template.audio_channel or track.channels) == 6:
+        # The Opus encoder refuses AC-3's 5.1(side).
+        return ("aformat=channel_layouts=5.1",)
+    if template.loudness and template.audio_channel:
+        # The option `-ac` would mix channels only after the gain, which changes the loudness.
+        return (f"aformat=channel_layouts={'mono' if template.audio_channel == 1 else 'stereo'}",)
+    return ()
 
 
 def _check_gaps(selection: Selection) -> None:

@@ -119,16 +119,20 @@ def overlay_watermarks(
     *,
     blend: Blend = RGB,
     clip: TimeRange | None = None,
+    is_sample: bool = False,
 ) -> Stream:
     """Overlay all watermarks on a picture of size `canvas`.
 
     `clip` is the part of the source that the stream shows; None = a still picture, so offsets are ignored.
+    A mark that is not shown in it is refused, or left out of a sample.
     """
     for number, mark in enumerate(watermarks):
         timing: dict[str, str | int] = {}
         if clip is not None:
             shown = signed_range(mark.start_time_offset, mark.end_time_offset, clip.span)
             if shown.end_s <= clip.start_s or shown.start_s >= clip.end_s:
+                if is_sample:
+                    continue
                 raise InvalidTimeOffset(
                     f"watermark {number} is shown from {shown.start_s:g} s to {shown.end_s:g} s, outside the output's part",
                     hint=f"the output shows {clip.start_s:g} s to {clip.end_s:g} s of the source",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -89,6 +90,31 @@ def copy_section(media: MediaInfo, part: TimeRange, used: Sequence[VideoStream |
             hint="name a video codec and an audio codec, or copy it from start to end",
         )
     return _open_section(media, part, used, part.start_s).origin
+
+
+def late_section(media: MediaInfo, part: TimeRange, video: VideoStream, from_s: float) -> Stream:
+    """The video of the part, from some key frame before its second `from_s` on. Time 0 stays the part's start.
+
+    Where the section begins changes no time stamp, so filters behave as if it had been decoded from the start.
+    """
+    options: dict[str, str | float] = {} if video.turned else {"reinit_filter:v": 0}
+    clock_s = video.first_packet_s if media.demuxer in RESTARTING else 0.0
+    # One key frame more: pictures after the first one may refer to what lies before it (open GOP, intra refresh).
+    early_s = video.longest_key_gap_s + 1
+    if media.demuxer in UNINDEXED:
+        early_s = 2 * early_s
+    # Whole seconds: what is subtracted here and added again has no rounding error.
+    seek_s = math.floor(part.start_s + from_s - early_s)
+    if seek_s > max(video.start_s, clock_s, 0.0):
+        options["ss"] = seek_s
+        clock_s = seek_s
+    shift_s = clock_s - part.start_s
+    if seconds(shift_s) != "0":
+        options["itsoffset"] = seconds(shift_s)
+    start = {} if part.from_start else {"start": "0"}
+    end = {} if part.to_end else {"end": seconds(part.duration_s)}
+    track = source(media, **options)[str(video.index)]
+    return track.filter("trim", **start, **end) if start or end else track
 
 
 def _open_section(

@@ -10,8 +10,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from mps_dagster.ffmpeg.measures import CrfSearch, LoudnessSearch, Scoring
 from mps_dagster.frozen import Facts
 from mps_dagster.media.fonts import FontName
+from mps_dagster.media.inspection import Inspection
+from mps_dagster.streaming.packaging import Packaging
+from mps_dagster.streaming.segments import Segments
 
 SOURCE = "source"
 """The staged source's name in the work folder."""
@@ -37,6 +41,16 @@ class StoredImage(Facts):
     """sha256 of the planned content; other content gives another fingerprint."""
 
 
+class StoredFile(Facts):
+    """An object that is fetched before the commands run: added subtitles, or added sound."""
+
+    file: str
+    address: str
+    """`bucket/key`."""
+    etag: str
+    """Other content gives another fingerprint."""
+
+
 class Copied(Facts):
     """What the probe must find in copied streams."""
 
@@ -51,7 +65,7 @@ class Copied(Facts):
 class Expected(Facts):
     """What the probe must find in an output before it is published; None = not checked."""
 
-    kind: Literal["video", "audio", "image", "animation", "playlist"]
+    kind: Literal["video", "audio", "image", "animation", "playlist", "manifest", "report"]
     width: int | None = None
     height: int | None = None
     duration_s: float | None = None
@@ -70,32 +84,32 @@ class OutputFile(Facts):
     expected: Expected
 
 
-class Segments(Facts):
-    """Numbered files whose count is known only after the run (HLS segments), and their playlist."""
-
-    pattern: str
-    """printf pattern in the work folder, numbers from 0."""
-    key_pattern: str
-    """Object key that contains `{number}`."""
-    first: int
-    step: int
-    width: int
-    placeholder: str
-    playlist: str
-    """Work-folder name of the playlist; its lines are rewritten to the segments' published names."""
-    header: str | None = None
-    """Work-folder name of the fMP4 initialisation segment."""
-
-    def key(self, index: int) -> str:
-        number = str(self.first + index * self.step)
-        return self.key_pattern.replace("{number}", number.rjust(self.width, self.placeholder))
-
-
 class TextFile(Facts):
     """A text object whose content is already known (a WebVTT index)."""
 
     key: str
     text: str
+
+
+class Part(Facts):
+    """Work that is a subtask of its own: a rendition, a sound track, a chunk. Its files go into a plan's own commands."""
+
+    name: str
+    """`[a-z0-9_]+`, unique in its plan; the folder of its files in the plan's work folder."""
+    plan: Plan
+    """Its outputs have file names for keys; the break-down makes keys of them."""
+
+
+class Chunks(Facts):
+    """Parts with a picture's chunks, which the commands read as one file."""
+
+    list: str
+    """File in the work folder that names them for ffmpeg's concat demuxer."""
+    parts: tuple[str, ...]
+    file: str
+    """Each part's own."""
+    starts_us: tuple[int, ...]
+    """When each begins, in microseconds."""
 
 
 class Plan(Facts):
@@ -104,11 +118,28 @@ class Plan(Facts):
     outputs: tuple[OutputFile, ...]
     duration_s: float
     """Media seconds that each command processes; progress is a share of it."""
-    attachments: tuple[TextImage | StoredImage, ...] = ()
+    attachments: tuple[TextImage | StoredImage | StoredFile, ...] = ()
     segments: Segments | None = None
+    parts: tuple[Part, ...] = ()
+    """Carried out before the commands, each as a subtask."""
+    chunks: Chunks | None = None
+    """Those of the parts that are joined."""
+    frames: int = 0
+    """How many pictures the video has; 0 = not known before."""
+    packaging: Packaging | None = None
+    """Done after the commands."""
     texts: tuple[TextFile, ...] = ()
     estimated_bytes: int = 0
     """Size of all outputs together; 0 = not known. Not part of the fingerprint."""
+    measures: tuple[LoudnessSearch | CrfSearch, ...] = ()
+    """Done before the commands, whose slots they fill in."""
+    scoring: Scoring | None = None
+    """Done with the first output, once it is verified."""
+    comparison: tuple[tuple[str, ...], ...] = ()
+    """Commands that write one picture without and one with the watermarks (`measures.BEFORE`, `AFTER`), for people. Not part of the
+    fingerprint."""
+    inspection: Inspection | None = None
+    """How the source is judged by what the commands measured, if the output is a report on it."""
     facts: dict[str, Any] = Field(default_factory=dict)
     """Further members of the task's result: time points, sprite cell size … (reference B.2)."""
 

@@ -115,10 +115,11 @@ def run(
     cwd: Path,
     limits: Limits,
     on_line: OnLine | None = None,
+    on_message: Callable[[str], object] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Completed:
-    """Run a process to its end."""
-    stdout, stderr = _Capture(4_000_000, on_line), _Capture(STDERR_BYTES)
+    """Run a process to its end. `on_message` gets each line of stderr."""
+    stdout, stderr = _Capture(4_000_000, on_line), _Capture(STDERR_BYTES, on_message)
     started = time.monotonic()
     with _child(argv, cwd, limits, environment) as child:
         ended_by = _pump(child, stdout, stderr, limits)
@@ -264,10 +265,7 @@ def _error(process: Completed) -> MpsError:
     if process.returncode == -signal.SIGXFSZ:
         return ToolFailed(f"{name} reached its limit of file size\n$ {command}\n{tail}")
     if process.returncode < 0:
-        return ToolKilled(
-            f"{name} was killed by signal {-process.returncode} ({signal.Signals(-process.returncode).name})\n$ {command}\n{tail}",
-            hint="if it was SIGKILL, the machine may have run out of memory",
-        )
+        return ToolKilled.by_signal(name, -process.returncode, f"\n$ {command}\n{tail}")
     if process.met_full_disk:
         return DiskFull(f"{name} found no space left on the disk of {process.cwd}\n$ {command}")
     if "Invalid data found when processing input" in process.stderr:

@@ -57,6 +57,7 @@ class Ffmpeg:
         *,
         cwd: Path,
         on_progress: Callable[[Progress], None],
+        on_message: Callable[[str], object] | None = None,
         wall_s: float | None = None,
         members: int = 1,
     ) -> Completed:
@@ -64,21 +65,21 @@ class Ffmpeg:
 
         `wall_s` is the time for one of them; empty = the setting's.
         """
-        progress = furthest = Progress()
+        progress = Progress()
 
         def on_line(line: str) -> bool:
-            nonlocal progress, furthest
-            progress = progress.advance(line)
+            nonlocal progress
+            before, progress = progress, progress.advance(line)
             if line.startswith("progress="):
                 on_progress(progress)
-            advanced = progress.out_time_s > furthest.out_time_s or progress.frame > furthest.frame
-            furthest = progress if advanced else furthest
-            return advanced
+            return (progress.out_time_s, progress.frame) != (before.out_time_s, before.frame)
 
         limits = replace(self._limits(members, wall_s or self.limits.wall_s), read_bytes=_read_limit(cwd / SOURCE))
-        process = run([str(self.path), *GLOBAL_ARGS, *args], cwd=cwd, limits=limits, on_line=on_line)
+        process = run(
+            [str(self.path), *GLOBAL_ARGS, *args], cwd=cwd, limits=limits, on_line=on_line, on_message=on_message
+        )
         if process.ended_by:
-            where = f"at {furthest.out_time_s:.1f} s of its output, frame {furthest.frame}"
+            where = f"at {progress.out_time_s:.1f} s of its output, frame {progress.frame}"
             process = replace(process, ended_by=f"{process.ended_by}; it was {where}")
         return process.check()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Progress of one ffmpeg process."""
+    """Progress of one ffmpeg process, which never goes back: of several outputs, ffmpeg tells now one's, now another's."""
 
     out_time_s: float = 0.0
     frame: int = 0
@@ -21,9 +21,9 @@ class Progress:
         try:
             match key:
                 case "out_time_us":
-                    return replace(self, out_time_s=max(0.0, int(value) / 1e6))
+                    return replace(self, out_time_s=max(self.out_time_s, int(value) / 1e6))
                 case "frame":
-                    return replace(self, frame=int(value))
+                    return replace(self, frame=max(self.frame, int(value)))
                 case "speed":
                     return replace(self, speed=float(value.strip().rstrip("x")))
                 case "progress":

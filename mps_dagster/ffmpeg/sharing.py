@@ -35,12 +35,16 @@ def sharing_key(plan: Plan, video: VideoStream | None) -> tuple[str, ...]:
     Together are: outputs with pictures of the same part of the source, decoded in the same way; single pictures. Alone are:
 
     - sound and copies: they decode no pictures, and are published long before an encoder ends;
+    - what is measured before: its commands are known only then;
+    - what is packaged: its commands, if it has any, read files of its parts;
     - GIFs: the second command needs the first one's palette;
     - what `_keeps_pace` refuses.
 
     Slow encoders share another process than fast ones: decoding is a small part of their work, and the outputs of a process
     are published when its slowest encoder is done. The number of cores does not matter, as fewer decodes save CPU time on any.
     """
+    if plan.measures or plan.packaging:
+        return ()
     commands = [command for argv in plan.commands if (command := Command.parse(argv)) and command.source]
     if len(commands) < len(plan.commands):
         return ()

@@ -6,6 +6,7 @@ Estimates for common material. They may be half of what grain and noise need: a 
 from __future__ import annotations
 
 from mps_dagster.ffmpeg.codecs import Options
+from mps_dagster.ffmpeg.measures import CRF
 from mps_dagster.media.geometry import Size
 from mps_dagster.media.info import AudioStream
 
@@ -25,7 +26,9 @@ def video_bytes(options: Options, size: Size, frames: float, length_s: float, *,
     """From the encoder's options: by bitrate if they set one, otherwise by quality."""
     if "crf" not in options:
         return _bits(options["b:v"]) * length_s / 8
-    quality = 2 ** ((default_crf - int(options["crf"])) / CRF_STEP)
+    # A CRF that is searched is not known yet.
+    crf = default_crf if options["crf"] == CRF else int(options["crf"])
+    quality = 2 ** ((default_crf - crf) / CRF_STEP)
     by_quality = VIDEO_BITS_PER_PIXEL * quality * size[0] * size[1] * frames / 8
     ceiling = _bits(options.get("maxrate") or options.get("b:v") or 0) * length_s / 8
     return min(by_quality, ceiling) if ceiling else by_quality

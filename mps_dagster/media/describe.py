@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from fractions import Fraction
 
 from av.audio.stream import AudioStream as LibavAudio
 from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideData
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream as LibavVideo
 
-from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
+from mps_dagster.media.info import AudioStream, MediaInfo, SubtitleStream, VideoStream
 from mps_dagster.media.refuse import dump_format
 from mps_dagster.media.scan import Timing, Timings, first_packet_s, start_s
 from mps_dagster.media.webp import Animation
@@ -33,6 +33,8 @@ _SPACE = {
     0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
     10: "bt2020c", 11: "smpte2085", 12: "chroma-derived-nc", 13: "chroma-derived-c", 14: "ictcp",
 }  # fmt: skip
+_TEXT = frozenset({"subrip", "ass", "mov_text", "webvtt", "text"})
+"""Codecs of subtitles that are text."""
 _FULL_RANGE = 2
 _ASPECT_TOLERANCE = Fraction(1, 100)
 _UNTIMED = frozenset({"avi", "mpeg"})
@@ -65,9 +67,19 @@ def media_info(
         bitrate_bps=_bitrate_bps(size_bytes, duration_s),
         video=video,
         audio=audio,
+        subtitles=tuple(_subtitles(container)),
         cover_index=covers[0] if covers else None,
         other_streams=tuple(stream.type for stream in container.streams if stream.index not in {*used, *covers}),
     )
+
+
+def _subtitles(container: InputContainer) -> Iterator[SubtitleStream]:
+    for stream in container.streams.subtitles:
+        codec = stream.codec_context.codec.canonical_name if stream.codec_context else ""
+        if codec in _TEXT:
+            yield SubtitleStream(
+                index=stream.index, codec=codec, language=_language(stream), title=_tag(stream, "title")[:64]
+            )
 
 
 def video_stream(container: InputContainer, stream: LibavVideo, picture: VideoFrame, timing: Timing) -> VideoStream:
@@ -114,14 +126,13 @@ def video_stream(container: InputContainer, stream: LibavVideo, picture: VideoFr
 
 
 def audio_stream(stream: LibavAudio, timing: Timing) -> AudioStream:
-    language = _tag(stream, "language")
     return AudioStream(
         index=stream.index,
         codec=stream.codec_context.codec.canonical_name,
         profile=stream.profile or "",
         sample_rate_hz=stream.sample_rate,
         channels=stream.channels,
-        language="" if language == "und" else language,
+        language=_language(stream),
         default=bool(stream.disposition & Disposition.default),
         start_s=_seconds(timing.first_s),
         duration_s=_seconds(timing.end_s - timing.first_s),
@@ -214,5 +225,10 @@ def _seconds(value: float) -> float:
     return round(value, 6)
 
 
-def _tag(stream: LibavVideo | LibavAudio, name: str) -> str:
+def _language(stream: Stream) -> str:
+    language = _tag(stream, "language")
+    return "" if language == "und" else language
+
+
+def _tag(stream: Stream, name: str) -> str:
     return next((value for key, value in stream.metadata.items() if key.lower() == name), "")

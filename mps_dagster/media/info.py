@@ -119,6 +119,16 @@ class AudioStream(Facts):
         return self.start_s + self.duration_s
 
 
+class SubtitleStream(Facts):
+    """Subtitles that are stored as text; those stored as pictures are left out."""
+
+    index: int
+    codec: str
+    """ffmpeg's name: subrip, ass, mov_text, webvtt …"""
+    language: str = ""
+    title: str = ""
+
+
 class MediaInfo(Facts):
     """What one file contains."""
 
@@ -135,6 +145,7 @@ class MediaInfo(Facts):
     video: VideoStream | None = None
     audio: tuple[AudioStream, ...] = ()
     """If a transport stream has several programmes: of the video's, or without video of the first one with audio."""
+    subtitles: tuple[SubtitleStream, ...] = ()
     cover_index: int | None = None
     """Stream index of the cover art."""
     other_streams: tuple[str, ...] = ()
@@ -144,6 +155,12 @@ class MediaInfo(Facts):
     def still(self) -> bool:
         """Whether it is a single picture without a duration."""
         return self.video is not None and not self.audio and not self.duration_s
+
+    @property
+    def codecs(self) -> str:
+        """For people: `h264 + aac`."""
+        video = [self.video.codec] if self.video else []
+        return " + ".join([*video, *(audio.codec for audio in self.audio)])
 
     @property
     def demuxer(self) -> str:

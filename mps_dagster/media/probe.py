@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from av.video.stream import VideoStream
 from pydantic import ValidationError
 
 from mps_dagster import errors
-from mps_dagster.errors import ContentMalformed, MpsError, SourceNotAccessible
+from mps_dagster.errors import ContentMalformed, MpsError, SourceNotAccessible, ToolKilled
 from mps_dagster.media import describe, refuse
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.media.programmes import programme_audio, programme_clock, programmes
@@ -44,6 +45,8 @@ _ERRORS: Mapping[str, type[MpsError]] = {
 }
 _EXIT_REFUSED = 3
 """The child's exit code after printing an error."""
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""No file makes a process send itself one of these."""
 
 
 def probe(path: Path, *, max_pixels: int = MAX_PIXELS, scan: bool = True) -> MediaInfo:
@@ -65,6 +68,8 @@ def probe(path: Path, *, max_pixels: int = MAX_PIXELS, scan: bool = True) -> Med
 
 def parse_child(stdout: str, returncode: int) -> MediaInfo:
     """The result of a child process that ran this module; raises the error that it raised."""
+    if -returncode in _FROM_OUTSIDE:
+        raise ToolKilled.by_signal("the probe", -returncode)
     exit_reason = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
     error: MpsError = ContentMalformed(f"the probe crashed on this file ({exit_reason})", hint=refuse.UPLOAD_AGAIN)
     try:

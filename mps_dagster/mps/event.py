@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mps_dagster.control.task_run import SubtaskState, TaskRun, run_id_of
-from mps_dagster.execution.assemble import manifest_key
+from mps_dagster.control.task_run import SubtaskState, TaskRun
 from mps_dagster.mps.results import Body, schedule_task, workflow_task
 from mps_dagster.mps.storage_info import with_regions
 from mps_dagster.notify.outbox import Event
@@ -49,7 +48,7 @@ def callback(run: TaskRun, settings: Settings) -> Body:
         "ScheduleTaskEvent": schedule_task(run) if scheduled else None,
         "LiveScheduleTaskEvent": None, "EditMediaTaskEvent": None,
         "SessionId": run.session_id, "SessionContext": run.session_context,
-        "ExtInfo": json.dumps({"Manifests": _manifests(run), "Attempts": run.attempts}),
+        "ExtInfo": json.dumps({"Manifests": run.manifests, "Attempts": run.attempts}),
     }  # fmt: skip
     return with_regions(body, settings)
 
@@ -60,15 +59,3 @@ def pointer(body: Mapping[str, Any]) -> Body:
     if body.get("ScheduleTaskEvent"):
         member, results = ("ScheduleTaskEvent", "ActivityResultSet")
     return {**body, member: {**body[member], results: [], "MetaData": None}}
-
-
-def _manifests(run: TaskRun) -> list[str]:
-    """`bucket/key` of the manifest of each assembled task, with all its results."""
-    tasks: dict[str, list[SubtaskState]] = {}
-    for subtask in run.subtasks:
-        tasks.setdefault(subtask.task, []).append(subtask)
-    return [
-        f"{states[0].result.bucket}/{manifest_key(run.bucket, run.key, run.workflow, run_id_of(run.task_id), task)}"
-        for task, states in tasks.items()
-        if states[0].result and all(state.status == "SUCCESS" for state in states)
-    ]

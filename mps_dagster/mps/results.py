@@ -10,9 +10,12 @@ from pydantic.alias_generators import to_pascal
 from pydantic.fields import FieldInfo
 
 from mps_dagster.control.task_run import SubtaskState, TaskRun
+from mps_dagster.execution.pace import whole_percent
+from mps_dagster.ffmpeg.added import ADDED
 from mps_dagster.frozen import Api
 from mps_dagster.media.info import AudioStream, MediaInfo, VideoStream
 from mps_dagster.mps.storage_info import input_info, output_storage
+from mps_dagster.storage.keys import split_address
 from mps_dagster.tasks import TASKS
 from mps_dagster.tasks.mps import MpsTask
 from mps_dagster.tasks.result import SubtaskResult
@@ -24,17 +27,17 @@ SHOWN: Mapping[str, tuple[TaskType[Any], MpsTask]] = {
     task.wire: (task, task.mps) for task in TASKS.values() if task.mps
 }
 """By MPS's result type, the task type whose input and output it shows."""
-MEMBERS = {
-    **{kind: words.task for kind, (_, words) in SHOWN.items()},
-    "AdaptiveDynamicStreaming": "AdaptiveDynamicStreamingTask",
-}
-"""MPS's result types, and the member that each of them fills."""
+MEMBERS = {kind: words.task for kind, (_, words) in SHOWN.items() if not words.member}
+"""MPS's result types of media processing, and the member that each of them fills."""
+OWN_MEMBERS = {kind: f"{words.member}Result" for kind, (_, words) in SHOWN.items() if words.member}
+"""MPS's other result types, and the member of the answer that has the one result."""
 
 NEVER = "0000-00-00T00:00:00Z"
 
 
 def workflow_task(run: TaskRun) -> Body:
     """MPS's WorkflowTask. A failed output has its error in its own result; `Status` is FINISH and `ErrCode` 0 here."""
+    subtasks = sorted(run.subtasks, key=_place)
     return {
         "TaskId": run.task_id,
         "Status": "FINISH" if run.state == "FINISH" else "PROCESSING",
@@ -42,26 +45,33 @@ def workflow_task(run: TaskRun) -> Body:
         "Message": run.message or "SUCCESS",
         "InputInfo": input_info(run.bucket, run.key, run.url),
         "MetaData": meta_data(run.source.media, run.source.size_bytes) if run.source else None,
-        "MediaProcessResultSet": [_result(subtask) for subtask in sorted(run.subtasks, key=_place)],
+        "MediaProcessResultSet": [_result(subtask) for subtask in subtasks if _wire(subtask) not in OWN_MEMBERS],
         "AiContentReviewResultSet": [], "AiAnalysisResultSet": [], "AiRecognitionResultSet": [],
-        "AiQualityControlTaskResult": None,
+        **{member: _own_result(subtasks, kind) for kind, member in OWN_MEMBERS.items()},
     }  # fmt: skip
+
+
+def _own_result(subtasks: list[SubtaskState], kind: str) -> Body | None:
+    return next((_detail(subtask) for subtask in subtasks if _wire(subtask) == kind), None)
+
+
+def _wire(subtask: SubtaskState) -> str:
+    """MPS's result type. The task type of an old run may have been removed."""
+    return TASKS[subtask.type].wire if subtask.type in TASKS else subtask.type
 
 
 def _place(subtask: SubtaskState) -> int:
     """The place in the order of MPS's task sets."""
-    return list(MEMBERS).index(TASKS[subtask.type].wire) if subtask.type in TASKS else len(MEMBERS)
+    return list(MEMBERS).index(_wire(subtask)) if _wire(subtask) in MEMBERS else len(MEMBERS)
 
 
 def schedule_task(run: TaskRun) -> Body:
     """MPS's ScheduleTask: the same for a schedule, whose nodes are the workflow's tasks."""
     task = workflow_task(run)
     results = [
-        {
-            "ActivityType": result["Type"],
-            "ActivityResItem": {name: result[name] for name in MEMBERS.values() if result.get(name)},
-        }
-        for result in task["MediaProcessResultSet"]
+        {"ActivityType": kind, "ActivityResItem": {SHOWN[kind][1].task: _detail(subtask)} if kind in SHOWN else {}}
+        for subtask in sorted(run.subtasks, key=_place)
+        for kind in [_wire(subtask)]
     ]
     common = ("TaskId", "Status", "ErrCode", "Message", "InputInfo", "MetaData")
     return {**{name: task[name] for name in common}, "ActivityResultSet": results}
@@ -78,10 +88,12 @@ def time_of(moment: datetime | None) -> str:
 
 
 def _result(subtask: SubtaskState) -> Body:
-    kind = TASKS[subtask.type].wire if subtask.type in TASKS else subtask.type
-    # The task type of an old run may have been removed.
-    task, words = SHOWN.get(kind, (None, None))
-    body: Body = {"Type": kind, **dict.fromkeys(MEMBERS.values())}
+    kind = _wire(subtask)
+    return {"Type": kind, **dict.fromkeys(MEMBERS.values()), MEMBERS.get(kind, kind): _detail(subtask)}
+
+
+def _detail(subtask: SubtaskState) -> Body:
+    task, words = SHOWN.get(_wire(subtask), (None, None))
     detail: Body = {
         "Status": subtask.status,
         "ErrCode": subtask.number,
@@ -91,13 +103,16 @@ def _result(subtask: SubtaskState) -> Body:
         "Output": _output(subtask.result, words) if subtask.result and words else None,
     }
     if words and words.progress:
-        detail["Progress"] = round(100 * subtask.progress)
+        # 100 only once it is done: clients stop asking then.
+        detail["Progress"] = whole_percent(subtask.progress)
     else:
         detail |= {"BeginProcessTime": iso(subtask.started_s), "FinishTime": iso(subtask.ended_s)}
-    return body | {MEMBERS.get(kind, kind): detail}
+    return detail
 
 
 def _output(result: SubtaskResult, words: MpsTask) -> Body:
+    if words.member:
+        return dict(pascal(words.output(result)))
     definition = template_id(result.spec.get("definition"))
     return {words.storage: output_storage(result.bucket), "Definition": definition, **pascal(words.output(result))}
 
@@ -105,6 +120,8 @@ def _output(result: SubtaskResult, words: MpsTask) -> Body:
 def _input(subtask: SubtaskState, task: TaskType[Any], words: MpsTask) -> Body:
     """The parameters of the subtask; with its bucket as soon as that is known."""
     spec = subtask.spec
+    if words.member:
+        return {"Definition": template_id(spec.get("definition")), **shown_empty(words.not_offered)}
     bucket = subtask.result.bucket if subtask.result else subtask.bucket
     body: Body = {
         "Definition": template_id(spec.get("definition")),
@@ -129,6 +146,12 @@ def _path(subtask: SubtaskState, parameter: str) -> str:
 
 def _parameter(name: str, spec: Mapping[str, Any], info: FieldInfo) -> Any:
     value = spec.get(name) or info.default
+    if name in ADDED:
+        return [_added(entry, ADDED[name]) for entry in value]
+    if name == "drm_info" and value:
+        # Not its key.
+        drm = value["simple_aes_drm"]
+        return {"Type": value["type"], "SimpleAesDrm": {"Uri": drm["uri"], "Key": "", "Vector": drm["vector"]}}
     return [_watermark(mark) for mark in value] if name == "watermark_set" else pascal(value)
 
 
@@ -184,6 +207,12 @@ def _watermark(mark: Mapping[str, Any]) -> Body:
     named = ("definition", "text_content", "start_time_offset", "end_time_offset")
     shown: Body = pascal({name: mark[name] for name in named if name in mark})
     return shown | {"Definition": template_id(mark.get("definition"))}
+
+
+def _added(entry: Mapping[str, Any], member: str) -> Body:
+    """Added subtitles or sound, with their object."""
+    shown: Body = pascal({name: value for name, value in entry.items() if name != "etag"})
+    return shown | {to_pascal(member): input_info(*split_address(entry[member]), "")}
 
 
 def pascal(value: Any) -> Any:

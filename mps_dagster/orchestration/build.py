@@ -16,6 +16,7 @@ from mps_dagster.orchestration.notifications import notification_sensors
 from mps_dagster.orchestration.resources import resources
 from mps_dagster.orchestration.retention import retention_job, retention_schedule
 from mps_dagster.orchestration.upload_sensor import bad_file_sensor, upload_sensors
+from mps_dagster.orchestration.usage import usage_asset, usage_job, usage_schedule
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.naming import BACKFILL, RETENTION, by_hand_name, is_schedule, job_name
@@ -93,16 +94,20 @@ def _definitions(settings: Settings, workflows: Sequence[Workflow], bad: Sequenc
     schedules = [workflow for workflow in workflows if is_schedule(workflow.name)]
     jobs = {workflow.name: _job(workflow, executor) for workflow in workflows}
     backfill, retention = backfill_job(workflows), retention_job(settings, tuple(workflows), are_all=not bad)
+    usage = usage_asset()
+    daily = usage_job(usage)
+    assets = [asset for workflow in workflows for asset in workflow_assets(workflow, graphs[workflow.name])]
     return dg.Definitions(
-        assets=[asset for workflow in workflows for asset in workflow_assets(workflow, graphs[workflow.name])],
+        assets=[*assets, usage],
         jobs=[
             *jobs.values(),
             *(by_hand_job(schedule, graphs[schedule.name], executor) for schedule in schedules),
             process_media_job(executor),
             backfill,
             retention,
+            daily,
         ],
-        schedules=[*backfill_schedules(workflows, backfill), retention_schedule(retention)],
+        schedules=[*backfill_schedules(workflows, backfill), retention_schedule(retention), usage_schedule(daily)],
         sensors=[
             *upload_sensors(settings, workflows, jobs),
             *(bad_file_sensor(file) for file in bad),

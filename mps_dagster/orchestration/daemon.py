@@ -73,17 +73,25 @@ def refuse_second(instance: dg.DagsterInstance, lock: DaemonLock) -> None:
         time.sleep(POLL_S)
 
 
-def daemon_threads(instance: dg.DagsterInstance, wakes: Wakes, watch: FolderWatch) -> Iterator[Any]:
+def daemon_threads(instance: dg.DagsterInstance, wakes: Wakes, watch: FolderWatch, settings: Settings) -> Iterator[Any]:
     """What the daemon does, a thread each."""
     for kind in instance.get_required_daemon_types():
         if kind == Retries.daemon_type():
             yield Retries()
         elif kind == RestingQueue.daemon_type():
-            yield RestingQueue(wakes)
+            yield _queue(wakes, settings)
         elif kind == RestingSensors.daemon_type():
             yield RestingSensors(instance.get_sensor_settings(), wakes, watch)
         else:
             yield internals.create_daemon_of_type(kind, instance)
+
+
+def _queue(wakes: Wakes, settings: Settings) -> RestingQueue:
+    if settings.cluster != "ray":
+        return RestingQueue(wakes)
+    from mps_dagster.orchestration.cluster_queue import ClusterQueue
+
+    return ClusterQueue(wakes, settings)
 
 
 def main(workspace_file: str) -> None:
@@ -98,7 +106,7 @@ def main(workspace_file: str) -> None:
         workspace = stack.enter_context(internals.WorkspaceProcessContext(instance, target))
         wakes = Wakes()
         listen(settings.dagster_home, wakes)
-        threads = daemon_threads(instance, wakes, FolderWatch(settings, wakes))
+        threads = daemon_threads(instance, wakes, FolderWatch(settings, wakes), settings)
         daemons = [stack.enter_context(daemon) for daemon in threads]
         stack.enter_context(Daemon(workspace, daemons, lock)).check_daemon_loop()
 

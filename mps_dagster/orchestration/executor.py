@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from mps_dagster.execution.sharing import Waiting
 from mps_dagster.orchestration import internals
 from mps_dagster.orchestration.workers import Broken, Died, Ended, Run, Workers
 from mps_dagster.settings import Settings
+from mps_dagster.workflow.naming import StepKey
 
 POLL_S = 0.5
 """How often interrupts and due retries are looked for; a worker's message is read at once."""
@@ -46,6 +47,12 @@ def end_with_the_run(context: dg.OpExecutionContext) -> None:
     run = context.instance.get_run_by_id(context.run_id)
     if run is not None and (run.is_finished or run.status is dg.DagsterRunStatus.CANCELING):
         raise dg.Failure("the run had ended before this step began", allow_retries=False)
+
+
+def waits_for_parts(ready: Iterable[str], unfinished: Iterable[str]) -> set[str]:
+    """The steps that take the files of parts, some of which have not ended; whether well or not is their own matter."""
+    making = {key.graph for key in map(StepKey.parse, unfinished) if key.is_part}
+    return {step for step in ready if (key := StepKey.parse(step)).has_parts and key.graph in making}
 
 
 class StepExecutor(dg.Executor):
@@ -136,10 +143,12 @@ class _Steps:
     def _hold(self) -> bool:
         """Hold steps back that would only wait for others; False if there is no other step."""
         ready, busy = self._active.ready(), self._workers.busy
+        held = waits_for_parts(ready, self._active.unfinished())
         if self._waiting:
-            self._active.held = self._waiting.waiting(ready, busy)
+            held |= self._waiting.waiting(ready, busy)
             if any(self._priority(step) >= PLANNING for step in busy):
-                self._active.held |= {step for step in ready if self._priority(step) < PLANNING}
+                held |= {step for step in ready if self._priority(step) < PLANNING}
+        self._active.held = held
         return len(self._active.held) < len(ready)
 
     def _priority(self, step: str) -> int:

@@ -14,7 +14,7 @@ from mps_dagster.execution.subtask import Upload
 from mps_dagster.orchestration.executor import PLANNING
 from mps_dagster.orchestration.ops import UploadConfig, assemble, break_down, fetch_source, op, source_op, subtask
 from mps_dagster.tasks import TASKS
-from mps_dagster.workflow.model import UPLOAD, Place, Task, Workflow
+from mps_dagster.workflow.model import UPLOAD, Place, Task, Workflow, predecessor
 from mps_dagster.workflow.naming import PROCESS_MEDIA, by_hand_name, node_name, object_key, op_name, uploads_name
 
 Graphs = Mapping[str, dg.GraphDefinition]
@@ -58,7 +58,7 @@ def by_hand_job(workflow: Workflow, graphs: Graphs, executor: dg.ExecutorDefinit
     def by_hand() -> None:
         results = {UPLOAD: source_op.alias(UPLOAD)()}
         for task in workflow.upstream_first:
-            results[task.name] = graphs[task.name](results[task.upstream])
+            results[task.name] = graphs[task.name](results[predecessor(task, workflow.tasks)])
 
     return by_hand
 
@@ -120,7 +120,7 @@ def _source_asset(workflow: Workflow) -> dg.AssetsDefinition:
 def _task_asset(workflow: Workflow, task: Task, graph: dg.GraphDefinition) -> dg.AssetsDefinition:
     return dg.AssetsDefinition.from_graph(
         graph,
-        keys_by_input_name={"source": dg.AssetKey([workflow.name, task.upstream])},
+        keys_by_input_name={"source": dg.AssetKey([workflow.name, predecessor(task, workflow.tasks)])},
         keys_by_output_name={"result": dg.AssetKey([workflow.name, task.name])},
         # The UI shows the outputs of a changed task as out of date.
         code_versions_by_output_name={"result": task.revision},

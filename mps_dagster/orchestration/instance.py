@@ -19,6 +19,9 @@ from mps_dagster.orchestration.database import SqliteRecords, postgresql_records
 from mps_dagster.orchestration.wakes import QUEUE, wake
 from mps_dagster.settings import Settings
 
+MOST_CLUSTER_RUNS = 1000
+"""At once, whatever room the hosts have."""
+
 
 class Storage(internals.DagsterStorage, internals.ConfigurableClass):
     """Dagster's runs, events and schedules: PostgreSQL if `MPS_DATABASE_URL` names one, or SQLite in the home."""
@@ -51,8 +54,15 @@ class StepLogs(internals.LocalComputeLogManager):
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: internals.ConfigurableClassData | None, config_value: Any) -> StepLogs:  # noqa: ARG003
-        return cls(str(Settings().dagster_home / "storage"), inst_data=inst_data)
+    def from_config_value(cls, inst_data: internals.ConfigurableClassData | None, config_value: Any) -> Any:  # noqa: ARG003
+        """In a cluster, the logs go to the bucket that all hosts share."""
+        settings = Settings()
+        folder = str(settings.dagster_home / "storage")
+        if not settings.cluster:
+            return cls(folder, inst_data=inst_data)
+        from mps_dagster.orchestration.shared_logs import SharedLogs
+
+        return SharedLogs(settings, cls(folder), inst_data)
 
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Generator[internals.CapturedLogContext, None, None]:
@@ -65,7 +75,7 @@ class StepLogs(internals.LocalComputeLogManager):
 
 
 class RunQueue(QueuedRunCoordinator):
-    """Dagster's run queue with the limits of `MPS_MAX_RUNS` and `MPS_MAX_BACKFILL_RUNS`; wakes the daemon for a new run."""
+    """Dagster's run queue with the limits of `MPS_MAX_…RUNS`; wakes the daemon for a new run."""
 
     _home: Path
     """Dagster's; kept, because reading the settings for each run of a burst takes longer than the message."""
@@ -78,13 +88,16 @@ class RunQueue(QueuedRunCoordinator):
     @classmethod
     def from_config_value(cls, inst_data: internals.ConfigurableClassData | None, config_value: Any) -> RunQueue:
         settings = Settings()
-        limits = [
-            {"key": tags.BACKFILL, "limit": settings.backfill_runs},
-            # Two backfill plans at once would launch the same uploads.
-            {"key": tags.PLANS, "limit": 1, "value": {"applyLimitPerUniqueValue": True}},
-        ]
-        queue = cls(
-            inst_data=inst_data, max_concurrent_runs=settings.max_runs, tag_concurrency_limits=limits, **config_value
-        )
+        each = {"applyLimitPerUniqueValue": True}
+        limits: list[dict[str, Any]] = []
+        if settings.cluster != "ray" or settings.max_backfill_runs:
+            limits.append({"key": tags.BACKFILL, "limit": settings.backfill_runs})
+        # Two backfill plans at once would launch the same uploads.
+        limits.append({"key": tags.PLANS, "limit": 1, "value": each})
+        if settings.max_account_runs:
+            limits.append({"key": tags.ACCOUNT, "limit": settings.max_account_runs, "value": each})
+        # With Ray, hosts have room or not (cluster_queue.py).
+        most = MOST_CLUSTER_RUNS if settings.cluster == "ray" else settings.max_runs
+        queue = cls(inst_data=inst_data, max_concurrent_runs=most, tag_concurrency_limits=limits, **config_value)
         queue._home = settings.dagster_home
         return queue

@@ -51,7 +51,7 @@ from dagster._core.run_coordinator.base import SubmitRunContext
 
 # Instance: classes that dagster.yaml can name, and the logs of steps.
 from dagster._core.execution.compute_logs import redirect_to_file
-from dagster._core.storage.compute_log_manager import CapturedLogContext
+from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
@@ -105,6 +105,10 @@ class HoldingExecution(ActiveExecution):
         # Takes in what has ended since.
         self._update()
         return list(self._executable)
+
+    def unfinished(self) -> set[str]:
+        """Keys of the steps that may begin now, that run, and that will be retried."""
+        return {*self._executable, *self._in_flight, *self._waiting_to_retry}
 
     def sleep_interval(self) -> float:
         # Without types.

@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DefaultRunLauncher, deserialize_value
 
@@ -27,6 +28,16 @@ CLOCKS_DIFFER_S = 2
 
 class CheckingRunLauncher(DefaultRunLauncher):
     """For one host, where the process of a run can be checked."""
+
+    @classmethod
+    def from_config_value(cls, inst_data: internals.ConfigurableClassData, config_value: Any) -> Any:
+        """As dagster.yaml names it: with `MPS_CLUSTER=ray`, that of the cluster."""
+        settings = Settings()
+        if settings.cluster != "ray":
+            return super().from_config_value(inst_data, config_value)
+        from mps_dagster.orchestration.ray_launcher import RayLauncher
+
+        return RayLauncher(settings, inst_data)
 
     @property
     def supports_check_run_worker_health(self) -> bool:

@@ -4,11 +4,12 @@ A run-status sensor loses its event when it raises, and misses runs that ended b
 sensor also scans the runs that ended lately, and adds the events that are missing.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 
 import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
@@ -16,7 +17,7 @@ from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from mps_dagster.control import tags
 from mps_dagster.control.run_config import source_config
 from mps_dagster.control.task_run import TaskRun, task_id, task_run
-from mps_dagster.errors import StorageFailed
+from mps_dagster.errors import MpsError, StorageFailed
 from mps_dagster.execution.progress import progress_store
 from mps_dagster.execution.staging import sweep as remove_scratch
 from mps_dagster.mps.event import change, change_id, event, event_id, pointer
@@ -27,9 +28,14 @@ from mps_dagster.notify.sinks import open_sink
 from mps_dagster.orchestration.rhythm import REST_S, RESTS
 from mps_dagster.orchestration.runs import run_record, stored_run
 from mps_dagster.orchestration.wakes import wake
+from mps_dagster.pages.page import page_of
+from mps_dagster.pages.site import publish_page
 from mps_dagster.settings import Settings
+from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.naming import DELIVERY, notify_name
+
+log = logging.getLogger(__name__)
 
 ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 INTERVAL_S = 3
@@ -55,7 +61,7 @@ class Limits:
 LIMITS = Limits()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Notifier:
     """Adds events of runs to the outbox, each once, for the sinks of the run. Its methods return how many were new."""
 
@@ -66,18 +72,45 @@ class Notifier:
     def outbox(self) -> Outbox:
         return Outbox.of(self.settings)
 
+    @cached_property
+    def buckets(self) -> Buckets:
+        return Buckets(self.settings).short_timeout
+
     def add_end(self, instance: DagsterInstance, run: DagsterRun) -> int:
-        """Add the event of a run that ended, and those of its subtasks."""
-        sinks = self._sinks(run)
+        """Add the event of a run that ended, and those of its subtasks; then write its source's page."""
         # The failure is in the log a moment before the run has its status, and its tags; the scan adds its event.
-        if not sinks or run.status not in ENDED or _is_retried(run):
+        if run.status not in ENDED or stored_run(run).is_retried:
             return 0
-        outbox = self.outbox
-        if outbox.known([_event_id(run)]):
+        sinks, outbox = self._sinks(run), self.outbox
+        is_new = bool(sinks) and not outbox.known([_event_id(run)])
+        if not (is_new or self.lacks_page(run)):
             return 0
-        state = self._state(instance, run)
-        self._add_subtasks(outbox, state, sinks)
-        return int(outbox.add(event(state, self.settings), sinks) > 0)
+        state, added = self._state(instance, run), 0
+        if is_new:
+            self._add_subtasks(outbox, state, sinks)
+            added = int(outbox.add(event(state, self.settings), sinks) > 0)
+        if self.lacks_page(run):
+            self._write_page(instance, run, state)
+        return added
+
+    def lacks_page(self, run: DagsterRun) -> bool:
+        """Whether the source's page does not tell of the run yet. Not of runs of our own jobs, and deleted workflows."""
+        has_source = self._workflow(run) or source_config(run.run_config)
+        return self.settings.pages and tags.PAGE not in run.tags and bool(has_source)
+
+    def _write_page(self, instance: DagsterInstance, run: DagsterRun, state: TaskRun) -> None:
+        """In the bucket of the outputs; of a run that got to none, where they would have gone."""
+        made = next((subtask.bucket for subtask in state.subtasks if subtask.bucket), "")
+        workflow, asked = self._workflow(run), source_config(run.run_config).get("output") or {}
+        name = made or asked.get("bucket") or (workflow.output.bucket if workflow else "")
+        try:
+            page = page_of(state, run.tags.get(tags.HOST) or self.settings.host_name)
+            where = f"{name}/{publish_page(page, self.buckets.get(name))}"
+        except MpsError as error:
+            # It must delay no event, so it is not tried again; the bucket has been asked several times.
+            where = f"not written: {error}"
+            log.warning("the page of run %s is %s", run.run_id, where)
+        instance.add_run_tags(run.run_id, {tags.PAGE: where})
 
     def add_changes(self, instance: DagsterInstance, run: DagsterRun) -> int:
         """Add an event for each ended subtask of a run that goes on."""
@@ -96,10 +129,7 @@ class Notifier:
 
     def _state(self, instance: DagsterInstance, run: DagsterRun) -> TaskRun:
         workflow = self._workflow(run)
-        # Only the selected tasks: one task may be materialized alone.
-        selected = {key.path[-1] for key in run.asset_selection or ()}
-        tasks = [task for task in workflow.tasks.values() if not selected or task.name in selected] if workflow else []
-        return task_run(run_record(instance, run, workflow), tasks=tasks)
+        return task_run(run_record(instance, run, workflow), tasks=stored_run(run).tasks_of(workflow))
 
     def _sinks(self, run: DagsterRun) -> tuple[SinkConfig, ...]:
         """Those of ProcessMedia, else the workflow's; if that was removed, those it had when the run began."""
@@ -116,15 +146,17 @@ def notification_sensors(
     settings: Settings, workflows: Mapping[str, Workflow], limits: Limits = LIMITS
 ) -> list[dg.SensorDefinition]:
     notifier = Notifier(settings, workflows)
-    return [*(_status_sensor(status, notifier) for status in ENDED), _delivery_sensor(notifier, limits)]
+    # Runs on other hosts wake nobody here.
+    rests = {} if settings.cluster else {RESTS: str(REST_S)}
+    return [*(_status_sensor(status, notifier, rests) for status in ENDED), _delivery_sensor(notifier, limits, rests)]
 
 
-def _status_sensor(status: DagsterRunStatus, notifier: Notifier) -> dg.SensorDefinition:
+def _status_sensor(status: DagsterRunStatus, notifier: Notifier, rests: Mapping[str, str]) -> dg.SensorDefinition:
     @dg.run_status_sensor(
         run_status=status,
         name=notify_name(status.value),
         minimum_interval_seconds=INTERVAL_S,
-        tags={RESTS: str(REST_S)},
+        tags=rests,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Adds the event of each run that ends as {status.value} to the outbox.",
     )
@@ -135,13 +167,13 @@ def _status_sensor(status: DagsterRunStatus, notifier: Notifier) -> dg.SensorDef
     return notify
 
 
-def _delivery_sensor(notifier: Notifier, limits: Limits) -> dg.SensorDefinition:
+def _delivery_sensor(notifier: Notifier, limits: Limits, rests: Mapping[str, str]) -> dg.SensorDefinition:
     settings = notifier.settings
 
     @dg.sensor(
         name=DELIVERY,
         minimum_interval_seconds=INTERVAL_S,
-        tags={RESTS: str(REST_S)},
+        tags=rests,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Sends what waits in the outbox, each sink by itself; adds events that a status sensor lost.",
         asset_selection=dg.AssetSelection.all(),
@@ -199,7 +231,7 @@ class _Scan:
         for record in records:
             run = record.dagster_run
             ended.add(run.run_id)
-            if _event_id(run) not in known:
+            if _event_id(run) not in known or self.notifier.lacks_page(run):
                 self._add(run, self.notifier.add_end)
                 if time.monotonic() > deadline:
                     break
@@ -217,12 +249,6 @@ class _Scan:
         except Exception as error:
             self.problems.append(f"no event for run {run.run_id}: {type(error).__name__}: {error}")
             self.context.log.exception(self.problems[-1])
-
-
-def _is_retried(run: DagsterRun) -> bool:
-    """Whether it failed, and another run carries on; for a receiver, it has not ended yet."""
-    retried = run.tags.get(tags.WILL_RETRY) == "true" or tags.RETRIED_BY in run.tags
-    return run.status is DagsterRunStatus.FAILURE and retried
 
 
 def _event_id(run: DagsterRun) -> str:

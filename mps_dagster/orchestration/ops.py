@@ -1,7 +1,7 @@
 """The ops of every workflow and of `process_media`: break_down → subtask × N → assemble."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -12,8 +12,9 @@ from mps_dagster.errors import MpsError
 from mps_dagster.execution.assemble import assemble as assemble_task
 from mps_dagster.execution.break_down import plan_task
 from mps_dagster.execution.download import download
+from mps_dagster.execution.pace import Notes
 from mps_dagster.execution.perform import Worker
-from mps_dagster.execution.progress import progress_store
+from mps_dagster.execution.progress import Report, progress_store, reporter
 from mps_dagster.execution.sharing import Member, register
 from mps_dagster.execution.subtask import Members, Subtask, TaskResult, Upload
 from mps_dagster.orchestration.executor import end_with_the_run
@@ -131,11 +132,21 @@ def _members(context: dg.OpExecutionContext, subtasks: Iterable[Subtask]) -> Ite
 )
 def subtask(context: dg.OpExecutionContext, job: Subtask) -> SubtaskResult:
     with work(context) as worker:
-        step = context.get_step_execution_context().step.key
-        report = progress_store(worker.settings).reporter(context.run_id, step)
-        result = worker.perform(job, context.run_id, report)
+        result = worker.perform(job, context.run_id, _report(context, worker))
         context.add_output_metadata(subtask_metadata(result, worker.settings.files_url))
     return result
+
+
+def _report(context: dg.OpExecutionContext, worker: Worker) -> Report:
+    """Progress goes to its store, and some of it to the run's page, which shows nothing of a running step but its log."""
+
+    def note(text: str) -> None:
+        # An event log that is away for a moment must not fail what is being made.
+        with suppress(Exception):
+            context.log.info(text)
+
+    keep = progress_store(worker.settings).keep(context.run_id, context.get_step_execution_context().step.key)
+    return reporter(keep, Notes(note).hear)
 
 
 @op(

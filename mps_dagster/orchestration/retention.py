@@ -13,15 +13,21 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from mps_dagster.control import tags
 from mps_dagster.errors import MpsError
 from mps_dagster.execution.outdated import Outdated
+from mps_dagster.execution.parts import remove_old_parts
 from mps_dagster.execution.perform import Worker
-from mps_dagster.orchestration.value_store import ASSETS, FolderStore, ValueStore, value_store
+from mps_dagster.orchestration.value_store import ASSETS, ValueStore, log_store, value_store
 from mps_dagster.orchestration.values import value_name
+from mps_dagster.pages.site import remove_pages
 from mps_dagster.settings import Settings
+from mps_dagster.storage.buckets import Buckets
 from mps_dagster.storage.drafts import write_whole
 from mps_dagster.workflow.model import RECORDS_DIR, UPLOAD, Workflow
 from mps_dagster.workflow.naming import RETENTION, op_name, uploads_name
+from mps_dagster.workflow.shipping import remove_shipped
 
 DAY_S = 24 * 3600
+AT = timedelta(hours=4, minutes=17)
+"""When the daily removal begins, after midnight UTC."""
 ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 UNFINISHED = [status for status in DagsterRunStatus if status not in ENDED]
 
@@ -61,9 +67,11 @@ def retention_job(
             "runs": _repeated([partial(remove_runs, instance, settings.keep_runs_days, at_once=at_once)], seconds),
             "partitions": _repeated(removals, seconds),
             # Dagster keeps them by run, too.
-            "logs": remove_of_runs(instance, FolderStore(settings.dagster_home / "storage"), before),
+            "logs": remove_of_runs(instance, log_store(settings, worker.buckets), before),
             "step values": remove_of_runs(instance, store, before),
             "values of assets": remove_asset_values(instance, store, before, workflows) if are_all else 0,
+            "projects": _remove_projects(settings, worker.buckets, before),
+            "parts": remove_parts(worker, workflows, before, context.log.warning),
             "records": remove_records(worker, workflows, context.log.warning, seconds),
         }
         context.log.info(f"removed: {removed}")
@@ -78,8 +86,14 @@ def retention_job(
     return retention
 
 
+def _remove_projects(settings: Settings, buckets: Buckets, before: float) -> int:
+    return remove_shipped(settings, buckets.get(settings.shared_bucket), before) if settings.cluster == "ray" else 0
+
+
 def retention_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
-    return dg.ScheduleDefinition(job=job, cron_schedule="17 4 * * *", default_status=dg.DefaultScheduleStatus.RUNNING)
+    hours, minutes = divmod(AT.seconds // 60, 60)
+    cron = f"{minutes} {hours} * * *"
+    return dg.ScheduleDefinition(job=job, cron_schedule=cron, default_status=dg.DefaultScheduleStatus.RUNNING)
 
 
 def _repeated(removals: Iterable[Callable[[], int]], seconds: float) -> int:
@@ -151,7 +165,7 @@ def remove_asset_values(
 def remove_records(
     worker: Worker, workflows: Iterable[Workflow], warn: Callable[[str], None], seconds: float = LIMITS.seconds
 ) -> int:
-    """Remove records, manifests and previews of outputs that no longer exist, in every known bucket."""
+    """Remove records, manifests, previews and pages of outputs that no longer exist, in every known bucket."""
     settings, deadline, removed = worker.settings, time.monotonic() + seconds, 0
     if not settings.keep_records_days:
         return 0
@@ -170,9 +184,21 @@ def remove_records(
                 cursors = {**cursors, name: outdated.after}
                 for other, why in outdated.unseen.items():
                     warn(f"records in {name} of outputs in {other} stay: {why}")
+            removed += remove_pages(outdated.bucket, before)
         except MpsError as error:
             warn(f"records in {name} are left for tomorrow: {error}")
     write_whole(settings.retention_path, json.dumps({name: after for name, after in cursors.items() if after}).encode())
+    return removed
+
+
+def remove_parts(worker: Worker, workflows: Iterable[Workflow], before: float, warn: Callable[[str], None]) -> int:
+    """Remove the files of parts that no output has taken since `before`, in Unix seconds: of runs that nobody repeated."""
+    removed = 0
+    for name in sorted(_written(worker.settings, workflows)):
+        try:
+            removed += remove_old_parts(worker.buckets.get(name), datetime.fromtimestamp(before, UTC))
+        except MpsError as error:
+            warn(f"parts in {name} are left for tomorrow: {error}")
     return removed
 
 

@@ -15,24 +15,32 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
 
+from mps_dagster.control import tags
+from mps_dagster.execution.staging import sweep as remove_scratch
 from mps_dagster.orchestration import internals
 from mps_dagster.orchestration.database import close_idle_connections
+from mps_dagster.orchestration.run_request import ANSWER_S, MOST_BYTES, SOCKET, RunRequest, connect
 from mps_dagster.orchestration.wakes import QUEUE, short_path, wake
 from mps_dagster.settings import Settings
+from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.naming import notify_name
 from mps_dagster.workflow.project import Project
+from mps_dagster.workflow.shipping import shipped
 
-SOCKET = "runner.sock"
 POLL_S = 0.5
 """How often ended runs are looked for."""
-ANSWER_S = 10.0
+ENDING_S = 15.0
+"""How long a run may take to end whose job is gone."""
 PRELOADED = (
     # Not the definitions: each run loads them, to have the workflows as they are then.
     "mps_dagster.orchestration.build",
@@ -51,30 +59,18 @@ POSTGRESQL = ("dagster_postgres.storage", "psycopg2", "sqlalchemy.dialects.postg
 def start_run(home: Path, run_id: str) -> bool:
     """Ask the runner to start a run's process; False if there is no runner."""
     try:
-        connection = _connect(home)
+        connection = connect(home)
     except OSError:
         return False
     with connection:
         try:
-            connection.sendall(run_id.encode())
+            connection.sendall(RunRequest(run_id).encoded())
             answer = connection.recv(64)
         except OSError as error:
             raise internals.DagsterUserCodeUnreachableError(f"the runner did not answer: {error}") from error
     if not answer:
         raise internals.DagsterUserCodeUnreachableError("the runner closed the connection before it started the run")
     return True
-
-
-def _connect(home: Path) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(ANSWER_S)
-    try:
-        with short_path(home) as folder:
-            connection.connect(f"{folder}/{SOCKET}")
-    except OSError:
-        connection.close()
-        raise
-    return connection
 
 
 def main() -> None:
@@ -93,13 +89,13 @@ def main() -> None:
         Path(folder, SOCKET).chmod(0o600)
         listener.listen()
         listener.settimeout(POLL_S)
-        runs: dict[int, str] = {}
+        runs: dict[int, RunRequest] = {}
         while True:
             _answer(settings, listener, runs)
-            _reap(listener, runs)
+            _reap(settings, listener, runs)
 
 
-def _answer(settings: Settings, listener: socket.socket, runs: dict[int, str]) -> None:
+def _answer(settings: Settings, listener: socket.socket, runs: dict[int, RunRequest]) -> None:
     try:
         connection, _ = listener.accept()
     except TimeoutError:
@@ -107,26 +103,34 @@ def _answer(settings: Settings, listener: socket.socket, runs: dict[int, str]) -
     # The launcher may have gone away.
     with connection, suppress(OSError):
         connection.settimeout(ANSWER_S)
-        if run_id := connection.recv(64).decode():
+        if content := connection.recv(MOST_BYTES):
+            request = RunRequest.decoded(content)
             # A run then reads only files that change after this; two hundred take three seconds.
             with suppress(OSError):
-                Project.load(settings)
-            pid = _fork(_execute, run_id, (listener, connection))
-            runs[pid] = run_id
+                Project.load(_with_revision(settings, request.revision))
+            pid = _fork(partial(execute, request, connection), (listener,))
+            runs[pid] = request
             connection.sendall(str(pid).encode())
 
 
-def _reap(listener: socket.socket, runs: dict[int, str]) -> None:
+def _with_revision(settings: Settings, revision: str) -> Settings:
+    return settings.model_copy(update={"project": settings.shipped_dir / revision}) if revision else settings
+
+
+def _reap(settings: Settings, listener: socket.socket, runs: dict[int, RunRequest]) -> None:
     """Report each run whose process failed, as the code server does."""
     with suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             pid, status = ended
-            run_id, code = runs.pop(pid, None), os.waitstatus_to_exitcode(status)
-            if run_id and code:
-                _fork(lambda run_id, code=code: _report(run_id, code), run_id, (listener,))  # type: ignore[misc]
+            request, code = runs.pop(pid, None), os.waitstatus_to_exitcode(status)
+            if request and request.is_remote:
+                # On the control host, the delivery of events does it.
+                remove_scratch(settings.scratch_dir, {request.run_id})
+            if request and code:
+                _fork(partial(_report, request.run_id, code), (listener,))
 
 
-def _fork(work: Callable[[str], None], run_id: str, sockets: tuple[socket.socket, ...]) -> int:
+def _fork(work: Callable[[], None], sockets: tuple[socket.socket, ...]) -> int:
     """Run the work in a child process, which never returns from here."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -137,7 +141,7 @@ def _fork(work: Callable[[str], None], run_id: str, sockets: tuple[socket.socket
         for held in sockets:
             held.close()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        work(run_id)
+        work()
         close_idle_connections()
         code = 0
     except BaseException:
@@ -148,16 +152,23 @@ def _fork(work: Callable[[str], None], run_id: str, sockets: tuple[socket.socket
         os._exit(code)
 
 
-def _execute(run_id: str) -> None:
-    """As the code server's process for a run does."""
+def execute(request: RunRequest, job: socket.socket | None = None) -> None:
+    """As the code server's process for a run does. `job` is the connection to the job of a cluster that the run is part of."""
     # Not above: the launcher imports this module in processes that need nothing of it.
     from mps_dagster.orchestration.build import build_for_run
 
-    pid = os.getpid()
+    run_id, pid = request.run_id, os.getpid()
+    if job is not None:
+        _close_or_end_with(job, request)
     with internals.capture_interrupts(), dg.DagsterInstance.get() as instance:
         run = instance.get_run_by_id(run_id)
         if run is None:
             raise LookupError(f"Dagster has no run {run_id}")
+        if run.is_finished:
+            # Given up before its host got to it.
+            return
+        if request.is_remote:
+            _settle_in(request, instance)
         started = internals.EngineEventData.in_process(pid)
         instance.report_engine_event(f"Started process for run (pid: {pid}).", run, started)
         # Failures are in the event log before it raises.
@@ -172,6 +183,33 @@ def _execute(run_id: str) -> None:
             run = instance.get_run_by_id(run_id)
         if run is not None:
             _wake(run.status)
+
+
+def _close_or_end_with(job: socket.socket, request: RunRequest) -> None:
+    """The launcher of one host closes the connection; a job keeps it open, and is gone when it closes."""
+    if not request.is_remote:
+        job.close()
+        return
+
+    def wait() -> None:
+        job.settimeout(None)
+        with suppress(OSError):
+            job.recv(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(ENDING_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _settle_in(request: RunRequest, instance: dg.DagsterInstance) -> None:
+    """What a run of a cluster needs of this host: the project's files as they were at its launch, and its share of the cores."""
+    settings = Settings()
+    bucket = Buckets(settings).get(settings.shared_bucket)
+    os.environ["MPS_PROJECT"] = str(shipped(request.revision, bucket, settings.shipped_dir))
+    if request.cores:
+        os.environ["MPS_CORES"] = str(request.cores)
+    instance.add_run_tags(request.run_id, {tags.HOST: settings.host_name})
 
 
 def _wake(status: dg.DagsterRunStatus) -> None:

@@ -27,13 +27,14 @@ def stored_run(run: DagsterRun, record: dg.RunRecord | None = None) -> StoredRun
 def run_record(instance: DagsterInstance, run: DagsterRun, workflow: Workflow | None) -> RunRecord:
     """The run with all events that matter to us."""
     stored = stored_run(run, instance.get_run_record_by_id(run.run_id))
-    return stored.record(_events(instance, run.run_id), workflow)
+    return stored.record(step_events(instance, run.run_id), workflow)
 
 
 _KINDS = {DagsterEventType[kind] for kind in KINDS}
 
 
-def _events(instance: DagsterInstance, run_id: str) -> Iterator[StepEvent]:
+def step_events(instance: DagsterInstance, run_id: str) -> Iterator[StepEvent]:
+    """What Dagster logged about the run and its steps, in order."""
     for entry in instance.all_logs(run_id, of_type=_KINDS):
         event = entry.dagster_event
         if event is None:

@@ -27,6 +27,9 @@ PREFIX = f"{RECORDS_DIR}values/"
 """Of values in a bucket; no upload below it triggers a workflow."""
 
 
+LOGS = f"{RECORDS_DIR}logs"
+
+
 class ValueStore(Protocol):
     """Small values, each written as a whole. Methods raise `MpsError`."""
 
@@ -50,6 +53,13 @@ def value_store(settings: Settings, buckets: Buckets) -> ValueStore:
     if settings.shared_bucket:
         return BucketStore(buckets.get(settings.shared_bucket))
     return FolderStore(settings.dagster_home / "values")
+
+
+def log_store(settings: Settings, buckets: Buckets) -> ValueStore:
+    """The logs of steps, which Dagster keeps by run, too."""
+    if settings.cluster:
+        return BucketStore(buckets.get(settings.shared_bucket), f"{LOGS}/storage/")
+    return FolderStore(settings.dagster_home / "storage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,23 +93,24 @@ class FolderStore:
 
 @dataclass(frozen=True, slots=True)
 class BucketStore:
-    """Under `_mps/values/` of a bucket."""
+    """Under a prefix of a bucket."""
 
     bucket: Bucket
+    prefix: str = PREFIX
 
     def write(self, key: str, content: bytes, what: str) -> None:  # noqa: ARG002
-        self.bucket.write(PREFIX + key, content, content_type="application/json")
+        self.bucket.write(self.prefix + key, content, content_type="application/json")
 
     def read(self, key: str) -> bytes | None:
         with suppress(SourceNotAccessible):
-            return self.bucket.read(PREFIX + key)
+            return self.bucket.read(self.prefix + key)
         return None
 
     def groups(self) -> Iterator[tuple[str, float]]:
         group, newest_s = "", 0.0
         # In key order, so a group's values come one after another.
-        for info in self.bucket.list(PREFIX):
-            name = info.key.removeprefix(PREFIX).partition("/")[0]
+        for info in self.bucket.list(self.prefix):
+            name = info.key.removeprefix(self.prefix).partition("/")[0]
             if group and name != group:
                 yield group, newest_s
                 newest_s = 0.0
@@ -108,13 +119,13 @@ class BucketStore:
             yield group, newest_s
 
     def values(self, group: str) -> Iterator[tuple[str, float]]:
-        prefix = f"{PREFIX}{group}/"
+        prefix = f"{self.prefix}{group}/"
         for info in self.bucket.list(prefix):
             yield info.key.removeprefix(prefix), info.modified.timestamp()
 
     def remove(self, group: str, name: str = "") -> None:
         for each in [name] if name else [each for each, _ in self.values(group)]:
-            self.bucket.delete(f"{PREFIX}{group}/{each}")
+            self.bucket.delete(f"{self.prefix}{group}/{each}")
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, float]]:

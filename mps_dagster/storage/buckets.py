@@ -7,10 +7,20 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from mps_dagster.errors import InvalidConfiguration
 from mps_dagster.settings import Settings
 from mps_dagster.storage.bucket import Bucket
 from mps_dagster.storage.keys import check_bucket_name
 from mps_dagster.storage.local import LocalBucket
+
+
+def check_shared(name: str, settings: Settings) -> None:
+    """Raise `InvalidConfiguration` if other hosts of a cluster cannot use the bucket."""
+    if settings.cluster and "://" not in name:
+        raise InvalidConfiguration(
+            f"with MPS_CLUSTER, the bucket {name!r} is of no use: only this host has it",
+            hint="use an s3://… or cos://… bucket",
+        )
 
 
 class Buckets:
@@ -39,6 +49,7 @@ class Buckets:
     def _open(self, name: str) -> Bucket:
         service, remote, bucket = name.partition("://")
         if not remote:
+            check_shared(name, self._settings)
             return LocalBucket(name, self._settings.buckets_dir / name, settle_s=self._settings.settle_s)
         # boto3 costs 0.2 s, and most deployments on one desk have no S3.
         from mps_dagster.storage.s3 import S3Bucket
@@ -52,7 +63,7 @@ class Buckets:
 
         if service == "s3" and self._s3_client:
             return self._s3_client()
-        settings = self._settings.cos.as_s3() if service == "cos" else self._settings.s3
+        settings = self._settings.s3_of(service)
         if self._patient:
             return make_client(settings)
         return make_client(settings, read_s=BRISK_S, attempts=BRISK_ATTEMPTS)

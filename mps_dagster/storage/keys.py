@@ -78,6 +78,15 @@ def shortened_dir(folder: str, size: int) -> str:
     return "/".join([*parts, end])
 
 
+def split_address(address: str) -> tuple[str, str]:
+    """`inbox/a/b.mp4` → inbox, a/b.mp4; `s3://media/a.mp4` → s3://media, a.mp4."""
+    scheme, separator, rest = address.rpartition("://")
+    bucket, _, key = rest.partition("/")
+    if not bucket or not key:
+        raise InvalidConfiguration(f"{address!r} is neither a file nor bucket/key")
+    return f"{scheme}{separator}{bucket}", key
+
+
 def content_type_of(key: str) -> str:
     extension = PurePosixPath(key).suffix.lower().removeprefix(".")
     return _TYPES.get(extension) or mimetypes.guess_type(f"x.{extension}")[0] or "application/octet-stream"

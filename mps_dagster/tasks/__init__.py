@@ -11,6 +11,7 @@ from mps_dagster.tasks import (
     adaptive_dynamic_streaming,
     animated_graphics,
     image_sprite,
+    quality_inspection,
     sample_snapshot,
     snapshot_by_time_offset,
     transcode,
@@ -21,10 +22,19 @@ from mps_dagster.tasks.spec import TaskType
 
 TASKS: Mapping[str, TaskType[Any]] = {
     module.TASK.name: module.TASK
-    for module in (transcode, watermark, animated_graphics, snapshot_by_time_offset, sample_snapshot, image_sprite)
+    for module in (
+        transcode,
+        watermark,
+        animated_graphics,
+        snapshot_by_time_offset,
+        sample_snapshot,
+        image_sprite,
+        adaptive_dynamic_streaming,
+        quality_inspection,
+    )
 }
 TEMPLATES: Mapping[str, TemplateType] = {
     **{task.template.kind: task.template for task in TASKS.values() if task.template},
-    **{module.TEMPLATE.kind: module.TEMPLATE for module in (watermark, adaptive_dynamic_streaming)},
+    watermark.TEMPLATE.kind: watermark.TEMPLATE,
 }
 """The kinds of templates with actions in the API."""

@@ -136,6 +136,7 @@ TASK = TaskType(
     spec=AnimatedGraphicsSpec,
     plan=plan,
     wire="AnimatedGraphics",
+    usage="AnimatedGraphics",
     default_path="{inputName}_animatedGraphic_{definition}.{format}",
     mps=MpsTask("AnimatedGraphicTask", "action-animated-graphics", output),
     template=TemplateType(

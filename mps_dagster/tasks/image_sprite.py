@@ -10,24 +10,19 @@ scrubbing:
 
 from __future__ import annotations
 
-import math
 import posixpath
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-import ffmpeg
 from pydantic import Field, model_validator
 
-from mps_dagster.ffmpeg.codecs import PICTURES
-from mps_dagster.ffmpeg.colour import to_picture_format
-from mps_dagster.ffmpeg.picture import arguments, rgb_picture
 from mps_dagster.ffmpeg.plan import Expected, OutputFile, Plan, TextFile
+from mps_dagster.ffmpeg.sheets import Sheets, sheets_command
 from mps_dagster.ffmpeg.size import pictures_bytes
-from mps_dagster.ffmpeg.stills import check_side, sample_frames
+from mps_dagster.ffmpeg.stills import check_side
 from mps_dagster.frozen import REQUIRED, Api, contradiction
 from mps_dagster.media.geometry import Adaptive, Size, fit
 from mps_dagster.media.info import MediaInfo, VideoStream
-from mps_dagster.media.sampling import decode_method
 from mps_dagster.tasks.mps import MpsTask, TemplateType
 from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.tasks.spec import (
@@ -83,42 +78,24 @@ def plan(spec: ImageSpriteSpec, media: MediaInfo, names: OutputNames) -> Plan:
     """As many sheets as the pictures need; the last one may be partly black."""
     video = need_video(media, "an image sprite")
     times = sample_times(video, spec.sample_type, spec.sample_interval, at_most=MAX_PICTURES)
-    cell = fit(
-        video.display_size, width=spec.width, height=spec.height, adaptive=spec.resolution_adaptive, fill=spec.fill_type
-    ).canvas
-    count = math.ceil(len(times) / (spec.row_count * spec.column_count))
-    sheets = spec.series(names, TASK.default_path, format=spec.format, count=count)
-    sheet_size = cell[0] * spec.column_count, cell[1] * spec.row_count
-    check_side(spec.format, sheet_size)
-    index_path = names.key(spec.web_vtt_object_name or INDEX_PATH, format="vtt")
-    expected = Expected(kind="image", width=sheet_size[0], height=sheet_size[1])
-    return Plan(
-        commands=(_command(spec, media, video, times),),
-        outputs=tuple(
-            OutputFile(file=f"sheet_{number:04d}.{spec.format}", key=key, expected=expected)
-            for number, key in enumerate(sheets)
-        ),
-        duration_s=media.duration_s,
-        estimated_bytes=pictures_bytes(spec.format, sheet_size, count),
-        texts=(TextFile(key=index_path, text=_index(spec, times, video, cell, sheets, index_path)),),
-        facts={"width": cell[0], "height": cell[1], "total_count": len(times), "web_vtt_path": index_path},
-    )
-
-
-def _command(spec: ImageSpriteSpec, media: MediaInfo, video: VideoStream, times: tuple[float, ...]) -> tuple[str, ...]:
-    format = PICTURES[spec.format]
     geometry = fit(
         video.display_size, width=spec.width, height=spec.height, adaptive=spec.resolution_adaptive, fill=spec.fill_type
     )
-    frames = sample_frames(media, video, times, keyframes=decode_method(video, times) == "keyframes")
-    cells = rgb_picture(frames, video, geometry, keep_alpha=bool(format.alpha_format))
-    sheet = cells.filter("tile", f"{spec.column_count}x{spec.row_count}")
-    output = ffmpeg.output(
-        to_picture_format(sheet, video, format),
-        f"file:sheet_%04d.{spec.format}",
-        **{"f": "image2", "start_number": 0, "c:v": format.codec, **format.args},
+    sheets = Sheets(times, geometry, spec.column_count, spec.row_count, spec.format)
+    cell, keys = geometry.canvas, spec.series(names, TASK.default_path, format=spec.format, count=sheets.count)
+    check_side(spec.format, sheets.size)
+    index_path = names.key(spec.web_vtt_object_name or INDEX_PATH, format="vtt")
+    expected = Expected(kind="image", width=sheets.size[0], height=sheets.size[1])
+    return Plan(
+        commands=(sheets_command(sheets, media, video),),
+        outputs=tuple(
+            OutputFile(file=file, key=key, expected=expected) for file, key in zip(sheets.files, keys, strict=True)
+        ),
+        duration_s=media.duration_s,
+        estimated_bytes=pictures_bytes(spec.format, sheets.size, sheets.count),
+        texts=(TextFile(key=index_path, text=_index(spec, times, video, cell, keys, index_path)),),
+        facts={"width": cell[0], "height": cell[1], "total_count": len(times), "web_vtt_path": index_path},
     )
-    return arguments(output)
 
 
 def _index(
@@ -157,6 +134,7 @@ TASK = TaskType(
     spec=ImageSpriteSpec,
     plan=plan,
     wire="ImageSprites",
+    usage="Snapshot",
     default_path="{inputName}_imageSprite_{definition}_{number}.{format}",
     mps=MpsTask("ImageSpriteTask", "action-image-sprite", output),
     template=TemplateType(kind="image_sprite", wire="ImageSprite", model=ImageSpriteSpec, limit=16),

@@ -26,6 +26,9 @@ class MpsTask:
     """Whether an entry takes a template's parameters: all as RawParameter, or some as OverrideParameter."""
     storage: str = "Storage"
     """The member of `Output` that names the bucket."""
+    member: str = ""
+    """The member of ProcessMedia, and with `Result` that of its answer, if it is not in MediaProcessTask. Such a task has
+    one output, and only a template."""
     progress: bool = False
     """Whether results have the progress; otherwise they have the task's begin and end."""
 

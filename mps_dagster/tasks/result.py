@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from mps_dagster.ffmpeg.plan import Segments
 from mps_dagster.frozen import Facts
 from mps_dagster.media.info import MediaInfo
+from mps_dagster.media.inspection import Verdict
+from mps_dagster.streaming.segments import Segments
 
 
 class OutputObject(Facts):
@@ -16,7 +17,7 @@ class OutputObject(Facts):
 
     key: str
     role: Literal["main", "segment", "index"]
-    """`segment` is the fMP4 header; in results of earlier versions, each segment."""
+    """`segment` is an fMP4 header; in results of earlier versions, each segment. `index` is read by players or programs."""
     size_bytes: int
     etag: str
     md5: str
@@ -53,6 +54,10 @@ class SubtaskResult(Facts):
     spec: dict[str, Any]
     outputs: tuple[OutputObject, ...]
     segments: SegmentSet | None = None
+    tracks: tuple[SegmentSet, ...] = ()
+    """The segments of each track of an adaptive set, and its thumbnails."""
+    parts: tuple[SubtaskResult, ...] = ()
+    """How the files were made that went into the output; they are not kept."""
     facts: dict[str, Any] = Field(default_factory=dict)
     preview_key: str = ""
     commands: tuple[str, ...] = ()
@@ -81,6 +86,40 @@ class SubtaskResult(Facts):
         return [f"/{output.key}" for output in self.main]
 
     @property
+    def figures(self) -> dict[str, float]:
+        """What was measured, as numbers by name: `vmaf`, `vmaf_p1`, `loudness_lufs` … Of several tracks, the first one's.
+
+        Those of parts have the part's name in front: `picture_0_vmaf`.
+        """
+        quality, search = self.facts.get("quality"), self.facts.get("quality_search")
+        figures: dict[str, float | None] = {}
+        if quality:
+            metric = quality["metric"]
+            names = {"mean": metric, "harmonic_mean": f"{metric}_harmonic_mean", "p1": f"{metric}_p1"}
+            figures |= {name: quality.get(fact) for fact, name in names.items()}
+            figures[f"{metric}_worst_second"] = quality["worst_second"]["score"]
+        if search:
+            figures |= {"crf": search["crf"], "quality_search_cpu_s": search["cpu_s"]}
+        if loudness := self.facts.get("loudness"):
+            output = loudness["tracks"][0]["output"]
+            names = {"loudness_lufs": "lufs", "true_peak_db": "true_peak_db", "loudness_range_lu": "range_lu"}
+            figures |= {name: output[fact] for name, fact in names.items()}
+        own = {name: float(value) for name, value in figures.items() if value is not None}
+        parts = {part.id.partition("_")[2]: part.figures for part in self.parts}
+        return own | {f"{part}_{name}": value for part, of in parts.items() for name, value in of.items()}
+
+    @property
+    def pictures(self) -> list[str]:
+        """Keys of the pictures that show the output to people."""
+        return [key for key in (self.preview_key, *self.facts.get("comparison", {}).values()) if key]
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What an inspection found; None for other outputs."""
+        found = self.facts.get("inspection")
+        return None if found is None else Verdict.model_validate(found)
+
+    @property
     def watermark_definitions(self) -> list[int]:
         """IDs of the watermark templates used; names are left out, as MPS has numbers only."""
         marks = self.spec.get("watermark_set") or []
@@ -88,12 +127,26 @@ class SubtaskResult(Facts):
 
     @property
     def size_bytes(self) -> int:
-        return sum(output.size_bytes for output in self.outputs) + (self.segments.size_bytes if self.segments else 0)
+        return sum(output.size_bytes for output in self.outputs) + sum(one.size_bytes for one in self.segment_sets)
 
     @property
     def keys(self) -> list[str]:
         """Keys of all published objects."""
-        return [output.key for output in self.outputs] + (self.segments.keys if self.segments else [])
+        return [output.key for output in self.outputs] + [key for one in self.segment_sets for key in one.keys]
+
+    @property
+    def segment_sets(self) -> tuple[SegmentSet, ...]:
+        return (*((self.segments,) if self.segments else ()), *self.tracks)
+
+    @property
+    def files(self) -> int:
+        """Number of published objects."""
+        return len(self.outputs) + sum(one.count for one in self.segment_sets)
+
+    @property
+    def whole_cpu_s(self) -> float:
+        """With that of its parts."""
+        return self.cpu_s + sum(part.cpu_s for part in self.parts)
 
     @property
     def speed(self) -> float:

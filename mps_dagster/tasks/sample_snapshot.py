@@ -68,6 +68,7 @@ TASK = TaskType(
     spec=SampleSnapshotSpec,
     plan=plan,
     wire="SampleSnapshot",
+    usage="Snapshot",
     default_path="{inputName}_sampleSnapshot_{definition}_{number}.{format}",
     mps=MpsTask("SampleSnapshotTask", "action-samplesnapshot", output),
     template=TemplateType(kind="sample_snapshot", wire="SampleSnapshot", model=SampleSnapshotSpec, limit=16),

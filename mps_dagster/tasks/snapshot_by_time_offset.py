@@ -78,6 +78,7 @@ TASK = TaskType(
     spec=SnapshotByTimeOffsetSpec,
     plan=plan,
     wire="SnapshotByTimeOffset",
+    usage="Snapshot",
     default_path="{inputName}_snapshotByTimeOffset_{definition}_{number}.{format}",
     mps=MpsTask("SnapshotByTimeOffsetTask", "action-snapshotByTimeOffset", output),
     template=TemplateType(

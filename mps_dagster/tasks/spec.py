@@ -12,8 +12,10 @@ from pydantic import ConfigDict, Field, StringConstraints, field_validator
 from pydantic.fields import FieldInfo
 
 from mps_dagster.errors import ContentUnsupported, InvalidConfiguration, NoVideoMedia
+from mps_dagster.ffmpeg.chunks import Chunking
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import Plan
+from mps_dagster.ffmpeg.quality import Quality
 from mps_dagster.ffmpeg.stills import Stills
 from mps_dagster.frozen import PER_TASK, REQUIRED, Api, Facts, contradiction
 from mps_dagster.media.geometry import Adaptive, FillType
@@ -82,6 +84,11 @@ class Spec(Facts):
     @property
     def is_media_file(self) -> bool:
         """Whether the output is one video or audio file, which a serial task can take as its source."""
+        return False
+
+    @property
+    def is_gate(self) -> bool:
+        """Whether the tasks on the same source wait until this output is there."""
         return False
 
     def extension(self, path: str = "output_object_path") -> str:  # noqa: ARG002
@@ -202,10 +209,16 @@ class TaskType(Generic[S]):
     """MPS's name of the type in results: `Transcode`."""
     default_path: str
     """MPS's default of `output_object_path` (reference A.4)."""
+    plan_chunks: Callable[[S, MediaInfo, OutputNames, Chunking], Plan | None] | None = None
+    """Another way to the same output, for long sources: parts that are made independently. None = `plan` is the only way."""
     mps: MpsTask | None = None
     """None = MPS has no such task; results show it as a task of type `wire`."""
     template: TemplateType | None = None
     """None = the API has no actions for its templates."""
+    usage: Literal["Transcode", "Snapshot", "AnimatedGraphics", "AiQualityControl"] = "Transcode"
+    """MPS's kind of usage: in seconds that were made, in pictures, or of an inspection in seconds of the source."""
+    inspects: bool = False
+    """Whether a task after it works on its source, as its output is only a report."""
     heavy: bool = False
     """Whether a subtask works through the whole source; heavy ones start first."""
 
@@ -248,6 +261,12 @@ def check_interval(sample_type: str, interval: int) -> None:
     """Raise a `contradiction` if a percentage is above 100."""
     if sample_type == "Percent" and interval > 100:
         raise contradiction("SampleInterval", "sample_interval is a percentage (1 to 100) when sample_type is Percent")
+
+
+def check_comparable(quality: Quality | None, watermarks: WatermarkSet) -> None:
+    """Raise `ValueError` if a picture with watermarks is to be scored against the source."""
+    if quality and quality.against == "source" and watermarks:
+        raise ValueError("the source has no watermarks to be compared with; set quality.against to output")
 
 
 def sample_times(video: VideoStream, sample_type: str, interval: int, *, at_most: int) -> tuple[float, ...]:

@@ -18,15 +18,18 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from mps_dagster.ffmpeg.chunked import chunked_plan
+from mps_dagster.ffmpeg.chunks import Chunking
 from mps_dagster.ffmpeg.codecs import MUXERS, Container
 from mps_dagster.ffmpeg.encode import AudioTemplate, VideoTemplate, container_problem
 from mps_dagster.ffmpeg.encoding import HEADER, PLAYLIST, Encoding, encoding_plan, segment_pattern
-from mps_dagster.ffmpeg.plan import Plan, Segments
+from mps_dagster.ffmpeg.plan import Plan
 from mps_dagster.frozen import PER_TASK, Api, contradiction
 from mps_dagster.media.info import MediaInfo
+from mps_dagster.streaming.segments import Segments
 from mps_dagster.tasks.mps import Filter, MpsTask, TemplateType
 from mps_dagster.tasks.result import SubtaskResult
-from mps_dagster.tasks.spec import OutputNames, Spec, TaskType, WatermarkSet, need_length
+from mps_dagster.tasks.spec import OutputNames, Spec, TaskType, WatermarkSet, check_comparable, need_length
 
 SEGMENT_PATH = "{inputName}_transcode_{definition}_{number}.{format}"
 
@@ -64,6 +67,7 @@ class TranscodeSpec(Spec):
             raise contradiction("Container", problem)
         if self.video_template.codec == "copy" and self.watermark_set:
             raise ValueError("a watermark needs the video encoded; codec copy leaves it as it is")
+        check_comparable(self.video_template.quality if self.with_video else None, self.watermark_set)
         if self.segment_object_name.startswith("/"):
             raise ValueError("segment_object_name is relative to the output dir and has no leading slash")
         if self.container == "hls" and self.segment_object_name and "{number}" not in self.segment_object_name:
@@ -87,7 +91,16 @@ class TranscodeSpec(Spec):
 def plan(spec: TranscodeSpec, media: MediaInfo, names: OutputNames) -> Plan:
     """One file, or an HLS playlist with its segments."""
     need_length(media)
-    encoding = Encoding(
+    return encoding_plan(_encoding(spec, names), media)
+
+
+def plan_chunks(spec: TranscodeSpec, media: MediaInfo, names: OutputNames, chunking: Chunking) -> Plan | None:
+    """The same, with the picture in chunks."""
+    return chunked_plan(_encoding(spec, names), media, chunking)
+
+
+def _encoding(spec: TranscodeSpec, names: OutputNames) -> Encoding:
+    return Encoding(
         key=names.key(spec.output_object_path or TASK.default_path, format=spec.extension()),
         container=spec.container,
         start_time_offset=spec.start_time_offset,
@@ -98,7 +111,6 @@ def plan(spec: TranscodeSpec, media: MediaInfo, names: OutputNames) -> Plan:
         segments=_segments(spec, names) if spec.container == "hls" else None,
         hls_time=spec.video_template.hls_time,
     )
-    return encoding_plan(encoding, media)
 
 
 def _segments(spec: TranscodeSpec, names: OutputNames) -> Segments:
@@ -148,6 +160,7 @@ TASK = TaskType(
     name="transcode",
     spec=TranscodeSpec,
     plan=plan,
+    plan_chunks=plan_chunks,
     wire="Transcode",
     default_path="{inputName}_transcode_{definition}.{format}",
     mps=MpsTask(

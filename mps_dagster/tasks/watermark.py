@@ -26,10 +26,11 @@ from mps_dagster.ffmpeg.encode import AudioTemplate, VideoTemplate
 from mps_dagster.ffmpeg.encoding import Encoding, encoding_plan
 from mps_dagster.ffmpeg.overlay import Watermark
 from mps_dagster.ffmpeg.plan import Plan
+from mps_dagster.ffmpeg.quality import Quality
 from mps_dagster.frozen import contradiction
 from mps_dagster.media.info import MediaInfo
 from mps_dagster.tasks.mps import Filter, TemplateType
-from mps_dagster.tasks.spec import OutputNames, Spec, TaskType, need_length, need_video
+from mps_dagster.tasks.spec import OutputNames, Spec, TaskType, check_comparable, need_length, need_video
 
 
 class WatermarkSpec(Spec):
@@ -44,13 +45,15 @@ class WatermarkSpec(Spec):
     )
     vcrf: int = Field(20, ge=0, le=51, description="Quality. 20 is hard to tell from the source in H.264.")
     effort: Effort = "balanced"
+    quality: Quality | None = Field(None, description="How the encoded picture is scored; empty = not.")
 
     @model_validator(mode="after")
-    def _container_holds_codec(self) -> WatermarkSpec:
+    def _is_consistent(self) -> WatermarkSpec:
         if self.codec not in MUXERS[self.container].video:
             raise ValueError(
                 f"{self.container} does not hold {self.codec}; it takes {', '.join(sorted(MUXERS[self.container].video))}"
             )
+        check_comparable(self.quality, self.watermark_set)
         return self
 
     @property
@@ -70,7 +73,7 @@ def plan(spec: WatermarkSpec, media: MediaInfo, names: OutputNames) -> Plan:
     encoding = Encoding(
         key=names.key(spec.output_object_path or TASK.default_path, format=spec.container),
         container=spec.container,
-        video=VideoTemplate(codec=spec.codec, vcrf=spec.vcrf, mode="CRF", effort=spec.effort),
+        video=VideoTemplate(codec=spec.codec, vcrf=spec.vcrf, mode="CRF", effort=spec.effort, quality=spec.quality),
         audio=AudioTemplate(codec="copy" if copy_audio else None, audio_channel=0),
         watermarks=spec.watermark_set,
     )

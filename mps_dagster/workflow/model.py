@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
@@ -185,6 +186,11 @@ class Task(Facts):
         """The task whose output is this one's source; `source` for the upload."""
         return self.source.split("/")[0]
 
+    @property
+    def is_gate(self) -> bool:
+        """Whether the tasks on the same source wait until this one has succeeded."""
+        return any(spec.is_gate for spec in self.specs)
+
     def place(self, source: Source) -> Place:
         """The place of this task's outputs of `source`, with all defaults filled in."""
         stem, extension = posixpath.splitext(posixpath.basename(source.upload))
@@ -294,7 +300,9 @@ class Workflow(Facts):
         ordered: list[Task] = []
         while len(ordered) < len(self.tasks):
             ready = {UPLOAD, *(task.name for task in ordered)}
-            ordered += [task for task in self.tasks.values() if task not in ordered and task.upstream in ready]
+            ordered += [
+                task for task in self.tasks.values() if task not in ordered and predecessor(task, self.tasks) in ready
+            ]
         return ordered
 
     @property
@@ -316,6 +324,16 @@ class Workflow(Facts):
         _check_sources(self.tasks)
         check_paths(self.tasks)
         return self
+
+
+def predecessor(task: Task, tasks: Mapping[str, Task]) -> str:
+    """The task that has to succeed before this one, or `source`: its upstream, or an inspection that its source must pass.
+
+    Several such inspections of one source come one after another.
+    """
+    gates = [other.name for other in tasks.values() if other.is_gate and other.source == task.source]
+    before = gates[: gates.index(task.name)] if task.name in gates else gates
+    return before[-1] if before else task.upstream
 
 
 def derived_id(name: str) -> int:

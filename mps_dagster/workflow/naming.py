@@ -20,9 +20,12 @@ WORKFLOW, SCHEDULE = "w", "s"
 _REFUSED = re.compile(r"%|[\x00-\x1f\x7f]|(?<=\.\.)\.")
 """Characters that Dagster refuses in a partition key (control characters, three dots in a row), and the escape itself."""
 
-PROCESS_MEDIA, BACKFILL, RETENTION = "process_media", "backfill", "retention"
-OUR_JOBS = frozenset({PROCESS_MEDIA, BACKFILL, RETENTION})
+PROCESS_MEDIA, BACKFILL, RETENTION, DAILY_USAGE = "process_media", "backfill", "retention", "daily_usage"
+OUR_JOBS = frozenset({PROCESS_MEDIA, BACKFILL, RETENTION, DAILY_USAGE})
 """Our own jobs besides those of workflows and the by-hand jobs of MPS's schedules."""
+
+PART, WHOLE = "p", "w"
+"""Prefixes of the mapping keys of parts, and of the outputs that they go into; those of other subtasks begin with a digit."""
 
 _RESERVED = frozenset(keyword.kwlist) | {
     "context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict", "int", "str", "float",
@@ -72,6 +75,15 @@ class StepKey:
     def __str__(self) -> str:
         path = f"{self.graph}.{self.op}" if self.graph else self.op
         return f"{path}[{self.member}]" if self.member else path
+
+    @property
+    def is_part(self) -> bool:
+        return self.member.startswith(PART)
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the subtask comes after all parts of its task."""
+        return self.member.startswith(WHOLE)
 
     def task(self, workflow: str) -> str:
         """The step's task in the workflow, or its slot in `process_media`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 
 from projects import ROOT
 
@@ -21,8 +22,9 @@ ANSWERS = {"TaskId": "$TASK", "Definition": "$DEFINITION", "WorkflowId": "$WORKF
 def test_every_action_has_an_example_that_is_taken(call, settings, clips, monkeypatch):
     """In the order of the page; Dagster itself is met in tests/cli."""
     waiting = StoredRun(
-        RUN, RUN, "process_media", "QUEUED", 0.0, None, None, {tags.BUCKET: "inbox", tags.KEY: "clip.mp4"}
-    )
+        RUN, RUN, "process_media", "QUEUED", 0.0, None, None,
+        {tags.WORKFLOW: "process_media", tags.BUCKET: "inbox", tags.KEY: "clip.mp4"},
+    )  # fmt: skip
     monkeypatch.setattr(Dagster, "launch", lambda *_, **__: RUN)
     monkeypatch.setattr(Dagster, "runs", lambda *_, **__: [])
     monkeypatch.setattr(Dagster, "count", lambda *_: 0)
@@ -34,7 +36,7 @@ def test_every_action_has_an_example_that_is_taken(call, settings, clips, monkey
     text = (ROOT / "docs" / "api-examples.md").read_text()
     examples = EXAMPLE.findall(text)
     assert {name for name, _ in examples} == set(create_service(settings).actions)
-    known: dict[str, object] = {}
+    known: dict[str, object] = {"$TODAY": datetime.now(UTC).isoformat(timespec="seconds")}
     for action, body in examples:
         for name, value in known.items():
             body = body.replace(f'"{name}"', json.dumps(value))

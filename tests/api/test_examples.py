@@ -40,12 +40,11 @@ REFUSED = {
     ("DescribeMediaMetaData", 0): ("InvalidParameterValue.SrcFile", "the file is not here"),
     ("DescribeTaskDetail", 0): ("ResourceNotFound", "the task is not here"),
     ("DescribeTasks", 1): ("InvalidParameterValue", "the scroll token was not given out here"),
+    ("DescribeUsageData", 0): ("InvalidParameterValue", "the days are more than a year ago"),
     ("DisableSchedule", 0): ("ResourceNotFound.TemplateNotExist", "0 is the ID of none"),
     ("EnableSchedule", 0): ("ResourceNotFound.TemplateNotExist", "0 is the ID of none"),
     ("ManageTask", 0): ("InvalidParameterValue.TaskId", "the task is not here"),
     ("ParseNotification", 0): ("InvalidParameterValue.InvalidContent", "the content is abridged, and so no JSON"),
-    ("ProcessMedia", 0): ("UnsupportedOperation", "quality control by AI"),
-    ("ProcessMedia", 1): ("UnsupportedOperation", "adaptive streaming is still to come"),
 }  # fmt: skip
 """By which code and why. All other examples of offered actions are accepted."""
 

@@ -7,6 +7,7 @@ import random
 import re
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 from PIL import Image
@@ -33,15 +34,20 @@ def get(tmp_path_factory) -> Iterator[Get]:
     outputs.write("drawing.svg", b"<svg onload='alert(1)'/>")
     (settings.home / "secret.png").write_bytes(b"secret")
     with served(settings) as address:
-        connection = http.client.HTTPConnection(address.removeprefix("http://"))
 
         def get(path: str, **headers: str) -> tuple[int, str, bytes]:
-            connection.request("GET", path, headers=headers)
-            reply = connection.getresponse()
-            return reply.status, reply.headers.get("content-type", ""), reply.read()
+            reply, content = asked(address, path, headers)
+            return reply.status, reply.headers.get("content-type", ""), content
 
         yield get
-        connection.close()
+
+
+def asked(address: str, path: str, headers: dict[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
+    """By a connection of its own: between two tests, the server may close one that is idle."""
+    with closing(http.client.HTTPConnection(address.removeprefix("http://"))) as connection:
+        connection.request("GET", path, headers=headers)
+        reply = connection.getresponse()
+        return reply, reply.read()
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +69,11 @@ def played(tmp_path_factory) -> Iterator[tuple]:
         for name in ("outputs", "s3://played"):
             Buckets(settings).get(name).write("film.mp4", content)
         with served(settings) as address:
-            connection = http.client.HTTPConnection(address.removeprefix("http://"))
 
             def asks(path: str, **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
-                connection.request("GET", path, headers=headers)
-                reply = connection.getresponse()
-                return reply, reply.read()
+                return asked(address, path, headers)
 
             yield settings, asks, content, ranges
-            connection.close()
 
 
 def test_a_picture_is_served_with_its_type_and_in_ranges(get):

@@ -62,6 +62,33 @@ def test_a_schedule_is_shown_as_it_was_asked_for(call):
     assert call("DescribeWorkflows")["TotalCount"] == 0
 
 
+INSPECTION = {
+    "ActivityType": "action-AIQualityControl",
+    "ActivityPara": {"QualityControlTask": {"Definition": 40}},
+}
+
+
+def test_what_follows_an_inspection_works_on_the_inspected_source(call, settings):
+    """And is shown as it was asked for."""
+    graph = [
+        {"ActivityType": "input", "ReardriveIndex": [1]},
+        INSPECTION | {"ReardriveIndex": [2, 3]},
+        TRANSCODE | {"ReardriveIndex": [4]},
+        STILLS | {"ReardriveIndex": [4]},
+        {"ActivityType": "output"},
+    ]
+    number = call("CreateSchedule", **(REQUEST | {"Activities": graph}))["ScheduleId"]
+    [workflow] = Project.load(settings).workflows
+    assert {name: (task.type, task.upstream) for name, task in workflow.tasks.items()} == {
+        "t1": ("quality_inspection", "source"), "t2": ("transcode", "t1"), "t3": ("sample_snapshot", "t1"),
+    }  # fmt: skip
+    [shown] = call("DescribeSchedules", ScheduleIds=[number])["ScheduleInfoSet"]
+    for node, node_request in zip(shown["Activities"], graph, strict=True):
+        assert node["ActivityType"] == node_request["ActivityType"]
+        assert (node["ReardriveIndex"] or []) == node_request.get("ReardriveIndex", [])
+    assert shown["Activities"][1]["ActivityPara"]["QualityControlTask"]["Definition"] == 40
+
+
 def test_a_schedule_is_changed_in_part_and_its_graph_as_a_whole(call, refused):
     """Only while it is disabled."""
     number = call("CreateSchedule", **REQUEST)["ScheduleId"]

@@ -46,6 +46,20 @@ def test_a_url_whose_name_is_longer_than_a_folder_takes_is_processed_under_a_sho
     assert name.endswith(".mp4")
 
 
+def test_an_inspection_is_a_member_of_its_own(call, refused, monkeypatch):
+    """With a template and nothing else; it may be the only task."""
+    launched = []
+    run_id = "00000000-0000-0000-0000-000000000000"
+    monkeypatch.setattr(Dagster, "launch", lambda _, *launch, **__: launched.append(launch) or run_id)
+    source = {"Type": "COS", "CosInputInfo": {"Bucket": "inbox", "Region": "r", "Object": "/a.mp4"}}
+    call("ProcessMedia", InputInfo=source, AiQualityControlTask={"Definition": 10})
+    [(_, config, _)] = launched
+    assert config["ops"]["quality_inspection"]["config"]["task"]["outputs"] == [{"definition": 10}]
+    channel = {"Definition": 10, "ChannelExtPara": "{}"}
+    assert refused("ProcessMedia", InputInfo=source, AiQualityControlTask=channel) == "UnsupportedOperation"
+    assert refused("ProcessMedia", InputInfo=source) == "InvalidParameter"
+
+
 @pytest.mark.parametrize(
     "url", ["ftp://films.example/a", "http://", "http://[x", "http:///a", "http://@/a", "http://a b/"]
 )

@@ -101,6 +101,14 @@ def test_presets_are_shown_and_stand(call, refused):
     assert refused("DeleteTranscodeTemplate", Definition=100010) == "InvalidParameterValue.DeleteDefaultTemplate"
 
 
+def test_frame_rates_of_television_are_fractions(call):
+    """The limit of 120 is of the rate, and not of its numerator."""
+    rate = {"Fps": 30000, "FpsDenominator": 1001}
+    created = call("CreateTranscodeTemplate", Container="mp4", RemoveAudio=1, VideoTemplate=VIDEO | rate)
+    [shown] = call("DescribeTranscodeTemplates", Definitions=[created["Definition"]])["TranscodeTemplateSet"]
+    assert rate.items() <= shown["VideoTemplate"].items()
+
+
 def test_a_list_is_filtered_and_paged(call):
     """By kind, name and container type; the total is of all that match."""
     call("CreateTranscodeTemplate", Name="house video", **CREATE["Transcode"])
@@ -150,6 +158,7 @@ def test_a_template_that_cannot_be_keeps_no_other_from_being_shown(call, setting
         ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": {"Codec": "h264", "Fps": 25}}, "MissingParameter"),
         ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Bitrate": 127}}, "InvalidParameterValue.VideoBitrate"),
         ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Fps": 121}}, "InvalidParameterValue.Fps"),
+        ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Fps": 121121, "FpsDenominator": 1001}}, "InvalidParameterValue.Fps"),
         ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Width": 64}}, "InvalidParameterValue.Resolution"),
         ("CreateTranscodeTemplate", {"Container": "mp4", "RemoveAudio": 1, "VideoTemplate": VIDEO | {"Sar": "2:1"}}, "UnsupportedOperation"),
         ("CreateTranscodeTemplate", {"Container": "mp3", "AudioTemplate": AUDIO | {"Codec": "mp3", "Bitrate": 257}}, "InvalidParameterValue.AudioBitrate"),

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import requests
@@ -17,7 +16,7 @@ from tencentcloud.common.exception import TencentCloudSDKException
 from mps_dagster.control.deployment import Deployment
 
 pytestmark = [
-    pytest.mark.slow, pytest.mark.xdist_group("services"),
+    pytest.mark.slow, pytest.mark.xdist_group("deaths"),
     pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc"),
 ]  # fmt: skip
 
@@ -35,20 +34,22 @@ QUICK = {"SampleSnapshotTaskSet": [{"Definition": 10}]}
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("words", PROCESSES.values(), ids=PROCESSES)
-def test_the_death_of_one_process_ends_all(tmp_path, words):
+@pytest.mark.parametrize("name", ["code server", "daemon"])
+def test_the_death_of_one_process_ends_all(tmp_path, name):
+    """The code server is stopped apart from the others, which need it to stop; those are all alike (test_services.py)."""
     settings = with_ports(make_project(tmp_path))
     with start(settings) as up:
-        os.kill(process_of(settings, words), signal.SIGKILL)
+        os.kill(process_of(settings, PROCESSES[name]), signal.SIGKILL)
         assert up.wait(GONE_S) == 1
     wait_until(lambda: not processes(settings), GONE_S)
 
 
 @pytest.mark.timeout(200)
-def test_the_death_of_mps_up_ends_all(tmp_path):
-    """Also the code server's own child, which has another parent."""
-    settings = with_ports(make_project(tmp_path))
+def test_the_death_of_mps_up_ends_all_also_in_a_home_with_a_long_path(tmp_path):
+    """The code server's own child, too, which has another parent. A socket's address may not be so long."""
+    settings = with_ports(make_project(tmp_path / ("deep" * 30)))
     with start(settings) as up:
+        assert requests.get(f"{settings.ui_url}/server_info", timeout=10).ok
         process_of(settings, "dagster api grpc")
         up.kill()
         up.wait(GONE_S)
@@ -122,12 +123,3 @@ def answers(url: str) -> bool:
         return requests.get(url, timeout=5).status_code < 500
     except requests.RequestException:
         return False
-
-
-def test_the_home_may_have_a_long_path(tmp_path):
-    """A socket's address may not."""
-    folder: Path = tmp_path / ("deep" * 30)
-    settings = with_ports(make_project(folder))
-    with start(settings) as up:
-        assert requests.get(f"{settings.ui_url}/server_info", timeout=10).ok
-        up.terminate()

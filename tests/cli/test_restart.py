@@ -12,9 +12,8 @@ from projects import make_project
 
 from mps_dagster.control.deployment import Deployment
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("services")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deaths")]
 
-# Not AV1: test_whole.py looks whether any process of AV1's encoder is left, and may run at the same time.
 SLOW = {
     "TranscodeTaskSet": [
         {"Definition": 0, "RawParameter": {"Container": "mp4", "RemoveAudio": 1,

@@ -22,7 +22,7 @@ from mps_dagster.settings import S3Settings
 from mps_dagster.storage.s3 import make_client
 
 pytestmark = [
-    pytest.mark.slow, pytest.mark.xdist_group("services"),
+    pytest.mark.slow, pytest.mark.xdist_group("deaths"),
     pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc"),
 ]  # fmt: skip
 

@@ -36,6 +36,6 @@ def test_variables_that_nothing_reads_are_found():
     """With the one that may be meant; groups and members of mappings are read, in any case."""
     read = ("MPS_HOME", "mps_ui_port", "MPS_S3", "MPS_S3__REGION", "MPS_API__RATES__ProcessMedia", "HOME", "MPSX")
     assert unknown_variables(dict.fromkeys(read, "")) == []
-    assert unknown_variables({"MPS_MAX_RUN": "3", "MPS_FROBNICATE": ""}) == [
-        "MPS_FROBNICATE", "MPS_MAX_RUN (is MPS_MAX_RUNS meant?)",
+    assert unknown_variables({"MPS_MAX_RUN": "3", "MPS_XYZZY": ""}) == [
+        "MPS_MAX_RUN (is MPS_MAX_RUNS meant?)", "MPS_XYZZY",
     ]  # fmt: skip

@@ -9,12 +9,12 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from mps_dagster.cli.show import outputs_table, progress_bars, show_progress, summary, whole_lines
+from mps_dagster.cli.show import outputs_table, summary, whole_lines
 from mps_dagster.cli.tasks import tasks
 from mps_dagster.control.graphql import Dagster
 from mps_dagster.control.steps import StepRecord
 from mps_dagster.control.task_run import RunRecord, SubtaskState, TaskRun, task_run
-from mps_dagster.ffmpeg.plan import Segments
+from mps_dagster.streaming.segments import Segments
 from mps_dagster.tasks.result import OutputObject, SegmentSet, SubtaskResult
 
 DEMO = {
@@ -138,6 +138,20 @@ def test_a_terminal_is_given_a_long_name_whole():
     assert f"    {long}" in printed(state(**{"web/a": [long, "b.mp4"]}), console)
 
 
+def test_an_inspection_is_told_in_one_line():
+    """Before the path of its report."""
+    run = state(**{"check/10": ["report.json"]})
+    verdict = {
+        "passed": False, "checks": ["black"], "failed_checks": ["black"], "video_stream": 0, "audio_streams": [],
+        "findings": [{"check": "black", "start_s": 1.0, "end_s": 2.0, "confidence": 50, "message": ""}],
+    }  # fmt: skip
+    [subtask] = run.subtasks
+    result = subtask.result.model_copy(update={"facts": {"inspection": verdict}})
+    run = replace(run, subtasks=(replace(subtask, result=result),))
+    console = Console(soft_wrap=True, width=80, file=io.StringIO())
+    assert printed(run, console)[:3] == ["outputs/demo-093015.mp4/", "check/10", "  black 1.00–2.00 s"]
+
+
 @pytest.mark.parametrize(
     ("count", "message"), [(20, ""), (153, "these are the newest 20 of 153 runs; --limit shows more\n")]
 )
@@ -149,13 +163,3 @@ def test_the_list_of_tasks_says_when_there_are_more(monkeypatch, count, message)
     outcome = CliRunner().invoke(tasks, ["--status", "failed"], catch_exceptions=False)
     assert (outcome.stderr, len(outcome.stdout.splitlines())) == (message, 20)
     assert queries == [{"statuses": ["FAILURE"]}]
-
-
-def test_progress_has_whole_lines_in_a_pipe(monkeypatch, capsys):
-    """A line per subtask, with how it ended."""
-    monkeypatch.setenv("COLUMNS", "80")
-    names = [*DEMO, f"{'a' * 64}/{'b' * 64}"]
-    with progress_bars() as bars:
-        show_progress(bars, state(**{name: ["x.mp4"] for name in names}))
-    lines = capsys.readouterr().out.splitlines()
-    assert [(line.split()[0], line.split()[-1]) for line in lines] == [(name, "SUCCESS") for name in names]

@@ -10,7 +10,7 @@ from soak.soak import Plan, soak
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("services")
+@pytest.mark.xdist_group("deaths")
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 def test_killing_twenty_processes_loses_nothing(tmp_path):

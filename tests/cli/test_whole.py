@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
 import requests
+from click.testing import CliRunner
 from deployments import (
     MPS,
     SECRET_ID,
     SECRET_KEY,
+    encoders,
     environment_of,
     leftovers,
     official_sdk,
@@ -28,9 +34,12 @@ from deployments import (
     wait_until,
     with_ports,
 )
-from projects import ROOT, VOD, command_lines, make_project
+from players.programs import FLAGS, browser, why_not
+from playwright.sync_api import Page, expect, sync_playwright
+from projects import ROOT, VOD, make_project
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
+from mps_dagster.cli import mps as program
 from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.graphql import LOCATION
 from mps_dagster.control.health import examine
@@ -84,6 +93,16 @@ def mps(up, settings) -> Callable[..., str]:
     return mps
 
 
+@pytest.fixture
+def mps_here(up, settings) -> Callable[..., str]:
+    """The same in this process, for commands that are run over and over: some import for more than a second."""
+
+    def mps_here(*args: str) -> str:
+        return CliRunner(env=environment_of(settings)).invoke(program, args, catch_exceptions=False).stdout
+
+    return mps_here
+
+
 def wait_for(deployment: Deployment, key: str, *, until: Callable[[TaskRun], bool], timeout_s: float = 120) -> TaskRun:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -98,11 +117,17 @@ def ended(run: TaskRun) -> bool:
     return run.state == "FINISH"
 
 
-def test_a_dropped_file_is_found_processed_and_announced(up, mps, settings, clips):
-    """Sensor, daemon, run, outputs, notification; and the picture in the UI's metadata is served."""
+@pytest.fixture(scope="module")
+def dropped(up, settings, clips) -> TaskRun:
+    """What became of an upload that a sensor found."""
     deployment = Deployment.of(settings)
     deployment.buckets.get("inbox").publish(clips.video(), "in/dropped.mp4")
-    run = wait_for(deployment, "in/dropped.mp4", until=ended)
+    return wait_for(deployment, "in/dropped.mp4", until=ended)
+
+
+def test_a_dropped_file_is_found_processed_and_announced(mps, settings, dropped):
+    """Sensor, daemon, run, outputs, notification; and the picture in the UI's metadata is served."""
+    run = dropped
     assert (run.outcome, run.failed) == ("SUCCESS", False)
     assert [subtask.status for subtask in run.subtasks] == ["SUCCESS"] * 4
     message = json.loads(mps("notifications", "receive", "--wait", "60", "--acknowledge"))
@@ -111,6 +136,42 @@ def test_a_dropped_file_is_found_processed_and_announced(up, mps, settings, clip
     web = next(subtask.result for subtask in run.subtasks if subtask.label == "small")
     picture = requests.get(f"{settings.files_url}/{web.bucket}/{web.preview_key}", timeout=5)
     assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
+
+
+@pytest.fixture
+def tab(up, mps) -> Iterator[Page]:
+    """A browser that the link of `mps pages` has signed in."""
+    if problem := why_not():
+        pytest.skip(problem)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser(), args=list(FLAGS))
+        tab = chromium.new_page()
+        tab.goto(mps("pages").strip())
+        yield tab
+        chromium.close()
+
+
+def test_a_file_dropped_on_the_page_is_processed_and_plays_there(tab, clips, tmp_path):
+    tab.get_by_label("It is processed by").select_option("vod")
+    tab.get_by_label("Drop a video or sound file").set_input_files(
+        shutil.copyfile(clips.video(), tmp_path / "from the page.mp4")
+    )
+    tab.get_by_role("link", name="done: look at it").click(timeout=120_000)
+    expect(tab.get_by_role("heading", level=1)).to_have_text("from the page.mp4")
+    expect(tab.get_by_role("row", name="web/small")).to_contain_text("160 × 90")
+    video = "document.querySelector('video')"
+    tab.evaluate(f"{video}.play()")
+    wait_until(lambda: tab.evaluate(f"{video}.currentTime") > 0.5, 20)
+    tab.get_by_role("link", name="All sources").click()
+    expect(tab.locator(".card").first).to_contain_text("from the page.mp4")
+
+
+def test_the_page_of_a_file_that_is_no_video_says_why(tab, tmp_path):
+    (tmp_path / "no video.mp4").write_text("nothing to see here")
+    tab.get_by_label("It is processed by").select_option("vod")
+    tab.get_by_label("Drop a video or sound file").set_input_files(tmp_path / "no video.mp4")
+    tab.get_by_role("link", name="failed: see why").click(timeout=120_000)
+    expect(tab.get_by_role("region", name="What went wrong")).to_contain_text("What to do:")
 
 
 @pytest.fixture
@@ -146,6 +207,10 @@ EVERYTHING = {
     "SnapshotByTimeOffsetTaskSet": [{"Definition": 10, "ExtTimeOffsetSet": ["0s", "50%"]}],
     "SampleSnapshotTaskSet": [{"Definition": 10}],
     "ImageSpriteTaskSet": [{"Definition": 10}],
+    "AdaptiveDynamicStreamingTaskSet": [{
+        "Definition": 10,
+        "AddOnSubtitles": [{"Subtitle": cos("/api/lines.srt"), "SubtitleName": "Deutsch", "SubtitleLanguage": "deu"}],
+    }],
 }  # fmt: skip
 
 
@@ -156,6 +221,7 @@ def test_the_official_sdk_processes_a_file_with_every_task_type(sdk, settings, c
     """ProcessMedia, DescribeTaskDetail until FINISH, every output; a template that is not there fails alone."""
     buckets = Deployment.of(settings).buckets
     buckets.get("inbox").publish(clips.video(), "api/film.mp4")
+    buckets.get("inbox").write("api/lines.srt", b"1\n00:00:00,500 --> 00:00:01,500\nHallo\n")
     started = sdk(
         "ProcessMedia", InputInfo=cos("/api/film.mp4"), OutputDir="/api/", MediaProcessTask=EVERYTHING, TasksPriority=5,
         OutputStorage={"Type": "COS", "CosOutputStorage": {"Bucket": "outputs", "Region": "ap-guangzhou"}},
@@ -172,7 +238,7 @@ def test_the_official_sdk_processes_a_file_with_every_task_type(sdk, settings, c
         next(value for value in result.values() if isinstance(value, dict)) for result in task["MediaProcessResultSet"]
     ]
     assert [(result["Status"], result["ErrCodeExt"]) for result in told] == [
-        *[("SUCCESS", "SUCCESS")] * 2, ("FAIL", "InvalidInput.DefinitionNotExist"), *[("SUCCESS", "SUCCESS")] * 4,
+        *[("SUCCESS", "SUCCESS")] * 2, ("FAIL", "InvalidInput.DefinitionNotExist"), *[("SUCCESS", "SUCCESS")] * 5,
     ]  # fmt: skip
     steps = Deployment.of(settings).dagster.ask(STEPS, id=run_id_of(started["TaskId"]))["runOrError"]["stepStats"]
     assert not [step for step in steps if "watermark" in step["stepKey"]], "what was not asked for costs steps"
@@ -187,7 +253,12 @@ def test_the_official_sdk_processes_a_file_with_every_task_type(sdk, settings, c
     assert told[0]["Output"]["OutputStorage"] == asked[4]["OutputStorage"]
     assert task["InputInfo"]["CosInputInfo"]["Region"] == "ap-guangzhou"
     paths = [path for result in told if result["Output"] for path in output_paths(result["Output"])]
-    assert len(paths) == 2 + 1 + 2 + 10 + 2
+    assert len(paths) == 2 + 1 + 2 + 10 + 2 + 1
+    assert told[-1]["Output"]["Package"] == "HLS"
+    assert asked[-1]["AddOnSubtitles"][0]["Subtitle"]["CosInputInfo"]["Object"] == "/api/lines.srt"
+    master = buckets.get("outputs").read(told[-1]["Output"]["Path"].removeprefix("/")).decode()
+    assert 'NAME="Deutsch",LANGUAGE="deu"' in master
+    assert list(buckets.get("outputs").list("_mps/parts/")) == [], "what went into the set is gone"
     for path in paths:
         assert path.startswith("/api/")
         assert buckets.get("outputs").head(path.removeprefix("/")).size > 0
@@ -207,17 +278,12 @@ def test_a_source_that_cannot_be_used_is_reported_by_the_documented_code(sdk, se
     assert finished(sdk, started["TaskId"])["WorkflowTask"]["ErrCode"] == 60000
 
 
-def test_tasks_that_a_sensor_launched_are_seen_through_the_api_too(sdk, settings, clips):
+def test_tasks_that_a_sensor_launched_are_seen_through_the_api_too(sdk, dropped):
     """The state is Dagster's, whoever began the run."""
-    deployment = Deployment.of(settings)
-    deployment.buckets.get("inbox").publish(clips.video(), "in/seen.mp4")
-    run = wait_for(deployment, "in/seen.mp4", until=ended)
-    assert (
-        sdk("DescribeTaskDetail", TaskId=run.task_id)["WorkflowTask"]["InputInfo"]["CosInputInfo"]["Object"]
-        == "/in/seen.mp4"
-    )
+    shown = sdk("DescribeTaskDetail", TaskId=dropped.task_id)["WorkflowTask"]
+    assert shown["InputInfo"]["CosInputInfo"]["Object"] == "/in/dropped.mp4"
     listed = sdk("DescribeTasks", Status="FINISH", SubTaskHasFailed=False, Limit=100)
-    assert run.task_id in [task["TaskId"] for task in listed["TaskSet"]]
+    assert dropped.task_id in [task["TaskId"] for task in listed["TaskSet"]]
 
 
 def test_tasks_are_listed_page_by_page(sdk, settings, clips):
@@ -251,6 +317,28 @@ def test_a_task_that_is_run_again_stays_one_task(sdk, settings, clips):
     for failed, times in ((True, 0), (False, 1)):
         listed = sdk("DescribeTasks", Status="FINISH", SubTaskHasFailed=failed, Limit=100)["TaskSet"]
         assert [task["TaskId"] for task in listed].count(task_id) == times
+
+
+def test_the_command_and_the_api_tell_the_same_usage(sdk, mps, settings, clips, tmp_path):
+    """One reads Dagster's database, the other asks its web server."""
+    Deployment.of(settings).buckets.get("inbox").publish(clips.video(), "api/used.mp4")
+    task = {"SampleSnapshotTaskSet": [{"Definition": 10}]}
+    finished(
+        sdk, sdk("ProcessMedia", InputInfo=cos("/api/used.mp4"), OutputDir="/used/", MediaProcessTask=task)["TaskId"]
+    )
+    now = datetime.now(UTC).isoformat()
+
+    def tell_the_same() -> bool:
+        """How many pictures were made; another test's run may end between the two."""
+        answer = sdk("DescribeUsageData", StartTime=now, EndTime=now, Types=["Snapshot"])
+        mps("usage", "--since", now[:10], "--until", now[:10], "--by", "type", "--csv", str(tmp_path / "usage.csv"))
+        lines = csv.DictReader((tmp_path / "usage.csv").read_text().splitlines())
+        pictures = sum(
+            int(line["pictures"]) for line in lines if "snapshot" in line["type"] or "sprite" in line["type"]
+        )
+        return answer["Data"][0]["Summary"][0]["Usage"] == pictures > 0
+
+    wait_until(tell_the_same)
 
 
 def test_the_api_tells_what_a_file_is_and_what_is_wrong_with_a_call(sdk, settings, clips):
@@ -405,6 +493,9 @@ def test_a_schedule_runs_its_graph_by_hand(sdk, settings, clips):
         ],
     )["ScheduleId"]  # fmt: skip
     started = sdk("ProcessMedia", InputInfo=cos("/graph/film.mp4"), ScheduleId=schedule)
+    Deployment.of(settings).buckets.get("drafts").publish(clips.video(), "scene.mp4")
+    source = {"Type": "COS", "CosInputInfo": {"Bucket": "drafts", "Region": "r", "Object": "/scene.mp4"}}
+    second = sdk("ProcessMedia", InputInfo=source, ScheduleId=schedule, OutputDir="/cut/")
     detail = finished(sdk, started["TaskId"])
     assert (detail["TaskType"], detail["WorkflowTask"]) == ("ScheduleTask", None)
     listed = {task["TaskId"]: task["TaskType"] for task in sdk("DescribeTasks", Status="FINISH")["TaskSet"]}
@@ -413,9 +504,7 @@ def test_a_schedule_runs_its_graph_by_hand(sdk, settings, clips):
     assert [result["ActivityType"] for result in results] == ["Transcode", "SampleSnapshot"]
     pictures = results[1]["ActivityResItem"]["SampleSnapshotTask"]["Output"]["ImagePathSet"]
     assert pictures[0] == "/graph-out/film_transcode_100010_sampleSnapshot_10_0.jpg"
-    Deployment.of(settings).buckets.get("drafts").publish(clips.video(), "scene.mp4")
-    source = {"Type": "COS", "CosInputInfo": {"Bucket": "drafts", "Region": "r", "Object": "/scene.mp4"}}
-    elsewhere = finished(sdk, sdk("ProcessMedia", InputInfo=source, ScheduleId=schedule, OutputDir="/cut/")["TaskId"])
+    elsewhere = finished(sdk, second["TaskId"])
     assert elsewhere["ScheduleTask"]["InputInfo"]["CosInputInfo"]["Bucket"] == "drafts"
     output = elsewhere["ScheduleTask"]["ActivityResultSet"][1]["ActivityResItem"]["SampleSnapshotTask"]["Output"]
     assert output["Storage"]["CosOutputStorage"]["Bucket"] == "outputs"
@@ -457,7 +546,7 @@ def test_what_was_made_of_what_can_be_asked(up, mps, settings, clips):
     assert "no outputs of" in mps("lineage", "inbox/in/never.mp4", returncode=1)
 
 
-def test_a_changed_workflow_is_made_up_for(up, mps, settings, clips):
+def test_a_changed_workflow_is_made_up_for(up, mps, mps_here, settings, clips):
     """The plan names the tasks, the backfill makes just these, by the file as it is now; by hand and by the schedule's job."""
     deployment = Deployment.of(settings)
     deployment.buckets.get("inbox").publish(clips.video(), "in/again.mp4")
@@ -470,7 +559,7 @@ def test_a_changed_workflow_is_made_up_for(up, mps, settings, clips):
     assert ",stale,teaser," in (settings.home / "plan.csv").read_text()
     assert "/runs/b/" in mps("backfill", "run", "vod", "--prefix", "in/again", "--yes")
     assert "0 sources" in mps("backfill", "run", "vod", "--prefix", "in/again", "--yes")
-    wait_until(lambda: "0 sources" in mps(*plan, "--status", "stale", "--status", "running"))
+    wait_until(lambda: "0 sources" in mps_here(*plan, "--status", "stale", "--status", "running"))
     gif = deployment.buckets.get("outputs").read("vod/again_transcode_small_animatedGraphic_teaser.gif")
     assert int.from_bytes(gif[6:8], "little") == 96
     # Its runs have ended, the backfill ends at the daemon's next look; until then a scheduled one launches nothing.
@@ -479,8 +568,8 @@ def test_a_changed_workflow_is_made_up_for(up, mps, settings, clips):
     path.write_text(path.read_text().replace("width: 96", "width: 64"))
     config = {"ops": {"plan_and_launch": {"config": {"workflow": "vod"}}}}
     deployment.dagster.launch("backfill", config, {})
-    wait_until(lambda: "1 sources" in mps(*plan, "--status", "running"))
-    wait_until(lambda: "0 sources" in mps(*plan, "--status", "stale", "--status", "running"))
+    wait_until(lambda: "1 sources" in mps_here(*plan, "--status", "running"))
+    wait_until(lambda: "0 sources" in mps_here(*plan, "--status", "stale", "--status", "running"))
 
 
 def test_a_file_that_is_still_being_written_is_taken_when_it_is_whole(up, settings, clips):
@@ -536,20 +625,22 @@ def test_a_bad_source_ends_with_mps_s_code(mps, settings, clips, tmp_path):
     assert "SourceFileError.ContentMalformed" in mps("status", task, returncode=1)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 def test_an_aborted_task_ends_its_ffmpeg_and_is_announced(mps, settings, clips):
     """No ffmpeg goes on without its run."""
     deployment = Deployment.of(settings)
     (settings.buckets_dir / "slow").mkdir(exist_ok=True)
     deployment.buckets.get("slow").publish(clips.video(4), "long.mp4")
     run = wait_for(deployment, "long.mp4", until=lambda run: any(subtask.progress > 0 for subtask in run.subtasks))
+    assert encoders(settings)
     mps("abort", run.task_id)
     assert wait_for(deployment, "long.mp4", until=ended).outcome == "CANCELED"
-    time.sleep(1)
-    assert not any("libsvtav1" in line for line in command_lines())
+    wait_until(lambda: not encoders(settings), 5)
     event = json.loads(mps("notifications", "receive", "--queue", "aborted", "--wait", "60"))["event"]
     assert event["WorkflowTaskEvent"]["Message"] == "the task was aborted"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 def test_a_run_that_is_killed_takes_its_ffmpeg_with_it(mps, settings, clips):
     """Its steps are no children of it, would go on, and publish for a run that has failed."""
     deployment = Deployment.of(settings)
@@ -558,8 +649,9 @@ def test_a_run_that_is_killed_takes_its_ffmpeg_with_it(mps, settings, clips):
     run = wait_for(deployment, "killed.mp4", until=lambda run: any(subtask.progress > 0 for subtask in run.subtasks))
     said = deployment.dagster.ask(SAID, id=run.run_id)["logsForRun"]["events"]
     [pid] = re.findall(r"parent process \(pid: (\d+)\)", json.dumps(said))
+    assert encoders(settings)
     os.kill(int(pid), signal.SIGKILL)
-    wait_until(lambda: not any("libsvtav1" in line for line in command_lines()), 8)
+    wait_until(lambda: not encoders(settings), 8)
     # It is to be run again, which a user may prevent.
     waiting = wait_for(deployment, "killed.mp4", until=lambda run: run.state == "WAITING")
     mps("abort", waiting.task_id)

@@ -65,8 +65,16 @@ def test_each_retry_waits_longer():
         ({tags.NOT_BEFORE: "200", tags.RETRY_NUMBER: "1"}, False),
         ({tags.NOT_BEFORE: "100", tags.RETRY_NUMBER: "1"}, True),
         ({tags.RETRY_NUMBER: "1"}, True),
+        ({tags.NOT_BEFORE: "900", tags.RETRY_NUMBER: "1"}, True),
     ],
-    ids=["first run", "repeated by hand", "too soon", "time has come", "retry of `dagster dev`"],
+    ids=[
+        "first run",
+        "repeated by hand",
+        "too soon",
+        "time has come",
+        "retry of `dagster dev`",
+        "by a clock that is wrong",
+    ],
 )
 def test_only_retries_wait_in_the_queue(run_tags, due):
     assert is_due(run_tags, 100.0) is due

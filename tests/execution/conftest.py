@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,31 @@ import pytest
 from mps_dagster.execution.break_down import break_down
 from mps_dagster.execution.perform import Worker
 from mps_dagster.execution.subtask import Subtask
+from mps_dagster.ffmpeg.program import Ffmpeg
+from mps_dagster.media.info import MediaInfo
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.tasks.result import SubtaskResult
 from mps_dagster.workflow.model import Source
 from mps_dagster.workflow.parse import parse_task
 from mps_dagster.workflow.templates import Templates
+
+
+@pytest.fixture(scope="session", autouse=True)
+def probed_once() -> Iterator[None]:
+    """The same content has the same facts: its probe, a process of its own, need not run again for each test."""
+    facts: dict[tuple[bytes, int], MediaInfo] = {}
+    real = Ffmpeg.probe
+
+    def probe(self: Ffmpeg, path: Path, **limits: float) -> MediaInfo:
+        key = (hashlib.sha256(path.read_bytes()).digest(), self.max_pixels)
+        if key not in facts:
+            facts[key] = real(self, path, **limits)
+        return facts[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ffmpeg, "probe", probe)
+        yield
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ OUTPUTS = [
     ("transcode", {"name": "mp3", "container": "mp3"}),
     ("image_sprite", {"name": "sprite", "sample_interval": 1}),
     ("animated_graphics", {"name": "gif", "height": 90}),
+    ("quality_inspection", {"name": "checked"}),
 ]  # fmt: skip
 
 

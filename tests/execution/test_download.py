@@ -52,15 +52,14 @@ def server():
 def dripping():
     """Answers each connection with what it was given at once, and then one byte every hundredth of a second."""
     listener = socket.create_server(("127.0.0.1", 0))
-    starts = {}
+    starts, over = {}, threading.Event()
 
     def answer(connection: socket.socket) -> None:
         with connection, suppress(OSError):
             path = connection.recv(65536).partition(b" ")[2].partition(b" ")[0]
             start, drip = starts.get(path, (b"", b""))
             connection.sendall(start)
-            while True:
-                time.sleep(0.01)
+            while not over.wait(0.01):
                 connection.sendall(drip)
 
     def serve() -> None:
@@ -70,6 +69,7 @@ def dripping():
 
     threading.Thread(target=serve, daemon=True).start()
     yield listener.getsockname()[1], starts
+    over.set()
     # `close` alone would leave `accept` waiting.
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from postgresql import postgresql
 
 from mps_dagster.execution import progress
+from mps_dagster.execution.pace import StepProgress
 from mps_dagster.execution.progress import TABLES, ProgressFolder, ProgressTable, progress_store
 from mps_dagster.settings import Settings
 from mps_dagster.storage import database
@@ -36,38 +37,59 @@ def store(request, tmp_path, monkeypatch):
 
 
 def test_a_run_s_progress_is_that_of_its_steps(store):
-    """The newest of each, at most all; of no other run."""
-    first, second = (store.reporter("run", step) for step in ("vod__web.subtask[0_a]", "vod__web.subtask[1_b]"))
-    first(0.25, 2.0)
-    second(0.5, 1.0)
-    first(1.2, 2.0)
-    store.reporter("other", "vod__web.subtask[0_a]")(0.1, 1.0)
-    assert store.read("run") == pytest.approx({"vod__web.subtask[0_a]": 1.0, "vod__web.subtask[1_b]": 0.5})
+    """The newest of each; of no other run."""
+    first, second = (store.keep("run", step) for step in ("vod__web.subtask[0_a]", "vod__web.subtask[1_b]"))
+    first(StepProgress(0.25, 2.0, None))
+    second(StepProgress(0.5, 1.0, 12.34))
+    first(StepProgress(1.0, 2.0, 0.0))
+    store.keep("other", "vod__web.subtask[0_a]")(StepProgress(0.1))
+    assert store.read("run") == {
+        "vod__web.subtask[0_a]": StepProgress(1.0, 2.0, 0.0), "vod__web.subtask[1_b]": StepProgress(0.5, 1.0, 12.3),
+    }  # fmt: skip
     store.forget(["run", "a run that reported nothing"])
     store.forget([])
-    assert (store.read("run"), len(store.read("other"))) == ({}, 1)
+    assert (store.read("run"), store.read("other")) == ({}, {"vod__web.subtask[0_a]": StepProgress(0.1)})
     store.forget(["other"])
+
+
+def test_a_file_of_another_version_is_as_none(tmp_path):
+    """A run goes on while mps_dagster is replaced."""
+    store = ProgressFolder(tmp_path)
+    store.keep("run", "step")(StepProgress(0.5))
+    (tmp_path / "run" / "other.json").write_text('{"part": 0.5}')
+    assert store.read("run") == {"step": StepProgress(0.5)}
 
 
 def test_progress_that_cannot_be_written_fails_nothing(tmp_path, caplog):
     """The run's folder is removed when a run has failed, also under a step that goes on. Told once."""
     store = ProgressFolder(tmp_path)
-    report = store.reporter("run", "step")
+    keep = store.keep("run", "step")
     store.forget(["run"])
     for _ in range(2):
-        report(1, 2.0)
+        keep(StepProgress(1.0))
     assert len(caplog.records) == 1
 
 
 def test_a_database_that_is_away_holds_no_subtask_up(monkeypatch, caplog):
     """It is asked once, and then left alone for a while."""
     monkeypatch.setattr(progress, "ROW_EVERY_S", 0)
-    report = table("postgresql://mps:secret@127.0.0.1:1/postgres").reporter("run", "step")
+    keep = table("postgresql://mps:secret@127.0.0.1:1/postgres").keep("run", "step")
     with caplog.at_level(logging.WARNING):
         for _ in range(50):
-            report(0.5, 1.0)
+            keep(StepProgress(0.5))
     assert len(caplog.records) == 1
     assert "secret" not in caplog.text
+
+
+@pytest.mark.slow
+def test_a_table_of_an_earlier_version_gets_the_time_left(server, monkeypatch):
+    monkeypatch.setattr(progress, "ROW_EVERY_S", 0)
+    store = table(server.url)
+    with store.database.write() as db:
+        db.connection.execute(sa.text("ALTER TABLE progress DROP COLUMN IF EXISTS left_s"))
+    monkeypatch.setattr(database, "_postgresql", database._postgresql.__wrapped__)
+    store.keep("earlier", "step")(StepProgress(0.5, 1.0, 9.0))
+    assert store.read("earlier") == {"step": StepProgress(0.5, 1.0, 9.0)}
 
 
 @pytest.mark.slow
@@ -80,7 +102,7 @@ def test_many_hosts_may_report_first(server, monkeypatch):
     # Each host has one of its own.
     monkeypatch.setattr(database, "_postgresql", database._postgresql.__wrapped__)
     with ThreadPoolExecutor(8) as hosts:
-        list(hosts.map(lambda number: store.reporter("run", f"step{number}")(0.5, 1.0), range(8)))
+        list(hosts.map(lambda number: store.keep("run", f"step{number}")(StepProgress(0.5)), range(8)))
     assert len(store.read("run")) == 8
 
 

@@ -23,12 +23,12 @@ from mps_dagster.execution.lineage import record_of
 from mps_dagster.execution.records import read_record, record_key
 from mps_dagster.execution.segments import check_whole, publish_segments, segments_unchanged
 from mps_dagster.execution.verify import SAMPLE
-from mps_dagster.ffmpeg.plan import Segments
 from mps_dagster.mps.results import workflow_task
 from mps_dagster.storage.bucket import Bucket, ObjectInfo
 from mps_dagster.storage.local import LocalBucket
 from mps_dagster.storage.memory import MemoryBucket
 from mps_dagster.storage.s3 import S3Bucket
+from mps_dagster.streaming.segments import Segments
 from mps_dagster.tasks.result import OutputObject, SegmentSet, SubtaskResult
 
 HLS = {"name": "h", "container": "hls", "video_template": {"height": 90, "hls_time": 1, "effort": "fast"}}

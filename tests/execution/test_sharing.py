@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import os
+import shutil
 import subprocess
 import threading
 
@@ -12,9 +14,11 @@ import pytest
 from PIL import Image
 
 from mps_dagster.errors import MpsError, ToolFailed
+from mps_dagster.execution.parts import remove_parts
 from mps_dagster.execution.produce import Producer
 from mps_dagster.execution.progress import progress_store
 from mps_dagster.execution.sharing import MAX_DEATHS, Group, Member, Processes, Waiting, member_name, register
+from mps_dagster.ffmpeg.measures import AFTER, BEFORE
 from mps_dagster.ffmpeg.program import Ffmpeg
 
 # With a bitrate, x264's threads give other bytes each time, in a process of its own, too.
@@ -27,6 +31,10 @@ SOUND = {"name": "sound", "container": "mp3"}
 MARKED = {"name": "marked", "effort": "fast", "watermark_set": [{"type": "text", "text_content": "вот"}]}
 SPRITE = {"name": "s", "sample_type": "Time", "sample_interval": 1, "row_count": 1, "column_count": 3}
 STILLS = {"name": "stills", "ext_time_offset_set": ["0s", "30%", "70%", "100%"], "format": "png"}
+LADDER = {
+    "name": "ladder", "format": "HLS", "segment_type": "mp4-mp4-segment",
+    "stream_infos": [{"video": {"height": height, **FAST}, "audio": {"codec": "aac"}} for height in (60, 90)],
+}  # fmt: skip
 POSTER = {"name": "poster", "ext_time_offset_set": ["30%"], "height": 90}
 ALL = {
     "transcode": (SMALL, TINY, HLS, FMP4, SOUND), "watermark": (MARKED,), "image_sprite": (SPRITE,),
@@ -64,6 +72,15 @@ def counted(monkeypatch):
     return ran
 
 
+@pytest.fixture
+def one_core():
+    """With more, x264's lookahead runs in a thread of its own, and gives other bytes in one of a hundred encodes."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
+
+
 def perform(worker, subtask):
     return worker.perform(subtask, "run", lambda *_: None)
 
@@ -85,7 +102,7 @@ def frames(path) -> str:
         pytest.param(lambda clips: clips.late_picture(), id="a picture that starts late"),
     ],
 )
-def test_every_output_is_as_if_made_alone(clips, upload, together, worker, clip):
+def test_every_output_is_as_if_made_alone(one_core, clips, upload, together, worker, clip):
     """Frame by frame, sample by sample; its facts and its fingerprint, too."""
     subtasks = together(upload(clip(clips)), **ALL)
     if subtasks["sound"].refusal:
@@ -106,17 +123,41 @@ def test_every_output_is_as_if_made_alone(clips, upload, together, worker, clip)
 
 
 def test_a_source_is_decoded_once_for_its_outputs(clips, upload, together, worker, counted):
-    """One process for pictures of the whole, one for stills, one for sound; each result says what was run."""
+    """One process for pictures of the whole, one for stills, one for sound; each result says what was run.
+
+    The pictures that compare a watermarked video with its source are seeks of their own.
+    """
     subtasks = together(upload(clips.video(3)), **ALL)
     results = {label: perform(worker, subtask) for label, subtask in subtasks.items()}
-    assert len(counted) == 3
-    [whole, sound, stills] = [sum(part.startswith("file:") for part in argv) for argv in counted]
+    made = [argv for argv in counted if argv[-1] not in (f"file:{BEFORE}", f"file:{AFTER}")]
+    assert len(made) == len(counted) - 2
+    [whole, sound, stills] = [sum(part.startswith("file:") for part in argv) for argv in made]
     assert (whole, sound, stills) == (2 + 6, 2, 4 + 5)
     assert results["small"].commands == results["marked"].commands
     assert "transcode.0_small/out.mp4" in results["small"].commands[0]
     assert results["sound"].commands != results["small"].commands
     assert not any(result.reused for result in results.values())
     assert results["small"].cpu_s > results["tiny"].cpu_s > 0
+
+
+def test_each_of_them_is_scored_by_itself(clips, upload, together, worker, counted):
+    """On its own progress, which goes on from where the process for both of them ended."""
+    quality = {"quality": {"short_side": 360}}
+    specs = [{**spec, "video_template": {**spec["video_template"], **quality}} for spec in (SMALL, HLS)]
+    subtasks = together(upload(clips.video()), transcode=specs)
+    reports = {label: [] for label in subtasks}
+    for label, subtask in subtasks.items():
+        own = reports[label]
+        result = worker.perform(subtask, "run", lambda fraction, _, own=own: own.append(fraction))
+        assert result.facts["quality"]["mean"] > 60
+        assert result.facts["quality"]["pictures"] == 50
+    assert len(counted) == 3, "one for both files, and a scoring each"
+    for own in reports.values():
+        assert own == sorted(own)
+        assert own[-1] == 1
+    assert max(step.fraction for step in progress_store(worker.settings).read("run").values()) < 0.8, (
+        "the second one's, while the first made both"
+    )
 
 
 def test_outputs_that_stand_are_not_made_again(clips, upload, together, worker, counted):
@@ -132,6 +173,20 @@ def test_outputs_that_stand_are_not_made_again(clips, upload, together, worker, 
     assert not perform(worker, subtasks["tiny"]).reused
     assert len(counted) == 1
     assert "file:transcode.2_hls/out.m3u8" not in counted[0]
+
+
+def test_renditions_of_a_set_that_stands_are_not_made_for_it_again(clips, upload, together, worker, counted):
+    """Their own files are gone, as they went into the set; a new output of the same source is made without them."""
+    source = upload(clips.video())
+    results = [perform(worker, subtask) for subtask in together(source, adaptive_dynamic_streaming=(LADDER,)).values()]
+    remove_parts(results[:-1], worker.buckets)
+    # The next run has a folder of its own.
+    shutil.rmtree(worker.settings.scratch_dir / "run")
+    counted.clear()
+    subtasks = together(source, transcode=(SMALL,), adaptive_dynamic_streaming=(LADDER,))
+    assert not perform(worker, subtasks.pop("small")).reused
+    assert [argv[-1] for argv in counted] == ["file:out.mp4"]
+    assert all(perform(worker, subtask).reused for subtask in subtasks.values())
 
 
 def test_a_member_at_fault_fails_alone(clips, upload, together, worker, counted):

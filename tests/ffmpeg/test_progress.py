@@ -26,7 +26,14 @@ def test_unknown_values_change_nothing():
     before = Progress(out_time_s=1.0, frame=3, speed=2.0)
     for line in ("out_time_us=N/A", "speed=N/A", "", "frame", "nonsense=1"):
         assert before.advance(line) == before
-    assert before.advance("out_time_us=-80000").out_time_s == 0
+    assert Progress().advance("out_time_us=-80000").out_time_s == 0
+
+
+def test_progress_never_goes_back():
+    """Of several outputs, ffmpeg tells now one's time, now another's."""
+    before = Progress(out_time_s=9.6, frame=207)
+    for line in ("out_time_us=8680000", "frame=206"):
+        assert before.advance(line) == before
 
 
 def test_the_last_block_marks_the_end():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from fractions import Fraction
@@ -21,6 +22,7 @@ from mps_dagster.errors import (
     NoVideoResolution,
     SourceFileError,
     SourceNotAccessible,
+    ToolKilled,
 )
 from mps_dagster.media.info import MediaInfo, VideoStream
 from mps_dagster.media.probe import parse_child, probe
@@ -367,7 +369,6 @@ def test_the_child_s_error_is_raised_again(clips: Clips) -> None:
     ("stdout", "returncode", "end"),
     [
         ("", -11, "signal 11"),
-        ("", -9, "signal 9"),
         ("", 1, "exit code 1"),
         ("", 0, "exit code 0"),
         ('{"container": "mp4"', 0, "exit code 0"),
@@ -380,6 +381,14 @@ def test_a_crashed_child_means_a_malformed_file(stdout: str, returncode: int, en
     """It would crash the parser again."""
     with pytest.raises(ContentMalformed, match=f"the probe crashed on this file .{end}"):
         parse_child(stdout, returncode)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_child_says_nothing_of_the_file(number: int) -> None:
+    """As when the memory of the host ran out: a retry helps."""
+    with pytest.raises(ToolKilled, match=f"killed by signal {number}") as raised:
+        parse_child("", -number)
+    assert raised.value.retryable
 
 
 @pytest.mark.parametrize("kind", [ContentMalformed, ContentUnsupported, NoVideoResolution, SourceNotAccessible])

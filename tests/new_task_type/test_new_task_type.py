@@ -26,7 +26,7 @@ from mps_dagster.settings import Settings
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("services")]
 
 HERE = Path(__file__).parent
-CATALOGUE = "for module in (transcode, "
+CATALOGUE = "for module in (\n        transcode,\n"
 
 WORKFLOW = """
 name: covers
@@ -53,7 +53,7 @@ def settings(tmp_path_factory) -> Iterator[Settings]:
     catalogue = package / "tasks" / "__init__.py"
     text = catalogue.read_text()
     assert text.count(CATALOGUE) == 1
-    added = text.replace(CATALOGUE, f"{CATALOGUE}poster, ").replace("import (\n", "import (\n    poster,\n", 1)
+    added = text.replace(CATALOGUE, f"{CATALOGUE}        poster,\n").replace("import (\n", "import (\n    poster,\n", 1)
     catalogue.write_text(added)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(package.parent))

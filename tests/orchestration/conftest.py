@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +21,18 @@ from mps_dagster.workflow.naming import job_name, partition_key, sensor_name, up
 from mps_dagster.workflow.project import Project
 
 
+@pytest.fixture(scope="session")
+def no_records(tmp_path_factory) -> Path:
+    """The folder of an instance that has just been made: to make its tables takes longer than most tests."""
+    folder = tmp_path_factory.mktemp("instance")
+    with dg.DagsterInstance.local_temp(str(folder)) as instance:
+        instance.get_runs(limit=1)
+    return folder
+
+
 @pytest.fixture
-def instance(tmp_path) -> Iterator[dg.DagsterInstance]:
-    (tmp_path / "instance").mkdir()
+def instance(tmp_path, no_records) -> Iterator[dg.DagsterInstance]:
+    shutil.copytree(no_records, tmp_path / "instance")
     with dg.DagsterInstance.local_temp(str(tmp_path / "instance")) as instance:
         yield instance
 

@@ -462,7 +462,7 @@ def test_a_schedule_is_there_for_who_wants_it(tmp_path, instance):
     """Off by default; it runs the backfill job with the workflow's name."""
     text = VOD + "backfill: {cron: '0 3 * * *', timezone: Europe/Berlin, max_sources: 5}\n"
     defs = furnished(make_project(tmp_path, vod=text, other=VOD.replace("name: vod", "name: other")), instance).defs
-    [schedule] = [item for item in defs.get_repository_def().schedule_defs if item.name != "retention_schedule"]
+    [schedule] = [item for item in defs.get_repository_def().schedule_defs if item.name.endswith("_backfill")]
     assert (schedule.name, schedule.cron_schedule, schedule.execution_timezone) == (
         "vod_backfill",
         "0 3 * * *",

@@ -7,7 +7,7 @@ import pytest
 from projects import VOD, make_project
 
 from mps_dagster.orchestration.build import build_for_run
-from mps_dagster.workflow.naming import BACKFILL, PROCESS_MEDIA, RETENTION
+from mps_dagster.workflow.naming import BACKFILL, DAILY_USAGE, PROCESS_MEDIA, RETENTION
 
 NAMES = ("vod", "other", "s7")
 
@@ -30,12 +30,14 @@ def project(tmp_path, monkeypatch):
         ("__ASSET_JOB", ("vod", "other"), {"vod", "other"}),
         (BACKFILL, (), {*NAMES}),
         (RETENTION, (), {*NAMES}),
+        (DAILY_USAGE, (), set()),
+        ("__ASSET_JOB", ("usage",), set()),
     ],
 )
 @pytest.mark.usefixtures("project")
 def test_a_run_loads_only_its_own_workflows(job, selected, loaded):
     repository = build_for_run(job, selected).get_repository_def()
-    assert {key.path[0] for key in repository.asset_graph.get_all_asset_keys()} == loaded
+    assert {key.path[0] for key in repository.asset_graph.get_all_asset_keys()} == {*loaded, "usage"}
     assert job == "__ASSET_JOB" or repository.get_job(job).name == job
 
 

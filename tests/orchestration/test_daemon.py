@@ -42,7 +42,9 @@ def test_signs_of_life_of_the_dead_are_no_obstacle(tmp_path, instance, daemon, a
 def test_a_daemon_is_refused_where_another_one_gives_signs_of_life(instance, lock, monkeypatch):
     """That of `dagster dev`. A single recent one may be the last."""
     beat(instance, "another one")
-    monkeypatch.setattr(time, "sleep", lambda _: beat(instance, "another one", ago_s=-1))
+    # The daemon's alone: a thread of another test may sleep, too.
+    clock = SimpleNamespace(time=time.time, sleep=lambda _: beat(instance, "another one", ago_s=-1))
+    monkeypatch.setattr("mps_dagster.orchestration.daemon.time", clock)
     with pytest.raises(DaemonRunning, match="has not started"):
         refuse_second(instance, lock)
 

@@ -85,6 +85,8 @@ CALLS = {
     "SqliteScheduleStorage": "conn_string inst_data",
     "SqliteScheduleStorage.connect": "",
     "SqliteScheduleStorage.from_local": "base_dir inst_data",
+    "QueuedRunCoordinatorDaemon._get_in_progress_run_records": "instance",
+    "QueuedRunCoordinatorDaemon._get_runs_to_dequeue": "instance",
     "WorkspaceProcessContext": "instance workspace_load_target",
     "WorkspaceProcessContext.get_current_workspace": "",
     "CustomPointer": "reconstructor_pointer reconstructable_args reconstructable_kwargs",
@@ -123,14 +125,14 @@ ATTRIBUTES = {
     "RunFailureReason": "STEP_FAILURE JOB_INITIALIZATION_FAILURE",
     "SerializableErrorInfo": "cls_name message cause",
     "SpanMarker": "START_SPAN END_SPAN",
-    "WorkerStatus": "RUNNING NOT_FOUND",
+    "WorkerStatus": "RUNNING NOT_FOUND UNKNOWN",
 }
 """What we read of them."""
 
 NAMES_ONLY = {
     "ConfigurableClassData", "DagsterStorage", "DagsterUserCodeProcessError", "DagsterUserCodeUnreachableError", "GRPC_INFO_TAG", "PRIORITY_TAG", "INDEX_SHARD_NAME",
     "DaemonIterator", "InstanceRef", "KnownExecutionState", "RepositoryLoadData", "SQLITE_BUSY_TIMEOUT_SECONDS",
-    "SubmitRunContext", "Workspace", "WorkspaceFileTarget", "capture_interrupts",
+    "ComputeIOType", "SubmitRunContext", "Workspace", "WorkspaceFileTarget", "capture_interrupts",
 }  # fmt: skip
 """Handed on, raised or caught, or with a test below."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from postgresql import PostgreSql, postgresql
-from projects import make_project
+from projects import make_project, use_project
 
 from mps_dagster.control.backfill import Scope, plan
 from mps_dagster.control.health import Unusable, check_database
@@ -21,19 +22,7 @@ from .conftest import furnished
 
 pytestmark = pytest.mark.slow
 
-RUN = """
-import dagster as dg
-from mps_dagster.definitions import defs
-
-def job():
-    return defs.resolve_job_def("vod")
-
-if __name__ == "__main__":
-    with dg.DagsterInstance.get() as instance:
-        instance.add_dynamic_partitions("vod_uploads", ["in/clip.mp4"])
-        result = dg.execute_job(dg.reconstructable(job), instance=instance, tags={"dagster/partition": "in/clip.mp4"})
-        print("success" if result.success else "failure")
-"""
+ONE_RUN = Path(__file__).with_name("one_run.py")
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +33,7 @@ def server() -> Iterator[PostgreSql]:
 
 @pytest.fixture
 def settings(tmp_path, server, monkeypatch) -> Settings:
-    deployment = make_project(tmp_path)
-    deployment.dagster_home.mkdir(parents=True)
-    (deployment.dagster_home / "dagster.yaml").symlink_to(deployment.project / "dagster.yaml")
-    for name, value in {
-        "MPS_DATABASE_URL": server.url, "MPS_PROJECT": str(deployment.project), "MPS_HOME": str(deployment.home), "MPS_SETTLE_S": "0",
-        "DAGSTER_HOME": str(deployment.dagster_home),
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
+    use_project(make_project(tmp_path), monkeypatch, MPS_DATABASE_URL=server.url, MPS_SETTLE_S="0")
     return Settings()
 
 
@@ -61,8 +43,7 @@ def test_everything_is_recorded_in_postgresql(settings, clips, tmp_path):
         house = furnished(settings, instance)
         house.upload(clips.video(), "in/clip.mp4")
         assert [request.partition_key for request in house.tick("uploads_inbox").run_requests] == ["in/clip.mp4"]
-        (tmp_path / "run.py").write_text(RUN)
-        done = subprocess.run([sys.executable, str(tmp_path / "run.py")], capture_output=True, text=True, check=False)
+        done = subprocess.run([sys.executable, str(ONE_RUN)], capture_output=True, text=True, check=False)
         assert done.stdout.strip() == "success", done.stderr[-3000:]
         asset = dg.AssetKey(["vod", "teaser"])
         assert instance.get_materialized_partitions(asset) == {"in/clip.mp4"}
@@ -81,6 +62,14 @@ def test_the_limits_of_the_queue_are_settings(settings, monkeypatch):
             queue = instance.get_concurrency_config().run_queue_config
             assert queue.max_concurrent_runs == runs
             assert queue.tag_concurrency_limits[0] == {"key": "dagster/backfill", "limit": backfills}
+
+
+def test_an_account_of_the_api_may_have_a_limit(settings, monkeypatch):
+    monkeypatch.setenv("MPS_MAX_ACCOUNT_RUNS", "3")
+    with dg.DagsterInstance.get() as instance:
+        limits = instance.get_concurrency_config().run_queue_config.tag_concurrency_limits
+    each = {"applyLimitPerUniqueValue": True}
+    assert {"key": "mps/account", "limit": 3, "value": each} in limits
 
 
 def test_a_server_that_was_restarted_is_used_again(settings, server, clips):

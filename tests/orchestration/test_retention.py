@@ -168,6 +168,7 @@ def test_the_job_removes_until_its_time_is_over(tmp_path, instance, seconds, lef
 def test_a_bucket_that_keeps_records_of_others_is_reported(tmp_path, monkeypatch):
     """With the reason why records stay: the bucket is skipped, and the scan completes."""
     settings = make_project(tmp_path).model_copy(update={"keep_records_days": 1})
+    (settings.buckets_dir / "outputs").mkdir()
     [workflow] = Project.load(settings).workflows
 
     def remove(scan, over) -> None:

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 from postgresql import postgresql
-from projects import make_project
+from projects import make_project, use_project
 
 from mps_dagster.control import tags
 from mps_dagster.control.task_run import task_run
@@ -37,11 +37,7 @@ def server():
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def instance(request, tmp_path, monkeypatch) -> Iterator[dg.DagsterInstance]:
     """As the deployment's."""
-    settings = make_project(tmp_path)
-    settings.dagster_home.mkdir(parents=True)
-    (settings.dagster_home / "dagster.yaml").symlink_to(settings.project / "dagster.yaml")
-    monkeypatch.setenv("MPS_PROJECT", str(settings.project))
-    monkeypatch.setenv("MPS_HOME", str(settings.home))
+    settings = use_project(make_project(tmp_path), monkeypatch)
     if request.param == "postgresql":
         monkeypatch.setenv("MPS_DATABASE_URL", request.getfixturevalue("server").url)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:

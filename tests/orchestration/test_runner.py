@@ -17,10 +17,11 @@ import pytest
 from dagster._core.code_pointer import FileCodePointer, ModuleCodePointer
 from dagster._core.launcher import DefaultRunLauncher
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
-from projects import VOD, make_project
+from projects import VOD, make_project, use_project
 
 from mps_dagster.orchestration.launcher import CheckingRunLauncher, RunProcess, _worker
-from mps_dagster.orchestration.runner import SOCKET, start_run
+from mps_dagster.orchestration.run_request import SOCKET
+from mps_dagster.orchestration.runner import start_run
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.naming import partition_key, uploads_name
 
@@ -32,14 +33,7 @@ OURS = ModuleCodePointer("mps_dagster.definitions", "defs")
 def settings(tmp_path, monkeypatch):
     # Deeper than the address of a socket is long.
     folder = tmp_path / ("deep" * 30)
-    deployment = make_project(folder)
-    deployment.dagster_home.mkdir(parents=True)
-    (deployment.dagster_home / "dagster.yaml").symlink_to(deployment.project / "dagster.yaml")
-    for name, value in {
-        "MPS_PROJECT": str(deployment.project), "MPS_HOME": str(deployment.home), "DAGSTER_HOME": str(deployment.dagster_home),
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    return deployment
+    return use_project(make_project(folder), monkeypatch)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from projects import make_project
+from projects import make_project, use_project
 
 from mps_dagster.orchestration.launcher import RunProcess
 from mps_dagster.orchestration.workers import ENDING_S
@@ -67,16 +67,9 @@ if __name__ == "__main__":
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Starts a process that runs the job with these keys; its instance is that of dagster.yaml."""
-    settings = make_project(tmp_path)
-    settings.dagster_home.mkdir(parents=True)
-    (settings.dagster_home / "dagster.yaml").symlink_to(settings.project / "dagster.yaml")
     (tmp_path / "said").mkdir()
     (tmp_path / "run.py").write_text(RUN)
-    for name, value in {
-        "MPS_PROJECT": str(settings.project), "MPS_HOME": str(settings.home), "DAGSTER_HOME": str(settings.dagster_home),
-        "SAID": str(tmp_path / "said"),
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
+    use_project(make_project(tmp_path), monkeypatch, SAID=str(tmp_path / "said"))
     started = []
 
     def start(keys: str, retries: int = 0) -> subprocess.Popen[bytes]:

@@ -44,6 +44,7 @@ def _uploads(uploads: list[Upload], verdict: Verdict, history: History) -> Itera
     outcomes = Counter((upload.kind, state.outcome) for upload, state in verdict.states.items())
     for (kind, outcome), count in sorted(outcomes.items()):
         yield f"{f'{kind}, {outcome}':<28}{count:>6}"
+    yield f"{'killed at each attempt':<28}{len(verdict.given_up):>6}"
     yield f"{'objects decoded':<28}{verdict.outputs:>6}"
     yield f"{'events received':<28}{len(verdict.events.received):>6}"
 

@@ -32,6 +32,8 @@ from soak.target import left_in_scratch
 from soak.uploads import SECONDS, Upload
 
 OUTPUT_BUCKETS = ("outputs", "s3://soak-out")
+RETRIES = 3
+"""dagster.yaml's."""
 LONGER_S = 0.6
 """Audio frames and GOPs make an output a little longer or shorter than its source."""
 PICTURES = ("png", "jpg", "jpeg", "gif", "webp")
@@ -50,6 +52,9 @@ class Verdict:
     """Objects that were looked at."""
     states: dict[Upload, TaskRun] = field(default_factory=dict)
 
+    given_up: list[Upload] = field(default_factory=list)
+    """Those whose last retry was killed, too."""
+
     def __post_init__(self) -> None:
         self.buckets = Buckets(self.settings)
 
@@ -60,8 +65,12 @@ class Verdict:
                 self.violations.append(f"{upload.workflow} {upload.key} ({upload.kind}): {problem}")
         for name, keys in expected.items():
             found = {info.key for info in self.buckets.get(name).list() if not info.key.startswith(RECORDS_DIR)}
-            self.violations += [f"{name}/{key}: nobody's output" for key in sorted(found - keys)[:20]]
+            nobodys = [key for key in sorted(found - keys) if not self._is_given_up(key)]
+            self.violations += [f"{name}/{key}: nobody's output" for key in nobodys[:20]]
         self.violations += self._records()
+
+    def _is_given_up(self, output: str) -> bool:
+        return any(output.startswith(f"{upload.key.rpartition('.')[0]}/") for upload in self.given_up)
 
     def _upload(self, upload: Upload, expected: dict[str, set[str]]) -> Iterator[str]:
         attempts = self.history.by_place.get(upload.place, [])
@@ -78,7 +87,11 @@ class Verdict:
             return
         state = self.history.state(last.run_id, self.workflows[upload.workflow])
         self.states[upload] = state
-        yield from self._ending(upload, state)
+        if upload.kind == "good" and state.outcome == "FAILURE" and len(attempts) > RETRIES:
+            # Random kills met each of its attempts. What it published stays until it is run again.
+            self.given_up.append(upload)
+        else:
+            yield from self._ending(upload, state)
         yield from self._told(state, last.root)
         if last.status == "SUCCESS" and upload.kind == "good":
             yield from self._outputs(upload, state, last.root, expected)
@@ -158,7 +171,10 @@ class Verdict:
             bucket = self.buckets.get(name)
             for info in bucket.list(RECORDS):
                 record = parse_record(bucket.read(info.key))
-                if record is None or (record.claim and record.claim.publishing):
+                claim = record.claim if record else None
+                if claim and self._is_given_up(claim.path):
+                    continue
+                if record is None or (claim and claim.publishing):
                     yield f"{name}/{info.key}: {'unreadable' if record is None else f'still published by {record.claim}'}"
 
     def check_rest(self, free_before: int, free_now: int) -> None:

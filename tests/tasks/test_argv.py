@@ -219,6 +219,18 @@ CASES = [
         -1 -map_metadata -1 -metadata:s:a:0 language=eng -movflags +faststart -preset medium file:out.mp4"""],
         id="an image for a while and a text",
     ),
+    pytest.param(
+        "quality_inspection", {"definition": 10}, clip(),
+        ["""-f mov -drop_changed:a 1 -format_whitelist mov,mp4,m4a,3gp,3g2,mj2 -protocol_whitelist file,pipe -reinit_filter:v 0
+        -i file:source -map 0:0 -f null -filter:v
+        scale=320:-2:flags=fast_bilinear,format=yuv420p,blackdetect=pix_th=0.05,metadata=print:key=lavfi.black_start:file=black_start.txt,metadata=print:key=lavfi.black_end:file=black_end.txt,scdet=t=100,metadata=print:key=lavfi.scd.mafd:file=frames.txt
+        -fps_mode passthrough - -map 0:0 -f null -filter:v
+        'select=isnan(prev_selected_t)+gte(t-prev_selected_t\\,0.499),scale=1280:720:out_range=tv,format=yuv420p,blockdetect,cropdetect=limit=24/255:round=2:reset=1:skip=0,scale=1280:-2,blurdetect,entropy,signalstats,metadata=print:file=looks.txt,metadata=print:key=lavfi.signalstats.YAVG:file=pipe\\\\:2:direct=1'
+        -fps_mode passthrough - -map 0:1 -f null -filter:a
+        ebur128=metadata=1:framelog=quiet,aformat=sample_fmts=s16,astats=metadata=1:reset=1:measure_perchannel=none:measure_overall=Peak_level+RMS_level+Flat_factor,aphasemeter=video=0,ametadata=print:file=sound_1.txt
+        -"""],
+        id="an inspection: one decode, a graph for each measure",
+    ),
 ]  # fmt: skip
 
 

@@ -14,6 +14,8 @@ from mps_dagster.tasks.spec import NumberFormat, OutputNames
 from .test_argv import clip, plan_output
 
 MARK = {"type": "text", "text_content": "x"}
+LADDER = {"format": "HLS", "stream_infos": [{"video": {"height": 90}, "audio": {}}]}
+SCORED = {"format": "HLS", "stream_infos": [{"video": {"quality": {"against": "source"}}, "audio": {}}]}
 
 
 @pytest.mark.parametrize(
@@ -31,10 +33,26 @@ MARK = {"type": "text", "text_content": "x"}
         ("transcode", {"video_template": {"codec": "vp9", "alpha": 1}}, "use webm or mkv"),
         ("transcode", {"video_template": {"width": 360, "height": 640}}, "long side"),
         ("transcode", {"video_template": {"vcrf": 52}}, "51"),
+        ("transcode", {"video_template": {"fps": 121}}, "at most 120"),
+        ("transcode", {"video_template": {"fps": 121_000, "fps_denominator": 1000}}, "at most 120"),
         ("transcode", {"video_template": {"codec": "x264"}}, "h264"),
         ("transcode", {"container": "hls", "segment_object_name": "/abs_{number}"}, "relative"),
         ("transcode", {"container": "hls", "segment_object_name": "one"}, "{number}"),
         ("transcode", {"bogus": 1}, "Extra inputs"),
+        ("transcode", {"video_template": {"codec": "copy", "quality": {}}}, "as good as its source"),
+        ("transcode", {"video_template": {"codec": "copy", "quality_target": 93}}, "as good as its source"),
+        ("transcode", {"video_template": {"mode": "ABR", "bitrate": 800, "quality_target": 93}}, "use VBR or CRF"),
+        ("transcode", {"video_template": {"vcrf": 23, "quality_target": 93}}, "leave one of them out"),
+        ("transcode", {"video_template": {"quality": {"metric": "xpsnr"}, "quality_target": 93}}, "is a VMAF score"),
+        ("transcode", {"video_template": {"quality": {"metric": "xpsnr", "subsample": 5}}}, "vmaf only"),
+        (
+            "transcode",
+            {"video_template": {"quality": {"against": "source"}, "quality_target": 93}},
+            "against to output",
+        ),
+        ("transcode", {"video_template": {"quality_target": 99}}, "97"),
+        ("transcode", {"audio_template": {"codec": "copy", "loudness": {}}}, "needs the audio encoded"),
+        ("transcode", {"audio_template": {"loudness": {"true_peak_db": 1}}}, "less than or equal to 0"),
         ("transcode", {"watermark_set": [{"type": "image"}]}, "image_template"),
         ("transcode", {"watermark_set": [{"type": "text"}]}, "text_content"),
         ("transcode", {"watermark_set": [{**MARK, "x_pos": "5em"}]}, "pattern"),
@@ -49,6 +67,20 @@ MARK = {"type": "text", "text_content": "x"}
         ("watermark", {"watermark_set": []}, "at least 1"),
         ("watermark", {"container": "webm", "codec": "h264", "watermark_set": [MARK]}, "webm does not hold h264"),
         ("snapshot_by_time_offset", {"ext_time_offset_set": ["3"]}, "pattern"),
+        ("transcode", {"video_template": {"quality": {"against": "source"}}, "watermark_set": [MARK]}, "to output"),
+        ("watermark", {"quality": {"against": "source"}, "watermark_set": [MARK]}, "to output"),
+        ("adaptive_dynamic_streaming", {"least_gain": 2, "watermark_set": [MARK], **LADDER}, "leave one of them out"),
+        ("adaptive_dynamic_streaming", {"watermark_set": [MARK], **SCORED}, "to output"),
+        ("adaptive_dynamic_streaming", {"drm_info": {"simple_aes_drm": {"uri": "k"}}, **LADDER}, "either a key or"),
+        (
+            "adaptive_dynamic_streaming",
+            {"drm_info": {"simple_aes_drm": {"uri": "k", "key_object": "no-bucket"}}, **LADDER},
+            "pattern",
+        ),
+        ("quality_inspection", {"checks": []}, "at least 1"),
+        ("quality_inspection", {"checks": ["noise"]}, "silence"),
+        ("quality_inspection", {"thresholds": {"silence_db": 3}}, "less than 0"),
+        ("quality_inspection", {"checks": ["black"], "fail_on": ["silence"]}, "silence is not among the checks"),
     ],
 )
 def test_a_spec_that_contradicts_itself_is_refused(kind, spec, message):

@@ -33,13 +33,6 @@ def test_the_shipped_workflows_are_valid():
     assert project.bad == ()
 
 
-def test_the_workflow_in_the_readme_is_valid():
-    """A newcomer copies it."""
-    text = (ROOT / "README.md").read_text()
-    example = text.split("```yaml\n")[1].split("```")[0]
-    assert parse_workflow(example, TEMPLATES, name="README").name == "vod"
-
-
 def changed(old: str, new: str) -> str:
     assert old in VOD
     return VOD.replace(old, new)

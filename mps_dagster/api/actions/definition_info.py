@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mps_dagster.api.actions.media_tasks import Output, RawWatermark, Watermark
-from mps_dagster.control.deployment import split_address
+from mps_dagster.api.actions.media_tasks import Entry, RawWatermark, Watermark
 from mps_dagster.errors import InvalidInput
 from mps_dagster.mps.results import pascal, template_id, time_of
 from mps_dagster.mps.storage_info import input_info, output_storage
 from mps_dagster.notify.config import CmqSink, SinkConfig, SqsSink, UrlSink
+from mps_dagster.storage.keys import split_address
 from mps_dagster.tasks.spec import Spec
 from mps_dagster.workflow.model import Trigger, Workflow
 from mps_dagster.workflow.project import WorkflowFile
@@ -38,7 +38,7 @@ def trigger_type(trigger: Trigger) -> str:
     return "AwsS3FileUpload" if trigger.bucket.startswith("s3://") else "CosFileUpload"
 
 
-def output_infos(file: WorkflowFile, task: str, model: type[Output]) -> list[Info]:
+def output_infos(file: WorkflowFile, task: str, model: type[Entry]) -> list[Info]:
     """A task's outputs as MPS shows them; parameters that an admin wrote and MPS does not have are left out."""
     written = file.document["tasks"][task]["outputs"]
     return [
@@ -58,7 +58,7 @@ def _trigger(trigger: Trigger, formats: Iterable[str]) -> Info:
     return {"Type": kind, "CosFileUploadTrigger": None, "AwsS3FileUploadTrigger": s3}
 
 
-def _output(document: Info, spec: Spec, model: type[Output]) -> Info:
+def _output(document: Info, spec: Spec, model: type[Entry]) -> Info:
     entry: Info = pascal({name: value for name, value in document.items() if name in model.model_fields})
     if spec.output_bucket:
         entry["OutputStorage"] = output_storage(spec.output_bucket)

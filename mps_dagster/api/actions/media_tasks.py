@@ -17,9 +17,10 @@ from mps_dagster.api.actions.storage import MediaInputInfo, TaskOutputStorage, b
 from mps_dagster.api.error import ApiError, missing
 from mps_dagster.api.forms import entry_fields, form, not_offered
 from mps_dagster.api.keys import ApiKey
-from mps_dagster.ffmpeg import overlay
+from mps_dagster.ffmpeg import added, overlay
+from mps_dagster.frozen import Facts
 from mps_dagster.settings import Settings
-from mps_dagster.tasks import TASKS
+from mps_dagster.tasks import TASKS, adaptive_dynamic_streaming
 from mps_dagster.tasks.mps import MpsTask
 from mps_dagster.tasks.spec import Spec
 from mps_dagster.workflow.templates import Templates
@@ -59,10 +60,52 @@ class Watermark(RequestModel):
     end_time_offset: float | None = None
 
 
-class Output(RequestModel):
-    """The common members of the entries of all task sets."""
+class AddOnSubtitle(RequestModel):
+    type: Literal["subtitle-stream"] = "subtitle-stream"
+    subtitle: MediaInputInfo
+    subtitle_name: str = ""
+    subtitle_language: str = ""
+    output_format: Literal["WebVTT"] = "WebVTT"
+    default_track: bool = False
+
+
+class AddOnAudio(RequestModel):
+    input_info: MediaInputInfo
+    audio_name: str = ""
+    audio_language: str = ""
+    default_track: bool = False
+
+
+class SimpleAesDrm(RequestModel):
+    uri: str
+    key: str = Field(repr=False)
+    vector: str = ""
+
+
+class DrmInfo(RequestModel):
+    type: Literal["simpleaes"]
+    simple_aes_drm: SimpleAesDrm
+    speke_drm: NotOffered = None
+
+
+FORMS: Mapping[type[Facts], type[RequestModel]] = {
+    overlay.Watermark: Watermark,
+    added.AddOnSubtitle: AddOnSubtitle,
+    added.AddOnAudio: AddOnAudio,
+    adaptive_dynamic_streaming.DrmInfo: DrmInfo,
+}
+"""Objects that are written otherwise in requests."""
+
+
+class Entry(RequestModel):
+    """One output of a task; one in a member of its own (`MpsTask.member`) has only a template."""
 
     definition: int = Field(ge=1, lt=2**63)
+
+
+class Output(Entry):
+    """The common members of the entries of all task sets."""
+
     output_storage: TaskOutputStorage | None = None
     output_object_path: str | None = Field(None, max_length=1024)
     object_number_format: NumberFormat | None = None
@@ -81,50 +124,69 @@ class RawOutput(Output):
         return self
 
 
-def _entry(spec: type[Spec], words: MpsTask) -> type[Output]:
+def _entry(spec: type[Spec], words: MpsTask) -> type[Entry]:
     """The form of one output of this task."""
-    fields = entry_fields(spec, {overlay.Watermark: Watermark})
+    fields = entry_fields(spec, FORMS)
     if words.raw:
         for name, whole in (("raw_parameter", True), ("override_parameter", False)):
             fields[name] = (form(spec, RequestModel, whole=whole) | None, None)
-    base = RawOutput if words.raw else Output
+    base: type[Entry] = RawOutput if words.raw else Entry if words.member else Output
     return create_model(words.task, __base__=base, **fields, **not_offered(words.not_offered))
 
 
 MPS_TASKS = {name: task.mps for name, task in TASKS.items() if task.mps}
 """MPS's names of the task types that it has."""
 ENTRIES = {name: _entry(TASKS[name].spec, words) for name, words in MPS_TASKS.items()}
-CONVERTED = {"output_storage", "watermark_set", "raw_parameter", "override_parameter"}
-"""Members that `_documents` converts one by one."""
-
-
-class _RefusedSets(RequestModel):
-    adaptive_dynamic_streaming_task_set: NotOffered = None
+CONVERTED = {"output_storage", "watermark_set", "raw_parameter", "override_parameter", *added.ADDED}
+"""Members that `documents` converts one by one."""
 
 
 _SETS: Any = {
     to_snake(MPS_TASKS[name].set): (Annotated[tuple[entry, ...], Field(max_length=MAX_ENTRIES)], ())  # type: ignore[valid-type]
     for name, entry in ENTRIES.items()
+    if not MPS_TASKS[name].member
 }
 
 
-class MediaProcessTask(create_model("_Sets", __base__=_RefusedSets, **_SETS)):  # type: ignore[misc]
+class MediaProcessTask(create_model("_Sets", __base__=RequestModel, **_SETS)):  # type: ignore[misc]
     """The outputs, in one set per task type."""
 
     def outputs(self, key: ApiKey, settings: Settings) -> dict[str, list[Document]]:
         """The outputs by task type, as in a workflow file."""
         sets: dict[str, tuple[Output, ...]] = {
-            kind: getattr(self, to_snake(words.set)) for kind, words in MPS_TASKS.items()
+            kind: getattr(self, to_snake(words.set)) for kind, words in MPS_TASKS.items() if not words.member
         }
-        templates = Templates.load(settings.templates_dir)
-        return {kind: _documents(kind, entries, key, templates, settings) for kind, entries in sets.items() if entries}
+        return {kind: documents(kind, entries, key, settings) for kind, entries in sets.items() if entries}
 
 
-def _documents(
-    kind: str, entries: tuple[Output, ...], key: ApiKey, templates: Templates, settings: Settings
-) -> list[Document]:
+MEMBERS = {to_snake(words.member): name for name, words in MPS_TASKS.items() if words.member}
+"""Our task types that have a member of ProcessMedia for themselves."""
+_MEMBERS: Any = {member: (ENTRIES[name] | None, None) for member, name in MEMBERS.items()}
+
+
+class TaskMembers(create_model("_Members", __base__=RequestModel, **_MEMBERS)):  # type: ignore[misc]
+    """The members of ProcessMedia that are tasks."""
+
+    media_process_task: MediaProcessTask | None = None
+
+    @property
+    def has_tasks(self) -> bool:
+        return any(getattr(self, member) for member in ("media_process_task", *MEMBERS))
+
+    def outputs(self, key: ApiKey, settings: Settings) -> dict[str, list[Document]]:
+        """The outputs by task type, as in a workflow file."""
+        task = self.media_process_task or MediaProcessTask()
+        own = {kind: entry for member, kind in MEMBERS.items() if (entry := getattr(self, member))}
+        return task.outputs(key, settings) | {
+            kind: documents(kind, [entry], key, settings) for kind, entry in own.items()
+        }
+
+
+def documents(kind: str, entries: Iterable[Entry], key: ApiKey, settings: Settings) -> list[Document]:
+    """Entries of one task type as outputs of a workflow file."""
+    templates = Templates.load(settings.templates_dir)
     seen: Counter[int] = Counter()
-    documents = []
+    converted = []
     for entry in entries:
         _check_owner(kind, entry.definition, key, templates)
         document = entry.model_dump(exclude_none=True, exclude_defaults=True, exclude=CONVERTED)
@@ -133,17 +195,20 @@ def _documents(
         name = "override_parameter" if entry.definition else "raw_parameter"
         if parameters := getattr(entry, name, None):
             document[name] = parameters.model_dump(exclude_unset=True)
-        if bucket := bucket_of(entry.output_storage, settings):
+        if bucket := bucket_of(getattr(entry, "output_storage", None), settings):
             key.check_write(bucket)
             document["output_bucket"] = bucket
         if marks := getattr(entry, "watermark_set", ()):
             document["watermark_set"] = [_watermark(mark, key, templates, settings) for mark in marks]
+        for name, member in added.ADDED.items():
+            if named := getattr(entry, name, ()):
+                document[name] = [_added(one, member, key, settings) for one in named]
         # Several outputs of one template get different names.
         seen[entry.definition] += 1
         if seen[entry.definition] > 1:
             document["name"] = f"{entry.definition}_{seen[entry.definition]}"
-        documents.append(document)
-    return documents
+        converted.append(document)
+    return converted
 
 
 def inherits_place(outputs: Mapping[str, Iterable[Document]]) -> bool:
@@ -155,6 +220,12 @@ def _check_owner(kind: str, definition: int, key: ApiKey, templates: Templates) 
     template = templates.by_name.get((kind, definition))
     if template and template.owner not in ("", key.owner):
         raise ApiError("ResourceNotFound.TemplateNotExist", f"There is no template {definition}.")
+
+
+def _added(entry: RequestModel, member: str, key: ApiKey, settings: Settings) -> Document:
+    """Added subtitles or sound, with the place of their object."""
+    place = getattr(entry, member).place(key, settings)
+    return entry.model_dump(exclude={member}) | {member: "/".join(place)}
 
 
 def _watermark(mark: Watermark, key: ApiKey, templates: Templates, settings: Settings) -> Document:

@@ -1,4 +1,4 @@
-"""DescribeMediaMetaData (reference F). It fetches and probes within the call, so it has limits of its own."""
+"""DescribeMediaMetaData (reference F.1). It fetches and probes within the call, so it has limits of its own."""
 
 from __future__ import annotations
 

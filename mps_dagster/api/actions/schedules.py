@@ -15,13 +15,13 @@ from pydantic.alias_generators import to_snake
 from mps_dagster.api.action import Action, Call, NotOffered, Number, RequestModel
 from mps_dagster.api.actions.definition_info import Info, common_info, output_infos
 from mps_dagster.api.actions.definitions import Definitions, ListRequest, Trigger, place, sinks
-from mps_dagster.api.actions.media_tasks import ENTRIES, MPS_TASKS, MediaProcessTask, Output, TaskNotifyConfig
+from mps_dagster.api.actions.media_tasks import ENTRIES, MPS_TASKS, Entry, TaskNotifyConfig, documents
 from mps_dagster.api.actions.storage import TaskOutputStorage, bucket_of, check_dir
 from mps_dagster.api.error import ApiError
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.mps.storage_info import with_regions
 from mps_dagster.settings import Settings
-from mps_dagster.workflow.model import Place
+from mps_dagster.workflow.model import Place, predecessor
 from mps_dagster.workflow.naming import SCHEDULE
 from mps_dagster.workflow.parse import Document
 from mps_dagster.workflow.project import WorkflowFile
@@ -35,7 +35,6 @@ class _RefusedTasks(RequestModel):
     ai_content_review_task: NotOffered = None
     ai_analysis_task: NotOffered = None
     ai_recognition_task: NotOffered = None
-    quality_control_task: NotOffered = None
     exec_rules_task: NotOffered = None
     smart_subtitles_task: NotOffered = None
     smart_erase_task: NotOffered = None
@@ -49,7 +48,7 @@ class ActivityPara(create_model("_Tasks", __base__=_RefusedTasks, **_TASKS)):  #
     """The parameters of a node, in the member of its type."""
 
     @property
-    def outputs(self) -> dict[str, Output]:
+    def outputs(self) -> dict[str, Entry]:
         """The members that are set, by MPS's names."""
         outputs = {member: getattr(self, to_snake(member)) for _, member in ACTIVITIES.values()}
         return {member: output for member, output in outputs.items() if output}
@@ -181,8 +180,7 @@ def _output(number: int, node: Activity, key: ApiKey, settings: Settings) -> tup
         raise _wrong(number, f"it has no ActivityPara.{member}")
     if len(outputs) > 1:
         raise _wrong(number, f"ActivityPara has {' and '.join(outputs)}, and {node.activity_type} takes {member} only")
-    task = MediaProcessTask.model_validate({MPS_TASKS[kind].set: (outputs[member],)})
-    return kind, task.outputs(key, settings)[kind][0]
+    return kind, documents(kind, [outputs[member]], key, settings)[0]
 
 
 def _wrong(number: int, problem: str) -> ApiError:
@@ -204,7 +202,7 @@ def _activities(file: WorkflowFile) -> list[Info]:
     last = len(tasks) + 1
     followers: dict[int, list[int]] = {number: [] for number in range(last)}
     for task in tasks:
-        followers[places.get(task.upstream, 0)].append(places[task.name])
+        followers[places.get(predecessor(task, file.workflow.tasks), 0)].append(places[task.name])
     shown_tasks = [
         {
             "ActivityType": MPS_TASKS[task.type].activity,

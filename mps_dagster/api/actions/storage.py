@@ -14,6 +14,7 @@ from mps_dagster.api.keys import ApiKey
 from mps_dagster.errors import InvalidInput
 from mps_dagster.mps.storage_info import cos_bucket, object_key, s3_bucket
 from mps_dagster.settings import Settings
+from mps_dagster.storage.buckets import check_shared
 from mps_dagster.storage.keys import check_bucket_name
 
 
@@ -55,9 +56,9 @@ class MediaInputInfo(RequestModel):
         """Bucket and key of a COS or S3 object. Raise `ApiError` unless the caller may read the bucket."""
         match self.type, self.cos_input_info, self.s3_input_info:
             case "COS", CosInputInfo() as cos, _:
-                bucket, path = _checked(cos_bucket(cos.bucket, settings)), cos.object
+                bucket, path = _checked(cos_bucket(cos.bucket, settings), settings), cos.object
             case "AWS-S3", _, S3InputInfo() as s3:
-                bucket, path = _checked(s3_bucket(s3.s3_bucket)), s3.s3_object
+                bucket, path = _checked(s3_bucket(s3.s3_bucket), settings), s3.s3_object
             case "COS", None, _:
                 raise missing("InputInfo.CosInputInfo")
             case "AWS-S3", _, None:
@@ -105,14 +106,15 @@ def bucket_of(storage: TaskOutputStorage | None, settings: Settings) -> str:
         return ""
     if storage.type == "COS":
         named = storage.cos_output_storage.bucket if storage.cos_output_storage else ""
-        return _checked(cos_bucket(named, settings)) if named else ""
+        return _checked(cos_bucket(named, settings), settings) if named else ""
     if storage.type == "AWS-S3" and storage.s3_output_storage:
-        return _checked(s3_bucket(storage.s3_output_storage.s3_bucket))
+        return _checked(s3_bucket(storage.s3_output_storage.s3_bucket), settings)
     raise ApiError("UnsupportedOperation", f"An output storage of type {storage.type} is not offered here.")
 
 
-def _checked(bucket: str) -> str:
+def _checked(bucket: str, settings: Settings) -> str:
     try:
+        check_shared(bucket, settings)
         return check_bucket_name(bucket)
     except InvalidInput as error:
         raise ApiError("ResourceNotFound.CosBucketNameInvalid", str(error)) from error

@@ -9,20 +9,18 @@ from pydantic import AfterValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from mps_dagster.api.action import NotOffered, Number, RequestModel
-from mps_dagster.api.actions.media_tasks import MediaProcessTask, TaskNotifyConfig
+from mps_dagster.api.actions.media_tasks import TaskMembers, TaskNotifyConfig
 from mps_dagster.api.actions.storage import MediaInputInfo, TaskOutputStorage, check_dir
 
 
-class ProcessMediaRequest(RequestModel):
+class ProcessMediaRequest(TaskMembers):
     input_info: MediaInputInfo
     output_storage: TaskOutputStorage | None = None
     output_dir: str = Field("", max_length=1024)
     schedule_id: Number | None = None
-    media_process_task: MediaProcessTask | None = None
     ai_content_review_task: NotOffered = None
     ai_analysis_task: NotOffered = None
     ai_recognition_task: NotOffered = None
-    ai_quality_control_task: NotOffered = None
     smart_subtitles_task: NotOffered = None
     smart_erase_task: NotOffered = None
     ai_dubbing_task: NotOffered = Field(None, alias="AIDubbingTask")
@@ -68,13 +66,22 @@ def _in_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+
+UsageType = Literal[
+    "Transcode", "Enhance", "AIAnalysis", "AIRecognition", "AIReview", "Snapshot", "AnimatedGraphics", "AiQualityControl",
+    "Evaluation", "ImageProcess", "AddBlindWatermark", "AddNagraWatermark", "ExtractBlindWatermark", "AIGCVideo", "AIGCImage",
+]  # fmt: skip
+"""MPS's; of those that are not offered here, nothing was used."""
+
+
 class DescribeTasksRequest(RequestModel):
     status: Literal["WAITING", "PROCESSING", "FINISH"]
     sub_task_has_failed: bool | None = None
     limit: int = 10
     scroll_token: str = ""
-    start_time: Annotated[datetime, AfterValidator(_in_utc)] | None = None
-    end_time: Annotated[datetime, AfterValidator(_in_utc)] | None = None
+    start_time: Moment | None = None
+    end_time: Moment | None = None
 
     @field_validator("limit")
     @classmethod
@@ -82,6 +89,14 @@ class DescribeTasksRequest(RequestModel):
         if not 1 <= limit <= 100:
             raise PydanticCustomError("InvalidParameterValue.Limit", "it is 1 to 100")
         return limit
+
+
+class DescribeUsageDataRequest(RequestModel):
+    start_time: Moment
+    end_time: Moment
+    types: tuple[UsageType, ...] = ("Transcode",)
+    process_regions: tuple[str, ...] = ()
+    """All that is processed here is in one region."""
 
 
 class DescribeMediaMetaDataRequest(RequestModel):

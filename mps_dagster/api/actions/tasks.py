@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from mps_dagster.api.action import Action, Call
 from mps_dagster.api.actions.definitions import Definitions, with_slashes
-from mps_dagster.api.actions.media_tasks import MediaProcessTask, inherits_place
+from mps_dagster.api.actions.media_tasks import inherits_place
 from mps_dagster.api.actions.storage import bucket_of
 from mps_dagster.api.actions.task_requests import (
     DescribeTasksRequest,
@@ -23,11 +23,11 @@ from mps_dagster.api.actions.task_requests import (
     ProcessMediaRequest,
     TaskRequest,
 )
-from mps_dagster.api.error import ApiError
+from mps_dagster.api.error import ApiError, missing
 from mps_dagster.api.keys import ApiKey
 from mps_dagster.control import tags
 from mps_dagster.control.deployment import Deployment
-from mps_dagster.control.launching import launch_media, launch_schedule, requested_tasks
+from mps_dagster.control.launching import by_hand_place, launch_media, launch_schedule, requested_tasks
 from mps_dagster.control.task_run import ENDED, TaskRun, run_id_of
 from mps_dagster.control.tasks import describe_run, end, outline, task_types
 from mps_dagster.mps.results import iso, schedule_task, workflow_task
@@ -36,8 +36,8 @@ from mps_dagster.settings import Settings
 from mps_dagster.storage.keys import MAX_NAME_BYTES, shortened
 from mps_dagster.storage.web import without_userinfo
 from mps_dagster.tasks import TASKS
-from mps_dagster.workflow.model import BY_HAND_BUCKET, Place, check_paths
-from mps_dagster.workflow.naming import BACKFILL, RETENTION, SCHEDULE, is_schedule
+from mps_dagster.workflow.model import Place, check_paths
+from mps_dagster.workflow.naming import SCHEDULE, is_schedule
 
 OUTPUTS = "outputs"
 """The bucket for outputs of a URL if the request names none."""
@@ -48,7 +48,6 @@ STATES = {
     "PROCESSING": ["STARTING", "STARTED", "CANCELING"],
     "FINISH": ["SUCCESS", "FAILURE", "CANCELED"],
 }
-NOT_TASKS = frozenset({BACKFILL, RETENTION})
 
 
 def task_actions(settings: Settings) -> dict[str, Action[Any]]:
@@ -83,7 +82,7 @@ class _Tasks:
 
     def _schedule(self, request: ProcessMediaRequest, key: ApiKey, run_tags: Mapping[str, str]) -> str:
         """Run a schedule on any object. Place and sink of the call replace the schedule's."""
-        if request.media_process_task:
+        if request.has_tasks:
             raise ApiError("UnsupportedOperation", "With ScheduleId, the tasks are the schedule's own here.")
         document = Definitions(self.settings, SCHEDULE).load(request.schedule_id or 0, key)
         source = self._source(request, key, Place.model_validate(document["output"]))
@@ -92,8 +91,7 @@ class _Tasks:
         return launch_schedule(deployment, deployment.workflow(document["name"]), source, run_tags)
 
     def _media(self, request: ProcessMediaRequest, key: ApiKey, run_tags: Mapping[str, str]) -> str:
-        task = request.media_process_task or MediaProcessTask()
-        outputs = task.outputs(key, self.settings)
+        outputs = request.outputs(key, self.settings)
         if not outputs:
             raise ApiError("InvalidParameter", "MediaProcessTask has no task.")
         source = self._source(request, key, Place())
@@ -124,13 +122,13 @@ class _Tasks:
         url = request.input_info.url
         if url:
             name = shortened(posixpath.basename(unquote(urlsplit(url).path)) or "source", MAX_NAME_BYTES)
-            bucket, path = (
-                BY_HAND_BUCKET,
-                f"url/{hashlib.sha256(f'{url} {uuid.uuid4()}'.encode()).hexdigest()[:16]}/{name}",
-            )
+            digest = hashlib.sha256(f"{url} {uuid.uuid4()}".encode()).hexdigest()[:16]
+            bucket, path = by_hand_place(self.settings, f"url/{digest}/{name}")
         else:
             bucket, path = request.input_info.place(key, self.settings)
         named = bucket_of(request.output_storage, self.settings)
+        if url and self.settings.cluster and not (named or default.bucket):
+            raise missing("OutputStorage")
         place = {
             "bucket": named or default.bucket or (OUTPUTS if url else bucket),
             "dir": with_slashes(request.output_dir) if request.output_dir.strip("/") else default.dir,
@@ -166,10 +164,10 @@ class _Tasks:
             raise ApiError(code, f"There is no task {task_id[:100]!r}.") from error
         deployment = self.deployment
         newest = deployment.dagster.newest_of(root)
-        if newest is None or newest.job in NOT_TASKS:
+        if newest is None or not newest.workflow:
             raise ApiError(code, f"There is no task {task_id}.")
         run = describe_run(deployment, newest)
-        if not _is_theirs(newest.tags, key):
+        if not key.owns(newest.tags.get(tags.ACCOUNT)):
             key.check_read(run.bucket)
         return run, newest.tags
 
@@ -184,12 +182,12 @@ class _Tasks:
         runs = deployment.dagster.runs(query, limit=request.limit + 1, cursor=cursor)
         page = runs[: request.limit]
         # A failed run that is to be retried is no task that has ended.
-        ours = [run for run in page if run.job not in NOT_TASKS and not run.awaits_retry]
+        ours = [run for run in page if run.workflow and not run.awaits_retry]
         tasks = [(outline(deployment, run), run) for run in deployment.dagster.without_retried(ours)]
         return {
             "TaskSet": [
                 _simple(task, task_types(deployment, run)) for task, run in tasks
-                if _is_theirs(run.tags, call.key) or call.key.may_read(task.bucket)
+                if call.key.may_see(run.tags.get(tags.ACCOUNT), task.bucket)
             ],
             "ScrollToken": page[-1].run_id if len(runs) > request.limit else "",
             "TotalCount": deployment.dagster.count(query),
@@ -200,7 +198,7 @@ class _Tasks:
         if call.request.operation_type != "Abort":
             raise ApiError("InvalidParameterValue.InvalidOperationType", "OperationType can only be Abort.")
         run, run_tags = self._run(call.request.task_id, call.key, "InvalidParameterValue.TaskId")
-        if not _is_theirs(run_tags, call.key):
+        if not call.key.owns(run_tags.get(tags.ACCOUNT)):
             call.key.check_write(run.bucket)
         if run.outcome in ENDED:
             raise ApiError("InvalidParameterValue.NotProcessingTask", f"The task has ended ({run.outcome}).")
@@ -225,11 +223,6 @@ def _cursor(token: str) -> str | None:
 
 def _type(run: TaskRun) -> str:
     return "ScheduleTask" if is_schedule(run.workflow) else "WorkflowTask"
-
-
-def _is_theirs(run_tags: Mapping[str, str], key: ApiKey) -> bool:
-    """Whether the key's owner started the task; then they may see it, even if its source is a URL."""
-    return run_tags.get(tags.ACCOUNT) == key.owner
 
 
 def _simple(run: TaskRun, types: Iterable[str]) -> dict[str, Any]:

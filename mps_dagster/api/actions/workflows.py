@@ -95,9 +95,9 @@ class _Workflows:
 
 def _info(file: WorkflowFile) -> Info:
     workflow = file.workflow
-    sets: dict[str, list[Info]] = {words.set: [] for words in MPS_TASKS.values()}
+    sets: dict[str, list[Info]] = {words.set: [] for words in MPS_TASKS.values() if not words.member}
     for task in workflow.tasks.values():
-        if task.type in MPS_TASKS and task.source == UPLOAD:
+        if task.type in MPS_TASKS and MPS_TASKS[task.type].set in sets and task.source == UPLOAD:
             sets[MPS_TASKS[task.type].set] += output_infos(file, task.name, ENTRIES[task.type])
     return {
         "WorkflowId": file.number, "WorkflowName": workflow.title or workflow.name, **common_info(file),

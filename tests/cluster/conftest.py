@@ -1,0 +1,56 @@
+"""One cluster for all tests of this folder: to start it takes half a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cluster.cluster import Cluster, cluster
+from cluster.hosts import Host, why_not
+
+VOD = """
+name: vod
+trigger: {bucket: "s3://inbox", dir: /in/}
+output: {bucket: "s3://outputs", dir: /vod/}
+notify: [{type: local, queue: events}]
+tasks:
+  web:
+    type: transcode
+    outputs:
+      - name: small
+        video_template: {height: 90, effort: fast}
+        watermark_set: [{type: image, image_template: {image_content: logo.png, width: 20%}}]
+      - {name: sound, raw_parameter: {container: mp3}}
+  stills:
+    type: sample_snapshot
+    outputs: [{sample_type: Percent, sample_interval: 50}]
+"""
+LONG = """
+name: long
+trigger: {bucket: "s3://inbox", dir: /long/}
+output: {bucket: "s3://outputs", dir: /long/}
+notify: [{type: local, queue: events}]
+tasks:
+  web:
+    type: transcode
+    outputs: [{name: big, video_template: {codec: av1, effort: quality, width: 2560, height: 1440, bitrate: 9000}}]
+"""
+
+
+@pytest.fixture(scope="session")
+def up() -> Iterator[Cluster]:
+    """A control host, and the workers beta and gamma with a core each."""
+    if problem := why_not():
+        pytest.skip(problem)
+    with cluster(vod=VOD, long=LONG) as made:
+        made.up()
+        for name in ("beta", "gamma"):
+            made.worker(name)
+        yield made
+
+
+@pytest.fixture
+def workers(up) -> dict[str, Host]:
+    """Those that live."""
+    return {host.name: host for host in up.network.hosts if host.name != "control" and host.keeper.poll() is None}

@@ -1,0 +1,1 @@
+"""The judge of adaptive streams: players in a browser, and parsers."""
