@@ -1,9 +1,10 @@
-"""Run the demo workflow once on the file in the inbox; print its figures as one JSON line. Used by workflow.py."""
+"""Run a workflow once on the file in the inbox; print its figures as one JSON line. Used by workflow.py and ladder.py."""
 
 from __future__ import annotations
 
 import json
 import resource
+import sys
 import time
 
 import dagster as dg
@@ -13,14 +14,16 @@ from mps_dagster.definitions import defs
 from mps_dagster.orchestration.runs import run_record
 from mps_dagster.workflow.naming import uploads_name
 
+WORKFLOW = sys.argv[1] if len(sys.argv) > 1 else "demo"
+
 
 def job() -> dg.JobDefinition:
-    return defs.resolve_job_def("demo")
+    return defs.resolve_job_def(WORKFLOW)
 
 
 def main() -> None:
     with dg.DagsterInstance.get() as instance:
-        instance.add_dynamic_partitions(uploads_name("demo"), ["source.mp4"])
+        instance.add_dynamic_partitions(uploads_name(WORKFLOW), ["source.mp4"])
         started = time.time()
         result = dg.execute_job(
             dg.reconstructable(job), instance=instance, tags={"dagster/partition": "source.mp4"}, raise_on_error=False
@@ -36,7 +39,7 @@ def main() -> None:
     figures = {
         "wall_s": wall_s,
         "cpu_s": own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime,
-        "ffmpeg_cpu_s": sum(result.cpu_s for result in results),
+        "ffmpeg_cpu_s": sum(result.whole_cpu_s for result in results),
         "ffmpeg_wall_s": sum(result.wall_s for result in results),
         "steps": len(record.steps),
         "subtasks": len(results),

@@ -34,25 +34,34 @@ LIMITS = Limits(wall_s=3600, stall_s=3600, memory_bytes=64 * 2**30)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=30, help="length of the 1080p source")
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = read_options(__doc__)
     with tempfile.TemporaryDirectory(prefix="mps-bench-") as folder:
-        root = Path(folder)
-        tool = Ffmpeg.of(Settings())
-        source = root / "source.mp4"
-        make_demo_source(tool, source, seconds=options.seconds, width=1920, height=1080)
-        print(f"source: 1920x1080, {options.seconds} s; {len(os.sched_getaffinity(0))} cores; ffmpeg {tool.version}")
+        root, tool = Path(folder), Ffmpeg.of(Settings())
+        source = make_source(tool, root, options.seconds)
         scripts: dict[str, list[float]] = {name: [] for name in SCRIPTS}
         workflow = []
         for number in range(options.rounds):
             for name, times in scripts.items():
                 times.append(shell(name, tool, source, root / f"{name}{number}", options.seconds))
-            workflow.append(dagster(source, root / f"dagster{number}"))
+            workflow.append(dagster(source, root / f"dagster{number}", PROJECT, "demo"))
             walls = ", ".join(f"{name} {times[-1]:.1f} s" for name, times in scripts.items())
             print(f"round {number + 1}: {walls}, workflow {workflow[-1]['wall_s']:.1f} s", flush=True)
         report(scripts, workflow)
+
+
+def read_options(description: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=30, help="length of the 1080p source")
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+def make_source(tool: Ffmpeg, root: Path, seconds: int) -> Path:
+    """The source, and a line of what is compared where."""
+    source = root / "source.mp4"
+    make_demo_source(tool, source, seconds=seconds, width=1920, height=1080)
+    print(f"source: 1920x1080, {seconds} s; {len(os.sched_getaffinity(0))} cores; ffmpeg {tool.version}")
+    return source
 
 
 def shell(name: str, tool: Ffmpeg, source: Path, folder: Path, seconds: int) -> float:
@@ -70,19 +79,19 @@ def shell(name: str, tool: Ffmpeg, source: Path, folder: Path, seconds: int) -> 
     return time.monotonic() - started
 
 
-def dagster(source: Path, home: Path) -> dict[str, float]:
-    """One run of the workflow in a separate process, so that all its CPU time is measured."""
+def dagster(source: Path, home: Path, project: Path, workflow: str) -> dict[str, float]:
+    """One run of a workflow in a separate process, so that all its CPU time is measured."""
     inbox = home / "buckets" / "inbox"
     inbox.mkdir(parents=True)
     shutil.copyfile(source, inbox / "source.mp4")
     (home / "dagster").mkdir()
     shutil.copyfile(PROJECT / "dagster.yaml", home / "dagster" / "dagster.yaml")
     environment = {
-        **os.environ, "MPS_HOME": str(home), "MPS_PROJECT": str(PROJECT), "DAGSTER_HOME": str(home / "dagster"),
+        **os.environ, "MPS_HOME": str(home), "MPS_PROJECT": str(project), "DAGSTER_HOME": str(home / "dagster"),
         "PYTHONWARNINGS": "ignore",
     }  # fmt: skip
     process = run(
-        [sys.executable, str(HERE / "one_run.py")], cwd=PROJECT, limits=LIMITS, environment=environment
+        [sys.executable, str(HERE / "one_run.py"), workflow], cwd=PROJECT, limits=LIMITS, environment=environment
     ).check()
     figures: dict[str, float] = json.loads(process.stdout.splitlines()[-1])
     return figures
