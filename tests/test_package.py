@@ -122,7 +122,7 @@ def test_an_upload_is_processed_in_a_new_project(mps, program, settings, clips):
         shutil.copy(clips.video(), settings.buckets_dir / "inbox" / "in" / "clip.mp4")
         received = mps("notifications", "receive", "--wait", "120", cwd=settings.project, environment=environment)
         assert '"Status": "FINISH"' in received
-        wait_until(lambda: "SUCCESS" in mps("tasks", cwd=settings.project, environment=environment), 20)
+        wait_until(lambda: "SUCCESS" in mps("tasks", cwd=settings.project, environment=environment), 60)
         up.send_signal(signal.SIGTERM)
         up.wait(timeout=30)
     assert sorted(path.name for path in outputs.iterdir()) == [

@@ -88,7 +88,7 @@ def test_a_process_that_does_not_stop_is_killed(tmp_path):
     )
     with running_services(Services()) as services:
         services.start(program(tmp_path, deaf))
-        wait_until((tmp_path / "files.log").read_text, 10)
+        wait_until((tmp_path / "files.log").read_text, 30)
         process = services._running["files"].process
     assert process.returncode == -signal.SIGKILL
 
@@ -107,10 +107,10 @@ def test_a_long_log_is_rotated(tmp_path):
     log = tmp_path / "api.log"
     with running_services(Services(log_bytes=5)) as services:
         services.start(program(tmp_path, code, "api"))
-        wait_until(log.read_text, 10)
+        wait_until(log.read_text, 30)
         check_until(services, lambda: (tmp_path / "api.log.1").exists())
         services.log_bytes = 1000
-        wait_until(log.read_text, 10)
+        wait_until(log.read_text, 30)
     assert ((tmp_path / "api.log.1").read_text(), log.read_text()) == ("before\n", "after\n")
 
 

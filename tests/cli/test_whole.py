@@ -134,7 +134,7 @@ def test_a_dropped_file_is_found_processed_and_announced(mps, settings, dropped)
     event = message["event"]["WorkflowTaskEvent"]
     assert (event["TaskId"], event["Status"]) == (run.task_id, "FINISH")
     web = next(subtask.result for subtask in run.subtasks if subtask.label == "small")
-    picture = requests.get(f"{settings.files_url}/{web.bucket}/{web.preview_key}", timeout=5)
+    picture = requests.get(f"{settings.files_url}/{web.bucket}/{web.preview_key}", timeout=30)
     assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
 
 
@@ -161,7 +161,7 @@ def test_a_file_dropped_on_the_page_is_processed_and_plays_there(tab, clips, tmp
     expect(tab.get_by_role("row", name="web/small")).to_contain_text("160 × 90")
     video = "document.querySelector('video')"
     tab.evaluate(f"{video}.play()")
-    wait_until(lambda: tab.evaluate(f"{video}.currentTime") > 0.5, 20)
+    wait_until(lambda: tab.evaluate(f"{video}.currentTime") > 0.5, 60)
     tab.get_by_role("link", name="All sources").click()
     expect(tab.locator(".card").first).to_contain_text("from the page.mp4")
 
@@ -635,7 +635,7 @@ def test_an_aborted_task_ends_its_ffmpeg_and_is_announced(mps, settings, clips):
     assert encoders(settings)
     mps("abort", run.task_id)
     assert wait_for(deployment, "long.mp4", until=ended).outcome == "CANCELED"
-    wait_until(lambda: not encoders(settings), 5)
+    wait_until(lambda: not encoders(settings), 15)
     event = json.loads(mps("notifications", "receive", "--queue", "aborted", "--wait", "60"))["event"]
     assert event["WorkflowTaskEvent"]["Message"] == "the task was aborted"
 
@@ -651,7 +651,7 @@ def test_a_run_that_is_killed_takes_its_ffmpeg_with_it(mps, settings, clips):
     [pid] = re.findall(r"parent process \(pid: (\d+)\)", json.dumps(said))
     assert encoders(settings)
     os.kill(int(pid), signal.SIGKILL)
-    wait_until(lambda: not encoders(settings), 8)
+    wait_until(lambda: not encoders(settings), 15)
     # It is to be run again, which a user may prevent.
     waiting = wait_for(deployment, "killed.mp4", until=lambda run: run.state == "WAITING")
     mps("abort", waiting.task_id)

@@ -56,7 +56,7 @@ def test_a_daemon_that_is_killed_gives_the_lock_back(settings, other):
 def test_who_looks_at_the_lock_sees_the_holder_and_takes_nothing_away(settings, other):
     assert [found and found.pid for found in (holder(settings), holder(settings))] == [other.pid, other.pid]
     other.kill()
-    wait_until(lambda: holder(settings) is None, 10)
+    wait_until(lambda: holder(settings) is None, 30)
 
 
 def test_nobody_holds_the_lock_of_a_new_home(settings):

@@ -97,7 +97,7 @@ def test_waiting_ends_with_the_first_message(queue):
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(queue.receive, "events", wait_s=10)
         queue.send("events", "m", "body")
-        assert [message.id for message in waiting.result(timeout=5)] == ["m"]
+        assert [message.id for message in waiting.result(timeout=20)] == ["m"]
 
 
 def test_no_more_messages_than_asked_for(timed):

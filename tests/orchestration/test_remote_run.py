@@ -75,7 +75,7 @@ def test_a_run_uses_the_projects_files_as_they_were_at_its_launch(settings, clip
         run = instance.get_run_by_id(run_id)
         assert (run.status, run.tags[tags.HOST]) == (dg.DagsterRunStatus.SUCCESS, "beta")
         assert {info.key for info in Buckets(settings).get("outputs").list()} >= {"vod/clip_transcode_small.mp4"}
-        wait_until(lambda: not (settings.scratch_dir / run_id).exists(), 5)
+        wait_until(lambda: not (settings.scratch_dir / run_id).exists(), 20)
 
 
 def test_a_run_ends_with_its_job(settings, clips):

@@ -39,7 +39,7 @@ def seconds(page: Page) -> float:
 
 def wait_for(page: Page, condition: str) -> None:
     """`Page.wait_for_function` evaluates in the page, whose policy forbids that."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not page.evaluate(condition):
         assert time.monotonic() < deadline, condition
         page.wait_for_timeout(50)
