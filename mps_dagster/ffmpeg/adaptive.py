@@ -110,7 +110,7 @@ def _pictures(
             video = rung.video
             if video.bframes is None and _confuses_players(wanted, video, media):
                 video = video.model_copy(update={"bframes": 0})
-            if wanted.least_gain and video.quality is None:
+            if wanted.least_gain and (video.quality is None or video.quality_target is not None):
                 video = video.model_copy(update={"quality": COMPARED})
             encoding = Encoding(
                 key=PART_FILE, container=STREAM, video=video, audio=None, watermarks=wanted.watermarks, covers=covers,

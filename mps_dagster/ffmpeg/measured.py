@@ -88,7 +88,9 @@ class MeasuredVideo:
         options.pop("tag:v", None)
         picture = self.picture(part, self.geometry, True)
         encode = arguments(ffmpeg.output(picture, f"file:{SAMPLE}", f="matroska", map_metadata=-1, **options))
-        quality = (self.template.scored or Quality()).model_copy(update={"subsample": subsample(part)})
+        # Renditions that are compared with the source are searched for as any output.
+        own = {"subsample": subsample(part), "against": "output"}
+        quality = (self.template.scored or Quality()).model_copy(update=own)
         encoded = ffmpeg.input(f"file:{SAMPLE}", f="matroska", protocol_whitelist="file,pipe")["v:0"]
         return Sample(encode=encode, scoring=self._compared(quality, part, encoded, is_sample=True))
 

@@ -109,7 +109,8 @@ class AdaptiveDynamicStreamingSpec(Spec):
         ge=0,
         le=20,
         description="Renditions that score less than so many VMAF points above the next smaller one are left out; 2 is hardly "
-        "seen. 0 = all are kept. They are scored as `quality: {against: source}` does, so not with watermarks.",
+        "seen. 0 = all are kept. They are scored as `quality: {against: source}` does, so not with watermarks. With a "
+        "quality_target in their `video`, the bits of each are found by samples before.",
     )
     thumbnails: Annotated[Thumbs | None, OURS] = Field(
         None, description="Small pictures for the seek bar: an image playlist (HLS), tiles (MPEG-DASH)."
@@ -173,12 +174,10 @@ class AdaptiveDynamicStreamingSpec(Spec):
             raise ValueError("Video is required of each stream, encoded, unless PureAudio is 1")
         own = stream.video.quality
         check_comparable(own, self.watermark_set)
-        if self.least_gain and (
-            stream.video.quality_target or (own and (own.metric, own.against) != ("vmaf", "source"))
-        ):
-            raise ValueError(
-                "least_gain compares renditions by VMAF against the source; leave quality and quality_target out"
-            )
+        is_compared = own is None or (own.metric, own.against) == ("vmaf", "source")
+        # That of a search compares with what the encoder was given, and gives way once the bits are found.
+        if self.least_gain and not is_compared and stream.video.quality_target is None:
+            raise ValueError("least_gain compares renditions by VMAF against the source; leave quality out")
         if self.kind.startswith("ts") and stream.video.codec in ("av1", "vp9"):
             raise ValueError(
                 f"TS segments cannot hold {stream.video.codec}; choose a segment_type that begins with mp4"

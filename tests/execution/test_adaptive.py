@@ -429,3 +429,17 @@ def test_renditions_that_are_hardly_better_are_left_out(kind, upload, ladder, cl
     assert result.facts["scores"]["picture_0"] < result.facts["scores"]["picture_1"] - 2
     assert [item.stream_info.resolution[1] for item in m3u8.load(str(master)).playlists] == [90, 180]
     assert not list(master.parent.glob("*_s_2.m3u8")) or kind != "ts-segment"
+
+
+def test_the_bits_of_a_fitted_ladder_are_found_by_samples(upload, ladder, clips):
+    """Each rendition has the score that is wanted of its own size; those that are no better on a screen are left out."""
+    infos = [*streams(90, quality_target=90), *streams(180, quality_target=90), *streams(180, quality_target=91)]
+    result, master = ladder(upload(clips.video()), {**hls("ts-segment"), "stream_infos": infos, "least_gain": 2})
+    found = {part.label.split()[-1]: part.facts for part in result.parts if "quality_search" in part.facts}
+    assert [found[f"picture_{number}"]["quality_search"]["score"] for number in range(3)] == pytest.approx(
+        [90, 90, 91], abs=1
+    )
+    assert [facts["quality"]["against"] for facts in found.values()] == ["source"] * 3
+    assert result.facts["scores"]["picture_0"] < result.facts["scores"]["picture_1"] - 2
+    assert result.facts["left_out"] == ["picture_2"]
+    assert [item.stream_info.resolution[1] for item in m3u8.load(str(master)).playlists] == [90, 180]
