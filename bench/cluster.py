@@ -1,9 +1,11 @@
-"""Uploads per hour with one, two and three workers, on hosts that are namespaces of this machine. Linux, as root.
+"""Uploads per hour, and seconds for one long source, with one, two and three workers. Linux, as root.
+
+The hosts are namespaces of this machine.
 
     python bench/cluster.py [--uploads 3] [--cores 0.4]
 
 A worker gets a share of a core (`--cores`), so that all of them and the control host fit on a small machine; `--uploads` is for
-each worker. Then a host dies with a run on it.
+each worker. The long source is encoded in ten chunks. Then a host dies with a run on it.
 """
 
 from __future__ import annotations
@@ -38,6 +40,15 @@ tasks:
     type: sample_snapshot
     outputs: [{sample_type: Percent, sample_interval: 25}]
 """
+FILM = """
+name: film
+trigger: {bucket: "s3://inbox", dir: /film/}
+output: {bucket: "s3://outputs", dir: /film/}
+tasks:
+  web:
+    type: transcode
+    outputs: [{name: whole, video_template: {codec: h265, effort: quality, height: 180}}]
+"""
 SECONDS = 10
 NAMES = ("beta", "gamma", "delta")
 NOT_OURS = ("postgres", "s3_server", "relay")
@@ -50,14 +61,15 @@ def main() -> None:
     options = parser.parse_args()
     if problem := why_not():
         raise SystemExit(problem)
-    with tempfile.TemporaryDirectory() as folder, cluster(vod=WORKFLOW) as made:
-        clip = Clips(Path(folder)).video(SECONDS)
+    with tempfile.TemporaryDirectory() as folder, cluster(vod=WORKFLOW, film=FILM) as made:
+        clip, film = Clips(Path(folder)).video(SECONDS), Clips(Path(folder)).film()
         made.up()
         print(f"{os.cpu_count()} cores; a worker has {options.cores:g} of one; uploads of {SECONDS} s, 3 outputs")
         print(
             f"{'workers':>7}{'uploads':>9}{'seconds':>9}{'an hour':>9}{'linear':>8}{'to start':>10}{'control, cores':>16}"
+            f"{'long source':>13}{'faster':>8}"
         )
-        one = 0.0
+        one = alone = 0.0
         for number, name in enumerate(NAMES, 1):
             made.worker(name, cores=options.cores)
             # The first run of a host is not like the others: its files are read for the first time.
@@ -66,9 +78,11 @@ def main() -> None:
             seconds, starts, cpu_s = measure(made, clip, keys)
             rate = len(keys) / seconds * 3600
             one = one or rate
+            long, _, _ = measure(made, film, [f"film/{number}.mp4"])
+            alone = alone or long
             print(
                 f"{number:>7}{len(keys):>9}{seconds:>9.1f}{rate:>9.0f}{rate / one / number:>8.2f}"
-                f"{min(starts):>9.1f}s{cpu_s / seconds:>16.2f}", flush=True
+                f"{min(starts):>9.1f}s{cpu_s / seconds:>16.2f}{long:>12.0f}s{alone / long:>8.2f}", flush=True
             )  # fmt: skip
         print(f"a host died: its run began elsewhere {death(made, clip):.0f} s later")
 

@@ -94,6 +94,13 @@ class Clips:
         args = (*pattern(seconds=seconds), *tone(seconds), *_FAST, *_AAC, "-movflags", "+faststart")
         return self._ffmpeg(f"video{seconds:g}.mp4", *args)
 
+    def film(self) -> Path:
+        """Ten minutes, with little in them: five pictures a second."""
+        return self._ffmpeg(
+            "film.mp4", *pattern("320x180", "5", 600), *tone(600), "-c:v", "libx264", "-preset", "ultrafast",
+            "-pix_fmt", "yuv420p", "-g", "25", "-c:a", "aac",
+        )  # fmt: skip
+
     def no_audio(self) -> Path:
         return self._ffmpeg("no_audio.mp4", *pattern(), *_FAST)
 

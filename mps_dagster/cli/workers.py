@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 from rich import box
 from rich.markup import escape
@@ -11,7 +13,7 @@ from mps_dagster.cli.show import whole_lines
 from mps_dagster.control import tags
 from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.ray import Host, Ray, drain
-from mps_dagster.control.task_run import task_id
+from mps_dagster.control.task_run import StoredRun, task_id
 from mps_dagster.errors import InvalidInput
 from mps_dagster.settings import Settings
 
@@ -33,12 +35,19 @@ def workers(drained: str | None) -> None:
     table = Table("host", "address", "cores", "scratch GB", "state", Column("runs", overflow="fold"), box=box.SIMPLE)
     running = deployment.dagster.runs({"statuses": ["STARTING", "STARTED", "CANCELING"]}, limit=MOST_RUNS)
     for host in hosts:
-        mine = (run for run in running if run.tags.get(tags.HOST) == host.name)
-        runs = "\n".join(f"{task_id(run.run_id)}  {run.tags.get(tags.KEY, '')}" for run in mine)
+        runs = "\n".join(line for run in running if (line := _of(run, host.name)))
         table.add_row(
             escape(host.name), host.address, f"{host.cores:g}", f"{host.scratch_gb:g}", state(host), escape(runs)
         )
     whole_lines().print(table)
+
+
+def _of(run: StoredRun, host: str) -> str:
+    """What a host does for a run; empty if nothing."""
+    whole, chunks = run.tags.get(tags.HOST) == host, host in json.loads(run.tags.get(tags.ALSO_ON, "[]"))
+    if not (whole or chunks):
+        return ""
+    return f"{task_id(run.run_id)}  {run.tags.get(tags.KEY, '')}{'' if whole else '  (chunks)'}"
 
 
 def state(host: Host) -> str:

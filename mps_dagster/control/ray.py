@@ -137,13 +137,29 @@ class Ray:
         nodes = self._ask("api/v0/nodes", detail="1", limit="10000")["result"]["result"]
         return hosts(nodes, draining(self.settings))
 
+    def submit(self, job: str, command: str, asks: Mapping[str, Any]) -> None:
+        """Start a job: `asks` has its `num_cpus` and `resources`. Raise `ClusterDown` if Ray does not take it.
+
+        Ray's own client would import all of Ray into the run's process.
+        """
+        asked = {f"entrypoint_{name}": value for name, value in asks.items()}
+        self._call("POST", "api/jobs/", json={"submission_id": job, "entrypoint": command, **asked})
+
+    def stop(self, job: str) -> None:
+        """End a job that waits or runs."""
+        self._call("POST", f"api/jobs/{job}/stop")
+
     def _ask(self, path: str, **query: str) -> Any:
-        url = f"{self.settings.ray.url}/{path}"
+        return self._call("GET", path, params=query)["data"]
+
+    def _call(self, method: str, path: str, **content: Any) -> Any:
         try:
-            reply = requests.get(url, params=query, headers=self.headers, timeout=ANSWER_S)
+            reply = requests.request(
+                method, f"{self.settings.ray.url}/{path}", headers=self.headers, timeout=ANSWER_S, **content
+            )
             reply.raise_for_status()
-            return reply.json()["data"]
-        except (requests.RequestException, ValueError, KeyError) as error:
+            return reply.json()
+        except (requests.RequestException, ValueError) as error:
             raise ClusterDown(
                 f"Ray's dashboard {self.settings.ray.url} does not answer: {error}",
                 hint="does `mps up` run on the control host, and may this one reach it?",

@@ -26,6 +26,8 @@ PAGE = "mps/page"
 """`bucket/key` of the source's page, once it tells of this run."""
 HOST = "mps/host"
 """Where a run of a cluster is executed; empty until it is there."""
+ALSO_ON = "mps/also_on"
+"""JSON list of other hosts that make chunks for a run, one entry for each core; "" for one that has yet to begin."""
 DEMAND = ".dagster/mps_demand"
 """What a run asks its host for. The UI hides tags with this prefix."""
 

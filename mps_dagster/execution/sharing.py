@@ -17,6 +17,7 @@ import fcntl
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -191,7 +192,13 @@ class Waiting:
     run_dir: Path
     _members: dict[str, tuple[Group, str]] = field(default_factory=dict)
     """Group and name by step."""
+    _sizes: Counter[Group] = field(default_factory=Counter)
     _read: set[Path] = field(default_factory=set)
+
+    def group(self, step: str) -> Group | None:
+        """The group of a step that is made together with others, as of the last call of `waiting`."""
+        group, _ = self._members.get(step, (None, ""))
+        return group if group and self._sizes[group] > 1 else None
 
     def waiting(self, steps: Iterable[str], busy: Collection[str]) -> set[str]:
         """The steps of whose group one runs that may make their files."""
@@ -210,4 +217,6 @@ class Waiting:
             if path not in self._read:
                 self._read.add(path)
                 name = path.name.removesuffix(".json")
-                self._members[json.loads(path.read_bytes())["step"]] = Group(path.parent.parent), name
+                group = Group(path.parent.parent)
+                self._members[json.loads(path.read_bytes())["step"]] = group, name
+                self._sizes[group] += 1

@@ -14,6 +14,8 @@ from itertools import pairwise
 
 from mps_dagster.media.info import MediaInfo, VideoStream
 
+CHUNK = "chunk_"
+"""Chunks' names begin with it."""
 FINE = 90_000
 """Ticks per second of outputs that keep the source's times."""
 SEEKABLE = frozenset({"mov", "matroska", "mpegts"})
@@ -81,7 +83,7 @@ class Chunk:
 
     @property
     def name(self) -> str:
-        return f"chunk_{self.number:03d}"
+        return f"{CHUNK}{self.number:03d}"
 
     @property
     def first(self) -> bool:

@@ -13,7 +13,7 @@ from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from mps_dagster.control import tags
 from mps_dagster.control.ray import Host, Ray
 from mps_dagster.errors import MpsError
-from mps_dagster.orchestration.placement import AT_CONTROL, Candidate, Demand, Free, demand_of, fitting
+from mps_dagster.orchestration.placement import AT_CONTROL, Candidate, Demand, Free, demand_of, fitting, placed
 from mps_dagster.orchestration.rhythm import RestingQueue
 from mps_dagster.orchestration.wakes import Wakes
 from mps_dagster.settings import Settings
@@ -52,8 +52,8 @@ class ClusterQueue(RestingQueue):
             return []
         hosts = self._hosts()
         running = [record.dagster_run for record in self._get_in_progress_run_records(instance)]
-        placed = [_placed(run) for run in running if tags.DEMAND in run.tags]
-        if hosts and not Free(hosts, placed).fits(SMALLEST):
+        taken = [each for run in running if tags.DEMAND in run.tags for each in placed(run)]
+        if hosts and not Free(hosts, taken).fits(SMALLEST):
             # To read a long queue takes longer than to see this.
             return []
         queued = super()._get_runs_to_dequeue(instance, *args, **options)
@@ -61,10 +61,14 @@ class ClusterQueue(RestingQueue):
         there = sorted((run for run in queued if run.job_name not in AT_CONTROL), key=_is_backfill)
         # One after another: of a long queue, only the first are asked for their size.
         candidates = map(self._candidate, there)
-        started = {run.run_id: run for run in fitting(candidates, hosts, placed, self._upload)}
-        for run in started.values():
-            instance.add_run_tags(run.run_id, {tags.DEMAND: run.demand.as_tag(), tags.HOST: ""})
-        return [*here, *(run for run in there if run.run_id in started)]
+        started = {run.run_id: run for run in fitting(candidates, hosts, taken, self._upload)}
+        begin = [run for run in there if run.run_id in started]
+        for run in begin:
+            # A retry has the tags of its predecessor.
+            workers = {tags.ALSO_ON: "[]"} if tags.ALSO_ON in run.tags else {}
+            demand = started[run.run_id].demand.as_tag()
+            instance.add_run_tags(run.run_id, {tags.DEMAND: demand, tags.HOST: "", **workers})
+        return [*here, *begin]
 
     def _hosts(self) -> list[Host]:
         """Those that take runs; none while Ray does not answer."""
@@ -82,11 +86,6 @@ class ClusterQueue(RestingQueue):
             size = 0
         demand = demand_of(size, self._settings.ray.run_cores)
         return Candidate(run.run_id, demand, is_backfill=_is_backfill(run))
-
-
-def _placed(run: DagsterRun) -> Candidate:
-    demand = Demand.of_tag(run.tags[tags.DEMAND])
-    return Candidate(run.run_id, demand, run.tags.get(tags.HOST, ""), _is_backfill(run))
 
 
 def _is_backfill(run: DagsterRun) -> bool:

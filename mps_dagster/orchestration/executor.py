@@ -1,5 +1,7 @@
 """Executor that runs a run's steps in a few worker processes, each of which takes one step after another.
 
+In a cluster, chunks of a long source are given to other hosts as well.
+
 Dagster's multiprocess executor starts a process for each step, which takes 0.25 CPU-seconds. Events, retries, cancellation
 and the handling of a process that dies are the same here.
 """
@@ -9,15 +11,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import dagster as dg
 
-from mps_dagster.execution.sharing import Waiting
+from mps_dagster.execution.sharing import Group, Waiting
 from mps_dagster.orchestration import internals
-from mps_dagster.orchestration.workers import Broken, Died, Ended, Run, Workers
+from mps_dagster.orchestration.remote_workers import RemoteWorkers
+from mps_dagster.orchestration.workers import Broken, Died, Ended, Order, Run, Worker, Workers
 from mps_dagster.settings import Settings
 from mps_dagster.workflow.naming import StepKey
 
@@ -33,7 +35,7 @@ def subtask_executor(settings: Settings) -> dg.ExecutorDefinition:
 
     @dg.executor(name="workers", config_schema={}, requirements=dg.multiple_process_executor_requirements())
     def workers(_: dg.InitExecutorContext) -> dg.Executor:
-        return StepExecutor(settings.cores, settings.scratch_dir if settings.share_decoding else None)
+        return StepExecutor(settings)
 
     return workers
 
@@ -58,10 +60,8 @@ def waits_for_parts(ready: Iterable[str], unfinished: Iterable[str]) -> set[str]
 class StepExecutor(dg.Executor):
     """Hands steps that are ready to workers, and passes their events on to Dagster."""
 
-    def __init__(self, at_once: int, scratch: Path | None = None) -> None:
-        self._at_once = at_once
-        self._scratch = scratch
-        """Where subtasks share processes; None = they do not."""
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
     @property
     def retries(self) -> internals.RetryMode:
@@ -80,9 +80,7 @@ class StepExecutor(dg.Executor):
                 internals.InstanceConcurrencyContext(plan_context.instance, plan_context.dagster_run)
             )
             active = stack.enter_context(
-                internals.HoldingExecution(
-                    execution_plan, self.retries, max_concurrent=self._at_once, instance_concurrency_context=slots
-                )
+                internals.HoldingExecution(execution_plan, self.retries, instance_concurrency_context=slots)
             )
             run = Run(
                 job=plan_context.reconstructable_job,
@@ -91,10 +89,18 @@ class StepExecutor(dg.Executor):
                 retry_mode=self.retries.for_inner_plan(),
                 load_data=execution_plan.repository_load_data,
             )
-            waiting = Waiting(self._scratch / run.record.run_id) if self._scratch else None
-            steps = _Steps(self, plan_context, active, stack.enter_context(Workers(run)), waiting)
-            yield from steps.execute(self._at_once)
+            settings, workers = self._settings, Workers(run)
+            waiting = Waiting(settings.scratch_dir / run.record.run_id) if settings.share_decoding else None
+            remote = RemoteWorkers(settings, plan_context.instance, run.record, workers) if _spreads(settings) else None
+            for each in (remote, workers):
+                stack.enter_context(each or nullcontext())
+            yield from _Steps(self, plan_context, active, workers, waiting, remote).execute(settings.cores)
         yield dg.DagsterEvent.engine_event(plan_context, f"Process {pid} has executed all steps", about)
+
+
+def _spreads(settings: Settings) -> bool:
+    """Whether a run may use other hosts."""
+    return settings.cluster == "ray" and settings.chunks_from_s > 0
 
 
 @dataclass(slots=True)
@@ -106,8 +112,13 @@ class _Steps:
     _active: internals.HoldingExecution
     _workers: Workers
     _waiting: Waiting | None
-    _errors: dict[int, internals.SerializableErrorInfo] = field(default_factory=dict)
-    """Of steps that were interrupted or lost their worker, by process id."""
+    """Of subtasks that share processes; None = they do not."""
+    _remote: RemoteWorkers | None
+    """None = all steps run here."""
+    _makers: dict[Group, str] = field(default_factory=dict)
+    """The worker elsewhere that makes a group's files; empty = they are made here."""
+    _errors: dict[str, internals.SerializableErrorInfo] = field(default_factory=dict)
+    """Of steps that were interrupted or lost their worker, by its name."""
 
     def execute(self, at_once: int) -> Iterator[dg.DagsterEvent]:
         interrupted = False
@@ -133,11 +144,14 @@ class _Steps:
 
     def _hand_out(self, at_once: int) -> Iterator[dg.DagsterEvent]:
         # One by one, as a step that begins may hold others back.
-        while len(self._workers.busy) < at_once and self._hold():
+        while self._workers.busy_here < at_once and self._hold():
             steps = self._active.get_steps_to_execute(limit=1)
             if not steps:
                 break
+            self._made_by("", steps[0].key)
             self._workers.start(steps[0].key, self._active.get_known_state())
+        if self._remote:
+            yield from self._hand_elsewhere(self._remote)
         yield from self._active.concurrency_event_iterator(self._context)
 
     def _hold(self) -> bool:
@@ -146,10 +160,54 @@ class _Steps:
         held = waits_for_parts(ready, self._active.unfinished())
         if self._waiting:
             held |= self._waiting.waiting(ready, busy)
+            held |= {step for step in ready if self._maker(step)}
             if any(self._priority(step) >= PLANNING for step in busy):
                 held |= {step for step in ready if self._priority(step) < PLANNING}
         self._active.held = held
         return len(self._active.held) < len(ready)
+
+    def _hand_elsewhere(self, remote: RemoteWorkers) -> Iterator[dg.DagsterEvent]:
+        """Give chunks that find no room here to workers on other hosts."""
+        ready = self._active.ready()
+        waiting = self._waiting.waiting(ready, self._workers.busy) if self._waiting else set()
+        chunks = [
+            step for step in ready if StepKey.parse(step).is_chunk and self._maker(step) != "" and step not in waiting
+        ]
+        remote.look(len(chunks))
+        for worker in remote.idle:
+            step = next((step for step in chunks if self._maker(step) in (None, worker.name)), None)
+            if step is None:
+                continue
+            if self._maker(step) is None and not remote.may_begin(worker):
+                self._workers.dismiss(worker)
+                continue
+            chunks.remove(step)
+            yield from self._give(worker, step)
+
+    def _give(self, worker: Worker, step: str) -> Iterator[dg.DagsterEvent]:
+        self._active.held = {other for other in self._active.ready() if other != step}
+        if not self._active.get_steps_to_execute(limit=1):
+            return
+        context = self._context.for_step(self._active.get_step_by_key(step))
+        yield dg.DagsterEvent.engine_event(context, f"Given to {worker.name}", internals.EngineEventData())
+        group = self._made_by(worker.name, step)
+        members = tuple(group.members().values()) if group else ()
+        worker.order(Order(step, self._active.get_known_state(), members))
+
+    def _made_by(self, worker: str, step: str) -> Group | None:
+        """Remember who makes the files of the step's group, if it is in one."""
+        group = self._waiting.group(step) if self._remote and self._waiting else None
+        if group:
+            self._makers[group] = worker
+        return group
+
+    def _maker(self, step: str) -> str | None:
+        """The worker elsewhere that has made the files of a step's group, or makes them; "" = they are here, None = nobody yet."""
+        group = self._waiting.group(step) if self._makers and self._waiting else None
+        maker = self._makers.get(group) if group else None
+        if maker and maker not in {worker.name for worker in self._workers.elsewhere}:
+            return None
+        return maker
 
     def _priority(self, step: str) -> int:
         return internals.priority(self._active.get_step_by_key(step))
@@ -168,7 +226,7 @@ class _Steps:
                     yield self._failed(step, message.engine_event_data.error)
                 continue
             if isinstance(message, Broken):
-                self._errors[message.pid] = message.error
+                self._errors[message.worker] = message.error
             elif isinstance(message, Died):
                 yield from self._died(step, message)
             elif not isinstance(message, Ended):
@@ -176,14 +234,14 @@ class _Steps:
             self._active.verify_complete(self._context, step)
 
     def _died(self, step: str, message: Died) -> Iterator[dg.DagsterEvent]:
-        what = f"process {message.pid} has ended in the middle of step {step}: {message.how}"
+        what = f"{message.worker} has ended in the middle of step {step}: {message.how}"
         error = internals.SerializableErrorInfo(what, [], "WorkerDied")
         context = self._context.for_step(self._active.get_step_by_key(step))
         yield dg.DagsterEvent.engine_event(context, what, internals.EngineEventData.engine_error(error))
         event = self._failed(step, error)
         yield event
         if event.is_step_failure:
-            self._errors[message.pid] = error
+            self._errors[message.worker] = error
 
     def _failed(self, step: str, error: internals.SerializableErrorInfo) -> dg.DagsterEvent:
         """Record that the step failed or, if its policy says so, is up for retry."""
@@ -197,5 +255,5 @@ class _Steps:
             yield dg.DagsterEvent.engine_event(self._context, "All steps have ended", internals.EngineEventData())
             raise dg.DagsterExecutionInterruptedError
         if self._errors:
-            errors = "\n".join(f"In process {pid}: {error.to_string()}" for pid, error in self._errors.items())
+            errors = "\n".join(f"In {worker}: {error.to_string()}" for worker, error in self._errors.items())
             raise dg.DagsterSubprocessError(f"Steps' processes failed:\n{errors}", list(self._errors.values()))

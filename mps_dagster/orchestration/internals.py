@@ -127,10 +127,14 @@ def execute_run(
     run: dg.DagsterRun, instance: dg.DagsterInstance, definitions: Callable[..., dg.Definitions], *args: Any
 ) -> None:
     """Execute a whole run, as the code server's process for it does, with the definitions that the function returns."""
-    pointer = CustomPointer(ModuleCodePointer(definitions.__module__, definitions.__name__), args, [])
-    job = ReconstructableJob(ReconstructableRepository(pointer), run.job_name)
-    for _ in core_execute_run(job, run, instance, inject_env_vars=True):
+    for _ in core_execute_run(job_of(run, definitions, *args), run, instance, inject_env_vars=True):
         pass
+
+
+def job_of(run: dg.DagsterRun, definitions: Callable[..., dg.Definitions], *args: Any) -> ReconstructableJob:
+    """The run's job, of the definitions that the function returns."""
+    pointer = CustomPointer(ModuleCodePointer(definitions.__module__, definitions.__name__), args, [])
+    return ReconstructableJob(ReconstructableRepository(pointer), run.job_name)
 
 
 def sqlite_folders(home: str) -> tuple[str, str, str]:

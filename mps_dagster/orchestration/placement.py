@@ -6,7 +6,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
+from dagster import DagsterRun
+
+from mps_dagster.control import tags
 from mps_dagster.control.code_version import code_version
 from mps_dagster.control.ray import CODE, SCRATCH, Host
 from mps_dagster.workflow.naming import BACKFILL, DAILY_USAGE, RETENTION
@@ -26,10 +30,14 @@ class Demand:
     cores: int
     scratch_gb: int
 
-    def as_tag(self) -> str:
-        """dagster-ray's configuration of a run's job; only a host with our code offers the last resource."""
+    def of_ray(self) -> dict[str, Any]:
+        """What its Ray job asks for; only a host with our code offers the last resource."""
         resources = {SCRATCH: self.scratch_gb, f"{CODE}{code_version()}": 1}
-        return json.dumps({"num_cpus": self.cores, "resources": resources})
+        return {"num_cpus": self.cores, "resources": resources}
+
+    def as_tag(self) -> str:
+        """dagster-ray's configuration of a run's job."""
+        return json.dumps(self.of_ray())
 
     @classmethod
     def of_tag(cls, text: str) -> Demand:
@@ -51,6 +59,23 @@ class Candidate:
     host: str = ""
     """Where it runs; empty = not known yet."""
     is_backfill: bool = False
+
+
+def placed(run: DagsterRun) -> list[Candidate]:
+    """A run that has been given room, and its workers on other hosts."""
+    demand = Demand.of_tag(run.tags[tags.DEMAND])
+    is_backfill = tags.BACKFILL in run.tags
+    own = Candidate(run.run_id, demand, run.tags.get(tags.HOST, ""), is_backfill)
+    # Backfills, too, leave room for an upload beside them.
+    others = (
+        Candidate(run.run_id, of_worker(demand), host, True) for host in json.loads(run.tags.get(tags.ALSO_ON, "[]"))
+    )
+    return [own, *others]
+
+
+def of_worker(demand: Demand) -> Demand:
+    """What a worker of a run on another host asks for: it makes one chunk after another."""
+    return replace(demand, cores=1)
 
 
 class Free:
@@ -105,6 +130,21 @@ def fitting(
             break
         started.append(replace(run, demand=demand))
     return started
+
+
+def room_for_workers(
+    hosts: Sequence[Host], running: Iterable[Candidate], demand: Demand, upload: Demand, *, is_backfill: bool
+) -> int:
+    """How many workers of one run other hosts have room for now.
+
+    They leave room for an upload, if there is room for one beside a run and a worker at all; those of a backfill always do.
+    """
+    free, count = Free(hosts, running), 0
+    if (is_backfill or all_fit(hosts, [upload, upload, demand])) and not free.place(upload):
+        return 0
+    while free.place(demand):
+        count += 1
+    return count
 
 
 def all_fit(hosts: Sequence[Host], demands: Iterable[Demand]) -> bool:

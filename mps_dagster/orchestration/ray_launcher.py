@@ -7,7 +7,6 @@ look after the deployment itself stay on the control host.
 
 from __future__ import annotations
 
-import shlex
 from contextlib import suppress
 
 from dagster import DagsterInstance, DagsterRun
@@ -21,20 +20,15 @@ from mps_dagster.control.ray import Ray
 from mps_dagster.orchestration import internals
 from mps_dagster.orchestration.launcher import CheckingRunLauncher
 from mps_dagster.orchestration.placement import AT_CONTROL, Demand
+from mps_dagster.orchestration.run_request import RunRequest
 from mps_dagster.settings import Settings
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.shipping import ship
 
-MODULE = "mps_dagster.orchestration.remote_run"
 KEEP_S = 3600
 """How long an ended job is kept: run monitoring may still ask for it."""
 UNKNOWN = "status code 404"
 """In the message of Ray's error for a job that it does not have."""
-
-
-def command(run_id: str, revision: str, code: str, cores: int) -> str:
-    """For the shell of the host that gets the run; its Python may lie elsewhere than ours."""
-    return f'exec "${{MPS_PYTHON:-python3}}" -m {shlex.join([MODULE, run_id, revision, code, str(cores)])}'
 
 
 class RayLauncher(RayRunLauncher):
@@ -63,7 +57,8 @@ class RayLauncher(RayRunLauncher):
         try:
             revision = ship(self._settings, self._buckets.get(self._settings.shared_bucket))
             asks = run.with_tags({**run.tags, USER_DEFINED_RAY_KEY: run.tags[tags.DEMAND]})
-            self._launch_ray_job(_job(run), command(run.run_id, revision, code_version(), cores), asks)
+            request = RunRequest(run.run_id, revision, cores)
+            self._launch_ray_job(_job(run), request.command(code_version()), asks)
         except Exception as error:
             if not self._is_there(run):
                 # The queue tries again later.

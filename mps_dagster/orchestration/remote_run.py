@@ -1,6 +1,8 @@
 """The process of a Ray job, on the host that got the run: has this host's runner start it, and waits for its end.
 
-    python -m mps_dagster.orchestration.remote_run RUN_ID REVISION CODE CORES
+    python -m mps_dagster.orchestration.remote_run RUN_ID REVISION CODE CORES [ADDRESS]
+
+With the address of the run's process, which is on another host, it takes steps of the run.
 
 SIGTERM, which Ray sends to stop a job, ends the run as Dagster ends one. If this process is killed, as with Ray's part of the
 host, the run ends, too. Without a runner, the run is executed here.
@@ -49,11 +51,13 @@ def _refuse(request: RunRequest, code: str) -> None:
     host = os.environ.get("MPS_HOST_NAME", "this host")
     problem = f"{host} has mps_dagster {code_version()}, and the run needs {code}: install the same on all hosts"
     with dg.DagsterInstance.get() as instance:
-        if run := instance.get_run_by_id(request.run_id):
+        run = instance.get_run_by_id(request.run_id)
+        # A run that goes on elsewhere does without this host.
+        if run and not request.serves:
             instance.report_run_failed(run, problem)
     raise SystemExit(problem)
 
 
 if __name__ == "__main__":
-    run_id, revision, code, cores = sys.argv[1:]
-    main(RunRequest(run_id, revision, int(cores)), code)
+    run_id, revision, code, cores, *serves = sys.argv[1:]
+    main(RunRequest(run_id, revision, int(cores), *serves), code)

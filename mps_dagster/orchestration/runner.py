@@ -123,11 +123,16 @@ def _reap(settings: Settings, listener: socket.socket, runs: dict[int, RunReques
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             pid, status = ended
             request, code = runs.pop(pid, None), os.waitstatus_to_exitcode(status)
-            if request and request.is_remote:
+            if request and request.is_remote and not _has_another(runs, request.run_id):
                 # On the control host, the delivery of events does it.
                 remove_scratch(settings.scratch_dir, {request.run_id})
-            if request and code:
+            if request and code and not request.serves:
                 _fork(partial(_report, request.run_id, code), (listener,))
+
+
+def _has_another(runs: dict[int, RunRequest], run_id: str) -> bool:
+    """Whether another process of the run is on this host."""
+    return any(request.run_id == run_id for request in runs.values())
 
 
 def _fork(work: Callable[[], None], sockets: tuple[socket.socket, ...]) -> int:
@@ -160,6 +165,12 @@ def execute(request: RunRequest, job: socket.socket | None = None) -> None:
     run_id, pid = request.run_id, os.getpid()
     if job is not None:
         _close_or_end_with(job, request)
+    if request.serves:
+        from mps_dagster.orchestration.remote_worker import work
+
+        settle_in(request)
+        work(request)
+        return
     with internals.capture_interrupts(), dg.DagsterInstance.get() as instance:
         run = instance.get_run_by_id(run_id)
         if run is None:
@@ -168,13 +179,13 @@ def execute(request: RunRequest, job: socket.socket | None = None) -> None:
             # Given up before its host got to it.
             return
         if request.is_remote:
-            _settle_in(request, instance)
+            settle_in(request)
+            instance.add_run_tags(run_id, {tags.HOST: Settings().host_name})
         started = internals.EngineEventData.in_process(pid)
         instance.report_engine_event(f"Started process for run (pid: {pid}).", run, started)
         # Failures are in the event log before it raises.
         with suppress(Exception, KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
-            selected = sorted({key.path[0] for key in run.asset_selection or ()})
-            internals.execute_run(run, instance, build_for_run, run.job_name, tuple(selected))
+            internals.execute_run(run, instance, build_for_run, run.job_name, selected_workflows(run))
         instance.report_engine_event(f"Process for run exited (pid: {pid}).", run)
         # A run that was terminated before it began would stay CANCELING until run monitoring notices it.
         run = instance.get_run_by_id(run_id)
@@ -183,6 +194,11 @@ def execute(request: RunRequest, job: socket.socket | None = None) -> None:
             run = instance.get_run_by_id(run_id)
         if run is not None:
             _wake(run.status)
+
+
+def selected_workflows(run: dg.DagsterRun) -> tuple[str, ...]:
+    """Those of the assets that a run is restricted to."""
+    return tuple(sorted({key.path[0] for key in run.asset_selection or ()}))
 
 
 def _close_or_end_with(job: socket.socket, request: RunRequest) -> None:
@@ -202,14 +218,13 @@ def _close_or_end_with(job: socket.socket, request: RunRequest) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _settle_in(request: RunRequest, instance: dg.DagsterInstance) -> None:
+def settle_in(request: RunRequest) -> None:
     """What a run of a cluster needs of this host: the project's files as they were at its launch, and its share of the cores."""
     settings = Settings()
     bucket = Buckets(settings).get(settings.shared_bucket)
     os.environ["MPS_PROJECT"] = str(shipped(request.revision, bucket, settings.shipped_dir))
     if request.cores:
         os.environ["MPS_CORES"] = str(request.cores)
-    instance.add_run_tags(request.run_id, {tags.HOST: settings.host_name})
 
 
 def _wake(status: dg.DagsterRunStatus) -> None:

@@ -1,6 +1,7 @@
 """The worker processes of one run. Each takes one step after another; one that is killed fails only its step.
 
-They are forked from the run's process, which has everything loaded.
+They are forked from the run's process, which has everything loaded; of a cluster's run, some may be on other hosts
+(remote_workers.py).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -19,6 +20,7 @@ from typing import Any, Self
 
 import dagster as dg
 
+from mps_dagster.execution.sharing import Member
 from mps_dagster.orchestration import internals
 from mps_dagster.orchestration.database import close_idle_connections
 
@@ -45,6 +47,8 @@ class Order:
 
     step: str
     known_state: internals.KnownExecutionState
+    members: tuple[Member, ...] = ()
+    """Subtasks that are made together with this one, for another host: this one has them on its disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Ended:
 class Broken:
     """A step was interrupted, or Dagster itself raised."""
 
-    pid: int
+    worker: str
     error: internals.SerializableErrorInfo
 
 
@@ -64,18 +68,54 @@ class Broken:
 class Died:
     """A worker died in the middle of its step."""
 
-    pid: int
+    worker: str
     how: str
 
 
 Message = dg.DagsterEvent | Ended | Broken | Died
 
 
-@dataclass(slots=True)
-class _Worker:
-    process: multiprocessing.process.BaseProcess
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """A process that is given steps through a pipe."""
+
+    name: str
     pipe: Connection
+    host: str = ""
+    """Empty = this one."""
     step: str | None = None
+    """What it works on."""
+
+    def order(self, order: Order) -> None:
+        self.step = order.step
+        # That a worker has just died shows when its pipe is read.
+        with suppress(OSError):
+            self.pipe.send(order)
+
+    def receive(self) -> Message:
+        try:
+            message: Message = self.pipe.recv()
+        except (EOFError, OSError):
+            return Died(self.name, self.how_it_ended())
+        return message
+
+    def dismiss(self) -> None:
+        """Have it end after its step."""
+        with suppress(OSError):
+            self.pipe.send(None)
+
+    def interrupt(self) -> None:
+        raise NotImplementedError
+
+    def how_it_ended(self) -> str:
+        raise NotImplementedError
+
+
+@dataclass(slots=True, kw_only=True)
+class LocalWorker(Worker):
+    """Forked from the run's process."""
+
+    process: multiprocessing.process.BaseProcess
 
     @classmethod
     def start(cls, run: Run) -> Self:
@@ -85,26 +125,21 @@ class _Worker:
         process.start()
         # Else the worker's end would not be noticed.
         theirs.close()
-        return cls(process, ours)
-
-    def order(self, step: str, known_state: internals.KnownExecutionState) -> None:
-        self.step = step
-        # That a worker has just died shows when its pipe is read.
-        with suppress(BrokenPipeError):
-            self.pipe.send(Order(step, known_state))
-
-    def receive(self) -> Message:
-        try:
-            message: Message = self.pipe.recv()
-        except (EOFError, ConnectionResetError):
-            self.process.join()
-            return Died(self.process.pid or 0, _how(self.process.exitcode))
-        return message
+        return cls(name=f"process {process.pid}", pipe=ours, process=process)
 
     def interrupt(self) -> None:
         with suppress(ProcessLookupError):
             if self.process.pid:
                 os.kill(self.process.pid, signal.SIGINT)
+
+    def how_it_ended(self) -> str:
+        self.process.join()
+        return _how(self.process.exitcode)
+
+    def end(self, deadline: float) -> None:
+        self.process.join(max(0.0, deadline - time.monotonic()))
+        self.process.kill()
+        self.process.join()
 
 
 def _how(exit_code: int | None) -> str:
@@ -118,73 +153,103 @@ class Workers:
     """The workers of a run, started when there is work."""
 
     run: Run
-    _workers: list[_Worker] = field(default_factory=list)
+    _local: list[LocalWorker] = field(default_factory=list)
+    elsewhere: list[Worker] = field(default_factory=list)
+    """Those on other hosts."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         """End all workers. One that still has a step is interrupted first."""
-        for worker in self._workers:
-            if worker.step is not None:
-                worker.interrupt()
-            with suppress(OSError):
-                worker.pipe.send(None)
+        self.interrupt()
+        for worker in self._all:
+            worker.dismiss()
         deadline = time.monotonic() + ENDING_S
-        for worker in self._workers:
-            worker.process.join(max(0.0, deadline - time.monotonic()))
-            worker.process.kill()
-            worker.process.join()
+        for worker in self._local:
+            worker.end(deadline)
+
+    @property
+    def _all(self) -> Sequence[Worker]:
+        return [*self._local, *self.elsewhere]
 
     @property
     def busy(self) -> Sequence[str]:
         """The keys of the steps that run now."""
-        return [worker.step for worker in self._workers if worker.step is not None]
+        return [worker.step for worker in self._all if worker.step is not None]
+
+    @property
+    def busy_here(self) -> int:
+        """How many steps run on this host."""
+        return sum(worker.step is not None for worker in self._local)
 
     def start(self, step: str, known_state: internals.KnownExecutionState) -> None:
-        self._workers = [worker for worker in self._workers if worker.step is not None or worker.process.is_alive()]
-        worker = next((worker for worker in self._workers if worker.step is None), None)
+        """Start a step on this host."""
+        self._local = [worker for worker in self._local if worker.step is not None or worker.process.is_alive()]
+        worker = next((worker for worker in self._local if worker.step is None), None)
         if worker is None:
-            worker = _Worker.start(self.run)
-            self._workers.append(worker)
-        worker.order(step, known_state)
+            worker = LocalWorker.start(self.run)
+            self._local.append(worker)
+        worker.order(Order(step, known_state))
 
     def wait(self, timeout_s: float) -> Iterator[tuple[str, Message]]:
         """The workers' messages, each with its step."""
-        by_pipe = {worker.pipe: worker for worker in self._workers if worker.step is not None}
+        # One elsewhere may be gone before it is given a step.
+        by_pipe = {worker.pipe: worker for worker in self._all if worker.step is not None or worker.host}
         for pipe in wait(list(by_pipe), timeout_s):
             worker = by_pipe[pipe]  # type: ignore[index]
-            step, message = worker.step or "", worker.receive()
+            step, message = worker.step, worker.receive()
             if not isinstance(message, dg.DagsterEvent):
                 worker.step = None
             if isinstance(message, Died):
-                self._workers.remove(worker)
-            yield step, message
+                self._remove(worker)
+            if step is not None:
+                yield step, message
+
+    def _remove(self, worker: Worker) -> None:
+        self._local = [other for other in self._local if other is not worker]
+        self.elsewhere = [other for other in self.elsewhere if other is not worker]
+
+    def dismiss(self, worker: Worker) -> None:
+        """Let one of another host go that has no step."""
+        worker.dismiss()
+        worker.pipe.close()
+        self._remove(worker)
 
     def interrupt(self) -> None:
-        for worker in self._workers:
+        for worker in self._all:
             if worker.step is not None:
                 worker.interrupt()
 
 
 def _work(pipe: Connection, run: Run, parent: int) -> None:
-    """A worker's main function: works until it receives None or the run's process is gone."""
+    """A local worker's main function: works until it receives None or the run's process is gone."""
     # The run's process defers interrupts; here one ends a worker that waits.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_end_after, args=(parent,), name="end-with-the-run", daemon=True).start()
+
+    def orders() -> Iterator[Order]:
+        # Workers forked later hold a copy of the run's end of this pipe, so it may stay open after the run is gone.
+        while os.getppid() == parent and (order := pipe.recv()) is not None:
+            yield order
+
+    take_steps(run, orders(), f"process {os.getpid()}", pipe.send)
+
+
+def take_steps(run: Run, orders: Iterable[Order], name: str, send: Callable[[Message], None]) -> None:
+    """Carry out one step after another, and send their events."""
     with suppress(KeyboardInterrupt, EOFError, BrokenPipeError), dg.DagsterInstance.from_ref(run.instance) as instance:
         # Once for all steps, as it takes half of a plan's time.
         config = internals.ResolvedRunConfig.build(run.job.get_definition(), run.record.run_config)
-        # Workers forked later hold a copy of the run's end of this pipe, so it may stay open after the run is gone.
-        while os.getppid() == parent and (order := pipe.recv()) is not None:
+        for order in orders:
             with internals.capture_interrupts():
-                for message in _step(run, order, config, instance):
-                    pipe.send(message)
+                for message in _step(run, order, config, instance, name):
+                    send(message)
     close_idle_connections()
 
 
 def _step(
-    run: Run, order: Order, config: internals.ResolvedRunConfig, instance: dg.DagsterInstance
+    run: Run, order: Order, config: internals.ResolvedRunConfig, instance: dg.DagsterInstance, name: str
 ) -> Iterator[Message]:
     try:
         plan = internals.ExecutionPlan.build(
@@ -195,7 +260,7 @@ def _step(
             plan, run.job, run.record, instance, run.retry_mode, run.record.run_config
         )
     except (Exception, KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
-        yield Broken(os.getpid(), internals.serializable_error_info_from_exc_info(sys.exc_info()))
+        yield Broken(name, internals.serializable_error_info_from_exc_info(sys.exc_info()))
     else:
         yield Ended()
 
@@ -203,6 +268,11 @@ def _step(
 def _end_after(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
+    end_this_process()
+
+
+def end_this_process() -> None:
+    """Called in another than the main thread."""
     # As Dagster's Terminate does: ends ffmpeg and removes drafts.
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(ENDING_S)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from urllib.parse import unquote
 
+from mps_dagster.ffmpeg.chunks import CHUNK
 from mps_dagster.storage.bucket import ObjectInfo
 
 WORKFLOW, SCHEDULE = "w", "s"
@@ -79,6 +80,10 @@ class StepKey:
     @property
     def is_part(self) -> bool:
         return self.member.startswith(PART)
+
+    @property
+    def is_chunk(self) -> bool:
+        return self.is_part and f"_{CHUNK}" in self.member
 
     @property
     def has_parts(self) -> bool:

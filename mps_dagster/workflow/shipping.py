@@ -50,6 +50,11 @@ def shipped(revision: str, bucket: Bucket, folder: Path) -> Path:
     return copy
 
 
+def revision_of(settings: Settings) -> str:
+    """The revision that this process has the files of, in a run of a cluster."""
+    return settings.project.name
+
+
 def remove_shipped(settings: Settings, bucket: Bucket, before_s: float) -> int:
     """Remove revisions shipped before that, except for the current one; a run ships its own at each launch. Return how many."""
     current = _key(_revision(list(_files(settings))))

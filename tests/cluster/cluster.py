@@ -53,6 +53,7 @@ class Cluster:
             "MPS_DATABASE_URL": f"postgresql://mps:secret@{self.control.address}:{POSTGRESQL_PORT}/postgres",
             "MPS_S3__ENDPOINT_URL": f"http://{self.control.address}:{S3_PORT}", "MPS_S3__REGION": "us-east-1",
             "MPS_S3__ADDRESSING_STYLE": "path", "MPS_S3__ACCESS_KEY_ID": "test", "MPS_S3__SECRET_ACCESS_KEY": "test",
+            "MPS_CHUNKS_FROM_S": "600", "MPS_CHUNK_S": "60",
             "MPS_WEB__ALLOW": f'["{self.control.address}"]',
             "MPS_API__SECRET_ID": SECRET_ID, "MPS_API__SECRET_KEY": SECRET_KEY,
         }  # fmt: skip

@@ -36,6 +36,16 @@ tasks:
     type: transcode
     outputs: [{name: big, video_template: {codec: av1, effort: quality, width: 2560, height: 1440, bitrate: 9000}}]
 """
+FILM = """
+name: film
+trigger: {bucket: "s3://inbox", dir: /film/}
+output: {bucket: "s3://outputs", dir: /film/}
+notify: [{type: local, queue: events}]
+tasks:
+  web:
+    type: transcode
+    outputs: [{name: whole, video_template: {codec: h265, effort: quality, height: 180}}]
+"""
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +53,7 @@ def up() -> Iterator[Cluster]:
     """A control host, and the workers beta and gamma with a core each."""
     if problem := why_not():
         pytest.skip(problem)
-    with cluster(vod=VOD, long=LONG) as made:
+    with cluster(vod=VOD, long=LONG, film=FILM) as made:
         made.up()
         for name in ("beta", "gamma"):
             made.worker(name)

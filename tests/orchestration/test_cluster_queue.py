@@ -88,6 +88,12 @@ def test_what_runs_takes_room(settings, instance):
     assert Queue(settings, more, next=1).started(instance) == ["next"]
 
 
+def test_workers_of_a_run_on_other_hosts_take_room(settings, instance):
+    add(instance, "film", status=STARTED, DEMAND=Demand(4, 1).as_tag(), HOST="a", ALSO_ON='["b"]')
+    add(instance, "next")
+    assert Queue(settings, next=GB).started(instance) == [], "three of four cores of b are left"
+
+
 def test_priority_is_over_all_hosts_and_backfills_come_last(settings, instance):
     add(instance, "backfill", BACKFILL="b", PRIORITY="9")
     add(instance, "first")
@@ -128,7 +134,8 @@ def test_nothing_but_the_control_hosts_own_jobs_is_started_while_ray_does_not_an
 
 def test_a_retry_asks_anew(settings, instance):
     """Its predecessor's tags may name a host that is gone, and other code."""
-    run = add(instance, "again", DEMAND='{"num_cpus": 64, "resources": {"scratch_gb": 1}}', HOST="gone")
+    demand = '{"num_cpus": 64, "resources": {"scratch_gb": 1}}'
+    run = add(instance, "again", DEMAND=demand, HOST="gone", ALSO_ON='["a", "b"]')
     assert Queue(settings, again=1).started(instance) == ["again"]
     after = instance.get_run_by_id(run).tags
-    assert (Demand.of_tag(after[tags.DEMAND]), after[tags.HOST]) == (Demand(1, 1), "")
+    assert (Demand.of_tag(after[tags.DEMAND]), after[tags.HOST], after[tags.ALSO_ON]) == (Demand(1, 1), "", "[]")

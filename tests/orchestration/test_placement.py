@@ -6,7 +6,7 @@ import pytest
 
 from mps_dagster.control.code_version import code_version
 from mps_dagster.control.ray import Host
-from mps_dagster.orchestration.placement import Candidate, Demand, Free, demand_of, fitting
+from mps_dagster.orchestration.placement import Candidate, Demand, Free, demand_of, fitting, room_for_workers
 
 MB, GB = 2**20, 2**30
 UPLOAD = Demand(2, 1)
@@ -89,3 +89,19 @@ def test_what_a_run_asks_for_survives_its_tag():
 
 def test_only_hosts_with_our_code_offer_what_a_run_asks_for():
     assert f"mps_code_{code_version()}" in Demand(1, 1).as_tag()
+
+
+WORKERS = {
+    "beside an upload": ([A, B], [run("1", 2, on="a")], False, 4),
+    "and what else runs": ([A, B], [run("1", 2, on="a"), run("x", 3, on="b")], False, 1),
+    "where an upload finds no room, none": ([A, B], [run("1", 3, on="a"), run("x", 3, on="b")], False, 0),
+    "unless no two runs and a worker have room at all": ([host("c", 3)], [run("1", 2, on="c")], False, 1),
+    "but not a backfill's": ([host("c", 3)], [run("1", 2, on="c", is_backfill=True)], True, 0),
+    "by scratch, too": ([A, host("d", 8, 5)], [run("1", 4, on="a")], False, 4),
+    "none without hosts": ([], [], False, 0),
+}
+
+
+@pytest.mark.parametrize(("hosts", "running", "is_backfill", "count"), WORKERS.values(), ids=WORKERS)
+def test_a_run_gets_workers_where_there_is_room(hosts, running, is_backfill, count):
+    assert room_for_workers(hosts, running, Demand(1, 1), UPLOAD, is_backfill=is_backfill) == count

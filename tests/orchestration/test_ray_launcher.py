@@ -16,7 +16,8 @@ from ray.job_submission import JobStatus
 from mps_dagster.control import tags
 from mps_dagster.orchestration import internals, ray_launcher
 from mps_dagster.orchestration.placement import Demand
-from mps_dagster.orchestration.ray_launcher import MODULE, RayLauncher, command
+from mps_dagster.orchestration.ray_launcher import RayLauncher
+from mps_dagster.orchestration.run_request import MODULE, RunRequest
 from mps_dagster.settings import RaySettings, Settings
 from mps_dagster.workflow.naming import BACKFILL
 
@@ -135,14 +136,14 @@ def test_a_job_that_ray_has_forgotten_is_gone(launcher, instance):
 @pytest.mark.slow
 def test_the_command_survives_the_shell_of_the_host():
     """dagster-ray wraps its last argument in quotes that our instance's YAML breaks. Run as Ray runs it."""
-    argv = command("a run's id; echo 'x'", "r", "0.1.0-abc", 3)
+    argv = RunRequest("a run's id; echo 'x'", "r", 3).command("0.1.0-abc")
     environment = {**os.environ, "MPS_PYTHON": "/bin/echo"}
     done = subprocess.run(argv, shell=True, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"-m {MODULE} a run's id; echo 'x' r 0.1.0-abc 3"
 
 
 def test_a_host_that_was_not_started_by_us_uses_its_own_python():
-    assert shlex.split(command("id", "r", "c", 1))[:2] == ["exec", "${MPS_PYTHON:-python3}"]
+    assert shlex.split(RunRequest("id", "r", 1).command("c"))[:2] == ["exec", "${MPS_PYTHON:-python3}"]
 
 
 def launched(launcher, run) -> None:

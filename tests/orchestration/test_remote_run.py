@@ -17,6 +17,7 @@ from servers import aws
 from mps_dagster.control import tags
 from mps_dagster.control.code_version import code_version
 from mps_dagster.control.retries import can_help
+from mps_dagster.orchestration.run_request import MODULE
 from mps_dagster.orchestration.runs import run_record
 from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.shipping import ship
@@ -26,7 +27,6 @@ from .test_runner import queued, runner, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="the runner forks")]
 
 LONG = VOD.replace("height: 90, effort: fast", "height: 1440, effort: quality, codec: av1, bitrate: 9000")
-MODULE = "mps_dagster.orchestration.remote_run"
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,8 @@ def shipped(settings) -> str:
 
 
 @contextmanager
-def job(run_id: str, revision: str, code: str = code_version()) -> Iterator[subprocess.Popen[bytes]]:
-    argv = [sys.executable, "-m", MODULE, run_id, revision, code, "1"]
+def job(run_id: str, revision: str, code: str = code_version(), *serves: str) -> Iterator[subprocess.Popen[bytes]]:
+    argv = [sys.executable, "-m", MODULE, run_id, revision, code, "1", *serves]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
         yield process
         process.kill()
@@ -112,6 +112,24 @@ def test_a_host_with_other_code_refuses_a_run_with_words(settings, clips):
         assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
         said = f"beta has mps_dagster {code_version()}, and the run needs 0.0.9-old"
         assert any(said in entry.message for entry in instance.all_logs(run_id))
+
+
+def test_a_worker_with_other_code_leaves_the_run_alone(settings, clips):
+    """It goes on without it."""
+    with dg.DagsterInstance.get() as instance:
+        run_id = queued(instance, settings, clips)
+        with job(run_id, "revision", "0.0.9-old", "127.0.0.1:1") as process:
+            assert process.wait(30) == 1
+        assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTING
+
+
+def test_a_worker_whose_run_does_not_answer_ends(settings, clips):
+    """The run has ended while Ray started it."""
+    with dg.DagsterInstance.get() as instance, runner(settings):
+        run_id = queued(instance, settings, clips)
+        with job(run_id, shipped(settings), code_version(), "127.0.0.1:1") as process:
+            assert process.wait(30) == 0
+        assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTING
 
 
 def test_a_run_that_was_given_up_is_not_begun(settings, clips):

@@ -59,9 +59,14 @@ def wait_until(done, timeout_s: float = 60) -> None:
 
 def queued(instance, settings, clips, workflow: str = "vod") -> str:
     """A run of it, on a clip in its inbox, that only has to be started."""
+    Buckets(settings).get("inbox").publish(clips.video(), "in/clip.mp4")
+    return run_of_the_clip(instance, settings, workflow)
+
+
+def run_of_the_clip(instance, settings, workflow: str = "vod") -> str:
+    """When it is in the inbox."""
     from mps_dagster.orchestration.build import build_definitions
 
-    Buckets(settings).get("inbox").publish(clips.video(), "in/clip.mp4")
     partition = partition_key("in/clip.mp4")
     instance.add_dynamic_partitions(uploads_name(workflow), [partition])
     origin = JobPythonOrigin(workflow, RepositoryPythonOrigin(sys.executable, OURS))
@@ -105,7 +110,7 @@ def test_a_run_whose_process_is_killed_is_failed_at_once(settings, clips):
         assert start_run(settings.dagster_home, run_id)
         wait_until(lambda: _worker(instance, run_id))
         os.kill(_worker(instance, run_id).pid, signal.SIGKILL)
-        wait_until(lambda: instance.get_run_by_id(run_id).is_finished, 10)
+        wait_until(lambda: instance.get_run_by_id(run_id).is_finished, 30)
         assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
         assert any("signal 9 (SIGKILL)" in entry.message for entry in instance.all_logs(run_id))
 
