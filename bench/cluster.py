@@ -47,7 +47,7 @@ output: {bucket: "s3://outputs", dir: /film/}
 tasks:
   web:
     type: transcode
-    outputs: [{name: whole, video_template: {codec: h265, effort: quality, height: 180}}]
+    outputs: [{name: whole, video_template: {codec: h265, effort: quality, height: 360}}]
 """
 SECONDS = 10
 NAMES = ("beta", "gamma", "delta")
@@ -78,11 +78,11 @@ def main() -> None:
             seconds, starts, cpu_s = measure(made, clip, keys)
             rate = len(keys) / seconds * 3600
             one = one or rate
-            long, _, _ = measure(made, film, [f"film/{number}.mp4"])
-            alone = alone or long
+            long_s, _, _ = measure(made, film, [f"film/{number}.mp4"])
+            alone = alone or long_s
             print(
                 f"{number:>7}{len(keys):>9}{seconds:>9.1f}{rate:>9.0f}{rate / one / number:>8.2f}"
-                f"{min(starts):>9.1f}s{cpu_s / seconds:>16.2f}{long:>12.0f}s{alone / long:>8.2f}", flush=True
+                f"{min(starts):>9.1f}s{cpu_s / seconds:>16.2f}{long_s:>12.0f}s{alone / long_s:>8.2f}", flush=True
             )  # fmt: skip
         print(f"a host died: its run began elsewhere {death(made, clip):.0f} s later")
 
