@@ -39,12 +39,13 @@ def work(request: RunRequest) -> None:
             retry_mode=internals.RetryMode.ENABLED.for_inner_plan(), load_data=None,
         )  # fmt: skip
     run.job.get_definition()
-    host, _, port = request.serves.rpartition(":")
+    address, _, job = request.serves.partition("/")
+    host, _, port = address.rpartition(":")
     # The run has ended meanwhile, or had this worker given up.
     with suppress(OSError, EOFError, AuthenticationError):
         pipe = Client((host, int(port)), authkey=settings.ray.secret.encode())
         keep_alive(pipe)
-        pipe.send(Joined(settings.host_name, os.getpid()))
+        pipe.send(Joined(job, settings.host_name, os.getpid()))
         orders = Orders(pipe, settings, request.run_id)
         take_steps(run, orders, f"process {os.getpid()} on {settings.host_name}", orders.answer)
         # The run sees at once that this worker is gone.

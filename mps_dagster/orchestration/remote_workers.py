@@ -48,6 +48,7 @@ SILENCE_S = 40
 class Joined:
     """The first message of a worker."""
 
+    job: str
     host: str
     pid: int
 
@@ -59,6 +60,8 @@ class Interrupt:
 @dataclass(slots=True, kw_only=True)
 class RemoteWorker(Worker):
     """A process on another host."""
+
+    job: str
 
     def interrupt(self) -> None:
         with suppress(OSError):
@@ -79,9 +82,8 @@ class RemoteWorkers:
     _looks_at: float = 0.0
     _listener: Listener | None = None
     _joined: deque[RemoteWorker] = field(default_factory=deque)
-    _starting: list[float] = field(default_factory=list)
-    """When those that have not connected yet are given up."""
-    _jobs: list[str] = field(default_factory=list)
+    _starting: dict[str, float] = field(default_factory=dict)
+    """When those that have not connected yet are late, by job."""
     _shown: str = "[]"
     _hosts: list[Host] = field(default_factory=list)
     """Those that take runs, as of the last look."""
@@ -93,20 +95,16 @@ class RemoteWorkers:
         """Those that are connected end by themselves; the others would not before they have room."""
         if self._listener:
             self._listener.close()
-        for job in self._jobs if self._starting else ():
-            with suppress(MpsError):
-                Ray(self._settings).stop(job)
+        for job in self._starting:
+            self._stop(job)
 
     def look(self, steps: int) -> None:
         """Take in those that have connected, and ask for more or let some go, by how many steps could begin on them now."""
-        while self._joined:
-            self._workers.elsewhere.append(self._joined.popleft())
-            del self._starting[:1]
-        self._show()
+        self._take_in()
         if not (steps or self._workers.elsewhere or self._starting) or time.monotonic() < self._looks_at:
             return
         self._looks_at = time.monotonic() + LOOK_EVERY_S
-        self._starting = [given_up for given_up in self._starting if given_up > time.monotonic()]
+        self._give_up_late_ones()
         self._hosts = self._open_hosts()
         if not steps or self._others_wait():
             for worker in self.idle:
@@ -146,12 +144,28 @@ class RemoteWorkers:
 
     def _start(self) -> None:
         job = f"chunks-{self._run.run_id}-{secrets.token_hex(4)}"
-        request = RunRequest(self._run.run_id, revision_of(self._settings), self._demand.cores, self._address())
+        serves = f"{self._address()}/{job}"
+        request = RunRequest(self._run.run_id, revision_of(self._settings), self._demand.cores, serves)
         with suppress(MpsError):
             Ray(self._settings).submit(job, request.command(code_version()), self._demand.of_ray())
-            self._jobs.append(job)
-            self._starting.append(time.monotonic() + START_S)
+            self._starting[job] = time.monotonic() + START_S
             self._show()
+
+    def _take_in(self) -> None:
+        while self._joined:
+            joined = self._joined.popleft()
+            self._workers.elsewhere.append(joined)
+            self._starting.pop(joined.job, None)
+        self._show()
+
+    def _give_up_late_ones(self) -> None:
+        for job in [job for job, late in self._starting.items() if late < time.monotonic()]:
+            self._stop(job)
+            del self._starting[job]
+
+    def _stop(self, job: str) -> None:
+        with suppress(MpsError):
+            Ray(self._settings).stop(job)
 
     def _address(self) -> str:
         if self._listener is None:
@@ -174,7 +188,7 @@ class RemoteWorkers:
                 # It was closed.
                 return
             name = f"process {joined.pid} on {joined.host}"
-            self._joined.append(RemoteWorker(name=name, pipe=pipe, host=joined.host))
+            self._joined.append(RemoteWorker(name=name, pipe=pipe, host=joined.host, job=joined.job))
 
     def _show(self) -> None:
         """In the run's tags, by which the queue knows what room is taken."""

@@ -29,7 +29,7 @@ class RunRequest:
     cores: int = 0
     """What the run was given of a host; 0 = all."""
     serves: str = ""
-    """`host:port` of the run's process, which gives out steps; empty = execute the run itself."""
+    """`host:port/job`: where the run's process gives out steps, and our own job; empty = execute the run itself."""
 
     @property
     def is_remote(self) -> bool:

@@ -118,7 +118,7 @@ def test_a_worker_with_other_code_leaves_the_run_alone(settings, clips):
     """It goes on without it."""
     with dg.DagsterInstance.get() as instance:
         run_id = queued(instance, settings, clips)
-        with job(run_id, "revision", "0.0.9-old", "127.0.0.1:1") as process:
+        with job(run_id, "revision", "0.0.9-old", "127.0.0.1:1/job") as process:
             assert process.wait(30) == 1
         assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTING
 
@@ -127,7 +127,7 @@ def test_a_worker_whose_run_does_not_answer_ends(settings, clips):
     """The run has ended while Ray started it."""
     with dg.DagsterInstance.get() as instance, runner(settings):
         run_id = queued(instance, settings, clips)
-        with job(run_id, shipped(settings), code_version(), "127.0.0.1:1") as process:
+        with job(run_id, shipped(settings), code_version(), "127.0.0.1:1/job") as process:
             assert process.wait(30) == 0
         assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.STARTING
 
