@@ -4,7 +4,6 @@ A run-status sensor loses its event when it raises, and misses runs that ended b
 sensor also scans the runs that ended lately, and adds the events that are missing.
 """
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,13 +34,13 @@ from mps_dagster.storage.buckets import Buckets
 from mps_dagster.workflow.model import Workflow
 from mps_dagster.workflow.naming import DELIVERY, notify_name
 
-log = logging.getLogger(__name__)
-
 ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 INTERVAL_S = 3
 CHANGES_S = 5.0
 """How often the subtasks of runs that go on are looked at."""
 KEEP_DELIVERED = timedelta(days=30)
+LATE_EVERY_S, MOST_LATE = 60.0, 100
+"""How often a page is tried again, and among how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +106,19 @@ class Notifier:
             page = page_of(state, run.tags.get(tags.HOST) or self.settings.host_name)
             where = f"{name}/{publish_page(page, self.buckets.get(name))}"
         except MpsError as error:
-            # It must delay no event, so it is not tried again; the bucket has been asked several times.
-            where = f"not written: {error}"
-            log.warning("the page of run %s is %s", run.run_id, where)
+            # It must delay no event: it is tried again between them.
+            where = tags.NOT_WRITTEN
+            if run.tags.get(tags.PAGE) != where:
+                instance.report_engine_event(f"The page of the source cannot be written now: {error}", run)
         instance.add_run_tags(run.run_id, {tags.PAGE: where})
+
+    def write_late_page(self, instance: DagsterInstance) -> None:
+        """Try again one of the pages of the last day that could not be written."""
+        late = RunsFilter(tags={tags.PAGE: tags.NOT_WRITTEN}, created_after=datetime.now(UTC) - timedelta(days=1))
+        if runs := instance.get_runs(late, limit=MOST_LATE):
+            # One after another: their buckets may differ, and one may be gone for good.
+            run = runs[int(time.time() / LATE_EVERY_S) % len(runs)]
+            self._write_page(instance, run, self._state(instance, run))
 
     def add_changes(self, instance: DagsterInstance, run: DagsterRun) -> int:
         """Add an event for each ended subtask of a run that goes on."""
@@ -169,6 +177,7 @@ def _status_sensor(status: DagsterRunStatus, notifier: Notifier, rests: Mapping[
 
 def _delivery_sensor(notifier: Notifier, limits: Limits, rests: Mapping[str, str]) -> dg.SensorDefinition:
     settings = notifier.settings
+    late_pages = Every(LATE_EVERY_S)
 
     @dg.sensor(
         name=DELIVERY,
@@ -193,10 +202,26 @@ def _delivery_sensor(notifier: Notifier, limits: Limits, rests: Mapping[str, str
         context.update_cursor(next_start.isoformat())
         if scan.added:
             deliveries.append(str(send()))
+        if late_pages.is_due():
+            notifier.write_late_page(context.instance)
         outbox.prune(time.time() - KEEP_DELIVERED.total_seconds())
         return dg.SkipReason("\n".join([f"{scan.added} events added; {'; '.join(deliveries)}", *scan.problems]))
 
     return deliver
+
+
+@dataclass(slots=True)
+class Every:
+    """Something that is done no more often than that."""
+
+    seconds: float
+    _due_at: float = 0.0
+
+    def is_due(self) -> bool:
+        if (now := time.monotonic()) < self._due_at:
+            return False
+        self._due_at = now + self.seconds
+        return True
 
 
 @dataclass(slots=True)

@@ -12,7 +12,9 @@ from dagster import DagsterRunStatus
 from dagster._core.storage.runs.schema import RunsTable
 from projects import VOD, make_project
 
+from mps_dagster.control import tags
 from mps_dagster.control.task_run import task_id
+from mps_dagster.errors import StorageFailed
 from mps_dagster.execution.subtask import TaskResult
 from mps_dagster.notify.local_queue import LocalQueue
 from mps_dagster.orchestration import notifications, ops
@@ -65,6 +67,33 @@ def test_an_event_that_a_status_sensor_lost_is_brought_by_the_sweep(house, clips
     ]
     assert sorted(result["Status"] for result in results) == ["FAIL", "FAIL", "SUCCESS", "SUCCESS"]
     assert any("not run, because web" in result["Message"] for result in results)
+
+
+def test_a_page_whose_bucket_failed_is_written_later(house, clips, monkeypatch):
+    """Its run says why it is late, once."""
+    house.upload(clips.video(), "in/clip.mp4")
+    run_id = house.run("in/clip.mp4").run_id
+
+    def fails(*_):
+        raise StorageFailed("the bucket does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(notifications, "publish_page", fails)
+        house.tick("deliver_notifications")
+        notifier = Notifier(
+            house.settings, {workflow.name: workflow for workflow in Project.load(house.settings).workflows}
+        )
+        notifier.write_late_page(house.instance)
+    assert len(received(house)) == 1, "its event does not wait"
+    run = house.instance.get_run_by_id(run_id)
+    assert run.tags[tags.PAGE] == tags.NOT_WRITTEN
+    said = [entry.message for entry in house.instance.all_logs(run_id) if "page" in entry.message]
+    assert len(said) == 1
+    assert "the bucket does not answer" in said[0]
+    notifier.write_late_page(house.instance)
+    bucket, _, key = house.instance.get_run_by_id(run_id).tags[tags.PAGE].partition("/")
+    assert house.buckets.get(bucket).head(key).size > 0
+    assert house.instance.get_runs(dg.RunsFilter(tags={tags.PAGE: tags.NOT_WRITTEN})) == []
 
 
 def test_a_run_whose_task_died_is_notified_like_any_other(house, clips, monkeypatch):
