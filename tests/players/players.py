@@ -9,7 +9,6 @@ The page drives itself and posts its report, so the browser needs no driver.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -29,7 +28,6 @@ from .playback import Playback, playback
 from .programs import FLAGS, browser, node_modules
 from .site import Site, site
 
-log = logging.getLogger(__name__)
 Player = Literal["hls.js", "shaka", "dash.js"]
 
 
@@ -46,8 +44,7 @@ def play(
     """Load all of each level, switch, seek, look at thumbnails, then play from start to end at `rate` for each text track.
 
     `path` is the playlist's or MPD's, relative to `folder`; `keys` are ClearKey's, key by key id, in hex (shaka, dash.js). A
-    step that does not get on for `patience_s` is a problem. With problems, it is played again, and only the second time
-    counts: a player on a busy machine now and then trips over its own switches; what is wrong with a stream is so each time.
+    step that does not get on for `patience_s` is a problem.
     """
     name = player.removesuffix(".js")
     order = {
@@ -59,19 +56,11 @@ def play(
         # Chrome has no parser for transport streams, where Debian's Chromium has one. MP4 with sound cannot be transmuxed.
         "transmux": any(folder.rglob("*.ts")),
     }
-    played = _played(folder, player, order, timeout_s)
-    if played.problems:
-        log.warning("%s plays %s again, as there were %s", player, path, played.problems)
-        played = _played(folder, player, order, timeout_s)
-    return played
-
-
-def _played(folder: Path, player: Player, order: Mapping[str, Any], timeout_s: float) -> Playback:
     with site(folder, node_modules()) as served, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         address = f"{served.address}/page/index.html?order={quote(json.dumps(order))}"
-        said = Path(profile, "log.txt")
-        with _running([browser(), *FLAGS, f"--user-data-dir={profile}", address], said) as process:
-            report = _report(served, process, said, timeout_s)
+        log = Path(profile, "log.txt")
+        with _running([browser(), *FLAGS, f"--user-data-dir={profile}", address], log) as process:
+            report = _report(served, process, log, timeout_s)
         return playback(player, report, served.refused)
 
 
