@@ -1,4 +1,4 @@
-"""Uploads per hour, and seconds for one long source, with one, two and three workers. Linux, as root.
+"""Uploads per hour, and seconds for one long source, with one to four workers. Linux, as root.
 
 The hosts are namespaces of this machine.
 
@@ -50,7 +50,7 @@ tasks:
     outputs: [{name: whole, video_template: {codec: h265, effort: quality, height: 360}}]
 """
 SECONDS = 10
-NAMES = ("beta", "gamma", "delta")
+NAMES = ("beta", "gamma", "delta", "epsilon")
 NOT_OURS = ("postgres", "s3_server", "relay")
 
 
