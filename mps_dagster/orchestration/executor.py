@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -91,16 +91,12 @@ class StepExecutor(dg.Executor):
             )
             settings, workers = self._settings, Workers(run)
             waiting = Waiting(settings.scratch_dir / run.record.run_id) if settings.share_decoding else None
-            remote = RemoteWorkers(settings, plan_context.instance, run.record, workers) if _spreads(settings) else None
-            for each in (remote, workers):
-                stack.enter_context(each or nullcontext())
+            remote = None
+            if settings.cluster == "ray" and settings.chunks_from_s:
+                remote = stack.enter_context(RemoteWorkers(settings, plan_context.instance, run.record, workers))
+            stack.enter_context(workers)
             yield from _Steps(self, plan_context, active, workers, waiting, remote).execute(settings.cores)
         yield dg.DagsterEvent.engine_event(plan_context, f"Process {pid} has executed all steps", about)
-
-
-def _spreads(settings: Settings) -> bool:
-    """Whether a run may use other hosts."""
-    return settings.cluster == "ray" and settings.chunks_from_s > 0
 
 
 @dataclass(slots=True)
