@@ -23,6 +23,9 @@ from postgresql import NOBODY, PostgreSql, programs_of
 from projects import make_project
 
 from cluster.hosts import Host, Network, network
+from mps_dagster.control import tags
+from mps_dagster.control.deployment import Deployment
+from mps_dagster.control.task_run import StoredRun
 from mps_dagster.settings import ApiSettings, RaySettings, S3Settings, Settings
 
 HOME, PROJECT = Path("/var/mps"), Path("/srv/project")
@@ -87,6 +90,10 @@ class Cluster:
         process = host.start(argv, {**self.environment, **environment}, log)
         until(lambda: "takes runs" in log.read_text()[at:], process, log)
         return process
+
+    def runs(self, key: str) -> list[StoredRun]:
+        """Those of an upload, the newest first."""
+        return Deployment.of(self.settings).dagster.runs({"tags": {tags.KEY: key}}, limit=10)
 
     @property
     def s3(self) -> Any:

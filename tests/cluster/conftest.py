@@ -64,3 +64,9 @@ def up() -> Iterator[Cluster]:
 def workers(up) -> dict[str, Host]:
     """Those that live."""
     return {host.name: host for host in up.network.hosts if host.name != "control" and host.keeper.poll() is None}
+
+
+@pytest.fixture
+def no_earlier_events(up) -> None:
+    """Of other tests."""
+    up.mps("notifications", "receive", "--wait", "3", "--max", "100", "--acknowledge")

@@ -17,16 +17,14 @@ from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.task_run import StoredRun
 from mps_dagster.media.probe import probe
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.slow, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(600),
+    pytest.mark.usefixtures("no_earlier_events"),
+]  # fmt: skip
 
 GIVEN = re.compile(r"Given to process \d+ on (\w+)")
 SAID = """query($id: ID!) { logsForRun(runId: $id, limit: 5000) { ... on EventConnection { events {
   ... on MessageEvent { message stepKey } } } } }"""
-
-
-def run_of(up: Cluster, key: str) -> StoredRun | None:
-    """The newest."""
-    return next(iter(Deployment.of(up.settings).dagster.runs({"tags": {tags.KEY: key}}, limit=1)), None)
 
 
 def given(up: Cluster, run: StoredRun) -> dict[str, str]:
@@ -39,8 +37,8 @@ def given(up: Cluster, run: StoredRun) -> dict[str, str]:
 def begun(up: Cluster, workers: dict[str, Host], film: Path, key: str) -> tuple[Host, Host]:
     """The run's host, and one that has been given a chunk of it."""
     up.s3.upload_file(str(film), "inbox", key)
-    wait_until(lambda: (run := run_of(up, key)) is not None and bool(given(up, run)))
-    run = run_of(up, key)
+    wait_until(lambda: any(given(up, run) for run in up.runs(key)))
+    run = up.runs(key)[0]
     [other, *_] = given(up, run).values()
     return workers[run.tags[tags.HOST]], workers[other]
 
@@ -51,15 +49,9 @@ def output(up: Cluster, key: str, folder: Path) -> Path:
     return copy
 
 
-@pytest.fixture(autouse=True)
-def no_earlier_events(up) -> None:
-    """Of other tests."""
-    up.mps("notifications", "receive", "--wait", "3", "--max", "100", "--acknowledge")
-
-
 def check_done_once(up: Cluster, key: str, folder: Path) -> StoredRun:
-    wait_until(lambda: run_of(up, key).status in ("SUCCESS", "FAILURE"), 240)
-    run = run_of(up, key)
+    wait_until(lambda: up.runs(key)[0].status in ("SUCCESS", "FAILURE"), 240)
+    run = up.runs(key)[0]
     assert run.status == "SUCCESS"
     event = json.loads(up.mps("notifications", "receive", "--wait", "60", "--acknowledge"))["event"]
     assert event["WorkflowTaskEvent"]["ErrCode"] == 0

@@ -19,18 +19,15 @@ from mps_dagster.control.ray import Ray
 from mps_dagster.control.task_run import StoredRun, task_id
 from mps_dagster.control.tasks import describe
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.slow, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(600),
+    pytest.mark.usefixtures("no_earlier_events"),
+]  # fmt: skip
 
 
 def runs_of(up: Cluster, key: str) -> list[StoredRun]:
     """Oldest first."""
-    return Deployment.of(up.settings).dagster.runs({"tags": {tags.KEY: key}}, limit=10)[::-1]
-
-
-@pytest.fixture(autouse=True)
-def no_earlier_events(up) -> None:
-    """Of other tests."""
-    up.mps("notifications", "receive", "--wait", "3", "--max", "100", "--acknowledge")
+    return up.runs(key)[::-1]
 
 
 def begun(up: Cluster, workers: dict[str, Host], clip: Path, key: str) -> Host:

@@ -18,7 +18,7 @@ from cluster.cluster import BIN, PROJECT, S3_PORT, Cluster
 from mps_dagster.control import tags
 from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.health import examine
-from mps_dagster.control.task_run import StoredRun, run_id_of, task_id
+from mps_dagster.control.task_run import run_id_of, task_id
 from mps_dagster.control.tasks import describe
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(600)]
@@ -34,11 +34,6 @@ FILE_KEY = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection 
 @pytest.fixture
 def sdk(up) -> Callable[..., dict]:
     return official_sdk(up.settings)
-
-
-def runs_of(up: Cluster, key: str) -> list[StoredRun]:
-    """Newest first."""
-    return Deployment.of(up.settings).dagster.runs({"tags": {tags.KEY: key}}, limit=10)
 
 
 def upload(up: Cluster, path: Path, key: str) -> None:
@@ -75,12 +70,12 @@ def processed(up, clips) -> list[str]:
     keys = [f"in/clip{number}.mp4" for number in range(4)]
     for key in keys:
         upload(up, clips.video(), key)
-    wait_until(lambda: all(runs_of(up, key) and runs_of(up, key)[0].status == "SUCCESS" for key in keys))
+    wait_until(lambda: all(up.runs(key) and up.runs(key)[0].status == "SUCCESS" for key in keys))
     return keys
 
 
 def test_uploads_are_spread_over_the_hosts_and_each_is_processed_once(up, workers, processed):
-    runs = [runs_of(up, key) for key in processed]
+    runs = [up.runs(key) for key in processed]
     assert [len(of_key) for of_key in runs] == [1] * 4
     assert {run.tags[tags.HOST] for [run] in runs} == set(workers)
     events = [json.loads(up.mps("notifications", "receive", "--wait", "30", "--acknowledge")) for _ in processed]
@@ -104,11 +99,11 @@ def test_a_watermark_of_the_control_hosts_project_is_in_the_picture(up, processe
 
 
 def task(up: Cluster, key: str) -> str:
-    return task_id(runs_of(up, key)[0].run_id)
+    return task_id(up.runs(key)[0].run_id)
 
 
 def test_the_ui_shows_what_a_step_on_another_host_printed(up, processed):
-    dagster, run = Deployment.of(up.settings).dagster, runs_of(up, processed[0])[0]
+    dagster, run = Deployment.of(up.settings).dagster, up.runs(processed[0])[0]
     captured = [event for event in dagster.ask(FILE_KEY, id=run.run_id)["logsForRun"]["events"] if event.get("fileKey")]
     key = next(event["fileKey"] for event in captured if "vod__source" in event["stepKeys"])
     assert "vod__source" in dagster.ask(LOGS % key, id=run.run_id)["runOrError"]["capturedLogs"]["stderr"]
@@ -139,7 +134,7 @@ def test_a_workflow_made_through_the_api_runs_on_another_host(up, sdk, clips):
     )  # fmt: skip
     sdk("EnableWorkflow", WorkflowId=workflow["WorkflowId"])
     upload(up, clips.video(), "story/new.mp4")
-    wait_until(lambda: [run.status for run in runs_of(up, "story/new.mp4")] == ["SUCCESS"])
+    wait_until(lambda: [run.status for run in up.runs("story/new.mp4")] == ["SUCCESS"])
     found = up.s3.list_objects_v2(Bucket="outputs", Prefix="story-out/")["Contents"]
     with Image.open(io.BytesIO(up.s3.get_object(Bucket="outputs", Key=found[0]["Key"])["Body"].read())) as image:
         assert (len(found), image.width) == (2, 160)
@@ -161,7 +156,7 @@ def test_a_source_may_be_a_url(up, sdk, clips):
 
 def test_a_damaged_source_fails_once_with_its_code(up, sdk):
     up.s3.put_object(Bucket="inbox", Key="in/text.mp4", Body=b"no video")
-    wait_until(lambda: [run.status for run in runs_of(up, "in/text.mp4")] == ["FAILURE"])
+    wait_until(lambda: [run.status for run in up.runs("in/text.mp4")] == ["FAILURE"])
     assert sdk("DescribeTaskDetail", TaskId=task(up, "in/text.mp4"))["WorkflowTask"]["ErrCode"] == 60000
 
 
@@ -177,7 +172,7 @@ def test_a_file_of_the_control_host_is_processed_by_hand(up, clips):
 def test_a_changed_workflow_is_made_up_for_on_any_host(up, clips):
     """The plan is made on the control host; the backfill's runs get the files as they are now. Lineage knows of both."""
     upload(up, clips.video(), "in/again.mp4")
-    wait_until(lambda: [run.status for run in runs_of(up, "in/again.mp4")] == ["SUCCESS"])
+    wait_until(lambda: [run.status for run in up.runs("in/again.mp4")] == ["SUCCESS"])
     plan = ("backfill", "plan", "vod", "--prefix", "in/again")
     assert "0 sources" in up.mps(*plan)
     up.control.run("sed", "-i", "s/height: 90/height: 120/", f"{PROJECT}/workflows/vod.yaml")
@@ -215,17 +210,17 @@ def test_progress_is_seen_and_a_run_is_aborted_wherever_it_is(up, sdk, workers, 
     deployment = Deployment.of(up.settings)
 
     def progress() -> float:
-        runs = runs_of(up, "long/aborted.mp4")
+        runs = up.runs("long/aborted.mp4")
         subtasks = describe(deployment, task(up, "long/aborted.mp4")).subtasks if runs else ()
         return max((subtask.progress or 0 for subtask in subtasks), default=0)
 
     wait_until(lambda: progress() > 0)
-    [run] = runs_of(up, "long/aborted.mp4")
+    [run] = up.runs("long/aborted.mp4")
     host = workers[run.tags[tags.HOST]]
     listed = next(line for line in up.mps("workers").splitlines() if host.name in line)
     assert task(up, "long/aborted.mp4") in listed
     sdk("ManageTask", OperationType="Abort", TaskId=task(up, "long/aborted.mp4"))
-    wait_until(lambda: runs_of(up, "long/aborted.mp4")[0].status == "CANCELED", 30)
+    wait_until(lambda: up.runs("long/aborted.mp4")[0].status == "CANCELED", 30)
     wait_until(lambda: not host.pids("ffmpeg"), 15)
     up.mps("notifications", "receive", "--wait", "30", "--acknowledge")
 
@@ -236,7 +231,7 @@ def test_a_higher_priority_is_first_on_all_hosts(up, sdk, workers, clips):
     busy = [f"long/busy{number}.mp4" for number in range(len(workers))]
     for key in busy:
         upload(up, clips.video(10), key)
-    wait_until(lambda: all([run.status for run in runs_of(up, key)] == ["STARTED"] for key in busy))
+    wait_until(lambda: all([run.status for run in up.runs(key)] == ["STARTED"] for key in busy))
     upload(up, clips.video(), "api/many.mp4")
     stills = {"SampleSnapshotTaskSet": [{"Definition": 10}]}
 
@@ -274,16 +269,16 @@ def test_the_doctor_tells_of_the_cluster(up):
 def test_a_drained_host_ends_its_runs_and_leaves(up, workers, clips):
     """And joins again when it is started again."""
     upload(up, clips.video(), "long/drained.mp4")
-    wait_until(lambda: [run.tags.get(tags.HOST) for run in runs_of(up, "long/drained.mp4") if run.status == "STARTED"])
-    name = runs_of(up, "long/drained.mp4")[0].tags[tags.HOST]
+    wait_until(lambda: [run.tags.get(tags.HOST) for run in up.runs("long/drained.mp4") if run.status == "STARTED"])
+    name = up.runs("long/drained.mp4")[0].tags[tags.HOST]
     assert f"{name} takes no new runs" in up.mps("workers", "--drain", name)
     keys = [f"in/while{number}.mp4" for number in range(2)]
     for key in keys:
         upload(up, clips.video(), key)
-    wait_until(lambda: all([run.status for run in runs_of(up, key)] == ["SUCCESS"] for key in keys))
-    assert name not in {runs_of(up, key)[0].tags[tags.HOST] for key in keys}
-    wait_until(lambda: runs_of(up, "long/drained.mp4")[0].status == "SUCCESS")
-    assert len(runs_of(up, "long/drained.mp4")) == 1
+    wait_until(lambda: all([run.status for run in up.runs(key)] == ["SUCCESS"] for key in keys))
+    assert name not in {up.runs(key)[0].tags[tags.HOST] for key in keys}
+    wait_until(lambda: up.runs("long/drained.mp4")[0].status == "SUCCESS")
+    assert len(up.runs("long/drained.mp4")) == 1
     host = workers[name]
     wait_until(lambda: not host.pids("mps worker"), 30)
     wait_until(lambda: not host.pids("ray"), 15)
