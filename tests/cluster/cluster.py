@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from deployments import SECRET_ID, SECRET_KEY
@@ -25,7 +26,9 @@ from projects import make_project
 from cluster.hosts import Host, Network, network
 from mps_dagster.control import tags
 from mps_dagster.control.deployment import Deployment
+from mps_dagster.control.ray import ClusterDown, Ray
 from mps_dagster.control.task_run import StoredRun
+from mps_dagster.errors import InvalidInput
 from mps_dagster.settings import ApiSettings, RaySettings, S3Settings, Settings
 
 HOME, PROJECT = Path("/var/mps"), Path("/srv/project")
@@ -35,6 +38,11 @@ S3_PORT, POSTGRESQL_PORT, UI_PORT, API_PORT, RAY_PORT = 9000, 5432, 3000, 3002, 
 BUCKETS = ("inbox", "outputs", "shared")
 BIN = Path(sys.executable).parent
 HERE = Path(__file__).parent
+MESSAGES = """query($id: ID!) { logsForRun(runId: $id, limit: 5000) { ... on EventConnection { events {
+  ... on MessageEvent { message stepKey } } } } }"""
+
+
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -95,12 +103,71 @@ class Cluster:
         """Those of an upload, the newest first."""
         return Deployment.of(self.settings).dagster.runs({"tags": {tags.KEY: key}}, limit=10)
 
+    def wait_until(self, done: Callable[[], Found], timeout_s: float = 150) -> Found:
+        """Return what was found. The error has what the cluster does then, as nobody can look at it afterwards."""
+        deadline = time.monotonic() + timeout_s
+        while not (found := done()):
+            assert time.monotonic() < deadline, f"it never came\n{self.picture()}"
+            time.sleep(0.2)
+        return found
+
+    def picture(self) -> str:
+        """The newest runs with their last words, and the hosts with what runs on them."""
+        lines = []
+        for run in Deployment.of(self.settings).dagster.runs({}, limit=5):
+            where = f"on {run.tags.get(tags.HOST)}, {run.created_s:.0f} to {run.ended_s}"
+            lines.append(f"{run.run_id} {run.status} {run.tags.get(tags.KEY)} {where}")
+            lines += [f"    {message}" for _, message in self.messages(run)[-8:]]
+        joined = self.joined()
+        for host in self.living():
+            log = (self.folder / f"{host.name}.log").read_text()
+            lines.append(
+                f"{host.name} {'in' if host.name in joined else 'not in'} the cluster; ffmpeg {host.pids('ffmpeg')}"
+            )
+            lines.append(log[-1500:])
+        return "\n".join(lines)
+
+    def messages(self, run: StoredRun) -> list[tuple[str, str]]:
+        """(step, text), oldest first."""
+        events = Deployment.of(self.settings).dagster.ask(MESSAGES, id=run.run_id)["logsForRun"]["events"]
+        return [(event["stepKey"] or "", event["message"]) for event in events if "message" in event]
+
+    def living(self) -> list[Host]:
+        """The workers that have not died."""
+        return [host for host in self.network.hosts if host is not self.control and host.keeper.poll() is None]
+
+    def joined(self) -> set[str]:
+        """Names of the workers that Ray has; empty if it does not answer."""
+        with contextlib.suppress(ClusterDown):
+            return {host.name for host in Ray(self.settings).hosts()}
+        return set()
+
+    def calm(self) -> None:
+        """Whatever an earlier test left: all its runs have ended, and all living hosts are in the cluster."""
+        dagster = Deployment.of(self.settings).dagster
+        for host in self.living():
+            host.connect()
+        for run in dagster.runs({"statuses": ["QUEUED", "STARTING", "STARTED"]}, limit=100):
+            # It may end by itself meanwhile.
+            with contextlib.suppress(InvalidInput):
+                dagster.terminate(run.run_id)
+        self.wait_until(lambda: self.joined() == {host.name for host in self.living()})
+
     @property
     def s3(self) -> Any:
         return boto3.client(
             "s3", endpoint_url=self.settings.s3.endpoint_url, region_name="us-east-1",
             aws_access_key_id="test", aws_secret_access_key="test",
         )  # fmt: skip
+
+
+_NUMBERS = itertools.count(1)
+
+
+def new(key: str) -> str:
+    """A key that no test has used, nor an earlier attempt of this one."""
+    path = Path(key)
+    return str(path.with_stem(f"{path.stem}-{next(_NUMBERS)}"))
 
 
 def until(done: Callable[[], bool], process: subprocess.Popen[Any], log: Path, timeout_s: float = 120) -> None:

@@ -63,7 +63,13 @@ def up() -> Iterator[Cluster]:
 @pytest.fixture
 def workers(up) -> dict[str, Host]:
     """Those that live."""
-    return {host.name: host for host in up.network.hosts if host.name != "control" and host.keeper.poll() is None}
+    return {host.name: host for host in up.living()}
+
+
+@pytest.fixture(autouse=True)
+def calm(up) -> None:
+    """Nothing runs that a failed test left, and no host is cut off."""
+    up.calm()
 
 
 @pytest.fixture

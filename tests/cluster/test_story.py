@@ -10,11 +10,11 @@ from pathlib import Path
 
 import av
 import pytest
-from deployments import official_sdk, wait_until
+from deployments import official_sdk
 from PIL import Image
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
-from cluster.cluster import BIN, PROJECT, S3_PORT, Cluster
+from cluster.cluster import BIN, PROJECT, S3_PORT, Cluster, new
 from mps_dagster.control import tags
 from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.health import examine
@@ -67,10 +67,10 @@ def test_what_one_host_writes_the_others_do_not_see(up, workers):
 @pytest.fixture(scope="module")
 def processed(up, clips) -> list[str]:
     """Uploads whose runs have succeeded."""
-    keys = [f"in/clip{number}.mp4" for number in range(4)]
+    keys = [new("in/clip.mp4") for _ in range(4)]
     for key in keys:
         upload(up, clips.video(), key)
-    wait_until(lambda: all(up.runs(key) and up.runs(key)[0].status == "SUCCESS" for key in keys))
+    up.wait_until(lambda: all(up.runs(key) and up.runs(key)[0].status == "SUCCESS" for key in keys))
     return keys
 
 
@@ -84,7 +84,7 @@ def test_uploads_are_spread_over_the_hosts_and_each_is_processed_once(up, worker
         for [run] in runs
     }
     # Staged sources go with the processes of their runs, which end after them.
-    wait_until(lambda: not any(host.run("ls", "/var/mps/scratch").split() for host in workers.values()), 30)
+    up.wait_until(lambda: not any(host.run("ls", "/var/mps/scratch").split() for host in workers.values()), 30)
 
 
 def test_a_watermark_of_the_control_hosts_project_is_in_the_picture(up, processed):
@@ -116,7 +116,7 @@ def test_the_official_sdk_processes_a_file_on_whatever_host(up, sdk, clips):
         "ProcessMedia", InputInfo=s3_input("api/film.mp4"), OutputDir="/api/", OutputStorage=OUTPUT,
         MediaProcessTask=asked,
     )  # fmt: skip
-    wait_until(lambda: sdk("DescribeTaskDetail", TaskId=started["TaskId"])["Status"] == "FINISH")
+    up.wait_until(lambda: sdk("DescribeTaskDetail", TaskId=started["TaskId"])["Status"] == "FINISH")
     task = sdk("DescribeTaskDetail", TaskId=started["TaskId"])["WorkflowTask"]
     assert (task["ErrCode"], len(task["MediaProcessResultSet"])) == (0, 2)
     path = task["MediaProcessResultSet"][0]["TranscodeTask"]["Output"]["Path"]
@@ -134,7 +134,7 @@ def test_a_workflow_made_through_the_api_runs_on_another_host(up, sdk, clips):
     )  # fmt: skip
     sdk("EnableWorkflow", WorkflowId=workflow["WorkflowId"])
     upload(up, clips.video(), "story/new.mp4")
-    wait_until(lambda: [run.status for run in up.runs("story/new.mp4")] == ["SUCCESS"])
+    up.wait_until(lambda: [run.status for run in up.runs("story/new.mp4")] == ["SUCCESS"])
     found = up.s3.list_objects_v2(Bucket="outputs", Prefix="story-out/")["Contents"]
     with Image.open(io.BytesIO(up.s3.get_object(Bucket="outputs", Key=found[0]["Key"])["Body"].read())) as image:
         assert (len(found), image.width) == (2, 160)
@@ -148,16 +148,17 @@ def test_a_source_may_be_a_url(up, sdk, clips):
     with pytest.raises(TencentCloudSDKException, match="OutputStorage"):
         sdk("ProcessMedia", **asked, MediaProcessTask=stills)
     started = sdk("ProcessMedia", **asked, OutputStorage=OUTPUT, MediaProcessTask=stills)
-    wait_until(lambda: sdk("DescribeTaskDetail", TaskId=started["TaskId"])["Status"] == "FINISH")
+    up.wait_until(lambda: sdk("DescribeTaskDetail", TaskId=started["TaskId"])["Status"] == "FINISH")
     task = sdk("DescribeTaskDetail", TaskId=started["TaskId"])["WorkflowTask"]
     assert (task["ErrCode"], task["InputInfo"]["UrlInputInfo"]["Url"]) == (0, url)
     assert up.s3.list_objects_v2(Bucket="outputs", Prefix="url/")["KeyCount"] == 10
 
 
 def test_a_damaged_source_fails_once_with_its_code(up, sdk):
-    up.s3.put_object(Bucket="inbox", Key="in/text.mp4", Body=b"no video")
-    wait_until(lambda: [run.status for run in up.runs("in/text.mp4")] == ["FAILURE"])
-    assert sdk("DescribeTaskDetail", TaskId=task(up, "in/text.mp4"))["WorkflowTask"]["ErrCode"] == 60000
+    key = new("in/text.mp4")
+    up.s3.put_object(Bucket="inbox", Key=key, Body=b"no video")
+    up.wait_until(lambda: [run.status for run in up.runs(key)] == ["FAILURE"])
+    assert sdk("DescribeTaskDetail", TaskId=task(up, key))["WorkflowTask"]["ErrCode"] == 60000
 
 
 def test_a_file_of_the_control_host_is_processed_by_hand(up, clips):
@@ -172,13 +173,13 @@ def test_a_file_of_the_control_host_is_processed_by_hand(up, clips):
 def test_a_changed_workflow_is_made_up_for_on_any_host(up, clips):
     """The plan is made on the control host; the backfill's runs get the files as they are now. Lineage knows of both."""
     upload(up, clips.video(), "in/again.mp4")
-    wait_until(lambda: [run.status for run in up.runs("in/again.mp4")] == ["SUCCESS"])
+    up.wait_until(lambda: [run.status for run in up.runs("in/again.mp4")] == ["SUCCESS"])
     plan = ("backfill", "plan", "vod", "--prefix", "in/again")
     assert "0 sources" in up.mps(*plan)
     up.control.run("sed", "-i", "s/height: 90/height: 120/", f"{PROJECT}/workflows/vod.yaml")
     assert "1 sources" in up.mps(*plan)
     up.mps("backfill", "run", "vod", "--prefix", "in/again", "--yes")
-    wait_until(lambda: "0 sources" in up.mps(*plan, "--status", "stale", "--status", "running"))
+    up.wait_until(lambda: "0 sources" in up.mps(*plan, "--status", "stale", "--status", "running"))
     content = up.s3.get_object(Bucket="outputs", Key="vod/again_transcode_small.mp4")["Body"].read()
     with av.open(io.BytesIO(content)) as container:
         assert container.streams.video[0].height == 120
@@ -205,33 +206,33 @@ def test_a_deployment_with_a_workflow_on_a_folder_does_not_start(up):
 
 def test_progress_is_seen_and_a_run_is_aborted_wherever_it_is(up, sdk, workers, clips):
     """Both are asked for on the control host."""
+    deployment, key = Deployment.of(up.settings), new("long/aborted.mp4")
     # Long enough not to end by itself meanwhile.
-    upload(up, clips.video(10), "long/aborted.mp4")
-    deployment = Deployment.of(up.settings)
+    upload(up, clips.video(10), key)
 
     def progress() -> float:
-        runs = up.runs("long/aborted.mp4")
-        subtasks = describe(deployment, task(up, "long/aborted.mp4")).subtasks if runs else ()
+        runs = up.runs(key)
+        subtasks = describe(deployment, task(up, key)).subtasks if runs else ()
         return max((subtask.progress or 0 for subtask in subtasks), default=0)
 
-    wait_until(lambda: progress() > 0)
-    [run] = up.runs("long/aborted.mp4")
+    up.wait_until(lambda: progress() > 0)
+    [run] = up.runs(key)
     host = workers[run.tags[tags.HOST]]
     listed = next(line for line in up.mps("workers").splitlines() if host.name in line)
-    assert task(up, "long/aborted.mp4") in listed
-    sdk("ManageTask", OperationType="Abort", TaskId=task(up, "long/aborted.mp4"))
-    wait_until(lambda: up.runs("long/aborted.mp4")[0].status == "CANCELED", 30)
-    wait_until(lambda: not host.pids("ffmpeg"), 15)
+    assert task(up, key) in listed
+    sdk("ManageTask", OperationType="Abort", TaskId=task(up, key))
+    up.wait_until(lambda: up.runs(key)[0].status == "CANCELED", 30)
+    up.wait_until(lambda: not host.pids("ffmpeg"), 15)
     up.mps("notifications", "receive", "--wait", "30", "--acknowledge")
 
 
 def test_a_higher_priority_is_first_on_all_hosts(up, sdk, workers, clips):
     """Runs wait in Dagster's queue, which sorts them, and not in Ray's. Those that leave it at the same time, because more
     than one host is free, have no order among themselves."""
-    busy = [f"long/busy{number}.mp4" for number in range(len(workers))]
+    busy = [new("long/busy.mp4") for _ in workers]
     for key in busy:
         upload(up, clips.video(10), key)
-    wait_until(lambda: all([run.status for run in up.runs(key)] == ["STARTED"] for key in busy))
+    up.wait_until(lambda: all([run.status for run in up.runs(key)] == ["STARTED"] for key in busy))
     upload(up, clips.video(), "api/many.mp4")
     stills = {"SampleSnapshotTaskSet": [{"Definition": 10}]}
 
@@ -249,7 +250,7 @@ def test_a_higher_priority_is_first_on_all_hosts(up, sdk, workers, clips):
     )
     for key in busy:
         sdk("ManageTask", OperationType="Abort", TaskId=task(up, key))
-    wait_until(lambda: all(dagster.newest_of(run).status == "SUCCESS" for run in (*low, urgent)))
+    up.wait_until(lambda: all(dagster.newest_of(run).status == "SUCCESS" for run in (*low, urgent)))
     left_s = {run: left_queue_s(up, run) for run in (*low, urgent)}
     assert len([run for run in low if left_s[run] < left_s[urgent]]) < len(workers), left_s
 
@@ -268,19 +269,21 @@ def test_the_doctor_tells_of_the_cluster(up):
 
 def test_a_drained_host_ends_its_runs_and_leaves(up, workers, clips):
     """And joins again when it is started again."""
-    upload(up, clips.video(), "long/drained.mp4")
-    wait_until(lambda: [run.tags.get(tags.HOST) for run in up.runs("long/drained.mp4") if run.status == "STARTED"])
-    name = up.runs("long/drained.mp4")[0].tags[tags.HOST]
+    key = new("long/drained.mp4")
+    upload(up, clips.video(), key)
+    [name] = up.wait_until(
+        lambda: [run.tags[tags.HOST] for run in up.runs(key) if run.status == "STARTED" and tags.HOST in run.tags]
+    )
     assert f"{name} takes no new runs" in up.mps("workers", "--drain", name)
-    keys = [f"in/while{number}.mp4" for number in range(2)]
-    for key in keys:
-        upload(up, clips.video(), key)
-    wait_until(lambda: all([run.status for run in up.runs(key)] == ["SUCCESS"] for key in keys))
-    assert name not in {up.runs(key)[0].tags[tags.HOST] for key in keys}
-    wait_until(lambda: up.runs("long/drained.mp4")[0].status == "SUCCESS")
-    assert len(up.runs("long/drained.mp4")) == 1
+    meanwhile = [new("in/while.mp4") for _ in range(2)]
+    for other in meanwhile:
+        upload(up, clips.video(), other)
+    up.wait_until(lambda: all([run.status for run in up.runs(other)] == ["SUCCESS"] for other in meanwhile))
+    assert name not in {up.runs(other)[0].tags[tags.HOST] for other in meanwhile}
+    up.wait_until(lambda: up.runs(key)[0].status == "SUCCESS")
+    assert len(up.runs(key)) == 1
     host = workers[name]
-    wait_until(lambda: not host.pids("mps worker"), 30)
-    wait_until(lambda: not host.pids("ray"), 15)
+    up.wait_until(lambda: not host.pids("mps worker"), 30)
+    up.wait_until(lambda: not host.pids("ray"), 15)
     up.join(host)
     up.mps("notifications", "receive", "--wait", "1", "--max", "10", "--acknowledge")
