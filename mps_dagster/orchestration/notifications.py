@@ -24,6 +24,7 @@ from mps_dagster.notify.config import SinkConfig, parse_sinks
 from mps_dagster.notify.delivery import deliver_due
 from mps_dagster.notify.outbox import Outbox
 from mps_dagster.notify.sinks import open_sink
+from mps_dagster.orchestration.every import Every
 from mps_dagster.orchestration.rhythm import REST_S, RESTS
 from mps_dagster.orchestration.runs import run_record, stored_run
 from mps_dagster.orchestration.wakes import wake
@@ -208,20 +209,6 @@ def _delivery_sensor(notifier: Notifier, limits: Limits, rests: Mapping[str, str
         return dg.SkipReason("\n".join([f"{scan.added} events added; {'; '.join(deliveries)}", *scan.problems]))
 
     return deliver
-
-
-@dataclass(slots=True)
-class Every:
-    """Something that is done no more often than that."""
-
-    seconds: float
-    _due_at: float = 0.0
-
-    def is_due(self) -> bool:
-        if (now := time.monotonic()) < self._due_at:
-            return False
-        self._due_at = now + self.seconds
-        return True
 
 
 @dataclass(slots=True)

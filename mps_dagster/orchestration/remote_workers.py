@@ -28,6 +28,7 @@ from mps_dagster.control import tags
 from mps_dagster.control.code_version import code_version
 from mps_dagster.control.ray import Host, Ray, ip_towards
 from mps_dagster.errors import MpsError
+from mps_dagster.orchestration.every import Every
 from mps_dagster.orchestration.placement import Demand, of_worker, placed, room_for_workers
 from mps_dagster.orchestration.run_request import RunRequest
 from mps_dagster.orchestration.workers import Worker, Workers
@@ -79,7 +80,7 @@ class RemoteWorkers:
     _instance: dg.DagsterInstance
     _run: dg.DagsterRun
     _workers: Workers
-    _looks_at: float = 0.0
+    _looks: Every = field(default_factory=lambda: Every(LOOK_EVERY_S))
     _listener: Listener | None = None
     _joined: deque[RemoteWorker] = field(default_factory=deque)
     _starting: dict[str, float] = field(default_factory=dict)
@@ -101,9 +102,8 @@ class RemoteWorkers:
     def look(self, steps: int) -> None:
         """Take in those that have connected, and ask for more or let some go, by how many steps could begin on them now."""
         self._take_in()
-        if not (steps or self._workers.elsewhere or self._starting) or time.monotonic() < self._looks_at:
+        if not (steps or self._workers.elsewhere or self._starting) or not self._looks.is_due():
             return
-        self._looks_at = time.monotonic() + LOOK_EVERY_S
         self._give_up_late_ones()
         self._hosts = self._open_hosts()
         if not steps or self._others_wait():

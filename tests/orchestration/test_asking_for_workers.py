@@ -11,7 +11,7 @@ import pytest
 from mps_dagster.control import tags
 from mps_dagster.control.code_version import code_version
 from mps_dagster.control.ray import ClusterDown, Host
-from mps_dagster.orchestration import remote_workers
+from mps_dagster.orchestration import every, remote_workers
 from mps_dagster.orchestration.placement import Demand
 from mps_dagster.orchestration.remote_workers import LOOK_EVERY_S, START_S, RemoteWorker, RemoteWorkers
 from mps_dagster.orchestration.workers import Workers
@@ -73,7 +73,8 @@ class Pipe:
 @pytest.fixture
 def clock(monkeypatch) -> SimpleNamespace:
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(remote_workers, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    for module in (remote_workers, every):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 
