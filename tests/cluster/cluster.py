@@ -38,6 +38,8 @@ S3_PORT, POSTGRESQL_PORT, UI_PORT, API_PORT, RAY_PORT = 9000, 5432, 3000, 3002, 
 BUCKETS = ("inbox", "outputs", "shared")
 BIN = Path(sys.executable).parent
 HERE = Path(__file__).parent
+WORKERS, NAMES = 2, ("beta", "gamma", "delta", "epsilon", "zeta")
+"""How many workers a test finds, and their names, as they come; one that has died does not come back."""
 MESSAGES = """query($id: ID!) { logsForRun(runId: $id, limit: 5000) { ... on EventConnection { events {
   ... on MessageEvent { message stepKey } } } } }"""
 
@@ -143,7 +145,7 @@ class Cluster:
         return set()
 
     def calm(self) -> None:
-        """Whatever an earlier test left: all its runs have ended, and all living hosts are in the cluster."""
+        """Whatever an earlier test left: no run goes on, and two workers take new ones."""
         dagster = Deployment.of(self.settings).dagster
         for host in self.living():
             host.connect()
@@ -151,6 +153,8 @@ class Cluster:
             # It may end by itself meanwhile.
             with contextlib.suppress(InvalidInput):
                 dagster.terminate(run.run_id)
+        while len(self.living()) < WORKERS:
+            self.worker(NAMES[len(self.network.hosts) - 1])
         self.wait_until(lambda: self.joined() == {host.name for host in self.living()})
 
     @property

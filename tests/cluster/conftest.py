@@ -50,25 +50,24 @@ tasks:
 
 @pytest.fixture(scope="session")
 def up() -> Iterator[Cluster]:
-    """A control host, and the workers beta and gamma with a core each."""
+    """A control host, and workers with a core each."""
     if problem := why_not():
         pytest.skip(problem)
     with cluster(vod=VOD, long=LONG, film=FILM) as made:
         made.up()
-        for name in ("beta", "gamma"):
-            made.worker(name)
+        made.calm()
         yield made
 
 
 @pytest.fixture
-def workers(up) -> dict[str, Host]:
+def workers(up, calm) -> dict[str, Host]:
     """Those that live."""
     return {host.name: host for host in up.living()}
 
 
 @pytest.fixture(autouse=True)
 def calm(up) -> None:
-    """Nothing runs that a failed test left, and no host is cut off."""
+    """Nothing runs that a failed test left, no host is cut off, and one that has died is replaced."""
     up.calm()
 
 

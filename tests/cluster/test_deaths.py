@@ -102,10 +102,9 @@ def test_the_head_is_killed(up, workers, clips, key):
 
 
 def test_a_host_dies(up, workers, clips, key):
-    """It does not come back; another one takes its place."""
+    """It does not come back; another one does its work."""
     host = begun(up, workers, clips.video(), key)
     host.die()
     first, second = check_done_once(up, key)
     assert first.tags[tags.HOST] == host.name != second.tags[tags.HOST]
     assert up.joined() == set(workers) - {host.name}
-    up.worker("delta")
