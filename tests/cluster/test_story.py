@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -125,17 +126,18 @@ def test_the_official_sdk_processes_a_file_on_whatever_host(up, sdk, clips):
 
 def test_a_workflow_made_through_the_api_runs_on_another_host(up, sdk, clips):
     """The API writes its files, and those of templates, on the control host."""
-    template = sdk("CreateSampleSnapshotTemplate", Name="story", SampleType="Percent", SampleInterval=50, Width=160)
-    trigger = {"S3Bucket": "inbox", "S3Region": "us-east-1", "Dir": "/story/"}
+    name = new("story")
+    template = sdk("CreateSampleSnapshotTemplate", Name=name, SampleType="Percent", SampleInterval=50, Width=160)
+    trigger = {"S3Bucket": "inbox", "S3Region": "us-east-1", "Dir": f"/{name}/"}
     workflow = sdk(
-        "CreateWorkflow", WorkflowName="story", OutputDir="/story-out/", OutputStorage=OUTPUT,
+        "CreateWorkflow", WorkflowName=name, OutputDir=f"/{name}-out/", OutputStorage=OUTPUT,
         Trigger={"Type": "AwsS3FileUpload", "AwsS3FileUploadTrigger": trigger},
         MediaProcessTask={"SampleSnapshotTaskSet": [{"Definition": template["Definition"]}]},
     )  # fmt: skip
     sdk("EnableWorkflow", WorkflowId=workflow["WorkflowId"])
-    upload(up, clips.video(), "story/new.mp4")
-    up.wait_until(lambda: [run.status for run in up.runs("story/new.mp4")] == ["SUCCESS"])
-    found = up.s3.list_objects_v2(Bucket="outputs", Prefix="story-out/")["Contents"]
+    upload(up, clips.video(), f"{name}/new.mp4")
+    up.wait_until(lambda: [run.status for run in up.runs(f"{name}/new.mp4")] == ["SUCCESS"])
+    found = up.s3.list_objects_v2(Bucket="outputs", Prefix=f"{name}-out/")["Contents"]
     with Image.open(io.BytesIO(up.s3.get_object(Bucket="outputs", Key=found[0]["Key"])["Body"].read())) as image:
         assert (len(found), image.width) == (2, 160)
 
@@ -172,18 +174,21 @@ def test_a_file_of_the_control_host_is_processed_by_hand(up, clips):
 
 def test_a_changed_workflow_is_made_up_for_on_any_host(up, clips):
     """The plan is made on the control host; the backfill's runs get the files as they are now. Lineage knows of both."""
-    upload(up, clips.video(), "in/again.mp4")
-    up.wait_until(lambda: [run.status for run in up.runs("in/again.mp4")] == ["SUCCESS"])
-    plan = ("backfill", "plan", "vod", "--prefix", "in/again")
+    key, file = new("in/again.mp4"), f"{PROJECT}/workflows/vod.yaml"
+    upload(up, clips.video(), key)
+    up.wait_until(lambda: [run.status for run in up.runs(key)] == ["SUCCESS"])
+    plan = ("backfill", "plan", "vod", "--prefix", key)
     assert "0 sources" in up.mps(*plan)
-    up.control.run("sed", "-i", "s/height: 90/height: 120/", f"{PROJECT}/workflows/vod.yaml")
+    height = int(re.findall(r"height: (\d+)", up.control.run("cat", file))[0])
+    up.control.run("sed", "-i", f"s/height: {height}/height: {height + 30}/", file)
     assert "1 sources" in up.mps(*plan)
-    up.mps("backfill", "run", "vod", "--prefix", "in/again", "--yes")
+    up.mps("backfill", "run", "vod", "--prefix", key, "--yes")
     up.wait_until(lambda: "0 sources" in up.mps(*plan, "--status", "stale", "--status", "running"))
-    content = up.s3.get_object(Bucket="outputs", Key="vod/again_transcode_small.mp4")["Body"].read()
+    output = f"vod/{Path(key).stem}_transcode_small.mp4"
+    content = up.s3.get_object(Bucket="outputs", Key=output)["Body"].read()
     with av.open(io.BytesIO(content)) as container:
-        assert container.streams.video[0].height == 120
-    assert "was made of s3://inbox/in/again.mp4" in up.mps("lineage", "s3://outputs/vod/again_transcode_small.mp4")
+        assert container.streams.video[0].height == height + 30
+    assert f"was made of s3://inbox/{key}" in up.mps("lineage", f"s3://outputs/{output}")
 
 
 def test_a_folder_of_one_host_is_refused_as_a_bucket(up, sdk):
