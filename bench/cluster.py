@@ -25,7 +25,6 @@ from cluster.cluster import Cluster, cluster  # noqa: E402
 from cluster.hosts import Host, why_not  # noqa: E402
 
 from mps_dagster.control import tags  # noqa: E402
-from mps_dagster.control.deployment import Deployment  # noqa: E402
 from mps_dagster.control.task_run import StoredRun  # noqa: E402
 
 WORKFLOW = """
@@ -98,7 +97,7 @@ def measure(made: Cluster, clip: Path, keys: list[str]) -> tuple[float, list[flo
 
 
 def wait(made: Cluster, keys: list[str]) -> list[StoredRun]:
-    dagster = Deployment.of(made.settings).dagster
+    dagster = made.deployment.dagster
     while True:
         runs = [run for run in dagster.runs({}, limit=len(keys) * 2) if run.tags.get(tags.KEY) in keys]
         done = [run for run in runs if run.status == "SUCCESS"]
@@ -111,20 +110,16 @@ def wait(made: Cluster, keys: list[str]) -> list[StoredRun]:
 
 def death(made: Cluster, clip: Path) -> float:
     """Seconds from a host's death to the start of its run on another host."""
-    dagster, key = Deployment.of(made.settings).dagster, "in/death.mp4"
+    key = "in/death.mp4"
     made.s3.upload_file(str(clip), "inbox", key)
-
-    def runs() -> list[StoredRun]:
-        return dagster.runs({"tags": {tags.KEY: key}}, limit=2)
-
-    while not any(run.status == "STARTED" for run in runs()):
+    while not any(run.status == "STARTED" for run in made.runs(key)):
         time.sleep(0.2)
-    host = runs()[0].tags[tags.HOST]
+    host = made.runs(key)[0].tags[tags.HOST]
     next(each for each in made.network.hosts if each.name == host).die()
     died = time.time()
-    while len(runs()) < 2 or runs()[0].started_s is None:
+    while len(made.runs(key)) < 2 or made.runs(key)[0].started_s is None:
         time.sleep(0.5)
-    return runs()[0].started_s - died
+    return made.runs(key)[0].started_s - died
 
 
 def control_cpu_s(control: Host) -> float:

@@ -43,7 +43,6 @@ WORKERS, NAMES = 2, ("beta", "gamma", "delta", "epsilon", "zeta")
 MESSAGES = """query($id: ID!) { logsForRun(runId: $id, limit: 5000) { ... on EventConnection { events {
   ... on MessageEvent { message stepKey } } } } }"""
 
-
 Found = TypeVar("Found")
 
 
@@ -101,9 +100,13 @@ class Cluster:
         until(lambda: "takes runs" in log.read_text()[at:], process, log)
         return process
 
+    @property
+    def deployment(self) -> Deployment:
+        return Deployment.of(self.settings)
+
     def runs(self, key: str) -> list[StoredRun]:
         """Those of an upload, the newest first."""
-        return Deployment.of(self.settings).dagster.runs({"tags": {tags.KEY: key}}, limit=10)
+        return self.deployment.dagster.runs({"tags": {tags.KEY: key}}, limit=10)
 
     def wait_until(self, done: Callable[[], Found], timeout_s: float = 150) -> Found:
         """Return what was found. The error has what the cluster does then, as nobody can look at it afterwards."""
@@ -116,7 +119,7 @@ class Cluster:
     def picture(self) -> str:
         """The newest runs with their last words, and the hosts with what runs on them."""
         lines = []
-        for run in Deployment.of(self.settings).dagster.runs({}, limit=5):
+        for run in self.deployment.dagster.runs({}, limit=5):
             where = f"on {run.tags.get(tags.HOST)}, {run.created_s:.0f} to {run.ended_s}"
             lines.append(f"{run.run_id} {run.status} {run.tags.get(tags.KEY)} {where}")
             lines += [f"    {message}" for _, message in self.messages(run)[-8:]]
@@ -131,12 +134,12 @@ class Cluster:
 
     def messages(self, run: StoredRun) -> list[tuple[str, str]]:
         """(step, text), oldest first."""
-        events = Deployment.of(self.settings).dagster.ask(MESSAGES, id=run.run_id)["logsForRun"]["events"]
+        events = self.deployment.dagster.ask(MESSAGES, id=run.run_id)["logsForRun"]["events"]
         return [(event["stepKey"] or "", event["message"]) for event in events if "message" in event]
 
     def living(self) -> list[Host]:
         """The workers that have not died."""
-        return [host for host in self.network.hosts if host is not self.control and host.keeper.poll() is None]
+        return [host for host in self.network.hosts if host is not self.control and host.lives]
 
     def joined(self) -> set[str]:
         """Names of the workers that Ray has; empty if it does not answer."""
@@ -146,7 +149,7 @@ class Cluster:
 
     def calm(self) -> None:
         """Whatever an earlier test left: no run goes on, and two workers take new ones."""
-        dagster = Deployment.of(self.settings).dagster
+        dagster = self.deployment.dagster
         for host in self.living():
             host.connect()
         for run in dagster.runs({"statuses": ["QUEUED", "STARTING", "STARTED"]}, limit=100):

@@ -96,6 +96,10 @@ class Host:
     def connect(self) -> None:
         _ip("-n", self.namespace, "link", "set", "eth0", "up")
 
+    @property
+    def lives(self) -> bool:
+        return self.keeper.poll() is None
+
     def die(self) -> None:
         """Everything on it ends at once, as if the power went."""
         with contextlib.suppress(ProcessLookupError):
@@ -145,7 +149,7 @@ class Network:
 
     def close(self) -> None:
         for host in self.hosts:
-            if host.keeper.poll() is None:
+            if host.lives:
                 host.die()
             _ip("netns", "del", host.namespace)
             if host.quota:

@@ -13,7 +13,6 @@ import pytest
 from cluster.cluster import Cluster, new
 from cluster.hosts import Host
 from mps_dagster.control import tags
-from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.task_run import StoredRun, task_id
 from mps_dagster.control.tasks import describe
 
@@ -28,11 +27,6 @@ def key() -> str:
     return new("long/upload.mp4")
 
 
-def runs_of(up: Cluster, key: str) -> list[StoredRun]:
-    """Oldest first."""
-    return up.runs(key)[::-1]
-
-
 def begun(up: Cluster, workers: dict[str, Host], clip: Path, key: str) -> Host:
     """The host on which ffmpeg works on the upload."""
     up.s3.upload_file(str(clip), "inbox", key)
@@ -45,15 +39,14 @@ def begun(up: Cluster, workers: dict[str, Host], clip: Path, key: str) -> Host:
 
 
 def check_done_once(up: Cluster, key: str) -> list[StoredRun]:
-    """The last of its runs succeeded, and one event says so."""
-    deployment = Deployment.of(up.settings)
-    up.wait_until(lambda: runs_of(up, key)[-1].status == "SUCCESS", 240)
-    runs = runs_of(up, key)
+    """The last of its runs succeeded, and one event says so. Return them, the oldest first."""
+    up.wait_until(lambda: up.runs(key)[0].status == "SUCCESS", 240)
+    runs = up.runs(key)[::-1]
     root = task_id(runs[0].run_id)
     message = json.loads(up.mps("notifications", "receive", "--wait", "60", "--acknowledge"))
     event = message["event"]["WorkflowTaskEvent"]
     assert (event["TaskId"], event["Status"], event["ErrCode"]) == (root, "FINISH", 0)
-    [subtask] = describe(deployment, root).subtasks
+    [subtask] = describe(up.deployment, root).subtasks
     # A run may have published at the very moment of its death; then its successor has found the output as it should be.
     assert subtask.result.reused or subtask.result.run_id == runs[-1].run_id, "the record is of the run that succeeded"
     [output] = subtask.result.outputs
@@ -87,7 +80,7 @@ def test_a_host_is_cut_off_for_a_minute(up, workers, clips, key):
     host.connect()
     up.wait_until(lambda: up.joined() == set(workers))
     up.wait_until(lambda: not host.pids("ffmpeg"), 30)
-    [subtask] = describe(Deployment.of(up.settings), task_id(second.root_run_id)).subtasks
+    [subtask] = describe(up.deployment, task_id(second.root_run_id)).subtasks
     assert subtask.result.run_id == second.run_id, "it is still the successor's"
 
 

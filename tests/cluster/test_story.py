@@ -17,7 +17,6 @@ from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentClo
 
 from cluster.cluster import BIN, PROJECT, S3_PORT, Cluster, new
 from mps_dagster.control import tags
-from mps_dagster.control.deployment import Deployment
 from mps_dagster.control.health import examine
 from mps_dagster.control.task_run import run_id_of, task_id
 from mps_dagster.control.tasks import describe
@@ -81,8 +80,7 @@ def test_uploads_are_spread_over_the_hosts_and_each_is_processed_once(up, worker
     assert {run.tags[tags.HOST] for [run] in runs} == set(workers)
     events = [json.loads(up.mps("notifications", "receive", "--wait", "30", "--acknowledge")) for _ in processed]
     assert {event["event"]["WorkflowTaskEvent"]["TaskId"] for event in events} == {
-        describe(Deployment.of(up.settings), f"mps-WorkflowTask-{run.run_id.replace('-', '')}").task_id
-        for [run] in runs
+        describe(up.deployment, f"mps-WorkflowTask-{run.run_id.replace('-', '')}").task_id for [run] in runs
     }
     # Staged sources go with the processes of their runs, which end after them.
     up.wait_until(lambda: not any(host.run("ls", "/var/mps/scratch").split() for host in workers.values()), 30)
@@ -90,7 +88,7 @@ def test_uploads_are_spread_over_the_hosts_and_each_is_processed_once(up, worker
 
 def test_a_watermark_of_the_control_hosts_project_is_in_the_picture(up, processed):
     """Workflows, templates and pictures go with the run: the logo is on no other host."""
-    subtasks = describe(Deployment.of(up.settings), task(up, processed[0])).subtasks
+    subtasks = describe(up.deployment, task(up, processed[0])).subtasks
     preview = next(subtask.result.preview_key for subtask in subtasks if subtask.label == "small")
     content = up.s3.get_object(Bucket="outputs", Key=preview)["Body"].read()
     with Image.open(io.BytesIO(content)) as image:
@@ -104,7 +102,7 @@ def task(up: Cluster, key: str) -> str:
 
 
 def test_the_ui_shows_what_a_step_on_another_host_printed(up, processed):
-    dagster, run = Deployment.of(up.settings).dagster, up.runs(processed[0])[0]
+    dagster, run = up.deployment.dagster, up.runs(processed[0])[0]
     captured = [event for event in dagster.ask(FILE_KEY, id=run.run_id)["logsForRun"]["events"] if event.get("fileKey")]
     key = next(event["fileKey"] for event in captured if "vod__source" in event["stepKeys"])
     assert "vod__source" in dagster.ask(LOGS % key, id=run.run_id)["runOrError"]["capturedLogs"]["stderr"]
@@ -211,7 +209,7 @@ def test_a_deployment_with_a_workflow_on_a_folder_does_not_start(up):
 
 def test_progress_is_seen_and_a_run_is_aborted_wherever_it_is(up, sdk, workers, clips):
     """Both are asked for on the control host."""
-    deployment, key = Deployment.of(up.settings), new("long/aborted.mp4")
+    deployment, key = up.deployment, new("long/aborted.mp4")
     # Long enough not to end by itself meanwhile.
     upload(up, clips.video(10), key)
 
@@ -248,7 +246,7 @@ def test_a_higher_priority_is_first_on_all_hosts(up, sdk, workers, clips):
         )  # fmt: skip
         return run_id_of(reply["TaskId"])
 
-    dagster = Deployment.of(up.settings).dagster
+    dagster = up.deployment.dagster
     low, urgent = [queued(name, -5) for name in ("c", "d", "e")], queued("urgent", 9)
     assert {dagster.newest_of(run).status for run in (*low, urgent)} == {"QUEUED"}, (
         "no host is free before all of them wait"
@@ -262,7 +260,7 @@ def test_a_higher_priority_is_first_on_all_hosts(up, sdk, workers, clips):
 
 def left_queue_s(up: Cluster, run_id: str) -> float:
     """When Dagster took the run out of its queue; its process starts later."""
-    events = Deployment.of(up.settings).dagster.ask(STARTING, id=run_id)["logsForRun"]["events"]
+    events = up.deployment.dagster.ask(STARTING, id=run_id)["logsForRun"]["events"]
     return next(float(event["timestamp"]) / 1000 for event in events if "timestamp" in event)
 
 
